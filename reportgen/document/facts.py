@@ -1,0 +1,390 @@
+"""The structs that a report is made of.
+
+Facts are plain data: text and numbers, no HTML, no tensors. ``None`` means *not measured*, never zero. Time, host and
+paths stand in ``Meta`` and nowhere else, so that the same model measured twice gives the same facts.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Literal
+
+from msgspec import Struct
+
+from .stats import TensorStats
+
+
+class Severity(StrEnum):
+    """How much a finding or a diagnosis matters."""
+
+    INFO = "info"
+    """True, interesting, harmless."""
+    WARNING = "warning"
+    """Act on it."""
+    ERROR = "error"
+    """The result cannot be trusted, or training is broken."""
+
+    @property
+    def rank(self) -> int:
+        return ("info", "warning", "error").index(self.value)
+
+
+class Meta(Struct, frozen=True, kw_only=True):
+    """Where and when the report was made: the only place for time, host and paths."""
+
+    created: str = ""
+    """UTC, ISO 8601."""
+    command: str = ""
+    sources: dict[str, str] = {}
+    """What was read: 'model', 'checkpoint', 'data', ... -> target or path."""
+    versions: dict[str, str] = {}
+    machine: str = ""
+    device: str = ""
+    seconds: dict[str, float] = {}
+    """Cost of each part of the measuring, and 'total'."""
+
+
+class Coverage(Struct, frozen=True, kw_only=True):
+    """One row of what was measured and what was not."""
+
+    part: str
+    status: Literal["measured", "partial", "not measured"]
+    reason: str = ""
+
+
+class SubjectFacts(Struct, frozen=True, kw_only=True):
+    """What was examined, and with what."""
+
+    name: str
+    kind: Literal["model", "checkpoint"]
+    inputs: Literal["real", "synthetic", "none"] = "none"
+    state: Literal["untrained", "trained", "unknown"] = "unknown"
+    n_batches: int = 0
+    n_samples: int = 0
+    input_shapes: list[str] = []
+    loss: str | None = None
+    optimizer: str | None = None
+
+
+class LayerRow(Struct, frozen=True, kw_only=True):
+    """One module. Parameters are its own, not its children's; a tied tensor counts at its first owner only."""
+
+    name: str
+    """Dotted path in the model; '' is the model itself."""
+    kind: str
+    """Class name."""
+    depth: int
+    is_leaf: bool
+    parameters: int
+    trainable: int
+    input_shape: str | None = None
+    output_shape: str | None = None
+    calls: int | None = None
+    """Calls in one forward pass; 0 = never executed."""
+    flops: int | None = None
+    """Of one forward pass over the probed batch, this module alone with its children."""
+    mult_adds: int | None = None
+    """As torchinfo counts them, for the same pass."""
+
+
+class ArchitectureFacts(Struct, frozen=True, kw_only=True):
+    """Structure and size. Bytes are of the tensors as they are stored now."""
+
+    rows: list[LayerRow]
+    parameters: int
+    """Elements of distinct storages: a tied tensor counts once."""
+    trainable: int
+    buffers: int
+    parameter_bytes: int
+    buffer_bytes: int
+    dtypes: dict[str, int] = {}
+    """Parameter elements by dtype."""
+    tied: list[list[str]] = []
+    """Names that share one tensor."""
+    batch_size: int | None = None
+    """Of the pass that shapes, FLOPs and sizes below refer to."""
+    flops: int | None = None
+    """Whole forward pass; a multiplication and an addition count as two."""
+    mult_adds: int | None = None
+    activation_bytes: int | None = None
+    """Outputs of all layers of one pass, as torchinfo adds them up (kept once for the forward pass)."""
+    uncounted: list[str] = []
+    """Operators or modules with no FLOP formula: their work is not in ``flops``."""
+
+
+class WeightRow(Struct, frozen=True, kw_only=True):
+    """One parameter tensor."""
+
+    name: str
+    module: str
+    """Class name of the owner; '' when only a file is at hand."""
+    shape: list[int]
+    dtype: str
+    role: Literal["weight", "bias", "norm", "embedding", "other"]
+    trainable: bool | None
+    tied_to: str | None = None
+    """First name of the same tensor; statistics stand there."""
+    fan_in: int | None = None
+    before_norm: bool = False
+    """A normalisation layer follows, so the scale of this weight has no effect on the function."""
+    at_default_init: bool | None = None
+    """Cannot be told from PyTorch's default initialisation U(±1/sqrt(fan_in)); None where that cannot be tested."""
+    stats: TensorStats | None = None
+
+
+class BufferRow(Struct, frozen=True, kw_only=True):
+    """One buffer that ought to be finite."""
+
+    name: str
+    shape: list[int]
+    dtype: str
+    stats: TensorStats | None = None
+
+
+class WeightFacts(Struct, frozen=True, kw_only=True):
+    rows: list[WeightRow]
+    buffers: list[BufferRow] = []
+
+
+class ChannelFacts(Struct, frozen=True, kw_only=True):
+    """Per-channel facts of one call of a layer, folded to counts. A channel is a unit of a dense layer too."""
+
+    call: int
+    n_channels: int
+    n_samples: int
+    n_batches: int
+    silent: int
+    """Channels that were above zero on no sample, at no position."""
+    silent_examples: list[int] = []
+    constant: int
+    """Channels whose range over everything seen is below 1e-3 of the layer's standard deviation, and not silent."""
+    constant_examples: list[int] = []
+    fired_share: float | None = None
+    """Mean over channels of the share of samples on which the channel was above zero somewhere."""
+
+
+class ActivationRow(Struct, frozen=True, kw_only=True):
+    """Output of one layer over all batches, all its calls together."""
+
+    name: str
+    kind: str
+    order: int
+    """Place in the order of first execution."""
+    calls: int
+    """Calls over the whole pass."""
+    shape: str
+    """Of the first output seen."""
+    stats: TensorStats
+    channels: list[ChannelFacts] = []
+    rectifier: bool = False
+    """The layer's output is that of a ReLU: zero where it does not fire."""
+    bypassed: bool = False
+    """A skip connection runs past this layer, so silence here does not cut the path."""
+
+
+class NormRow(Struct, frozen=True, kw_only=True):
+    """Running statistics of a batch norm against those of the data that passed it (medians over channels)."""
+
+    name: str
+    n_channels: int
+    n_samples: int
+    batches_tracked: int | None
+    mean_gap: float
+    """|mean of data − running mean| / sqrt(running var + eps)."""
+    log_var_gap: float
+    """|ln((var of data + eps) / (running var + eps))|."""
+
+
+class ActivationFacts(Struct, frozen=True, kw_only=True):
+    mode: Literal["eval", "train"]
+    n_batches: int
+    n_samples: int
+    rows: list[ActivationRow]
+    norms: list[NormRow] = []
+    not_executed: list[str] = []
+    exact: list[str] = []
+    """Columns taken from every value; the others come from a fixed stride."""
+    reasons: list[str] = []
+    """What could not be measured, and why."""
+
+
+class GradientRow(Struct, frozen=True, kw_only=True):
+    """Gradient of one parameter over the probed batches."""
+
+    name: str
+    module: str
+    order: int | None
+    """Place of the owner in the order of execution; None = never executed."""
+    is_matrix: bool
+    """At least two dimensions and no embedding, so that it takes part in the profile over depth."""
+    requires_grad: bool
+    n_none: int
+    """Batches whose graph did not reach this parameter."""
+    n_zero: int
+    """Batches whose gradient was exactly zero everywhere."""
+    stats: TensorStats | None = None
+    """Over all elements and batches; rms = norm / sqrt(numel)."""
+
+
+class OutputGradientRow(Struct, frozen=True, kw_only=True):
+    """Gradient of the loss in the output of one layer."""
+
+    name: str
+    kind: str
+    order: int
+    stats: TensorStats
+
+
+class GradientFacts(Struct, frozen=True, kw_only=True):
+    loss: str
+    mode: Literal["train", "eval"]
+    n_batches: int
+    n_samples: int
+    rows: list[GradientRow]
+    outputs: list[OutputGradientRow] = []
+    loss_values: list[float | None] = []
+    """One a batch; None = not finite."""
+
+
+class Series(Struct, frozen=True, kw_only=True):
+    """One logged scalar. A value that was not finite is None, and ``nonfinite`` counts those."""
+
+    name: str
+    axis: Literal["epoch", "step"]
+    x: list[float]
+    y: list[float | None]
+    n: int
+    """Values logged; more than len(y) when the series was thinned."""
+    nonfinite: int = 0
+    first_nonfinite: float | None = None
+    """x of the first value that was not finite."""
+
+
+class History(Struct, frozen=True, kw_only=True):
+    """A training run: every scalar by epoch or step. ``train_*`` and ``val_*``; a loss is lower-is-better."""
+
+    series: list[Series] = []
+    epochs: int = 0
+    steps: int = 0
+    batch_size: int | None = None
+    seconds: float | None = None
+    optimizer: str = ""
+    hyperparameters: dict[str, float | str | bool | None] = {}
+    interrupted: str = ""
+    """Why the run ended before its time; '' when it did not."""
+
+    def get(self, name: str, axis: str | None = None) -> Series | None:
+        """Return the series of that name (of that axis when given), or None."""
+        return next((s for s in self.series if s.name == name and axis in (None, s.axis)), None)
+
+
+class FeatureStats(Struct, frozen=True, kw_only=True):
+    """One channel or feature of the input: moments, extremes, non-finite values over all positions and samples."""
+
+    index: int
+    stats: TensorStats
+
+
+class DatasetFacts(Struct, frozen=True, kw_only=True):
+    """The data that the model was given."""
+
+    n_samples: int
+    n_batches: int
+    shape: str
+    dtype: str
+    features: list[FeatureStats] = []
+    """Channels of images, columns of tables; at most 64, then one for all together."""
+    integer_valued: bool | None = None
+    normalised_first: bool = False
+    """The first layer that the input meets is a normalisation layer."""
+    class_counts: list[int] | None = None
+    target_dtype: str | None = None
+    target: TensorStats | None = None
+
+
+class OutputFacts(Struct, frozen=True, kw_only=True):
+    """What the model's outputs look like, to hold against what the loss expects."""
+
+    min: float
+    max: float
+    row_sum_error: float | None
+    """Largest |sum of a row − 1|; None for outputs without a class dimension."""
+    log_sum_exp_error: float | None
+    """Largest |logsumexp of a row|: 0 for log-probabilities."""
+    cross_entropy: float | None = None
+    """Cross-entropy of the outputs taken as logits, on the same data."""
+
+
+class Classification(Struct, frozen=True, kw_only=True):
+    classes: list[str]
+    confusion: list[list[int]]
+    """Rows are true classes, columns predictions."""
+
+
+class Regression(Struct, frozen=True, kw_only=True):
+    r2: float | None
+    mae: float
+    mse: float
+    target: TensorStats
+    residual: TensorStats
+    """Prediction minus target."""
+    sample: list[tuple[float, float]] = []
+    """(target, prediction), evenly spaced over the data, at most 400."""
+
+
+class EvaluationFacts(Struct, frozen=True, kw_only=True):
+    task: Literal["multiclass", "binary", "regression"]
+    n_samples: int
+    loss: float | None = None
+    outputs: OutputFacts | None = None
+    classification: Classification | None = None
+    regression: Regression | None = None
+
+
+class Finding(Struct, frozen=True, kw_only=True):
+    """One rule that fired: numbers and the threshold they met. Its text is made when it is presented."""
+
+    rule: str
+    severity: Severity
+    subject: str
+    """Layer, parameter or series; 'model' for the whole."""
+    section: str
+    evidence: dict[str, float] = {}
+    threshold: dict[str, float] = {}
+    detail: dict[str, str] = {}
+    """Evidence that is no number: the name of a layer, of a loss, of a dtype."""
+
+
+class Diagnosis(Struct, frozen=True, kw_only=True):
+    """A root cause with the findings that prove it, and its consequences folded beneath."""
+
+    cause: str
+    severity: Severity
+    subject: str
+    findings: list[Finding]
+    consequences: list[Finding] = []
+    advice: str = ""
+
+
+class Report(Struct, frozen=True, kw_only=True):
+    """One examined model. A part that is None was not measured; ``coverage`` says why."""
+
+    format_version: int
+    title: str
+    meta: Meta
+    subject: SubjectFacts
+    coverage: list[Coverage] = []
+    architecture: ArchitectureFacts | None = None
+    weights: WeightFacts | None = None
+    activations: ActivationFacts | None = None
+    gradients: GradientFacts | None = None
+    training: History | None = None
+    dataset: DatasetFacts | None = None
+    evaluation: EvaluationFacts | None = None
+    findings: list[Finding] = []
+    diagnoses: list[Diagnosis] = []
+
+    @property
+    def verdict(self) -> Severity | None:
+        """The worst severity among the diagnoses, never an average; None when there is none."""
+        return max((d.severity for d in self.diagnoses), key=lambda s: s.rank, default=None)

@@ -1,0 +1,1 @@
+"""Presenting facts as blocks of a page, without torch."""

@@ -1,0 +1,1 @@
+"""Getting hold of a model, its weights and its data."""

@@ -1,0 +1,1 @@
+"""The run: training loops and what they log."""
