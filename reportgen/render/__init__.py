@@ -1,1 +1,1 @@
-"""Page or report -> bytes."""
+"""Writing a page in a format: bytes out, nothing measured, nothing judged, no torch."""

@@ -1,0 +1,207 @@
+"""A handful of block kinds that a page is made of: plain data, text and numbers, drawings as element trees.
+
+A new kind of content is a new arrangement of these blocks; a new output format is a new way to write them.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal, TypeAlias
+
+from msgspec import Struct
+
+from .svg import Element
+
+Tone: TypeAlias = Literal["", "ok", "info", "warning", "error", "muted"]
+ColumnKind: TypeAlias = Literal["name", "text", "number", "chart", "prose"]
+
+CHUNK_ROWS = 100  # rows to a chunk: a browser lays out only the chunks that are on screen
+
+
+class Prose(Struct, frozen=True, kw_only=True):
+    """Paragraphs."""
+
+    kind: ClassVar[str] = "prose"
+    paragraphs: list[str]
+
+
+class Pair(Struct, frozen=True, kw_only=True):
+    """A label and its value."""
+
+    label: str
+    value: str
+    note: str = ""
+    tone: Tone = ""
+
+
+class KeyValues(Struct, frozen=True, kw_only=True):
+    """Labelled values without a table around them."""
+
+    kind: ClassVar[str] = "key_values"
+    title: str = ""
+    pairs: list[Pair]
+
+
+class Cell(Struct, frozen=True):
+    """One cell: its text, the raw number or text behind it, a tone, perhaps a small chart."""
+
+    text: str
+    sort: float | str | None = None
+    tone: Tone = ""
+    chart: Element | None = None
+    indent: int = 0
+    spoken: str = ""
+    """What a screen reader says where the text is only a sign."""
+
+
+class Column(Struct, frozen=True):
+    """Heading of a column; ``hint`` explains it on hovering."""
+
+    title: str
+    kind: ColumnKind = "number"
+    hint: str = ""
+
+    @property
+    def mark(self) -> str:
+        """Class of the cells beneath; numbers, the commonest, need none."""
+        return {"name": "m", "text": "t", "prose": "p", "chart": "c", "number": ""}[self.kind]
+
+
+class Table(Struct, frozen=True, kw_only=True):
+    """Rows under headings; the first column names the row."""
+
+    kind: ClassVar[str] = "table"
+    id: str
+    caption: str
+    note: str = ""
+    columns: list[Column]
+    rows: list[list[Cell]]
+    total_rows: int = 0
+    """Rows there are in truth; more than ``rows`` when the table was cut, and then the page says so."""
+    folded: str = ""
+    """Summary line with the count, when the table is to be unfolded by the reader."""
+
+    @property
+    def omitted(self) -> int:
+        return max(self.total_rows - len(self.rows), 0)
+
+    @property
+    def layout(self) -> str:
+        """Chunks line up only under columns of fixed width."""
+        return "even" if len(self.rows) > CHUNK_ROWS else "free"
+
+    @property
+    def chunks(self) -> list[list[list[Cell]]]:
+        return [self.rows[i : i + CHUNK_ROWS] for i in range(0, len(self.rows), CHUNK_ROWS)]
+
+
+class Figure(Struct, frozen=True, kw_only=True):
+    """One drawing with its title and a caption that says how to read it."""
+
+    kind: ClassVar[str] = "figure"
+    id: str
+    title: str
+    caption: str = ""
+    drawing: Element
+    folded: str = ""
+
+
+class Pictures(Struct, frozen=True, kw_only=True):
+    """Several small drawings side by side."""
+
+    kind: ClassVar[str] = "pictures"
+    id: str
+    title: str
+    caption: str = ""
+    figures: list[Figure]
+
+
+class Code(Struct, frozen=True, kw_only=True):
+    """Text to be copied as it is."""
+
+    kind: ClassVar[str] = "code"
+    title: str
+    text: str
+    folded: str = ""
+
+
+class DiagnosisCard(Struct, frozen=True, kw_only=True):
+    """One diagnosis, ready to be read."""
+
+    id: str
+    tone: Tone
+    severity: str
+    """The severity in words."""
+    icon: Element
+    title: str
+    subject: str
+    summary: str
+    evidence: Table
+    further: Table | None = None
+    """The findings after the first few."""
+    consequences: Table | None = None
+    advice: str = ""
+    doubts: list[str] = []
+    """When this diagnosis is wrong."""
+
+
+class Diagnoses(Struct, frozen=True, kw_only=True):
+    """Diagnoses, the worst first; the harmless ones are folded under ``notes``."""
+
+    kind: ClassVar[str] = "diagnoses"
+    cards: list[DiagnosisCard]
+    notes: list[DiagnosisCard] = []
+    notes_summary: str = ""
+
+
+Block: TypeAlias = Prose | KeyValues | Table | Figure | Pictures | Code | Diagnoses
+
+
+class Section(Struct, frozen=True, kw_only=True):
+    """One topic."""
+
+    id: str
+    title: str
+    intro: str = ""
+    blocks: list[Block] = []
+    badge: str = ""
+    """A few words for the contents."""
+
+
+class Verdict(Struct, frozen=True, kw_only=True):
+    """The first thing that is read."""
+
+    tone: Tone
+    words: str
+    detail: str
+    icon: Element
+    causes: list[Link] = []
+    """The diagnoses that decide it."""
+
+
+class Link(Struct, frozen=True, kw_only=True):
+    """A place in the page."""
+
+    target: str
+    text: str
+    tone: Tone = ""
+    icon: Element | None = None
+
+
+class Page(Struct, frozen=True, kw_only=True):
+    """A whole report, ready to be written in any format."""
+
+    title: str
+    subtitle: str
+    lang: str
+    created: str
+    verdict: Verdict
+    lead: list[Pair]
+    sections: list[Section]
+
+    @property
+    def n_rows(self) -> int:
+        """Rows of all tables together: what printing costs."""
+        return sum(len(b.rows) for s in self.sections for b in s.blocks if isinstance(b, Table))
+
+    def section(self, id: str) -> Section | None:
+        return next((s for s in self.sections if s.id == id), None)

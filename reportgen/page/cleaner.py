@@ -1,0 +1,79 @@
+"""Turning matplotlib's SVG into an element tree that may stand in a page among others.
+
+What goes: prolog, comments, metadata, style sheets (theirs would act on the whole page). What changes: style attributes
+become presentation attributes, which every content policy lets through; ids get a prefix of their own, because two
+figures name their clip paths alike and the browser would then take the wrong one.
+"""
+
+from __future__ import annotations
+
+import re
+from xml.etree import ElementTree
+
+from .svg import ATTRIBUTES, TAGS, Element, checked, element
+
+_REFERENCE = re.compile(r"#([\w.-]+)")
+_DROPPED = frozenset(("metadata", "style", "desc"))
+_INHERITED = (("stroke-linejoin", "round"), ("stroke-linecap", "butt"), ("font-family", "DejaVu Sans, sans-serif"))
+_NUMBER = re.compile(r"-?\d+\.\d{3,}")
+_LONG_NUMBERS_STAY = ("transform",)
+
+
+def cleaned(svg: bytes, prefix: str, title: str) -> Element:
+    """Return the drawing as elements: no styles, no strange ids, a role and a title."""
+    root = ElementTree.fromstring(svg)
+    used = {m for node in root.iter() for v in node.attrib.values() for m in _REFERENCE.findall(v)}
+    width, height = (float(v) for v in root.attrib["viewBox"].split()[2:])
+    body = [_convert(child, prefix, used) for child in root]
+    head = [*_INHERITED, ("class", "plot"), ("viewBox", root.attrib["viewBox"])]
+    # a point of print is four thirds of a pixel
+    head += [("width", f"{width * 4 / 3:.0f}"), ("height", f"{height * 4 / 3:.0f}"), ("role", "img")]
+    return checked("svg", head, [element("title", title), *(b for b in body if b is not None)])
+
+
+def _convert(node: ElementTree.Element, prefix: str, used: set[str]) -> Element | None:
+    tag = node.tag.rpartition("}")[2] if isinstance(node.tag, str) else ""
+    if tag in _DROPPED or tag not in TAGS:
+        return None
+    children: list[Element | str] = [node.text] if tag in ("text", "tspan") and node.text else []
+    children += [c for child in node if (c := _convert(child, prefix, used)) is not None]
+    attributes = _attributes(node, prefix, used)
+    if tag in ("g", "defs") and not children:
+        return None
+    if tag == "g" and not attributes and len(children) == 1 and isinstance(children[0], Element):
+        return children[0]
+    return checked(tag, attributes.items(), children)
+
+
+def _attributes(node: ElementTree.Element, prefix: str, used: set[str]) -> dict[str, str]:
+    out: dict[str, str] = {}
+    for key, value in [*node.attrib.items(), *_style(node.attrib.get("style", ""))]:
+        key = key.rpartition("}")[2]
+        if key not in ATTRIBUTES or (key == "id" and value not in used) or value.startswith("rotate(-0 "):
+            continue
+        if key == "font-family":  # once, at the root
+            continue
+        if key == "id":
+            value = f"{prefix}-{value}"
+        elif key in ("href", "clip-path"):
+            value = _REFERENCE.sub(rf"#{prefix}-\1", value)
+        elif key not in _LONG_NUMBERS_STAY:
+            value = _NUMBER.sub(lambda m: f"{float(m.group()):.2f}".rstrip("0").rstrip("."), value)
+        out[key] = value
+    if "d" in out:
+        out["d"] = " ".join(out["d"].split())
+    return out
+
+
+def _style(style: str) -> list[tuple[str, str]]:
+    """Split a style attribute; 'font: 12px Sans' becomes size and family."""
+    out: list[tuple[str, str]] = []
+    for declaration in filter(None, (d.strip() for d in style.split(";"))):
+        key, _, value = (part.strip() for part in declaration.partition(":"))
+        if key == "font":
+            match = re.match(r"(?:\w+ )*?([\d.]+)px (.*)", value)
+            if match:
+                out += [("font-size", match[1]), ("font-family", match[2].replace("'", ""))]
+        else:
+            out.append((key, value.replace("'", "")))
+    return out

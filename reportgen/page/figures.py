@@ -1,0 +1,259 @@
+"""Small charts drawn by hand: a few hundred bytes each, readable under any policy, in print and on paper."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from msgspec import Struct
+
+from ..document.stats import TensorStats
+from .formats import name, number, percent
+from .language import _
+from .palette import ACCENT, BAR, HEAT, INK, MUTED, RULE, TONES
+from .svg import Element, decimal, drawing, element, ornament
+
+BINS = 32
+_WIDTH, _HEIGHT = 96, 22
+
+
+def _range(stats: TensorStats) -> tuple[float, float] | None:
+    """Return the span to draw: the middle 99 % of the values, for one far value would squeeze all others together."""
+    if stats.histogram is None or not stats.histogram.total:
+        return None
+    low, high = stats.histogram.quantile(0.005), stats.histogram.quantile(0.995)
+    if low is None or high is None or stats.min is None or stats.max is None:
+        return None
+    # a bin is wider than its values: never draw beyond what was seen
+    low, high = max(low, stats.min), min(high, stats.max)
+    if not math.isfinite(high - low):
+        return None
+    return (low, high) if high > low else None
+
+
+def _bars(heights: Sequence[int], width: int, base: int) -> str:
+    """Return one path of adjoining bars: integer steps from one edge to the next."""
+    parts, last = [f"M0 {base}"], 0
+    for height in heights:
+        if height != last:
+            parts.append(f"v{last - height}")
+        parts.append(f"h{width}")
+        last = height
+    return _joined("".join(parts) + f"v{last}z")
+
+
+def _joined(path: str) -> str:
+    """Add up neighbouring steps of equal height: h3h3 is h6."""
+    out: list[str] = []
+    for step in path.replace("h", " h").replace("v", " v").replace("z", " z").split(" "):
+        if out and step[:1] == "h" and out[-1][:1] == "h":
+            out[-1] = f"h{int(out[-1][1:]) + int(step[1:])}"
+        elif step:
+            out.append(step)
+    return out[0] + (" " + out[1] if len(out) > 1 and out[1][0] not in "hvz" else "".join(out[1:2])) + "".join(out[2:])
+
+
+def _heights(counts: Sequence[float], top: int) -> list[int]:
+    peak = max(counts, default=0.0)
+    # a bin that holds anything at all is seen
+    return [max(1, round(c / peak * top)) if c > 0 else 0 for c in counts] if peak else [0 for c in counts]
+
+
+def histogram(stats: TensorStats | None) -> Element | None:
+    """Draw the distribution over the middle 99 % of the values, with a mark at zero where zero is inside."""
+    span = _range(stats) if stats is not None else None
+    if stats is None or stats.histogram is None or span is None:
+        return None
+    low, high = span
+    counts = stats.histogram.rebin(low, high, BINS)
+    title = _("from {low} to {high}").format(low=number(low, 2), high=number(high, 2))
+    zero = None
+    if low <= 0 <= high:
+        x = round(-low / (high - low) * _WIDTH)
+        zero = element("path", d=f"M{x} 0v{_HEIGHT}", stroke=INK)
+    bars = element("path", d=_bars(_heights(counts, _HEIGHT - 2), _WIDTH // BINS, _HEIGHT), fill=BAR)
+    return drawing(_WIDTH, _HEIGHT, title, *([bars] if zero is None else [bars, zero]))
+
+
+def sparkline(values: Sequence[float | None], title: str) -> Element | None:
+    """Draw a curve without axes; gaps where a value was not finite."""
+    finite = [v for v in values if v is not None]
+    if len(finite) < 2:
+        return None
+    low, high = min(finite), max(finite)
+    reach = high - low
+    if not math.isfinite(reach):
+        return None
+    step = _WIDTH / max(len(values) - 1, 1)
+    path, pen = [], "M"
+    for i, value in enumerate(values):
+        if value is None:
+            pen = "M"
+            continue
+        y = (high - value) / reach * (_HEIGHT - 4) + 2 if reach else _HEIGHT / 2
+        path.append(f"{pen}{decimal(round(i * step, 1))} {decimal(round(y, 1))}")
+        pen = "L"
+    line = element("path", d="".join(path), fill="none", stroke=BAR, stroke_width=1.5, stroke_linejoin="round")
+    return drawing(_WIDTH, _HEIGHT, title, line)
+
+
+def bar(share: float | None) -> Element | None:
+    """Draw a share as a bar; the number stands beside it."""
+    if share is None or not math.isfinite(share):
+        return None
+    width = round(min(max(share, 0.0), 1.0) * 60, 1)
+    path = element("path", d=f"M0 0h{decimal(max(width, 0.5) if share > 0 else 0)}v8H0z", fill=BAR)
+    return ornament(60, 8, path)
+
+
+def bars(labels: Sequence[str], values: Sequence[float], title: str) -> Element:
+    """Draw labelled bars one beneath the other."""
+    peak, row, left, width = max([*values, 0.0]) or 1.0, 22, 170, 460
+    marks: list[Element] = []
+    for i, (label, value) in enumerate(zip(labels, values, strict=True)):
+        y, shown = i * row, name(label)
+        shown = shown if len(shown) <= 24 else shown[:23] + "…"
+        marks += [
+            element("text", shown, x=left - 8, y=y + 15, text_anchor="end", font_size=12, fill=INK),
+            element("rect", x=left, y=y + 4, width=value / peak * width, height=14, fill=BAR),
+            element("text", number(value), x=left + value / peak * width + 6, y=y + 15, font_size=12, fill=MUTED),
+        ]
+    return drawing(left + width + 70, max(len(labels), 1) * row, title, *marks, class_="chart")
+
+
+class StripRow(Struct, frozen=True):
+    """One quantity over the layers: None where it was not measured."""
+
+    label: str
+    values: list[float | None]
+    texts: list[str]
+    log: bool = True
+
+
+def _levels(row: StripRow) -> list[int | None]:
+    """Return a level 0..8 for each value: by the logarithm where sizes differ by magnitudes, 0 for nothing at all."""
+    top = len(HEAT) - 1
+    known = [v for v in row.values if v is not None and math.isfinite(v) and (v > 0 or not row.log)]
+    if not known:
+        return [None if v is None else 0 for v in row.values]
+    scaled = [math.log10(v) if row.log else v for v in known]
+    low, high = (min(scaled), max(scaled)) if row.log else (0.0, max(1e-12, *scaled))
+    if row.log:  # less than a decade between all of them is no contrast worth showing
+        middle = (low + high) / 2
+        low, high = min(low, middle - 0.75), max(high, middle + 0.75)
+
+    def level(value: float | None) -> int | None:
+        if value is None or not math.isfinite(value):
+            return None
+        if value <= 0:
+            return 0
+        place = ((math.log10(value) if row.log else value) - low) / (high - low)
+        return 1 + round(place * (top - 1))
+
+    return [level(v) for v in row.values]
+
+
+def strip(layers: Sequence[str], rows: Sequence[StripRow], marks: Sequence[str], title: str) -> Element:
+    """Draw the network by depth: a row of cells for each quantity, and above them a sign where something was found."""
+    left, width, height, top = 132, 780, 20, 22
+    cell = width / max(len(layers), 1)
+    parts: list[Element] = []
+    for i, tone in enumerate(marks):
+        if tone:
+            x = left + (i + 0.5) * cell
+            sign = element("path", element("title", name(layers[i])), d=_mark(x, tone), fill=TONES[tone])
+            parts.append(sign)
+    for r, row in enumerate(rows):
+        y = top + r * (height + 6)
+        parts.append(element("text", row.label, x=left - 10, y=y + 14, text_anchor="end", font_size=12, fill=MUTED))
+        for i, level in enumerate(_levels(row)):
+            hover = element("title", f"{name(layers[i])}: {row.texts[i]}")
+            box = {"x": left + i * cell, "y": y, "width": max(cell - (1 if cell > 3 else 0), 0.5), "height": height}
+            if level is None:
+                parts.append(element("rect", hover, **box, fill="none", stroke=RULE, stroke_width=0.6))
+            else:
+                parts.append(element("rect", hover, **box, fill=HEAT[level]))
+    bottom = top + len(rows) * (height + 6) + 14
+    parts.append(element("text", _("input"), x=left, y=bottom, font_size=12, fill=MUTED))
+    parts.append(element("text", _("output"), x=left + width, y=bottom, text_anchor="end", font_size=12, fill=MUTED))
+    return drawing(left + width, bottom + 6, title, *parts, class_="chart")
+
+
+def _mark(x: float, tone: str) -> str:
+    if tone == "error":
+        return f"M{decimal(x - 3)} 3h6l3 3v6l-3 3h-6l-3-3v-6z"
+    if tone == "warning":
+        return f"M{decimal(x)} 2.5l7 12.5h-14z"
+    return f"M{decimal(x)} 4a5 5 0 1 0 .01 0z"
+
+
+def matrix(counts: Sequence[Sequence[int]], labels: Sequence[str], title: str) -> Element:
+    """Draw a confusion matrix, rows in shares of the true class: one path per level, or numbers in the cells."""
+    n = len(counts)
+    numbers = n <= 12
+    cell = 44 if numbers else max(4, 560 // max(n, 1))
+    left, top, side = (110, 46, n * cell) if n <= 30 else (24, 24, n * cell)
+    levels = [[_level(c, sum(row)) for c in row] for row in counts]
+    parts = [element("path", d=d, fill=HEAT[level]) for level, d in _runs(levels, left, top, cell)]
+    if numbers:
+        parts += _numbers(counts, levels, left, top, cell)
+    if n <= 30:
+        parts += _names(labels, left, top, cell)
+    parts.append(element("text", _("predicted →"), x=left, y=12, font_size=12, fill=MUTED))
+    turn = f"rotate(-90 12 {top + side})"
+    parts.append(element("text", _("← true"), x=12, y=top + side, font_size=12, fill=MUTED, transform=turn))
+    frame = element("rect", x=left, y=top, width=side, height=side, fill="none", stroke=RULE)
+    return drawing(left + side + 2, top + side + 2, title, *parts, frame, class_="chart")
+
+
+def _level(count: int, total: int) -> int:
+    return 0 if not count else 1 + round(count / total * (len(HEAT) - 2))
+
+
+def _runs(levels: Sequence[Sequence[int]], left: int, top: int, cell: int) -> list[tuple[int, str]]:
+    """Gather cells of equal level that adjoin in a row into one stroke of one path."""
+    paths: dict[int, list[str]] = {}
+    for r, row in enumerate(levels):
+        start = 0
+        for c in range(1, len(row) + 1):
+            if c == len(row) or row[c] != row[start]:
+                run = f"M{left + start * cell} {top + r * cell}h{(c - start) * cell}v{cell}h{(start - c) * cell}z"
+                paths.setdefault(row[start], []).append(run)
+                start = c
+    return [(level, "".join(paths[level])) for level in sorted(paths)]
+
+
+def _numbers(
+    counts: Sequence[Sequence[int]], levels: Sequence[Sequence[int]], left: int, top: int, cell: int
+) -> list[Element]:
+    out = []
+    for r, row in enumerate(counts):
+        for c, value in enumerate(row):
+            place = {"x": left + c * cell + cell / 2, "y": top + r * cell + cell / 2 + 4}
+            # on a coloured cell the text colour belongs to the cell, not to the page
+            colour = MUTED if not value else "#ffffff" if levels[r][c] >= 5 else "#10202f"
+            hover = element("title", _("{share} of this class").format(share=percent(value / max(sum(row), 1))))
+            out.append(element("text", f"{value}", hover, **place, text_anchor="middle", font_size=12, fill=colour))
+    return out
+
+
+def _names(labels: Sequence[str], left: int, top: int, cell: int) -> list[Element]:
+    out = []
+    for i, label in enumerate(labels):
+        shown, middle = name(label), i * cell + cell / 2
+        shown = shown if len(shown) <= 14 else shown[:13] + "…"
+        size = 12 if cell >= 16 else 9
+        out.append(element("text", shown, x=left - 6, y=top + middle + 4, text_anchor="end", font_size=size, fill=INK))
+        x, y = left + middle, top - 6
+        across = {"text_anchor": "middle"} if len(shown) * 7 < cell else {"transform": f"rotate(-45 {x} {y})"}
+        clipped = shown if len(shown) <= 5 or cell >= 40 else shown[:4] + "…"
+        out.append(element("text", clipped, x=x, y=y, font_size=size, fill=INK, **across))
+    return out
+
+
+def flow(values: Sequence[float], title: str) -> Element | None:
+    """Draw one number per layer as small columns, in the order of execution."""
+    if not values:
+        return None
+    path = _bars(_heights([max(v, 0.0) for v in values], 40), 6, 44)
+    return drawing(len(values) * 6, 44, title, element("path", d=path, fill=ACCENT))

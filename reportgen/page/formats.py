@@ -1,0 +1,148 @@
+"""Numbers and names as a reader should see them. What was not measured is a dash, never a zero."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+
+from .language import _
+
+DASH = "—"
+NBSP = "\u00a0"
+MINUS = "\u2212"
+
+_SI = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
+_BINARY = ((1 << 40, "TiB"), (1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB"))
+# C0 and C1 controls, soft hyphen, zero-width and bidi controls, line separators, surrogates, specials: characters
+# that change how text around them looks without being seen, or that XML and UTF-8 cannot carry.
+_INVISIBLE = (
+    "\u0000-\u0008\u000b\u000c\u000e-\u001f\u007f-\u009f\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180e"
+    "\u200b-\u200f\u2028-\u202e\u2060-\u206f\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb\ufffe\uffff\ud800-\udfff"
+    "\U000e0000-\U000e0fff"
+)
+_HIDDEN = re.compile(f"[{_INVISIBLE}]")
+_HIDDEN_IN_A_LINE = re.compile(f"[{_INVISIBLE}\t\n\r\u0085]")
+_NAMED = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
+
+
+def _escape(match: re.Match[str]) -> str:
+    sign = match.group()
+    code = ord(sign)
+    return _NAMED.get(sign) or (
+        f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}" if code < 65536 else f"\\U{code:08x}"
+    )
+
+
+def visible(text: str) -> str:
+    """Replace characters that hide or reorder text by escapes; tabs and line ends stay."""
+    return _HIDDEN.sub(_escape, text)
+
+
+def name(text: str) -> str:
+    """Show a name on one line, every character of it seen; an empty name is the model itself."""
+    return _HIDDEN_IN_A_LINE.sub(_escape, text) if text else _("(model)")
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    """Show a measured number with so many significant digits; whole numbers in full up to a million."""
+    if value is None:
+        return DASH
+    if not math.isfinite(value):
+        return "NaN" if math.isnan(value) else "∞" if value > 0 else f"{MINUS}∞"
+    if value == 0:
+        return "0"
+    size = abs(value)
+    if size < 1e6 and size == int(size):
+        text = f"{value:,.0f}"
+    elif 1e-4 <= size < 1e6:
+        text = f"{value:,.{max(0, digits - 1 - math.floor(math.log10(size)))}f}"
+    else:
+        mantissa, exponent = f"{value:.{digits - 1}e}".split("e")
+        text = f"{mantissa}e{int(exponent)}"
+    return text.replace("-", MINUS)
+
+
+def short(value: float | None) -> str:
+    """Show a number without the zeros at its end, as a threshold is written."""
+    text = number(value, 4)
+    head, sign, tail = text.partition("e")
+    return (head.rstrip("0").rstrip(".") if "." in head else head) + sign + tail
+
+
+def count(value: int | None) -> str:
+    """Show a count in full."""
+    return DASH if value is None else f"{value:,}".replace("-", MINUS)
+
+
+def si(value: float | None, unit: str = "") -> str:
+    """Show a large count in three digits: 11.7 M."""
+    if value is None:
+        return DASH
+    for factor, prefix in _SI:
+        # 999,500 rounds to 1,000 k, which is 1.00 M
+        if abs(value) >= factor * 0.9995:
+            return f"{_three(value / factor)}{NBSP}{prefix}{unit}"
+    return f"{_three(value)}{NBSP}{unit}" if unit else _three(value)
+
+
+def size(value: int | None) -> str:
+    """Show bytes in binary units."""
+    if value is None:
+        return DASH
+    for factor, prefix in _BINARY:
+        if abs(value) >= factor:
+            return f"{_three(value / factor)}{NBSP}{prefix}"
+    return f"{value}{NBSP}B"
+
+
+def _three(value: float) -> str:
+    if value == int(value) and abs(value) < 1000:
+        return f"{value:.0f}".replace("-", MINUS)
+    digits = 2 if abs(value) < 9.995 else 1 if abs(value) < 99.95 else 0
+    return f"{value:.{digits}f}".replace("-", MINUS)
+
+
+def percent(share: float | None, digits: int = 1) -> str:
+    """Show a share; 0 % and 100 % only when it is exactly so."""
+    if share is None or not math.isfinite(share):
+        return DASH
+    if share in (0, 1):
+        return f"{share * 100:.0f}{NBSP}%"
+    step = 10.0**-digits
+    percentage = share * 100
+    if 0 < percentage < step / 2:
+        return f"<{NBSP}{step:.{digits}f}{NBSP}%"
+    if 100 - step / 2 <= percentage < 100:
+        return f">{NBSP}{100 - step:.{digits}f}{NBSP}%"
+    return f"{percentage:.{digits}f}{NBSP}%".replace("-", MINUS)
+
+
+def shape(dimensions: Sequence[int]) -> str:
+    """Show the shape of a tensor."""
+    return " × ".join(str(d) for d in dimensions) if dimensions else _("scalar")
+
+
+def seconds(value: float | None) -> str:
+    """Show a span of time."""
+    if value is None:
+        return DASH
+    if value < 1:
+        return f"{value * 1000:.0f}{NBSP}ms" if value >= 0.001 or value == 0 else f"<{NBSP}1{NBSP}ms"
+    if value < 120:
+        return f"{value:.1f}{NBSP}s"
+    minutes, rest = divmod(round(value), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}{NBSP}h {minutes:02d}{NBSP}min" if hours else f"{minutes}{NBSP}min {rest:02d}{NBSP}s"
+
+
+def words(key: str) -> str:
+    """Show the key of a number as words."""
+    return name(key).replace("_", " ")
+
+
+def listing(items: Sequence[str], limit: int = 8) -> str:
+    """Show the first names of a list and say how many more there are."""
+    shown = ", ".join(name(i) for i in items[:limit])
+    rest = len(items) - limit
+    return shown if rest <= 0 else shown + " " + _("and {n} more").format(n=rest)

@@ -1,0 +1,181 @@
+"""The few figures that deserve axes and a legend, by matplotlib's object interface, as element trees.
+
+pyplot is never touched and the caller's rcParams are whole again afterwards. rc_context changes settings of the whole
+process for a moment, so one lock serves all threads that draw here.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from threading import Lock
+from typing import Any
+
+from msgspec import Struct
+
+from .cleaner import cleaned
+from .language import _
+from .palette import BAR, DASHES, ERROR, INK, MARKERS, MUTED, RULE, SERIES
+from .svg import Element
+
+_lock = Lock()
+_MAX_POINTS = 400
+_SETTINGS = {
+    "svg.fonttype": "none",
+    "font.family": "sans-serif",
+    "font.size": 9.0,
+    "text.color": INK,
+    "axes.edgecolor": MUTED,
+    "axes.labelcolor": INK,
+    "axes.linewidth": 0.7,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.axisbelow": True,
+    "axes.grid": True,
+    "grid.color": RULE,
+    "grid.linewidth": 0.6,
+    "xtick.color": MUTED,
+    "ytick.color": MUTED,
+    "xtick.labelcolor": INK,
+    "ytick.labelcolor": INK,
+    "lines.linewidth": 1.6,
+    "lines.markersize": 3.5,
+    "xtick.major.size": 0.0,
+    "ytick.major.size": 0.0,
+    "xtick.minor.size": 0.0,
+    "ytick.minor.size": 0.0,
+    "legend.frameon": False,
+    "path.simplify_threshold": 0.5,
+    "axes.unicode_minus": True,
+}
+# settings that name the program around the figure rather than its looks
+_NOT_OURS = ("backend", "interactive", "toolbar", "webagg", "tk.", "docstring", "savefig.directory", "figure.hooks")
+
+
+class Line(Struct, frozen=True):
+    """One curve; None is a gap."""
+
+    label: str
+    x: list[float]
+    y: list[float | None]
+
+
+@contextmanager
+def _settings(salt: str) -> Iterator[None]:
+    import matplotlib as mpl
+
+    plain: dict[Any, Any] = {k: v for k, v in mpl.rcParamsDefault.items() if not k.startswith(_NOT_OURS)}
+    with _lock, mpl.rc_context({**plain, **_SETTINGS, "svg.hashsalt": salt}), warnings.catch_warnings():
+        # text stays text, so a glyph that the measuring font lacks is the reader's browser's to find
+        warnings.filterwarnings("ignore", message="Glyph .* missing from")
+        yield
+
+
+def _svg(figure: Any) -> bytes:
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+
+    out = io.BytesIO()
+    nothing = {"Date": None, "Creator": None, "Format": None, "Type": None}
+    canvas: Any = FigureCanvasSVG(figure)
+    canvas.print_svg(out, metadata=nothing)
+    return out.getvalue()
+
+
+def _axes(width: float = 7.5, height: float = 3.0) -> tuple[Any, Any]:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    figure.patch.set_visible(False)
+    axes = figure.add_subplot()
+    axes.patch.set_visible(False)
+    return figure, axes
+
+
+def curves(id: str, title: str, lines: Sequence[Line], *, x_label: str, y_label: str) -> Element:
+    """Plot curves over epochs or steps; each has its own colour, dash and marker."""
+    with _settings(id):
+        figure, axes = _axes()
+        for i, line in enumerate(lines):
+            x, y = thinned(line.x, line.y)
+            every = max(1, len(x) // 12)
+            style = {"color": SERIES[i % 6], "linestyle": DASHES[i % 6], "marker": MARKERS[i % 6]}
+            axes.plot(x, [_drawable(v) for v in y], label=_plain(line.label), markevery=every, **style)
+        positive = [v for line in lines for v in map(_drawable, line.y) if not math.isnan(v)]
+        if positive and min(positive) > 0 and max(positive) / min(positive) > 200:
+            axes.set_yscale("log")
+        axes.set_xlabel(_plain(x_label))
+        axes.set_ylabel(_plain(y_label))
+        if all(float(v).is_integer() for line in lines for v in line.x):
+            axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.legend(loc="best", fontsize=9)
+        return cleaned(_svg(figure), id, title)
+
+
+def depth_profile(id: str, title: str, lines: Sequence[Line], *, x_label: str, y_label: str) -> Element:
+    """Plot positive numbers over depth on a logarithmic axis."""
+    with _settings(id):
+        figure, axes = _axes()
+        for i, line in enumerate(lines):
+            y = [_drawable(v if v is not None and v > 0 else None) for v in line.y]
+            style = {"color": SERIES[i % 6], "linestyle": DASHES[i % 6], "marker": MARKERS[i % 6]}
+            axes.plot(line.x, y, label=_plain(line.label), **style)
+        axes.set_yscale("log")
+        axes.set_xlabel(_plain(x_label))
+        axes.set_ylabel(_plain(y_label))
+        axes.xaxis.get_major_locator().set_params(integer=True)
+        if len(lines) > 1:
+            axes.legend(loc="best", fontsize=9)
+        return cleaned(_svg(figure), id, title)
+
+
+def agreement(id: str, title: str, pairs: Sequence[tuple[float, float]]) -> Element:
+    """Plot predictions against the truth, with the line on which they agree."""
+    with _settings(id):
+        figure, axes = _axes(5.0, 4.4)
+        truth, prediction = [p[0] for p in pairs], [p[1] for p in pairs]
+        ends = [min(truth), max(truth)]
+        axes.plot(truth, prediction, "o", color=BAR, markersize=3, alpha=0.6, label=_("samples"))
+        axes.plot(ends, ends, "--", color=ERROR, linewidth=1.2, label=_("prediction = target"))
+        axes.set_xlabel(_("target"))
+        axes.set_ylabel(_("prediction"))
+        axes.legend(loc="best", fontsize=9)
+        return cleaned(_svg(figure), id, title)
+
+
+def residuals(id: str, title: str, edges: Sequence[float], counts: Sequence[float]) -> Element:
+    """Plot the distribution of the residuals, with marks at zero and at their mean."""
+    with _settings(id):
+        figure, axes = _axes(5.0, 3.0)
+        axes.stairs(counts, edges, fill=True, color=BAR)
+        axes.axvline(0, color=INK, linewidth=1, linestyle="--")
+        axes.set_xlabel(_("prediction − target"))
+        axes.set_ylabel(_("samples"))
+        return cleaned(_svg(figure), id, title)
+
+
+def _drawable(value: float | None) -> float:
+    """Return a value that an axis can hold; what is beyond any sense is a gap."""
+    return math.nan if value is None or abs(value) > 1e100 or 0 < abs(value) < 1e-100 else value
+
+
+def _plain(text: str) -> str:
+    """Take the meaning from signs that matplotlib reads as mathematics, and hide a leading underscore's meaning."""
+    return text.replace("$", r"\$") if not text.startswith("_") else " " + text.replace("$", r"\$")
+
+
+def thinned(x: Sequence[float], y: Sequence[float | None]) -> tuple[list[float], list[float | None]]:
+    """Keep the smallest and the largest value of each stretch, so that a spike survives; gaps stay gaps."""
+    if len(x) <= _MAX_POINTS:
+        return list(x), list(y)
+    width = math.ceil(len(x) / (_MAX_POINTS // 2))
+    kept: list[int] = []
+    for start in range(0, len(x), width):
+        stretch = range(start, min(start + width, len(x)))
+        known = [(v, i) for i in stretch if (v := y[i]) is not None]
+        chosen = {min(known)[1], max(known)[1]} if known else set()
+        gap = next((i for i in stretch if y[i] is None), None)
+        kept += sorted(chosen | ({gap} if gap is not None else set()))
+    return [x[i] for i in kept], [y[i] for i in kept]

@@ -1,0 +1,78 @@
+"""Numbers derived from a confusion matrix: plain counting, no judgement."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from msgspec import Struct
+
+Z95 = 1.959963984540054
+
+
+class ClassScore(Struct, frozen=True):
+    """Scores of one class; None where the definition divides by zero."""
+
+    label: str
+    support: int
+    predicted: int
+    precision: float | None
+    recall: float | None
+    f1: float | None
+
+
+class Accuracy(Struct, frozen=True):
+    """Correct answers with their 95 % interval (Wilson 1927), and what always naming the commonest class would give."""
+
+    correct: int
+    total: int
+    value: float
+    low: float
+    high: float
+    majority: float
+
+
+def per_class(confusion: Sequence[Sequence[int]], labels: Sequence[str]) -> list[ClassScore]:
+    """Return precision, recall and F1 of each class, rows of the matrix being the truth."""
+    columns = [sum(row[c] for row in confusion) for c in range(len(confusion))]
+    return [_score(labels[i], confusion[i][i], sum(row), columns[i]) for i, row in enumerate(confusion)]
+
+
+def _score(label: str, hits: int, support: int, predicted: int) -> ClassScore:
+    precision = hits / predicted if predicted else None
+    recall = hits / support if support else None
+    # 2 TP / (2 TP + FP + FN) is defined unless the class occurs nowhere
+    f1 = 2 * hits / (support + predicted) if support + predicted else None
+    return ClassScore(label, support, predicted, precision, recall, f1)
+
+
+def macro(scores: Sequence[ClassScore], field: str) -> float | None:
+    """Average one score over the classes where it is defined."""
+    known = [v for v in (getattr(s, field) for s in scores) if v is not None]
+    return math.fsum(known) / len(known) if known else None
+
+
+def wilson(correct: int, total: int) -> tuple[float, float]:
+    """Return the 95 % interval of a share (Wilson 1927): inside [0, 1] and sound for small counts."""
+    if not total:
+        return 0.0, 1.0
+    p, z2 = correct / total, Z95 * Z95
+    middle = (p + z2 / (2 * total)) / (1 + z2 / total)
+    half = Z95 * math.sqrt(p * (1 - p) / total + z2 / (4 * total * total)) / (1 + z2 / total)
+    return max(0.0, middle - half), min(1.0, middle + half)
+
+
+def accuracy(confusion: Sequence[Sequence[int]]) -> Accuracy | None:
+    """Return the accuracy, or None when nothing was counted."""
+    total = sum(map(sum, confusion))
+    if not total:
+        return None
+    correct = sum(row[i] for i, row in enumerate(confusion))
+    low, high = wilson(correct, total)
+    return Accuracy(correct, total, correct / total, low, high, max(map(sum, confusion)) / total)
+
+
+def confused(confusion: Sequence[Sequence[int]], limit: int = 10) -> list[tuple[int, int, int]]:
+    """Return the commonest mistakes as (true, predicted, count), most frequent first."""
+    pairs = [(t, p, n) for t, row in enumerate(confusion) for p, n in enumerate(row) if t != p and n]
+    return sorted(pairs, key=lambda x: (-x[2], x[0], x[1]))[:limit]

@@ -1,0 +1,129 @@
+"""Activations: what each layer put out over all probed batches."""
+
+from __future__ import annotations
+
+from ...document.facts import ActivationFacts, ActivationRow, ChannelFacts, NormRow, Report
+from ..blocks import Block, Cell, Column, Prose, Section, Table, Tone
+from ..cells import (
+    ChartBudget,
+    any_nonfinite,
+    missing,
+    of_count,
+    of_name,
+    of_nonfinite,
+    of_number,
+    of_text,
+    stats_cells,
+    stats_columns,
+)
+from ..formats import listing, name
+from ..language import _, plural
+
+MAX_ROWS = 2000
+MAX_CHARTS = 100
+
+
+def section(report: Report) -> Section | None:
+    """Show the outputs of the layers."""
+    facts = report.activations
+    if facts is None:
+        return None
+    blocks: list[Block] = [_layers(facts)]
+    if facts.norms:
+        blocks.append(_norms(facts.norms))
+    remarks = []
+    if facts.not_executed:
+        text = _("Never executed in the probed passes: {names}.")
+        remarks.append(text.format(names=listing(facts.not_executed, 20)))
+    remarks += [_("Not measured: {reason}").format(reason=name(r)) for r in facts.reasons[:20]]
+    if remarks:
+        blocks.append(Prose(paragraphs=remarks))
+    return Section(id="activations", title=_("Activations"), intro=_intro(facts), blocks=blocks)
+
+
+def _intro(facts: ActivationFacts) -> str:
+    mode = _("evaluation mode") if facts.mode == "eval" else _("training mode")
+    text = _(
+        "Outputs of each layer in the order of execution, over {n} samples in {b} batches, in {mode}. In a healthy "
+        "network std changes gently from layer to layer and few channels are silent."
+    ).format(n=f"{facts.n_samples:,}", b=f"{facts.n_batches:,}", mode=mode)
+    if facts.exact:
+        text += " " + _("Taken from every value: {names}; the rest from an even stride.").format(
+            names=listing(facts.exact)
+        )
+    return text
+
+
+def _layers(facts: ActivationFacts) -> Table:
+    ordered = sorted(facts.rows, key=lambda r: r.order)
+    rows, budget = ordered[:MAX_ROWS], ChartBudget(MAX_CHARTS)
+    broken = any_nonfinite([r.stats for r in rows])
+    channels = any(r.channels for r in rows)
+    repeated = any(r.calls > facts.n_batches for r in rows)
+    columns = [Column(_("Layer"), "name"), Column(_("Kind"), "text"), Column(_("Output"), "text")]
+    columns += [Column(_("Calls"), "number", _("over the whole pass"))] if repeated else []
+    columns += stats_columns()
+    if channels:
+        hint = _("channels or units that were above zero on no sample")
+        columns += [
+            Column(_("Silent"), "number", hint),
+            Column(_("Constant"), "number", _("channels that never change")),
+        ]
+    columns += [Column(_("Not finite"))] if broken else []
+    columns += [Column(_("Distribution"), "chart", _("middle 99 % of the values; the mark is zero"))]
+    body = []
+    for row in rows:
+        line = [of_name(row.name), of_text(name(row.kind)), of_text(name(row.shape))]
+        line += [of_count(row.calls)] if repeated else []
+        line += stats_cells(row.stats)
+        line += _channel_cells(row) if channels else []
+        line += [of_nonfinite(row.stats)] if broken else []
+        line.append(budget.histogram(row.stats))
+        body.append(line)
+    note = ""
+    if budget.refused:
+        note = _("Distributions are drawn for the first {n} layers.").format(n=MAX_CHARTS)
+    n = len(ordered)
+    caption = plural("{n} layer, by order of execution", "{n} layers, by order of execution", n).format(n=n)
+    return Table(id="layer-outputs", caption=caption, note=note, columns=columns, rows=body, total_rows=n)
+
+
+def _channel_cells(row: ActivationRow) -> list[Cell]:
+    """Return silent and constant channels of the worst call."""
+    if not row.channels:
+        return [missing(_("has no channels")), missing(_("has no channels"))]
+    worst = max(row.channels, key=lambda c: c.silent)
+    # a layer without a rectifier may well stay below zero: that is no fault
+    return [_part(worst, worst.silent, row.rectifier), _part(worst, worst.constant, False)]
+
+
+def _part(channels: ChannelFacts, n: int, matters: bool) -> Cell:
+    share = n / channels.n_channels if channels.n_channels else 0.0
+    tone: Tone = "warning" if matters and share > 0.5 else "" if n else "muted"
+    return Cell(f"{n} / {channels.n_channels}", share, tone)
+
+
+def _norms(norms: list[NormRow]) -> Table:
+    columns = [
+        Column(_("Batch norm"), "name"),
+        Column(_("Channels")),
+        Column(_("Batches tracked")),
+        Column(_("Mean gap"), "number", _("|mean of the data − running mean| in running standard deviations, median")),
+        Column(_("Variance gap"), "number", _("|ln(variance of the data / running variance)|, median")),
+    ]
+    body = [
+        [
+            of_name(r.name),
+            of_count(r.n_channels),
+            of_count(r.batches_tracked),
+            of_number(r.mean_gap),
+            of_number(r.log_var_gap),
+        ]
+        for r in norms[:MAX_ROWS]
+    ]
+    note = _(
+        "Running statistics that describe the data are close to those of the data that passed: gaps well below one. "
+        "Medians over the channels."
+    )
+    caption = _("Running statistics against the data")
+    return Table(id="norms", caption=caption, note=note, columns=columns, rows=body, total_rows=len(norms))

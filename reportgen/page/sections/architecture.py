@@ -1,0 +1,111 @@
+"""Structure and size: the tree of layers with shapes, parameters and work."""
+
+from __future__ import annotations
+
+from ...document.facts import ArchitectureFacts, LayerRow, Report
+from .. import figures
+from ..blocks import Block, Cell, Column, KeyValues, Pair, Prose, Section, Table
+from ..cells import missing, of_chart, of_count, of_name, of_si, of_text
+from ..formats import count, listing, name, percent, si, size
+from ..language import _
+
+MAX_ROWS = 2000
+MAX_BARS = 120
+
+
+def section(report: Report) -> Section | None:
+    """Show the layers of the model."""
+    facts = report.architecture
+    if facts is None:
+        return None
+    blocks: list[Block] = [KeyValues(pairs=_totals(facts)), _layers(facts)]
+    if facts.uncounted:
+        text = _("Not in the FLOPs, for want of a formula: {names}. The total is a lower bound.")
+        blocks.append(Prose(paragraphs=[text.format(names=listing(facts.uncounted))]))
+    if facts.tied:
+        groups = "; ".join(listing(group, 6) for group in facts.tied[:20])
+        text = _("Shared tensors, each counted once and shown at its first name: {groups}.")
+        blocks.append(Prose(paragraphs=[text.format(groups=groups)]))
+    return Section(id="architecture", title=_("Architecture"), intro=_intro(facts), blocks=blocks)
+
+
+def _intro(facts: ArchitectureFacts) -> str:
+    text = _(
+        "The modules of the model as they are nested. Parameters are a module's own, without those of its children."
+    )
+    if facts.flops is not None:
+        text += " " + _(
+            "FLOPs are of one forward pass over the probed batch, children included, and a multiplication with its "
+            "addition counts as two; some tools count that as one and call it a MAC or mult-add."
+        )
+    return text
+
+
+def _totals(facts: ArchitectureFacts) -> list[Pair]:
+    frozen = facts.parameters - facts.trainable
+    pairs = [
+        Pair(label=_("Parameters"), value=count(facts.parameters)),
+        Pair(label=_("Trainable"), value=count(facts.trainable)),
+        Pair(label=_("Frozen"), value=count(frozen)),
+        Pair(label=_("Buffer elements"), value=count(facts.buffers)),
+        Pair(label=_("Parameter memory"), value=size(facts.parameter_bytes)),
+        Pair(label=_("Buffer memory"), value=size(facts.buffer_bytes)),
+    ]
+    if facts.dtypes:
+        kinds = ", ".join(
+            f"{name(k)} {percent(v / max(sum(facts.dtypes.values()), 1))}" for k, v in facts.dtypes.items()
+        )
+        pairs.append(Pair(label=_("Number formats"), value=kinds))
+    if facts.batch_size is not None:
+        pairs.append(Pair(label=_("Batch of the probed pass"), value=count(facts.batch_size)))
+    if facts.flops is not None:
+        pairs.append(Pair(label=_("FLOPs of the pass"), value=si(facts.flops)))
+        if facts.batch_size:
+            pairs.append(Pair(label=_("FLOPs per sample"), value=si(facts.flops / facts.batch_size)))
+    if facts.mult_adds is not None:
+        pairs.append(Pair(label=_("Mult-adds of the pass"), value=si(facts.mult_adds), note=_("as torchinfo counts")))
+    if facts.activation_bytes is not None:
+        note = _("outputs of all layers, forward pass only")
+        pairs.append(Pair(label=_("Activation memory"), value=size(facts.activation_bytes), note=note))
+    return pairs
+
+
+def _layers(facts: ArchitectureFacts) -> Table:
+    shapes = any(r.output_shape for r in facts.rows)
+    work = any(r.flops is not None for r in facts.rows)
+    frozen = facts.trainable != facts.parameters
+    calls = any(r.calls not in (None, 1) for r in facts.rows)
+    columns = [Column(_("Module"), "name"), Column(_("Kind"), "text")]
+    if shapes:
+        columns += [Column(_("Input"), "text"), Column(_("Output"), "text")]
+    columns += [Column(_("Parameters"))]
+    columns += [Column(_("Trainable"))] if frozen else []
+    columns += [Column(_("Share"), "chart", _("of all parameters"))]
+    columns += [Column(_("FLOPs"))] if work else []
+    columns += [Column(_("Calls"), "number", _("calls in one forward pass"))] if calls else []
+    rows = facts.rows[:MAX_ROWS]
+    wanted = _largest(rows, MAX_BARS)
+    body = []
+    for row in rows:
+        line = [of_name(row.name, indent=min(row.depth, 8)), of_text(name(row.kind))]
+        if shapes:
+            line += [_shape(row.input_shape), _shape(row.output_shape)]
+        line.append(of_count(row.parameters) if row.parameters or row.is_leaf else Cell("", 0))
+        line += [of_count(row.trainable)] if frozen else []
+        share = row.parameters / facts.parameters if facts.parameters else None
+        line.append(of_chart(figures.bar(share)) if row.name in wanted else Cell("", 0))
+        line += [of_si(row.flops)] if work else []
+        line += [of_count(row.calls, "warning" if row.calls == 0 else "")] if calls else []
+        body.append(line)
+    caption = _("Modules, nested as in the model")
+    return Table(id="layers", caption=caption, columns=columns, rows=body, total_rows=len(facts.rows))
+
+
+def _shape(text: str | None) -> Cell:
+    return missing() if text is None else of_text(name(text))
+
+
+def _largest(rows: list[LayerRow], limit: int) -> set[str]:
+    """Return the names of the layers whose share can be seen at all."""
+    ordered = sorted((r for r in rows if r.parameters), key=lambda r: -r.parameters)
+    return {r.name for r in ordered[:limit]}

@@ -1,0 +1,83 @@
+"""The data that the model was given: ranges by feature, and the balance of the classes."""
+
+from __future__ import annotations
+
+from ...document.facts import DatasetFacts, Report
+from .. import figures
+from ..blocks import Block, Column, Figure, KeyValues, Pair, Section, Table
+from ..cells import ChartBudget, any_nonfinite, of_nonfinite, of_text, stats_cells, stats_columns
+from ..formats import count, name, number
+from ..language import _, plural
+
+MAX_BARS = 30
+
+
+def section(report: Report) -> Section | None:
+    """Show inputs and targets."""
+    facts = report.dataset
+    if facts is None:
+        return None
+    blocks: list[Block] = [KeyValues(pairs=_pairs(facts))]
+    if facts.features:
+        blocks.append(_features(facts))
+    if facts.class_counts:
+        blocks.append(_classes(report, facts.class_counts))
+    intro = _(
+        "The batches as the model received them. Inputs of a healthy pipeline are of order one, or pass a "
+        "normalisation layer first; no value is NaN or infinite; and no class is so rare that its score is chance."
+    )
+    return Section(id="dataset", title=_("Data"), intro=intro, blocks=blocks)
+
+
+def _pairs(facts: DatasetFacts) -> list[Pair]:
+    pairs = [
+        Pair(label=_("Samples"), value=count(facts.n_samples)),
+        Pair(label=_("Batches"), value=count(facts.n_batches)),
+        Pair(label=_("Shape of a batch"), value=name(facts.shape)),
+        Pair(label=_("Type"), value=name(facts.dtype)),
+    ]
+    if facts.integer_valued is not None:
+        pairs.append(Pair(label=_("Whole numbers only"), value=_("yes") if facts.integer_valued else _("no")))
+    if facts.normalised_first:
+        pairs.append(Pair(label=_("First layer"), value=_("normalises its input")))
+    if facts.target_dtype is not None:
+        pairs.append(Pair(label=_("Type of the target"), value=name(facts.target_dtype)))
+    if facts.target is not None:
+        t = facts.target
+        pairs.append(Pair(label=_("Target, mean ± std"), value=f"{number(t.mean)} ± {number(t.std)}"))
+        pairs.append(Pair(label=_("Target, range"), value=_("{a} to {b}").format(a=number(t.min), b=number(t.max))))
+    return pairs
+
+
+def _features(facts: DatasetFacts) -> Table:
+    broken = any_nonfinite([f.stats for f in facts.features])
+    budget = ChartBudget(65)
+    columns = [Column(_("Feature"), "name"), *stats_columns()]
+    columns += [Column(_("Not finite"))] if broken else []
+    columns += [Column(_("Distribution"), "chart", _("middle 99 % of the values; the mark is zero"))]
+    body = []
+    for feature in facts.features:
+        label = str(feature.index) if feature.index >= 0 else _("all others")
+        line = [of_text(label), *stats_cells(feature.stats)]
+        line += [of_nonfinite(feature.stats)] if broken else []
+        line.append(budget.histogram(feature.stats))
+        body.append(line)
+    n = len(facts.features)
+    caption = plural("{n} input feature or channel", "{n} input features or channels", n).format(n=n)
+    return Table(id="features", caption=caption, columns=columns, rows=body, total_rows=n)
+
+
+def _classes(report: Report, counts: list[int]) -> Figure:
+    evaluation = report.evaluation
+    known = evaluation.classification.classes if evaluation is not None and evaluation.classification else []
+    labels = known if len(known) == len(counts) else [str(i) for i in range(len(counts))]
+    pairs = list(zip(labels, counts, strict=True))
+    cut = sorted(pairs, key=lambda p: -p[1])[:MAX_BARS] if len(pairs) > MAX_BARS else pairs
+    title = _("Samples by class")
+    caption = _("{n} classes, from {low} to {high} samples.").format(
+        n=len(counts), low=count(min(counts)), high=count(max(counts))
+    )
+    if len(cut) < len(pairs):
+        caption += " " + _("The {n} largest are shown.").format(n=len(cut))
+    drawing = figures.bars([p[0] for p in cut], [float(p[1]) for p in cut], title)
+    return Figure(id="classes", title=title, caption=caption, drawing=drawing)

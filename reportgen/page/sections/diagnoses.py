@@ -1,0 +1,102 @@
+"""What is wrong, how that is known, what to do, and when it is not so."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ...document.facts import Diagnosis, Finding, Report, Severity
+from ..blocks import Cell, Column, Diagnoses, DiagnosisCard, Section, Table, Tone
+from ..cells import of_name, of_text
+from ..formats import name, short, words
+from ..icons import icon
+from ..language import _, plural
+from ..wording import cause_title, describe, doubt, rule_title, summary
+from .overview import measured_anything, ranked
+
+SHOWN = 6  # findings of one diagnosis before the rest is folded
+MAX_FINDINGS = 300
+
+
+def section(report: Report) -> Section | None:
+    """Show every diagnosis, the worst first, the harmless ones folded."""
+    cards = [_card(i, d) for i, d in enumerate(ranked(report), 1)]
+    grave = [c for c in cards if c.tone != "info"]
+    notes = [c for c in cards if c.tone == "info"]
+    n = len(notes)
+    title = plural("{n} observation that needs no action", "{n} observations that need no action", n).format(n=n)
+    return Section(
+        id="diagnoses",
+        title=_("Diagnoses"),
+        intro=_intro(report, len(grave)),
+        blocks=[Diagnoses(cards=grave, notes=notes, notes_summary=title if notes else "")] if cards else [],
+        badge=str(len(grave)) if grave else "",
+    )
+
+
+def _intro(report: Report, n: int) -> str:
+    if n:
+        return _(
+            "Each diagnosis is a root cause with the measurements that prove it; its consequences are folded beneath, "
+            "so mend the cause first. Read “when this is wrong” before acting."
+        )
+    if measured_anything(report):
+        return _(
+            "No rule fired on what was measured. That is no proof of health: the coverage table at the end says what "
+            "was not looked at."
+        )
+    return _("Nothing was measured, so nothing can be said. The coverage table says why.")
+
+
+def severity_word(severity: Severity) -> str:
+    """Name a severity."""
+    return {"error": _("Error"), "warning": _("Warning"), "info": _("Observation")}[severity.value]
+
+
+def _card(place: int, diagnosis: Diagnosis) -> DiagnosisCard:
+    tone: Tone = diagnosis.severity.value
+    id, findings = f"diagnosis-{place}", diagnosis.findings
+    first, rest = findings[:SHOWN], findings[SHOWN:]
+    more = plural("{n} more finding of the same cause", "{n} more findings of the same cause", len(rest))
+    result = plural("{n} consequence", "{n} consequences", len(diagnosis.consequences))
+    return DiagnosisCard(
+        id=id,
+        tone=tone,
+        severity=severity_word(diagnosis.severity),
+        icon=icon(tone),
+        title=cause_title(diagnosis.cause),
+        subject="" if diagnosis.subject in ("", "model") else name(diagnosis.subject),
+        summary=summary(diagnosis),
+        evidence=_findings(f"{id}-evidence", _("Evidence"), first),
+        further=_findings(f"{id}-further", more.format(n=len(rest)), rest) if rest else None,
+        consequences=_findings(
+            f"{id}-consequences", result.format(n=len(diagnosis.consequences)), diagnosis.consequences
+        )
+        if diagnosis.consequences
+        else None,
+        advice=diagnosis.advice,
+        doubts=list(dict.fromkeys(d for f in findings if (d := doubt(f.rule)))),
+    )
+
+
+def _findings(id: str, caption: str, findings: Sequence[Finding]) -> Table:
+    columns = [
+        Column(_("Finding"), "prose"),
+        Column(_("Where"), "name"),
+        Column(_("Measured"), "prose"),
+        Column(_("Limit"), "prose"),
+    ]
+    rows = [_finding(f) for f in findings[:MAX_FINDINGS]]
+    return Table(id=id, caption=caption, columns=columns, rows=rows, total_rows=len(findings))
+
+
+def _finding(finding: Finding) -> list[Cell]:
+    numbers = [f"{words(k)} = {short(v)}" for k, v in finding.evidence.items()]
+    numbers += [f"{words(k)}: {name(v)}" for k, v in finding.detail.items()]
+    limits = [f"{words(k)} = {short(v)}" for k, v in finding.threshold.items()]
+    where = of_text(_("whole model")) if finding.subject in ("", "model") else of_name(finding.subject)
+    return [
+        Cell(describe(finding), rule_title(finding.rule)),
+        where,
+        of_text("\n".join(numbers) or "–"),
+        of_text("\n".join(limits) or "–"),
+    ]

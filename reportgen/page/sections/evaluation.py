@@ -1,0 +1,204 @@
+"""Evaluation: how good the predictions are, and how sure that number is."""
+
+from __future__ import annotations
+
+import math
+
+from ...document.facts import Classification, EvaluationFacts, Regression, Report
+from .. import figures, plots
+from ..blocks import Block, Cell, Column, Figure, KeyValues, Pair, Section, Table
+from ..cells import missing, of_count, of_name, of_number, of_share
+from ..formats import count, number, percent, short
+from ..language import _, plural
+from ..scores import ClassScore, accuracy, confused, macro, per_class
+
+FOLD_CLASSES = 30
+MAX_MATRIX = 64
+RESIDUAL_BINS = 40
+
+
+def section(report: Report) -> Section | None:
+    """Show scores of a classifier or a regressor."""
+    facts = report.evaluation
+    if facts is None:
+        return None
+    blocks: list[Block] = [KeyValues(pairs=_pairs(facts))]
+    if facts.classification is not None:
+        blocks += _classifier(facts.classification)
+    if facts.regression is not None:
+        blocks += _regressor(facts.regression)
+    intro = _("Predictions of the model on {n} samples, in evaluation mode.").format(n=count(facts.n_samples))
+    if facts.classification is not None:
+        intro += " " + _(
+            "An accuracy means something only against the share of the commonest class, and only within its interval."
+        )
+    if facts.regression is not None:
+        intro += " " + _(
+            "An R² of 0 is what the mean of the targets would reach, and 1 is perfect; residuals should "
+            "be centred on zero."
+        )
+    return Section(id="evaluation", title=_("Evaluation"), intro=intro, blocks=blocks)
+
+
+def _pairs(facts: EvaluationFacts) -> list[Pair]:
+    task = {"multiclass": _("one class of several"), "binary": _("yes or no"), "regression": _("regression")}[
+        facts.task
+    ]
+    pairs = [Pair(label=_("Task"), value=task), Pair(label=_("Samples"), value=count(facts.n_samples))]
+    if facts.loss is not None:
+        pairs.append(Pair(label=_("Loss"), value=number(facts.loss)))
+    if facts.outputs is not None:
+        span = _("{a} to {b}").format(a=number(facts.outputs.min), b=number(facts.outputs.max))
+        pairs.append(Pair(label=_("Range of the outputs"), value=span))
+        if facts.outputs.cross_entropy is not None:
+            entropy = number(facts.outputs.cross_entropy)
+            pairs.append(Pair(label=_("Cross-entropy of the outputs as logits"), value=entropy))
+    return pairs
+
+
+def _classifier(facts: Classification) -> list[Block]:
+    labels = [facts.classes[i] if i < len(facts.classes) else str(i) for i in range(len(facts.confusion))]
+    score, scores = accuracy(facts.confusion), per_class(facts.confusion, labels)
+    blocks: list[Block] = []
+    if score is not None:
+        interval = _("{low} to {high}").format(low=percent(score.low), high=percent(score.high))
+        note = _("{n} of {m} right").format(n=count(score.correct), m=count(score.total))
+        pairs = [
+            Pair(label=_("Accuracy"), value=percent(score.value), note=note),
+            Pair(label=_("95 % interval (Wilson)"), value=interval),
+            Pair(label=_("Always naming the commonest class"), value=percent(score.majority)),
+        ]
+        f1, recall = macro(scores, "f1"), macro(scores, "recall")
+        if recall is not None:
+            pairs.append(Pair(label=_("Mean recall (balanced accuracy)"), value=percent(recall)))
+        if f1 is not None:
+            pairs.append(Pair(label=_("Mean F1"), value=number(f1)))
+        blocks.append(KeyValues(title=_("Scores"), pairs=pairs))
+    blocks.append(_confusion(facts.confusion, labels))
+    mistakes = confused(facts.confusion)
+    if mistakes and len(labels) > 2:
+        blocks.append(_mistakes(facts.confusion, labels, mistakes))
+    blocks.append(_classes(scores))
+    return blocks
+
+
+def _confusion(confusion: list[list[int]], labels: list[str]) -> Figure:
+    n = len(labels)
+    title = _("Confusion matrix")
+    caption = _(
+        "Rows are true classes, columns predictions; deeper colour is a larger share of the row. A healthy "
+        "matrix is dark on the diagonal only; a dark column is a class that is named too often."
+    )
+    counts, names = confusion, labels
+    if n > MAX_MATRIX:
+        counts, names = _coarse(confusion, labels)
+        caption += " " + _("{n} classes are drawn in {m} groups of neighbours.").format(n=n, m=len(names))
+    folded = _("Confusion matrix of {n} classes").format(n=n) if n > FOLD_CLASSES else ""
+    described = _("Confusion matrix of {n} classes; the scores of each class stand in the table below").format(n=n)
+    drawing = figures.matrix(counts, names, described)
+    return Figure(id="confusion", title=title, caption=caption, drawing=drawing, folded=folded)
+
+
+def _coarse(confusion: list[list[int]], labels: list[str]) -> tuple[list[list[int]], list[str]]:
+    """Add up neighbouring classes until the matrix can be drawn."""
+    width = math.ceil(len(labels) / MAX_MATRIX)
+    m = math.ceil(len(labels) / width)
+    out = [[0] * m for i in range(m)]
+    for t, row in enumerate(confusion):
+        for p, n in enumerate(row):
+            out[t // width][p // width] += n
+    return out, [labels[i * width] for i in range(m)]
+
+
+def _mistakes(confusion: list[list[int]], labels: list[str], mistakes: list[tuple[int, int, int]]) -> Table:
+    columns = [
+        Column(_("True class"), "name"),
+        Column(_("Taken for"), "name"),
+        Column(_("Times")),
+        Column(_("Of this class"), "number", _("share of the true class")),
+    ]
+    rows = [
+        [of_name(labels[t]), of_name(labels[p]), of_count(n), of_share(n / max(sum(confusion[t]), 1))]
+        for t, p, n in mistakes
+    ]
+    return Table(id="mistakes", caption=_("Commonest mistakes"), columns=columns, rows=rows, total_rows=len(rows))
+
+
+def _classes(scores: list[ClassScore]) -> Table:
+    columns = [
+        Column(_("Class"), "name"),
+        Column(_("Samples"), "number", _("true samples of this class")),
+        Column(_("Predicted"), "number", _("how often the class was predicted")),
+        Column(_("Precision"), "number", _("of those predicted, the share that is right")),
+        Column(_("Recall"), "number", _("of those true, the share that is found")),
+        Column(_("F1"), "number", _("harmonic mean of precision and recall")),
+    ]
+    rows = [
+        [
+            of_name(s.label),
+            of_count(s.support),
+            of_count(s.predicted),
+            *(_score(v) for v in (s.precision, s.recall, s.f1)),
+        ]
+        for s in scores
+    ]
+    n = len(scores)
+    caption = plural("Scores of {n} class", "Scores of {n} classes", n).format(n=n)
+    note = _("A class that was never predicted has no precision, and one that never occurs no recall: “not defined”.")
+    folded = caption if n > FOLD_CLASSES else ""
+    return Table(id="class-scores", caption=caption, note=note, columns=columns, rows=rows, total_rows=n, folded=folded)
+
+
+def _score(value: float | None) -> Cell:
+    return Cell(_("not defined"), None, "muted") if value is None else of_share(value)
+
+
+def _regressor(facts: Regression) -> list[Block]:
+    pairs = [
+        Pair(label=_("R²"), value=short(facts.r2) if facts.r2 is not None else _("not defined")),
+        Pair(label=_("Mean absolute error (MAE)"), value=number(facts.mae)),
+        Pair(label=_("Root mean squared error (RMSE)"), value=number(math.sqrt(max(facts.mse, 0.0)))),
+        Pair(label=_("Std of the targets"), value=number(facts.target.std), note=_("RMSE of always naming their mean")),
+        Pair(label=_("Mean residual (bias)"), value=number(facts.residual.mean)),
+    ]
+    blocks: list[Block] = [KeyValues(title=_("Scores"), pairs=pairs)]
+    if len(facts.sample) >= 2:
+        title = _("Prediction against target")
+        caption = _("{n} samples, evenly spaced over the data. Points on the dashed line are right.").format(
+            n=len(facts.sample)
+        )
+        drawing = plots.agreement("agreement-plot", title, facts.sample)
+        blocks.append(Figure(id="agreement", title=title, caption=caption, drawing=drawing))
+    histogram = _residuals(facts)
+    if histogram is not None:
+        blocks.append(histogram)
+    blocks.append(_errors(facts))
+    return blocks
+
+
+def _residuals(facts: Regression) -> Figure | None:
+    stats = facts.residual
+    if stats.histogram is None or stats.min is None or stats.max is None or not stats.max > stats.min:
+        return None
+    counts = stats.histogram.rebin(stats.min, stats.max, RESIDUAL_BINS)
+    step = (stats.max - stats.min) / RESIDUAL_BINS
+    edges = [stats.min + i * step for i in range(RESIDUAL_BINS + 1)]
+    title = _("Residuals")
+    caption = _(
+        "Prediction minus target over all samples; the dashed line is zero. Healthy residuals are a single, "
+        "narrow hump about zero."
+    )
+    drawing = plots.residuals("residuals-plot", title, edges, counts)
+    return Figure(id="residuals", title=title, caption=caption, drawing=drawing)
+
+
+def _errors(facts: Regression) -> Table:
+    columns = [Column(_("Share of samples"), "name"), Column(_("Residual below"))]
+    histogram = facts.residual.histogram
+    shares = (0.05, 0.25, 0.5, 0.75, 0.95)
+    values = [histogram.quantile(q) if histogram is not None else None for q in shares]
+    rows = [
+        [Cell(percent(q, 0), q), missing() if v is None else of_number(v)] for q, v in zip(shares, values, strict=True)
+    ]
+    caption = _("Quantiles of the residuals")
+    return Table(id="residual-quantiles", caption=caption, columns=columns, rows=rows, total_rows=len(rows))

@@ -1,0 +1,109 @@
+"""Gradients: does the loss reach every parameter, and at what size."""
+
+from __future__ import annotations
+
+from ...document.facts import GradientFacts, GradientRow, Report
+from .. import plots
+from ..blocks import Block, Cell, Column, Figure, KeyValues, Pair, Section, Table
+from ..cells import any_nonfinite, missing, of_name, of_nonfinite, of_number, of_share, of_text
+from ..formats import count, name, number
+from ..language import _, plural
+from ..plots import Line
+
+MAX_ROWS = 3000
+
+
+def section(report: Report) -> Section | None:
+    """Show the profile over depth and one row a parameter."""
+    facts = report.gradients
+    if facts is None:
+        return None
+    blocks: list[Block] = [KeyValues(pairs=_pairs(facts))]
+    profile = _profile(facts)
+    if profile is not None:
+        blocks.append(profile)
+    blocks.append(_parameters(facts))
+    intro = _(
+        "Gradients of the loss over {b} batches ({n} samples), measured without changing the model. Healthy gradients "
+        "reach every trainable parameter and keep their size within a few powers of ten from the first layer to the "
+        "last."
+    ).format(b=count(facts.n_batches), n=count(facts.n_samples))
+    return Section(id="gradients", title=_("Gradients"), intro=intro, blocks=blocks)
+
+
+def _pairs(facts: GradientFacts) -> list[Pair]:
+    mode = _("training") if facts.mode == "train" else _("evaluation")
+    losses = [v for v in facts.loss_values if v is not None]
+    pairs = [Pair(label=_("Loss function"), value=name(facts.loss)), Pair(label=_("Mode of the model"), value=mode)]
+    if losses:
+        span = number(losses[0]) if len(losses) == 1 else f"{number(min(losses))} – {number(max(losses))}"
+        pairs.append(Pair(label=_("Loss of the batches"), value=span))
+    broken = sum(v is None for v in facts.loss_values)
+    if broken:
+        pairs.append(Pair(label=_("Batches with a loss that is not finite"), value=count(broken), tone="error"))
+    return pairs
+
+
+def _profile(facts: GradientFacts) -> Figure | None:
+    matrices = sorted((r for r in facts.rows if r.is_matrix and r.order is not None), key=lambda r: r.order or 0)
+    values = [(r.stats.rms if r.stats is not None else None) for r in matrices]
+    if sum(v is not None and v > 0 for v in values) < 2:
+        return None
+    places = [float(i) for i in range(1, len(values) + 1)]
+    lines = [Line(_("weights"), places, values)]
+    outputs = sorted(facts.outputs, key=lambda r: r.order)
+    if len(outputs) == len(matrices):
+        lines.append(Line(_("layer outputs"), places, [r.stats.rms for r in outputs]))
+    title = _("Gradient size over depth")
+    caption = _(
+        "Root mean square of the gradient of each weight matrix, from the input to the output, on a logarithmic axis. "
+        "A straight fall towards the input is a vanishing gradient, a rise an exploding one; a gap is a matrix whose "
+        "gradient was zero or did not exist."
+    )
+    label_x, label_y = _("weight matrix, by order of execution"), _("gradient rms")
+    drawing = plots.depth_profile("gradient-profile-plot", title, lines, x_label=label_x, y_label=label_y)
+    return Figure(id="gradient-profile", title=title, caption=caption, drawing=drawing)
+
+
+def _parameters(facts: GradientFacts) -> Table:
+    rows = sorted(facts.rows, key=lambda r: (r.order is None, r.order or 0))[:MAX_ROWS]
+    broken = any_nonfinite([r.stats for r in rows])
+    columns = [
+        Column(_("Parameter"), "name"),
+        Column(_("rms"), "number", _("root mean square over all elements and batches")),
+        Column(_("Norm"), "number", _("Euclidean norm over all batches together")),
+        Column(_("min")),
+        Column(_("max")),
+        Column(_("zeros"), "number", _("share of elements that are exactly zero")),
+    ]
+    columns += [Column(_("Not finite"))] if broken else []
+    columns += [Column(_("Reached"), "text", _("batches whose loss reached this parameter"))]
+    body = []
+    for row in rows:
+        line = [of_name(row.name), *_numbers(row)]
+        line += [of_nonfinite(row.stats)] if broken else []
+        line.append(_reached(row, facts.n_batches))
+        body.append(line)
+    n = len(facts.rows)
+    caption = plural("Gradient of {n} parameter", "Gradients of {n} parameters", n).format(n=n)
+    return Table(id="parameter-gradients", caption=caption, columns=columns, rows=body, total_rows=n)
+
+
+def _numbers(row: GradientRow) -> list[Cell]:
+    if row.stats is None:
+        return [missing(_("no gradient")) for i in range(5)]
+    s = row.stats
+    return [*(of_number(v) for v in (s.rms, s.norm, s.min, s.max)), of_share(s.zero_share)]
+
+
+def _reached(row: GradientRow, n_batches: int) -> Cell:
+    if not row.requires_grad:
+        return of_text(_("frozen"), "muted")
+    if row.n_none >= n_batches > 0:
+        return of_text(_("never"), "error")
+    if row.n_zero >= n_batches > 0:
+        return of_text(_("always zero"), "warning")
+    if row.n_none or row.n_zero:
+        text = _("{n} of {m} batches").format(n=n_batches - row.n_none - row.n_zero, m=n_batches)
+        return of_text(text, "warning")
+    return of_text(_("always"))

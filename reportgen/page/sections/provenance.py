@@ -1,0 +1,59 @@
+"""Where the report comes from: sources, versions, command, and what the measuring cost."""
+
+from __future__ import annotations
+
+from ...document.facts import Meta, Report
+from ..blocks import Block, Cell, Code, Column, KeyValues, Pair, Section, Table
+from ..cells import of_name
+from ..formats import count, name, seconds
+from ..language import _
+
+
+def section(report: Report) -> Section | None:
+    """Show how the report was made."""
+    blocks: list[Block] = []
+    pairs = [*_subject(report), *_meta(report.meta)]
+    if pairs:
+        blocks.append(KeyValues(pairs=pairs))
+    if report.meta.versions:
+        versions = [Pair(label=name(k), value=name(v)) for k, v in sorted(report.meta.versions.items())]
+        blocks.append(KeyValues(title=_("Versions"), pairs=versions))
+    if report.meta.command:
+        blocks.append(Code(title=_("Command"), text=report.meta.command))
+    if report.meta.seconds:
+        blocks.append(_cost(report.meta.seconds))
+    return Section(id="provenance", title=_("Provenance"), blocks=blocks) if blocks else None
+
+
+def _subject(report: Report) -> list[Pair]:
+    subject = report.subject
+    states = {"trained": _("trained"), "untrained": _("untrained"), "unknown": _("unknown")}
+    inputs = {"real": _("real data"), "synthetic": _("made-up inputs"), "none": _("none")}
+    pairs = [
+        Pair(label=_("Subject"), value=name(subject.name)),
+        Pair(label=_("State"), value=states[subject.state]),
+        Pair(label=_("Inputs"), value=inputs[subject.inputs]),
+    ]
+    if subject.n_batches:
+        pairs.append(Pair(label=_("Batches"), value=count(subject.n_batches)))
+    if subject.input_shapes:
+        pairs.append(Pair(label=_("Input shapes"), value=", ".join(name(s) for s in subject.input_shapes)))
+    if subject.loss:
+        pairs.append(Pair(label=_("Loss function"), value=name(subject.loss)))
+    if subject.optimizer:
+        pairs.append(Pair(label=_("Optimizer"), value=name(subject.optimizer)))
+    return pairs
+
+
+def _meta(meta: Meta) -> list[Pair]:
+    pairs = [Pair(label=_("Read from, {what}").format(what=name(k)), value=name(v)) for k, v in meta.sources.items()]
+    for label, value in ((_("Made"), meta.created), (_("Machine"), meta.machine), (_("Device"), meta.device)):
+        if value:
+            pairs.append(Pair(label=label, value=name(value)))
+    return pairs
+
+
+def _cost(parts: dict[str, float]) -> Table:
+    rows = [[of_name(part), Cell(seconds(value), value)] for part, value in parts.items()]
+    columns = [Column(_("Part"), "name"), Column(_("Time"))]
+    return Table(id="cost", caption=_("What the measuring cost"), columns=columns, rows=rows, total_rows=len(rows))

@@ -1,0 +1,128 @@
+"""The one place where SVG elements are built and written: every text is escaped, nothing active gets in."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+from msgspec import Struct
+
+from .formats import visible
+
+TAGS = frozenset(
+    (
+        "svg",
+        "title",
+        "desc",
+        "g",
+        "defs",
+        "clipPath",
+        "path",
+        "rect",
+        "line",
+        "polyline",
+        "circle",
+        "text",
+        "tspan",
+        "use",
+    )
+)
+ATTRIBUTES = frozenset(
+    (
+        "aria-hidden",
+        "class",
+        "clip-path",
+        "clip-rule",
+        "clipPathUnits",
+        "cx",
+        "cy",
+        "d",
+        "dominant-baseline",
+        "dx",
+        "dy",
+    )
+    + ("fill", "fill-opacity", "fill-rule", "font-family", "font-size", "font-style", "font-weight", "height", "href")
+    + ("id", "opacity", "points", "preserveAspectRatio", "r", "role", "rx", "ry", "stroke", "stroke-dasharray")
+    + ("stroke-dashoffset", "stroke-linecap", "stroke-linejoin", "stroke-miterlimit", "stroke-opacity", "stroke-width")
+    + ("text-anchor", "transform", "viewBox", "width", "x", "x1", "x2", "y", "y1", "y2")
+)
+_LOCAL = re.compile(r"url\(#[\w.-]+\)|#[\w.-]+")
+
+
+class Element(Struct, frozen=True):
+    """One SVG element. Children are elements or text."""
+
+    tag: str
+    attributes: tuple[tuple[str, str], ...] = ()
+    children: tuple[Element | str, ...] = ()
+
+
+def element(tag: str, *children: Element | str, **attributes: str | float | None) -> Element:
+    """Build an element; ``stroke_width=1`` is stroke-width, ``class_`` is class, None is left out."""
+    pairs = ((key.rstrip("_").replace("_", "-"), value) for key, value in attributes.items())
+    return checked(tag, ((k, v if isinstance(v, str) else decimal(v)) for k, v in pairs if v is not None), children)
+
+
+def checked(tag: str, attributes: Iterable[tuple[str, str]], children: Iterable[Element | str]) -> Element:
+    """Build an element from parts that may come from outside; refuse what could act or fetch."""
+    pairs = tuple(attributes)
+    if tag not in TAGS:
+        raise ValueError(f"SVG element <{tag}> is not among the drawing elements: {', '.join(sorted(TAGS))}.")
+    for key, value in pairs:
+        if key not in ATTRIBUTES:
+            raise ValueError(f"SVG attribute {key!r} is not a presentation attribute that reportgen draws with.")
+        if (key == "href" or "url(" in value) and not _LOCAL.fullmatch(value):
+            raise ValueError(f"SVG attribute {key}={value!r} points outside its own drawing.")
+    return Element(tag, pairs, tuple(children))
+
+
+def drawing(width: float, height: float, title: str, *children: Element, class_: str = "") -> Element:
+    """Build a whole drawing. Its title is what a screen reader says and what hovering shows."""
+    return element(
+        "svg",
+        element("title", title),
+        *children,
+        class_=class_ or None,
+        viewBox=f"0 0 {decimal(width)} {decimal(height)}",
+        width=width,
+        height=height,
+        role="img",
+    )
+
+
+def ornament(width: float, height: float, *children: Element, class_: str = "") -> Element:
+    """Build a drawing that repeats what stands beside it in words, so screen readers pass it by."""
+    box = f"0 0 {decimal(width)} {decimal(height)}"
+    return element("svg", *children, class_=class_ or None, viewBox=box, width=width, height=height, aria_hidden="true")
+
+
+def decimal(value: float) -> str:
+    """Write a coordinate with two decimals at most."""
+    text = f"{value:.2f}".rstrip("0").rstrip(".") if value != int(value) else str(int(value))
+    return "0" if text == "-0" else text
+
+
+def _text(text: str) -> str:
+    return visible(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+def serialise(node: Element | str) -> str:
+    """Write an element as text for inlining in a page."""
+    parts: list[str] = []
+    _write(node, parts)
+    return "".join(parts)
+
+
+def _write(node: Element | str, parts: list[str]) -> None:
+    if isinstance(node, str):
+        parts.append(_text(node))
+        return
+    parts.append(f"<{node.tag}")
+    parts.extend(f' {key}="{_text(value).replace(chr(34), "&quot;")}"' for key, value in node.attributes)
+    if not node.children:
+        parts.append("/>")
+        return
+    parts.append(">")
+    for child in node.children:
+        _write(child, parts)
+    parts.append(f"</{node.tag}>")

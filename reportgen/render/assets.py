@@ -1,0 +1,87 @@
+"""Templates and style sheets: where they lie, and how they get into a page."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..errors import OutputError
+from ..page.formats import visible
+from ..page.language import translate
+from ..page.svg import Element, serialise
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+    from markupsafe import Markup
+
+    from ..page.blocks import Page
+
+_PACKAGE = Path(__file__).resolve().parents[1]
+_FOLDERS = (_PACKAGE / "templates", _PACKAGE.parent / "templates")  # in a wheel; in a checkout
+
+
+@cache
+def folder() -> Path:
+    """Return the folder of the templates."""
+    for path in _FOLDERS:
+        if (path / "page.html.j2").is_file():
+            return path
+    raise OutputError("The templates of reportgen are missing from this installation.", hint="Install it again.")
+
+
+@cache
+def asset(name: str) -> str:
+    """Return a file of the templates' folder as text."""
+    return (folder() / name).read_text("utf-8")
+
+
+def inline_asset(name: str) -> Markup:
+    """Return one of our own style sheets for inlining; nothing from a report passes here."""
+    from markupsafe import Markup
+
+    return Markup(asset(name))
+
+
+def figure(drawing: Element) -> Markup:
+    """Return a drawing for inlining; the element writer has escaped every text in it."""
+    from markupsafe import Markup
+
+    return Markup(serialise(drawing))
+
+
+def style_hash(name: str) -> str:
+    """Return the hash by which the content policy knows the style sheet."""
+    digest = hashlib.sha256(asset(name).encode("utf-8")).digest()
+    return "sha256-" + base64.b64encode(digest).decode("ascii")
+
+
+def _shown(value: Any) -> Any:
+    # markup is ours and finished; text may come from a layer's name
+    return visible(value) if type(value) is str else value
+
+
+@cache
+def environment() -> Environment:
+    """Return the template environment for pages: everything is escaped, and a missing name is an error."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    made = Environment(
+        loader=FileSystemLoader(folder()),
+        autoescape=True,
+        undefined=StrictUndefined,
+        finalize=_shown,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    made.globals["figure"] = figure
+    return made
+
+
+def fill(page: Page, sheet: str) -> str:
+    """Return the page as HTML with one style sheet inlined."""
+    template = environment().get_template("page.html.j2")
+    style = {"css": inline_asset(sheet), "hash": style_hash(sheet)}
+    return template.render(page=page, assets=style, _=translate(page.lang))

@@ -1,0 +1,14 @@
+"""Page -> one standalone HTML file: no request, no script, the same bytes each time."""
+
+from __future__ import annotations
+
+from ..page.blocks import Page
+from ..page.fold import folded
+from .assets import fill
+
+MAX_TABLE_ROWS = 2000
+
+
+def to_html(page: Page) -> bytes:
+    """Return the page as HTML; very long tables are cut and say so."""
+    return fill(folded(page, MAX_TABLE_ROWS), "report.css").encode("utf-8")

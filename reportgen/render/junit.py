@@ -1,0 +1,70 @@
+"""Report -> JUnit XML: a test case for each diagnosis and each part of the examination.
+
+The shape is what strict readers accept: no ``file``, no ``skipped`` on the root, plain times, no control characters.
+Readers show the text of a failure rather than its message attribute, so it holds everything; and they drop cases that
+share class and name, so those are unique.
+"""
+
+from __future__ import annotations
+
+from xml.etree import ElementTree as ET
+
+from ..document.facts import Diagnosis, Report, Severity
+from ..page.formats import name, visible
+from ..page.wording import cause_title, describe, summary
+
+MAX_FINDINGS = 50
+
+
+def to_junit(report: Report, fail_on: Severity = Severity.WARNING) -> bytes:
+    """Return the report as JUnit XML; diagnoses of at least ``fail_on`` fail."""
+    suite = ET.Element("testsuite", name=name(report.title or report.subject.name))
+    failed = 0
+    taken: dict[tuple[str, str], int] = {}
+    for diagnosis in sorted(report.diagnoses, key=lambda d: -d.severity.rank):
+        case = _case(suite, "diagnosis." + diagnosis.cause, _title(diagnosis), taken)
+        if diagnosis.severity.rank >= fail_on.rank:
+            failed += 1
+            failure = ET.SubElement(case, "failure", type=diagnosis.severity.value, message=visible(_title(diagnosis)))
+            failure.text = _text(diagnosis)
+        else:
+            ET.SubElement(case, "system-out").text = _text(diagnosis)
+    skipped = 0
+    for row in report.coverage:
+        case = _case(suite, "coverage", name(row.part), taken)
+        if row.status == "not measured":
+            skipped += 1
+            ET.SubElement(case, "skipped", message=visible(row.reason) or "not measured")
+    if not len(suite):
+        _case(suite, "coverage", "report", taken)
+    counts = {"tests": str(len(suite)), "failures": str(failed), "errors": "0", "time": _seconds(report)}
+    suite.attrib.update(counts | {"skipped": str(skipped)})
+    root = ET.Element("testsuites", {"name": "reportgen", **counts})
+    root.append(suite)
+    ET.indent(root)
+    return b'<?xml version="1.0" encoding="UTF-8"?>\n' + ET.tostring(root, encoding="utf-8") + b"\n"
+
+
+def _seconds(report: Report) -> str:
+    return f"{report.meta.seconds.get('total', 0.0):.3f}"
+
+
+def _case(suite: ET.Element, group: str, title: str, taken: dict[tuple[str, str], int]) -> ET.Element:
+    group, title = visible(group), visible(title)
+    n = taken[group, title] = taken.get((group, title), 0) + 1
+    unique = title if n == 1 else f"{title} ({n})"
+    return ET.SubElement(suite, "testcase", classname=f"reportgen.{group}", name=unique, time="0.000")
+
+
+def _title(diagnosis: Diagnosis) -> str:
+    where = "" if diagnosis.subject in ("", "model") else f": {name(diagnosis.subject)}"
+    return cause_title(diagnosis.cause) + where
+
+
+def _text(diagnosis: Diagnosis) -> str:
+    lines = [f"{diagnosis.severity.value}: {_title(diagnosis)}", summary(diagnosis)]
+    lines += [f"- {name(f.subject)}: {describe(f)}" for f in diagnosis.findings[:MAX_FINDINGS]]
+    rest = len(diagnosis.findings) - MAX_FINDINGS
+    lines += [f"- and {rest} more"] if rest > 0 else []
+    lines += [diagnosis.advice] if diagnosis.advice else []
+    return visible("\n".join(lines))

@@ -1,0 +1,76 @@
+"""Page -> Markdown for a job summary or a pull request: verdict, diagnoses, key figures, coverage."""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from ..page.blocks import Block, Diagnoses, Page, Table
+from ..page.formats import visible
+from ..page.language import translate
+from .assets import folder
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
+MAX_BYTES = 64_000  # the limit of a comment; a job summary may hold more
+MAX_CARDS = 40
+_SPECIAL = re.compile(r"[\\`*_{}\[\]<>|#~$!&]")
+_ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
+# a mention would notify people, a bare address or issue number would become a link
+_LINKS = re.compile(r"@(?=\w)|(?<=\w)://|\bwww\.(?=\w)")
+_LIST = re.compile(r"^(\s*)([-+=]|\d+[.)])")
+
+
+def escaped(text: str) -> str:
+    """Return text that Markdown shows as it is, on one line."""
+    text = " ".join(visible(text).split())
+    text = _SPECIAL.sub(lambda m: _ENTITIES.get(m.group()) or "\\" + m.group(), text)
+    text = _LINKS.sub(lambda m: m.group().replace("@", "&#64;").replace(":", "&#58;").replace("www.", "www&#46;"), text)
+    return _LIST.sub(r"\1\\\2", text)
+
+
+def _shown(value: Any) -> Any:
+    return escaped(value) if isinstance(value, str) else value
+
+
+@cache
+def _environment() -> Environment:
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    # HTML's escapes are wrong here: ``finalize`` escapes every expression for Markdown instead
+    return Environment(
+        loader=FileSystemLoader(folder()),
+        autoescape=False,
+        undefined=StrictUndefined,
+        finalize=_shown,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+
+
+def to_markdown(page: Page) -> bytes:
+    """Return the summary, of at most 64 kB: the worst diagnoses come first and the rest is counted."""
+    for limit in (MAX_CARDS, 10, 3, 0):
+        text = _summary(page, limit)
+        if len(text) <= MAX_BYTES:
+            return text
+    return text[: MAX_BYTES - 8].decode("utf-8", "ignore").encode() + b"\n\n...\n"
+
+
+def _summary(page: Page, limit: int) -> bytes:
+    found = [b for s in page.sections for b in s.blocks if isinstance(b, Diagnoses)]
+    cards = [c for b in found for c in b.cards]
+    notes = [c for b in found for c in b.notes]
+    coverage = page.section("coverage")
+    rows: list[Block] = coverage.blocks if coverage is not None else []
+    context = {
+        "page": page,
+        "cards": cards[:limit],
+        "more": len(cards) - len(cards[:limit]),
+        "notes": notes[:limit],
+        "coverage": [r for b in rows if isinstance(b, Table) for r in b.rows][:100],
+        "_": translate(page.lang),
+    }
+    return _environment().get_template("summary.md.j2").render(context).strip().encode("utf-8") + b"\n"
