@@ -122,6 +122,8 @@ class WeightRow(Struct, frozen=True, kw_only=True):
     dtype: str
     role: Literal["weight", "bias", "norm", "embedding", "other"]
     trainable: bool | None
+    in_optimizer: bool | None = None
+    """None when no optimizer was given."""
     tied_to: str | None = None
     """First name of the same tensor; statistics stand there."""
     fan_in: int | None = None
@@ -381,6 +383,10 @@ class Report(Struct, frozen=True, kw_only=True):
     training: History | None = None
     dataset: DatasetFacts | None = None
     evaluation: EvaluationFacts | None = None
+    train_dataset: DatasetFacts | None = None
+    """The training data, when they were given beside."""
+    train_evaluation: EvaluationFacts | None = None
+    """The same model on its training data, in eval mode."""
     findings: list[Finding] = []
     diagnoses: list[Diagnosis] = []
 

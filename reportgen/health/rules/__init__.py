@@ -1,0 +1,23 @@
+"""The rules by id. A rule is a function of facts, gates and thresholds; its docstring is what the user reads of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from ...document.facts import Finding, Report
+from ..context import Context
+from ..thresholds import Thresholds
+from . import activations, dataset, evaluation, gradients, training, weights
+
+Rule = Callable[[Report, Context, Thresholds], Iterator[Finding]]
+
+_BY_SECTION: tuple[tuple[Rule, ...], ...] = (
+    weights.RULES,
+    activations.RULES,
+    gradients.RULES,
+    training.RULES,
+    dataset.RULES,
+    evaluation.RULES,
+)
+
+RULES: dict[str, Rule] = {rule.__name__.replace("_", "-"): rule for section in _BY_SECTION for rule in section}

@@ -1,0 +1,168 @@
+"""Rules on what the layers put out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ...document.facts import ActivationRow, ChannelFacts, Finding, NormRow, Report, Severity
+from ..context import Context
+from ..thresholds import Thresholds
+
+SECTION = "activations"
+
+
+def act_nonfinite(report: Report, context: Context, limits: Thresholds) -> Iterator[Finding]:
+    """The first layer, in order of execution, that puts out NaN or infinity.
+
+    Counted over every element of every batch. Only -inf and nothing else is what a mask looks like, and informs.
+    """
+    if report.activations is None:
+        return
+    bad = [row for row in report.activations.rows if row.stats.nonfinite]
+    if not bad:
+        return
+    first = min(bad, key=lambda row: row.order)
+    masked = all(row.stats.nan == 0 and row.stats.pos_inf == 0 for row in bad)
+    yield Finding(
+        rule="act-nonfinite",
+        severity=Severity.INFO if masked else Severity.ERROR,
+        subject=first.name,
+        section=SECTION,
+        evidence={
+            "nan": first.stats.nan,
+            "inf": first.stats.pos_inf + first.stats.neg_inf,
+            "count": first.stats.count,
+            "layers": len(bad),
+        },
+        threshold={"nonfinite": 0},
+        detail={"kind": first.kind},
+    )
+
+
+def dead_relu(report: Report, context: Context, limits: Thresholds) -> Iterator[Finding]:
+    """Share of a ReLU layer's channels that were above zero on no sample, at no position.
+
+    Per channel over all samples, not the share of zeros: a healthy layer has a third to two thirds of zeros, and
+    healthy trained models have up to 38 % of channels that never fire. So a warning needs more than half of a layer
+    and a model that does not work; an error needs practically all of a layer that nothing runs past. On fewer than
+    300 samples a channel is only silent on this probe: it may still fire with p <= 3/N. Noise inputs say nothing.
+    Wrong for layers that are sparse by design (mixtures of experts, top-k).
+    """
+    if report.activations is None or not context.real_data:
+        return
+    for row in report.activations.rows:
+        if not row.rectifier or row.stats.nonfinite or not row.channels:
+            continue
+        worst = max(row.channels, key=_silent_share)
+        share = _silent_share(worst)
+        if share > limits.dead_relu_info:
+            yield Finding(
+                rule="dead-relu",
+                severity=_dead_severity(row, worst, context, limits),
+                subject=row.name,
+                section=SECTION,
+                evidence={
+                    "share": share,
+                    "silent": worst.silent,
+                    "channels": worst.n_channels,
+                    "samples": worst.n_samples,
+                    "may_fire": min(1.0, 3 / max(worst.n_samples, 1)),
+                },
+                threshold={"warning": limits.dead_relu_warning, "error": limits.dead_relu_error},
+            )
+
+
+def _silent_share(channels: ChannelFacts) -> float:
+    return channels.silent / channels.n_channels if channels.n_channels else 0.0
+
+
+def _dead_severity(row: ActivationRow, worst: ChannelFacts, context: Context, limits: Thresholds) -> Severity:
+    share = _silent_share(worst)
+    whole_layer = share >= limits.dead_relu_error and worst.n_samples >= limits.input_samples
+    if whole_layer and not row.bypassed:
+        return Severity.ERROR
+    if context.outcome_ok or worst.n_samples < limits.dead_relu_samples:
+        return Severity.INFO
+    return Severity.WARNING if share > limits.dead_relu_warning else Severity.INFO
+
+
+def constant_channel(report: Report, context: Context, limits: Thresholds) -> Iterator[Finding]:
+    """Share of a layer's channels that say the same to every sample.
+
+    A channel is constant when its whole range is below 1e-3 of the layer's standard deviation. More than half of a
+    layer is a warning unless the model works; a constant output of the whole model is an error. Silent ReLU channels
+    are counted by dead-relu, not here. Says nothing of untrained models (a zero-initialised branch is constant by
+    design).
+    """
+    if report.activations is None or not context.real_data or context.state == "untrained":
+        return
+    rows = [row for row in report.activations.rows if row.channels and not row.stats.nonfinite]
+    last = max((row.order for row in rows), default=-1)
+    for row in rows:
+        worst = max(row.channels, key=lambda c: c.constant / max(c.n_channels, 1))
+        share = worst.constant / max(worst.n_channels, 1)
+        collapsed = row.order == last and worst.constant == worst.n_channels
+        if worst.n_samples < limits.input_samples or not (collapsed or share > limits.constant_channel_info):
+            continue
+        severity = Severity.INFO
+        if collapsed:
+            severity = Severity.ERROR
+        elif share > limits.constant_channel_warning and not context.outcome_ok and not row.bypassed:
+            severity = Severity.WARNING
+        yield Finding(
+            rule="constant-channel",
+            severity=severity,
+            subject=row.name,
+            section=SECTION,
+            evidence={"share": share, "constant": worst.constant, "channels": worst.n_channels},
+            threshold={"warning": limits.constant_channel_warning},
+        )
+
+
+def bn_stats_mismatch(report: Report, context: Context, limits: Thresholds) -> Iterator[Finding]:
+    """Running statistics of a batch norm that do not describe the data it sees.
+
+    Median over channels of |mean of data - running mean| / sqrt(running var + eps) and of |ln var ratio|. Healthy: at
+    most 0.06 and 0.08; broken statistics or other inputs: 3 and more. Needs 256 real samples, and norms that have seen
+    a training batch. Wrong when the probe is meant to come from another source than the training data.
+    """
+    if report.activations is None or not context.real_data:
+        return
+    for row in report.activations.norms:
+        if row.n_samples < limits.bn_samples or row.batches_tracked == 0:
+            continue
+        if row.mean_gap > limits.bn_mean_warning or row.log_var_gap > limits.bn_var_warning:
+            yield _norm_finding("bn-stats-mismatch", row, context, limits)
+
+
+def _norm_finding(rule: str, row: NormRow, context: Context, limits: Thresholds) -> Finding:
+    far = row.mean_gap > limits.bn_mean_error or row.log_var_gap > limits.bn_var_error
+    return Finding(
+        rule=rule,
+        severity=Severity.ERROR if far and not context.outcome_ok else Severity.WARNING,
+        subject=row.name,
+        section=SECTION,
+        evidence={"mean_gap": row.mean_gap, "log_var_gap": row.log_var_gap, "samples": row.n_samples},
+        threshold={"mean_gap": limits.bn_mean_warning, "log_var_gap": limits.bn_var_warning},
+    )
+
+
+def bn_never_updated(report: Report, context: Context, limits: Thresholds) -> Iterator[Finding]:
+    """A batch norm of a trained model that has never seen a training batch: it still normalises by mean 0, variance 1.
+
+    By num_batches_tracked, so a fact. Wrong for a model whose buffers were not exported with it.
+    """
+    if report.activations is None or context.state != "trained":
+        return
+    for row in report.activations.norms:
+        if row.batches_tracked == 0:
+            yield Finding(
+                rule="bn-never-updated",
+                severity=Severity.WARNING if context.outcome_ok else Severity.ERROR,
+                subject=row.name,
+                section=SECTION,
+                evidence={"batches_tracked": 0},
+            )
+
+
+RULES = (act_nonfinite, dead_relu, constant_channel, bn_stats_mismatch, bn_never_updated)

@@ -1,0 +1,90 @@
+"""Rules on the data."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ...document.facts import DatasetFacts, FeatureStats, Finding, Report, Severity
+from ..context import Context
+from ..thresholds import Thresholds
+
+SECTION = "dataset"
+
+
+def d_nonfinite(report: Report, context: Context, limits: Thresholds) -> Iterator[Finding]:
+    """NaN or infinity in the inputs or the targets."""
+    if report.dataset is None:
+        return
+    parts = [(f"input {f.index}", f.stats) for f in report.dataset.features]
+    if report.dataset.target is not None:
+        parts.append(("target", report.dataset.target))
+    bad = [(name, stats) for name, stats in parts if stats.nonfinite]
+    if bad:
+        yield Finding(
+            rule="d-nonfinite",
+            severity=Severity.ERROR,
+            subject=bad[0][0],
+            section=SECTION,
+            evidence={
+                "nan": sum(s.nan for _, s in bad),
+                "inf": sum(s.pos_inf + s.neg_inf for _, s in bad),
+                "features": len(bad),
+            },
+            threshold={"nonfinite": 0},
+        )
+
+
+def d_input_scale(report: Report, context: Context, limits: Thresholds) -> Iterator[Finding]:
+    """Inputs on a raw scale: a standard deviation above 20, or an offset of many standard deviations.
+
+    Per channel or column: std > 20 is a warning, an error where values are whole and reach 200 to 255 (bytes that were
+    never scaled); |mean|/std > 3 is a warning unless the model works. An input whose whole std is below 0.05 is a
+    warning too. Not judged: noise inputs, integer inputs (the model converts them itself), models that begin with a
+    normalisation layer (informs). Wrong for physical units that the model is made for.
+    """
+    data = report.dataset
+    if data is None or not context.real_data or data.n_samples < limits.input_samples or "int" in data.dtype:
+        return
+    moving = [f for f in data.features if f.stats.std and not f.stats.nonfinite]
+    if not moving:
+        return
+    widest = max(moving, key=lambda f: f.stats.std or 0.0)
+    shifted = max(moving, key=_offset)
+    if (widest.stats.std or 0.0) > limits.input_std_high:
+        yield _scale_finding(data, widest, _raw_severity(data, widest), limits)
+    elif _offset(shifted) > limits.input_offset:
+        yield _scale_finding(data, shifted, Severity.INFO if context.outcome_ok else Severity.WARNING, limits)
+    elif (widest.stats.std or 0.0) < limits.input_std_low:
+        yield _scale_finding(data, widest, Severity.INFO if context.outcome_ok else Severity.WARNING, limits)
+
+
+def _offset(feature: FeatureStats) -> float:
+    return abs(feature.stats.mean or 0.0) / (feature.stats.std or 1.0)
+
+
+def _raw_severity(data: DatasetFacts, widest: FeatureStats) -> Severity:
+    high = widest.stats.max or 0.0
+    return Severity.ERROR if data.integer_valued and 200 < high <= 255 else Severity.WARNING
+
+
+def _scale_finding(data: DatasetFacts, feature: FeatureStats, severity: Severity, limits: Thresholds) -> Finding:
+    return Finding(
+        rule="d-input-scale",
+        severity=Severity.INFO if data.normalised_first else severity,
+        subject=f"input {feature.index}",
+        section=SECTION,
+        evidence={
+            "mean": feature.stats.mean or 0.0,
+            "std": feature.stats.std or 0.0,
+            "min": feature.stats.min or 0.0,
+            "max": feature.stats.max or 0.0,
+        },
+        threshold={
+            "std_low": limits.input_std_low,
+            "std_high": limits.input_std_high,
+            "offset": limits.input_offset,
+        },
+    )
+
+
+RULES = (d_nonfinite, d_input_scale)

@@ -1,0 +1,90 @@
+"""Rules on outputs, loss and outcome."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ...document.facts import EvaluationFacts, Finding, OutputFacts, Report, Severity
+from ..context import Context, accuracy, wilson
+from ..thresholds import Thresholds
+
+SECTION = "evaluation"
+
+
+def double_softmax(report: Report, context: Context, limits: Thresholds) -> Iterator[Finding]:
+    """Probabilities are handed to a loss that applies softmax (or sigmoid) itself.
+
+    All outputs are >= 0, every row sums to 1 within 1e-3, and the loss is CrossEntropyLoss or equals the cross-entropy
+    of the outputs within 1e-4. For one output: strictly inside (0, 1) on at least 256 samples, with BCEWithLogitsLoss.
+    The loss then has a floor, ln(1 + (K-1)/e) for K classes, and gradients are small, though accuracy may look fine.
+    Log-probabilities into cross-entropy are harmless and pass.
+    """
+    evaluation = report.evaluation
+    outputs = evaluation.outputs if evaluation is not None else None
+    if evaluation is None or outputs is None:
+        return
+    loss = report.subject.loss or ""
+    softmax = (
+        outputs.row_sum_error is not None
+        and outputs.row_sum_error <= limits.row_sum_error
+        and outputs.min >= 0
+        and ("CrossEntropyLoss" in loss or _same_loss(evaluation, outputs, limits))
+    )
+    sigmoid = (
+        evaluation.task == "binary"
+        and "BCEWithLogitsLoss" in loss
+        and 0 < outputs.min <= outputs.max < 1
+        and evaluation.n_samples >= limits.sigmoid_samples
+    )
+    if softmax or sigmoid:
+        evidence = {"min": outputs.min, "max": outputs.max}
+        if outputs.row_sum_error is not None:
+            evidence["row_sum_error"] = outputs.row_sum_error
+        if evaluation.loss is not None:
+            evidence["loss"] = evaluation.loss
+        yield Finding(
+            rule="double-softmax",
+            severity=Severity.ERROR,
+            subject="output",
+            section=SECTION,
+            evidence=evidence,
+            threshold={"row_sum_error": limits.row_sum_error},
+            detail={"loss": loss, "activation": "softmax" if softmax else "sigmoid"},
+        )
+
+
+def _same_loss(evaluation: EvaluationFacts, outputs: OutputFacts, limits: Thresholds) -> bool:
+    if evaluation.loss is None or outputs.cross_entropy is None:
+        return False
+    return abs(evaluation.loss - outputs.cross_entropy) <= limits.cross_entropy_match * max(outputs.cross_entropy, 1.0)
+
+
+def o_baseline_skill(report: Report, context: Context, limits: Thresholds) -> Iterator[Finding]:
+    """A trained model that is no better than a constant guess on the data given.
+
+    Classifiers: the upper end of the 95 % Wilson interval of the accuracy is below the share of the largest class, or
+    the accuracy does not exceed it at all. Regressors: R² <= 0. Thirty samples at least. Wrong when the data are not
+    what the model was made for.
+    """
+    evaluation = report.evaluation
+    if evaluation is None or context.state != "trained" or evaluation.n_samples < 30:
+        return
+    evidence: dict[str, float] = {}
+    if evaluation.classification is not None:
+        correct, n, majority = accuracy(evaluation.classification)
+        if n and correct / n <= majority and majority < 1:
+            evidence = {"accuracy": correct / n, "upper": wilson(correct, n)[1], "baseline": majority}
+    elif evaluation.regression is not None and evaluation.regression.r2 is not None and evaluation.regression.r2 <= 0:
+        evidence = {"r2": evaluation.regression.r2, "baseline": 0.0}
+    if evidence:
+        yield Finding(
+            rule="o-baseline-skill",
+            severity=Severity.ERROR,
+            subject="output",
+            section=SECTION,
+            evidence=evidence,
+            threshold={"baseline": evidence["baseline"]},
+        )
+
+
+RULES = (double_softmax, o_baseline_skill)

@@ -1,0 +1,85 @@
+"""Every threshold that a rule holds its evidence against, in one struct, so that a project can set its own."""
+
+from __future__ import annotations
+
+import difflib
+
+import msgspec
+from msgspec import Struct
+
+from ..errors import OptionError
+
+
+class Thresholds(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Defaults were measured on healthy and on broken models of every common family; none is tuned to one model."""
+
+    # dead-relu: share of the channels of one layer. Healthy trained models have up to 0.38 of them.
+    dead_relu_info: float = 0.10
+    dead_relu_warning: float = 0.50
+    dead_relu_error: float = 0.99
+    dead_relu_samples: float = 300.0
+    """Independent samples below which silence only says 'on this probe' (rule of three: p <= 3/N)."""
+
+    constant_channel_info: float = 0.10
+    constant_channel_warning: float = 0.50
+
+    # grad-depth-slope: decades per layer, and ratio of the first to the last tenth of the layers.
+    # Healthy: slope -0.13 to +0.31, ratio down to 9e-4 (a deep default-init MLP); ten sigmoid layers: +0.8 and 1e-8.
+    gradient_slope: float = 0.3
+    gradient_ratio_warning: float = 1e-4
+    gradient_ratio_error: float = 1e-6
+    gradient_layers: float = 5.0
+
+    no_grad_share_error: float = 0.10
+
+    # w-scale: rms times sqrt(fan_in). Default init 0.58, He 1.41, healthy trained 0.28 to 2.1, N(0, 1) sqrt(fan_in).
+    weight_scale_low: float = 0.02
+    weight_scale_high: float = 30.0
+    weight_scale_info_low: float = 0.1
+    weight_scale_info_high: float = 6.0
+
+    # double-softmax
+    row_sum_error: float = 1e-3
+    cross_entropy_match: float = 1e-4
+    sigmoid_samples: float = 256.0
+
+    # bn-stats-mismatch: medians over channels. Healthy at most 0.06 and 0.08; broken 3 to 119 and 3 to 11.
+    bn_mean_warning: float = 0.5
+    bn_mean_error: float = 2.0
+    bn_var_warning: float = 1.0
+    bn_var_error: float = 2.3
+    bn_samples: float = 256.0
+
+    # d-input-scale: of one channel or column
+    input_std_high: float = 20.0
+    input_std_low: float = 0.05
+    input_offset: float = 3.0
+    input_samples: float = 20.0
+
+    # update-ratio: ‖Δw‖/‖w‖ of one step, median over matrices and steps. Healthy 7e-4 to 2.1e-2.
+    update_ratio_high: float = 0.1
+    update_ratio_low: float = 2e-5
+    update_ratio_info_high: float = 5e-2
+    update_ratio_info_low: float = 1e-4
+
+    # h-*: epochs, and shares of the drop of the loss
+    history_epochs: float = 5.0
+    diverged_drop: float = 0.5
+    diverged_ratio: float = 1.25
+    never_learned_drop: float = 0.02
+    never_learned_chance: float = 0.95
+    overfit_rise: float = 0.05
+    oscillation: float = 0.2
+
+    outcome_r2: float = 0.1
+    """R² from which a regressor counts as clearly better than the mean of the targets."""
+
+    def replace(self, overrides: dict[str, float]) -> Thresholds:
+        """Return a copy with some thresholds set; an unknown name is an OptionError that lists the nearest ones."""
+        for name, value in overrides.items():
+            if name not in self.__struct_fields__:
+                near = difflib.get_close_matches(name, self.__struct_fields__) or list(self.__struct_fields__)[:5]
+                raise OptionError(f"There is no threshold named {name!r}.", hint=f"Nearest: {', '.join(near)}.")
+            if isinstance(value, bool) or not isinstance(value, (int, float)):
+                raise OptionError(f"Threshold {name} is {value!r}; expected a number.")
+        return msgspec.structs.replace(self, **{name: float(value) for name, value in overrides.items()})

@@ -1,0 +1,378 @@
+"""examine(): the one place that knows the order of measuring."""
+
+from __future__ import annotations
+
+import copy
+import datetime
+import os
+import platform
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from importlib import metadata
+from itertools import chain
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import msgspec
+import torch
+from torch import nn
+from torch.optim import Optimizer
+
+from .document.codec import FORMAT_VERSION
+from .document.facts import (
+    ActivationFacts,
+    Coverage,
+    DatasetFacts,
+    EvaluationFacts,
+    GradientFacts,
+    History,
+    Meta,
+    Report,
+    SubjectFacts,
+)
+from .errors import DataError, ForwardError, HistoryError, OptionError, ReportgenError
+from .health.judge import judge
+from .health.thresholds import Thresholds
+from .options import Options
+from .probe import architecture, gradients, stream, weights
+from .probe.activations import ActivationProbe
+from .probe.dataset import DatasetProbe
+from .probe.evaluation import EvaluationProbe
+from .probe.guard import untouched
+from .probe.layers import kind_of, where_it_failed
+from .subject import checkpoint
+from .subject.data import Batch, batches, call, device_of, synthetic
+
+T = TypeVar("T")
+Inputs = Literal["real", "synthetic", "none"]
+Loss = Callable[[Any, Any], Any]
+
+_NO_DATA = "no data and no input size were given"
+_NO_LOSS = "no loss was given"
+_NOISE = "the inputs are noise made from an input size, so there is nothing to compare with"
+_NO_MODEL = "a weights file holds no model to run"
+
+
+def examine(
+    model: nn.Module | str | Path,
+    data: Iterable[Any] | None = None,
+    *,
+    train_data: Iterable[Any] | None = None,
+    loss: Loss | None = None,
+    optimizer: Optimizer | Sequence[Optimizer] | None = None,
+    history: History | None = None,
+    options: Options | None = None,
+) -> Report:
+    """Measure a model, judge what was measured, and return the report.
+
+    ``model`` is a module, or the path of a weights file, of which only the weights can be examined. ``data`` yields
+    batches: a tensor, ``(input, target)``, ``(args..., target)`` or a dict; all of them are read once in eval mode.
+    ``loss(output, target)`` returns a scalar tensor; with it gradients are measured over the first few batches.
+    ``train_data`` is evaluated beside for the gap between the splits. The model, its gradients and the random number
+    generators are left bit for bit as they were.
+
+    Raises DataError when the data yield nothing, ForwardError when the model refuses the first batch, CheckpointError
+    when a file cannot be read. Whatever fails later is told in ``report.coverage``.
+    """
+    options = options or Options()
+    limits = Thresholds().replace(options.thresholds)
+    steps = _Steps()
+    if history is not None and not isinstance(history, History):
+        raise HistoryError(
+            f"history is {type(history).__name__}, which is no training history.",
+            hint="Expected what reportgen.fit returned.",
+        )
+    if isinstance(model, (str, Path)):
+        report = _examine_file(Path(model), options, steps)
+    elif isinstance(model, nn.Module):
+        subject = _Subject(_on_device(model, options), loss, _optimizers(optimizer), options)
+        with untouched(subject.model):
+            report = _examine_model(subject, data, steps)
+            if train_data is not None:
+                report = _add_training_data(subject, train_data, report, steps)
+    else:
+        raise OptionError(
+            f"Cannot examine a {type(model).__name__}.", hint="Expected an nn.Module or the path of a weights file."
+        )
+    if history is None:
+        steps.skip("training", "no history was given")
+    else:
+        steps.coverage.append(Coverage(part="training", status="measured"))
+    report = msgspec.structs.replace(report, training=history, coverage=steps.coverage, meta=_meta(steps, report))
+    return judge(report, limits)
+
+
+@dataclass
+class _Steps:
+    """Runs the parts one by one: what a part cost, and what became of it."""
+
+    coverage: list[Coverage] = field(default_factory=list)
+    seconds: dict[str, float] = field(default_factory=dict)
+    began: float = field(default_factory=time.perf_counter)
+
+    def run(self, part: str, measure: Callable[[], T]) -> T | None:
+        """Measure one part; an error is a row of the coverage table. Errors that the user can mend go through."""
+        started = time.perf_counter()
+        try:
+            result = measure()
+        except ReportgenError:
+            raise
+        except Exception as error:
+            self.skip(part, f"{type(error).__name__}: {error}".splitlines()[0])
+            return None
+        finally:
+            self.seconds[part] = round(time.perf_counter() - started, 4)
+        self.coverage.append(Coverage(part=part, status="measured"))
+        return result
+
+    def skip(self, part: str, reason: str) -> None:
+        self.coverage.append(Coverage(part=part, status="not measured", reason=reason))
+
+    def partial(self, part: str, reason: str) -> None:
+        """Lower a part that was measured to measured in part."""
+        row = Coverage(part=part, status="partial", reason=reason)
+        self.coverage = [row if c.part == part else c for c in self.coverage]
+
+
+@dataclass(frozen=True)
+class _Subject:
+    model: nn.Module
+    loss: Loss | None
+    optimizers: tuple[Optimizer, ...]
+    options: Options
+
+
+def _examine_file(path: Path, options: Options, steps: _Steps) -> Report:
+    file = checkpoint.read(path)
+    report = Report(
+        format_version=FORMAT_VERSION,
+        title=options.title or path.name,
+        meta=Meta(sources={"checkpoint": str(path)}),
+        subject=SubjectFacts(name=path.name, kind="checkpoint"),
+        weights=steps.run("weights", lambda: weights.of_tensors(file.tensors)),
+        architecture=steps.run("architecture", lambda: architecture.of_tensors(file.tensors.values())),
+    )
+    steps.partial("architecture", f"{_NO_MODEL}; only sizes are known")
+    for part in ("activations", "gradients", "dataset", "evaluation"):
+        steps.skip(part, _NO_MODEL)
+    return report
+
+
+def _examine_model(subject: _Subject, data: Iterable[Any] | None, steps: _Steps) -> Report:
+    model, options = subject.model, subject.options
+    first, rest, inputs = _inputs(model, data, options)
+    structure = steps.run("architecture", lambda: architecture.measure(model, first))
+    if structure is not None and structure[1]:
+        steps.partial("architecture", structure[1])
+    report = Report(
+        format_version=FORMAT_VERSION,
+        title=options.title or kind_of(model),
+        meta=Meta(),
+        subject=SubjectFacts(
+            name=kind_of(model),
+            kind="model",
+            inputs=inputs,
+            loss=None if subject.loss is None else _name_of(subject.loss),
+            optimizer=", ".join(type(o).__name__ for o in subject.optimizers) or None,
+        ),
+        architecture=None if structure is None else structure[0],
+        weights=steps.run("weights", lambda: weights.of_model(model, _owned(subject.optimizers))),
+    )
+    if first is None:
+        for part in ("activations", "gradients", "dataset", "evaluation"):
+            steps.skip(part, _NO_DATA)
+        return report
+    return _add_data(subject, report, chain([first], rest), steps)
+
+
+def _add_data(subject: _Subject, report: Report, batches: Iterator[Batch], steps: _Steps) -> Report:
+    """Read all batches once for activations, data and evaluation, then a few of them again for gradients."""
+    model, options = subject.model, subject.options
+    probe, real = ActivationProbe(model), report.subject.inputs == "real"
+    readers = _Readers(subject) if real else None
+
+    def read() -> tuple[stream.Passage, ActivationFacts]:
+        with probe.attached():
+            watchers = readers.watchers if readers is not None else {}
+            passage = stream.run(model, batches, probe.next_batch, watchers, options.gradient_batches)
+        return passage, probe.facts()
+
+    outcome = steps.run("activations", read)
+    if outcome is None:
+        return report
+    passage, activations = outcome
+    reason = passage.trouble or "; ".join(activations.reasons[:3])
+    if reason:
+        steps.partial("activations", reason)
+    dataset, evaluation = readers.facts(passage, steps, "") if readers is not None else (None, None)
+    if readers is None:
+        for part in ("dataset", "evaluation"):
+            steps.skip(part, _NOISE)
+    return msgspec.structs.replace(
+        report,
+        subject=msgspec.structs.replace(
+            report.subject, n_batches=passage.n_batches, n_samples=passage.n_samples, input_shapes=passage.shapes
+        ),
+        activations=activations,
+        gradients=_gradients(subject, passage.kept, probe.order(), steps, real=real),
+        dataset=dataset,
+        evaluation=evaluation,
+    )
+
+
+def _add_training_data(subject: _Subject, data: Iterable[Any], report: Report, steps: _Steps) -> Report:
+    """Run the model over its training data too, for the gap between the splits."""
+    readers = _Readers(subject)
+    model, limit = subject.model, subject.options.max_batches
+    passage = stream.run(
+        model, _guarded(batches(data, model, device_of(model), limit)), lambda n: None, readers.watchers, 0
+    )
+    dataset, evaluation = readers.facts(passage, steps, "training ")
+    return msgspec.structs.replace(report, train_dataset=dataset, train_evaluation=evaluation)
+
+
+class _Readers:
+    """The parts that read batches and outputs of one split."""
+
+    def __init__(self, subject: _Subject) -> None:
+        self._dataset = DatasetProbe(subject.model)
+        self._evaluation = EvaluationProbe(subject.loss, subject.options.task, subject.options.class_names)
+        self.watchers: dict[str, stream.Watcher] = {
+            "dataset": lambda output, batch: self._dataset.update(batch),
+            "evaluation": self._evaluation.update,
+        }
+
+    def facts(
+        self, passage: stream.Passage, steps: _Steps, prefix: str
+    ) -> tuple[DatasetFacts | None, EvaluationFacts | None]:
+        """Return what was read, and enter it in the coverage table."""
+        dataset = evaluation = None
+        if "dataset" in passage.failed:
+            steps.skip(f"{prefix}dataset", passage.failed["dataset"])
+        else:
+            dataset = steps.run(f"{prefix}dataset", self._dataset.facts)
+        reason = passage.failed.get("evaluation") or self._evaluation.trouble
+        if reason:
+            steps.skip(f"{prefix}evaluation", reason)
+        else:
+            evaluation = steps.run(f"{prefix}evaluation", self._evaluation.facts)
+        return dataset, evaluation
+
+
+def _gradients(
+    subject: _Subject, kept: list[Batch], order: dict[str, int], steps: _Steps, *, real: bool
+) -> GradientFacts | None:
+    loss = subject.loss
+    if loss is None or not real or any(batch.target is None for batch in kept):
+        steps.skip("gradients", _NO_LOSS if loss is None else _NOISE if not real else "the data hold no targets")
+        return None
+    return steps.run(
+        "gradients",
+        lambda: gradients.measure(subject.model, kept, loss, _name_of(loss), order, subject.options.seed),
+    )
+
+
+def _inputs(
+    model: nn.Module, data: Iterable[Any] | None, options: Options
+) -> tuple[Batch | None, Iterator[Batch], Inputs]:
+    """Return the first batch, the others, and whether they are real. The first batch is tried on the model here."""
+    if data is not None:
+        real = _guarded(batches(data, model, device_of(model), options.max_batches))
+        first = next(real)
+        _try_forward(model, first)
+        return first, real, "real"
+    if options.input_size is None:
+        return None, iter(()), "none"
+    made = _synthetic(model, options.input_size, options)
+    return made[0], iter(made[1:]), "synthetic"
+
+
+def _synthetic(model: nn.Module, size: Sequence[int], options: Options) -> list[Batch]:
+    """Make noise of the size of one sample; a size that holds the batch dimension is understood too."""
+    made = synthetic(model, size, options.batch_size, options.seed)
+    try:
+        _try_forward(model, made[0])
+    except ForwardError as refusal:
+        if len(size) < 2:
+            raise
+        made = synthetic(model, size[1:], size[0], options.seed)
+        try:
+            _try_forward(model, made[0])
+        except ForwardError:
+            raise refusal from None
+    return made
+
+
+def _try_forward(model: nn.Module, batch: Batch) -> None:
+    model.eval()
+    try:
+        with torch.no_grad():
+            call(model, batch)
+    except Exception as error:
+        place = where_it_failed(error.__traceback__, model)
+        where = f" in layer {place!r} ({kind_of(model.get_submodule(place))})" if place else ""
+        shape = tuple(batch.first.shape) if batch.first is not None else "unknown"
+        complaint = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        raise ForwardError(
+            f"The model refused an input of shape {shape}{where}: {complaint}",
+            hint="Check the input size, or what the loader yields.",
+        ) from error
+
+
+def _guarded(source: Iterator[Batch]) -> Iterator[Batch]:
+    """Turn what a user's loader raises into an error that names the loader."""
+    try:
+        yield from source
+    except ReportgenError:
+        raise
+    except Exception as error:
+        raise DataError(
+            f"The data loader raised {type(error).__name__}: {error}.", hint="Iterate over it alone to see where."
+        ) from error
+
+
+def _on_device(model: nn.Module, options: Options) -> nn.Module:
+    """Return the model, or a copy where it must run on another device: the caller's model is not moved."""
+    if options.device is None:
+        return model
+    try:
+        device = torch.device(options.device)
+        return model if device == device_of(model) else copy.deepcopy(model).to(device)
+    except (RuntimeError, AssertionError) as error:  # torch built without CUDA asserts
+        raise OptionError(f"Cannot use device {options.device!r}: {error}.") from error
+
+
+def _optimizers(optimizer: Optimizer | Sequence[Optimizer] | None) -> tuple[Optimizer, ...]:
+    if optimizer is None:
+        return ()
+    return (optimizer,) if isinstance(optimizer, Optimizer) else tuple(optimizer)
+
+
+def _owned(optimizers: tuple[Optimizer, ...]) -> set[int] | None:
+    """Return the ids of the parameters that the optimizers hold; None without an optimizer."""
+    if not optimizers:
+        return None
+    return {id(p) for o in optimizers for group in o.param_groups for p in group["params"]}
+
+
+def _name_of(loss: Loss) -> str:
+    return type(loss).__name__ if isinstance(loss, nn.Module) else getattr(loss, "__name__", type(loss).__name__)
+
+
+def _meta(steps: _Steps, report: Report) -> Meta:
+    versions = {"python": platform.python_version()}
+    for name in ("reportgen", "torch", "torchvision", "torchinfo"):
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return msgspec.structs.replace(
+        report.meta,
+        created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        command=" ".join(sys.argv),
+        versions=versions,
+        machine=f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads",
+        seconds=steps.seconds | {"total": round(time.perf_counter() - steps.began, 4)},
+    )

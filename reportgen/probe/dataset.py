@@ -1,0 +1,108 @@
+"""The data that the model was given: scale, range, type, labels. One pass, fixed size."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..document.facts import DatasetFacts, FeatureStats
+from ..document.stats import TensorStats
+from ..subject.data import Batch
+from .layers import NORMS, layers_of
+from .reduce import as_real, tensor_stats
+
+MAX_FEATURES = 64
+MAX_CLASSES = 10_000
+
+
+class DatasetProbe:
+    """Statistics of the first input tensor by channel or column, and of the target, over all batches."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self._model = model
+        self._features: dict[int, TensorStats] = {}
+        self._counts: Tensor | None = None
+        self._target: TensorStats | None = None
+        self._target_dtype: str | None = None
+        self._shape = self._dtype = ""
+        self._integer: bool | None = None
+        self._n_samples = 0
+        self._n_batches = 0
+
+    def update(self, batch: Batch) -> None:
+        """Add one batch."""
+        x = batch.first
+        if x is None:
+            return
+        self._n_batches += 1
+        self._n_samples += batch.n_samples
+        self._shape = self._shape or " × ".join(map(str, x.shape))
+        self._dtype = str(x.dtype).removeprefix("torch.")
+        self._add_input(x)
+        if isinstance(batch.target, Tensor):
+            self._add_target(batch.target)
+
+    def _add_input(self, x: Tensor) -> None:
+        values = as_real(x)
+        if values is None:
+            # codes or tokens have no scale worth judging; an image of bytes has one
+            if x.dtype != torch.uint8:
+                return
+            values = x.float()
+        finite = torch.isfinite(values)
+        whole = bool((values.where(finite, 0.0) == values.where(finite, 0.0).round()).all())
+        self._integer = whole and self._integer is not False
+        for index, part in enumerate(_by_feature(values)):
+            stats = tensor_stats(part, sample=1 << 14)
+            if stats is not None:
+                self._features[index] = self._features.get(index, TensorStats()).merge(stats)
+
+    def _add_target(self, target: Tensor) -> None:
+        self._target_dtype = str(target.dtype).removeprefix("torch.")
+        if target.is_floating_point():
+            stats = tensor_stats(target, sample=1 << 14)
+            if stats is not None:
+                self._target = stats if self._target is None else self._target.merge(stats)
+            return
+        flat = target.reshape(-1).long().cpu()
+        flat = flat[(flat >= 0) & (flat < MAX_CLASSES)]
+        counts = torch.bincount(flat)
+        if self._counts is not None:
+            size = max(len(counts), len(self._counts))
+            counts = _padded(counts, size) + _padded(self._counts, size)
+        self._counts = counts
+
+    def facts(self) -> DatasetFacts:
+        """Return what was seen."""
+        return DatasetFacts(
+            n_samples=self._n_samples,
+            n_batches=self._n_batches,
+            shape=self._shape,
+            dtype=self._dtype,
+            features=[FeatureStats(index=i, stats=s) for i, s in sorted(self._features.items())],
+            integer_valued=self._integer,
+            normalised_first=_normalises_first(self._model),
+            class_counts=None if self._counts is None else self._counts.tolist(),
+            target_dtype=self._target_dtype,
+            target=self._target,
+        )
+
+
+def _by_feature(x: Tensor) -> list[Tensor]:
+    """Split an input by channel (images: dimension 1) or column (tables: the last); whole when there are too many."""
+    if x.dim() < 2:
+        return [x]
+    dim = 1 if x.dim() >= 4 else x.dim() - 1
+    return [x] if x.shape[dim] > MAX_FEATURES else list(x.unbind(dim))
+
+
+def _padded(counts: Tensor, size: int) -> Tensor:
+    return torch.nn.functional.pad(counts, (0, size - len(counts)))
+
+
+def _normalises_first(model: nn.Module) -> bool:
+    """Tell whether the first layer by registration is a norm, so that the scale of the input does not matter."""
+    first: Any = next(iter(layers_of(model).values()), None)
+    return isinstance(first, NORMS)

@@ -1,0 +1,179 @@
+"""Gradients of the loss in every parameter and every layer output, over a few batches."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from ..document.facts import GradientFacts, GradientRow, OutputGradientRow
+from ..document.stats import TensorStats
+from ..subject.data import Batch, call
+from .layers import channel_dim, kind_of, layers_of, main_tensor
+from .reduce import ChannelAccumulator, as_real, tensor_stats
+
+_HISTOGRAM_SAMPLE = 1 << 16
+
+Loss = Callable[[Any, Any], Tensor]
+
+
+@dataclass
+class _Seen:
+    """Gradients of one parameter so far."""
+
+    n_none: int = 0
+    n_zero: int = 0
+    stats: TensorStats = field(default_factory=TensorStats)
+
+
+def measure(
+    model: nn.Module, batches: Sequence[Batch], loss: Loss, loss_name: str, order: dict[str, int], seed: int
+) -> GradientFacts:
+    """Run forward and backward on each batch and collect the gradients; the caller holds the guard.
+
+    The pass runs in train mode, as the optimizer sees the model, save for frozen batch norms; a model that refuses
+    (one sample to a batch norm, other outputs in training) is measured in eval mode. ``order``: place of each layer in
+    the order of execution.
+    """
+    torch.manual_seed(seed)
+    try:
+        with _training(model):
+            return _run(model, batches, loss, loss_name, order, "train")
+    except Exception:
+        model.zero_grad(set_to_none=True)
+        model.eval()
+        return _run(model, batches, loss, loss_name, order, "eval")
+
+
+@contextmanager
+def _training(model: nn.Module) -> Iterator[None]:
+    """Put the model in train mode, but leave norms in eval mode that were frozen on purpose."""
+    root_was_training = model.training
+    for module in model.modules():
+        frozen = isinstance(module, _BatchNorm) and (
+            (root_was_training and not module.training)
+            or (module.weight is not None and not module.weight.requires_grad)
+        )
+        module.training = not frozen
+    yield
+
+
+def _run(
+    model: nn.Module,
+    batches: Sequence[Batch],
+    loss: Loss,
+    loss_name: str,
+    order: dict[str, int],
+    mode: Literal["train", "eval"],
+) -> GradientFacts:
+    seen = {name: _Seen() for name, _ in model.named_parameters()}
+    outputs: dict[str, ChannelAccumulator] = {}
+    values: list[float | None] = []
+    with torch.enable_grad(), _output_hooks(model, outputs):
+        for batch in batches:
+            model.zero_grad(set_to_none=True)
+            value = loss(call(model, batch), batch.target)
+            if not isinstance(value, Tensor) or value.numel() != 1:
+                raise TypeError(f"the loss returned {type(value).__name__}, expected a tensor with one number")
+            number = float(value.detach())
+            values.append(number if math.isfinite(number) else None)
+            if value.requires_grad:
+                value.reshape(()).backward()  # type: ignore[no-untyped-call]
+            _collect(model, seen)
+    model.zero_grad(set_to_none=True)
+    return GradientFacts(
+        loss=loss_name,
+        mode=mode,
+        n_batches=len(batches),
+        n_samples=sum(batch.n_samples for batch in batches),
+        rows=_rows(model, seen, order),
+        outputs=_outputs(model, outputs, order),
+        loss_values=values,
+    )
+
+
+def _collect(model: nn.Module, seen: dict[str, _Seen]) -> None:
+    for name, parameter in model.named_parameters():
+        row, gradient = seen[name], parameter.grad
+        if gradient is None:
+            row.n_none += 1
+            continue
+        stats = tensor_stats(gradient, sample=_HISTOGRAM_SAMPLE)
+        if stats is None:
+            continue
+        row.n_zero += stats.zeros == stats.count
+        row.stats = row.stats.merge(stats)
+
+
+@contextmanager
+def _output_hooks(model: nn.Module, outputs: dict[str, ChannelAccumulator]) -> Iterator[None]:
+    """Watch the gradient that arrives at each layer's output, through a hook on the tensor itself.
+
+    A hook on the tensor, not on the module, because module hooks break on in-place activations; it sees the gradient
+    of the value before any in-place change.
+    """
+
+    def watch(name: str) -> Any:
+        def hook(module: nn.Module, args: Any, output: Any) -> None:
+            tensor = main_tensor(output)
+            if tensor is None or not tensor.requires_grad:
+                return
+            dim = channel_dim(module, tensor, None)
+
+            def arrived(gradient: Tensor) -> None:
+                real = as_real(gradient)
+                if real is None:
+                    return
+                n_channels = real.shape[dim] if real.dim() else 1
+                known = outputs.setdefault(name, ChannelAccumulator(n_channels, real.device))
+                if known.n_channels == n_channels:
+                    known.update(real, dim)
+
+            tensor.register_hook(arrived)  # type: ignore[no-untyped-call]
+
+        return hook
+
+    handles = [module.register_forward_hook(watch(name)) for name, module in layers_of(model).items()]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _rows(model: nn.Module, seen: dict[str, _Seen], order: dict[str, int]) -> list[GradientRow]:
+    owners = dict(model.named_modules())
+    rows = []
+    for name, parameter in model.named_parameters():
+        owner_name = name.rpartition(".")[0]
+        owner = owners[owner_name]
+        row = seen[name]
+        rows.append(
+            GradientRow(
+                name=name,
+                module=kind_of(owner),
+                order=order.get(owner_name),
+                is_matrix=parameter.dim() >= 2 and not isinstance(owner, (nn.Embedding, nn.EmbeddingBag)),
+                requires_grad=parameter.requires_grad,
+                n_none=row.n_none,
+                n_zero=row.n_zero,
+                stats=row.stats if row.stats.count else None,
+            )
+        )
+    return rows
+
+
+def _outputs(
+    model: nn.Module, outputs: dict[str, ChannelAccumulator], order: dict[str, int]
+) -> list[OutputGradientRow]:
+    modules = dict(model.named_modules())
+    known = sorted((n for n in outputs if n in order), key=lambda n: order[n])
+    return [
+        OutputGradientRow(name=n, kind=kind_of(modules[n]), order=order[n], stats=outputs[n].stats()) for n in known
+    ]

@@ -1,0 +1,91 @@
+"""Which modules are layers, what they are called, and along which dimension their channels lie."""
+
+from __future__ import annotations
+
+from types import TracebackType
+
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _NormBase
+from torch.nn.modules.conv import _ConvNd
+
+from ..subject.data import tensors
+
+# they hand their input on: a row of their own would repeat the one before
+_TRANSPARENT = (nn.Identity, nn.Flatten, nn.Unflatten, nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d)
+_CHANNELS_FIRST = (_ConvNd, _NormBase, nn.GroupNorm, nn.LocalResponseNorm, nn.PReLU)
+_CHANNELS_LAST = (nn.Linear, nn.Bilinear, nn.LayerNorm, nn.RMSNorm, nn.Embedding, nn.RNNBase, nn.MultiheadAttention)
+NORMS = (_NormBase, nn.GroupNorm, nn.LayerNorm, nn.RMSNorm)
+RECTIFIERS = (nn.ReLU, nn.ReLU6)
+
+
+def layers_of(model: nn.Module) -> dict[str, nn.Module]:
+    """Return the modules that compute something themselves, by name: leaves, and owners of parameters.
+
+    A module registered under several names appears under the first.
+    """
+    return {
+        name: module
+        for name, module in model.named_modules()
+        if not isinstance(module, _TRANSPARENT)
+        and (module._parameters or not any(True for _ in module.children()))
+        and not isinstance(module, (nn.ModuleList, nn.ModuleDict, nn.ParameterList, nn.ParameterDict))
+    }
+
+
+def kind_of(module: nn.Module) -> str:
+    """Return the class name that a reader knows."""
+    return str(getattr(module, "original_name", type(module).__name__))
+
+
+def channel_dim(module: nn.Module, output: Tensor, inherited: int | None) -> int:
+    """Return the dimension of the channels (units, features) of a layer's output.
+
+    ``inherited``: that of the tensor the layer read, when both have the same shape. Without it four and more dimensions
+    are taken as images with channels at 1, fewer as rows with features at the end.
+    """
+    n = output.dim()
+    if isinstance(module, _ConvNd):
+        return max(n - 1 - len(module.kernel_size), 0)
+    if isinstance(module, _CHANNELS_FIRST):
+        return 1 if n > 1 else 0
+    if isinstance(module, _CHANNELS_LAST):
+        return max(n - 1, 0)
+    if inherited is not None:
+        return inherited
+    return 1 if n >= 4 else max(n - 1, 0)
+
+
+def main_tensor(output: object) -> Tensor | None:
+    """Return the first real or complex floating tensor of a layer's output."""
+    return next((t for t in tensors(output) if t.is_floating_point() or t.is_complex()), None)
+
+
+def samples_first(module: nn.Module, output: Tensor) -> Tensor:
+    """Bring the samples of a recurrent layer's output to dimension 0."""
+    if isinstance(module, nn.RNNBase) and not module.batch_first and output.dim() == 3:
+        return output.transpose(0, 1)
+    return output
+
+
+def bypassed(name: str, model: nn.Module) -> bool:
+    """Tell whether a skip connection may run past a layer.
+
+    Structure does not show additions; a layer inside a block class (not the model itself, no plain container) counts as
+    possibly bypassed, so that what is said of it stays on the careful side.
+    """
+    parts = name.split(".")[:-1]
+    module, inside = model, False
+    for part in parts:
+        module = module._modules.get(part) or module
+        inside |= not isinstance(module, (nn.Sequential, nn.ModuleList, nn.ModuleDict))
+    return inside
+
+
+def where_it_failed(trace: TracebackType | None, model: nn.Module) -> str | None:
+    """Return the name of the innermost module of the model whose code was running when an exception was raised."""
+    names = {id(module): name for name, module in model.named_modules()}
+    found = None
+    while trace is not None:
+        found = names.get(id(trace.tb_frame.f_locals.get("self")), found)
+        trace = trace.tb_next
+    return found

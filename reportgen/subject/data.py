@@ -1,0 +1,175 @@
+"""Loaders, and input sizes, as batches.
+
+A loader may yield a tensor; ``(input, target)``; ``(args..., target)``; or a dict, whose target is the entry named
+``labels``, ``label``, ``targets``, ``target`` or ``y``, and whose other entries are keyword arguments of the model.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import chain, islice
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import DataError
+
+TARGET_KEYS = ("labels", "label", "targets", "target", "y")
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Arguments of one call of the model, and the target if there is one."""
+
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any] = field(default_factory=dict)
+    target: Any = None
+
+    @property
+    def first(self) -> Tensor | None:
+        """The first tensor among the arguments."""
+        return next(tensors((self.args, self.kwargs)), None)
+
+    @property
+    def n_samples(self) -> int:
+        """Length of the first dimension of the first tensor (1 for a scalar, 0 when there is none)."""
+        first = self.first
+        return 0 if first is None else first.shape[0] if first.dim() else 1
+
+
+def tensors(value: Any) -> Iterator[Tensor]:
+    """Yield the tensors in nested tuples, lists, dicts, mappings and dataclasses, in their order."""
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, Mapping):
+        for item in value.values():
+            yield from tensors(item)
+    elif isinstance(value, (list, tuple)):
+        for item in value:
+            yield from tensors(item)
+    elif hasattr(value, "__dataclass_fields__") and not isinstance(value, type):
+        for name in value.__dataclass_fields__:
+            yield from tensors(getattr(value, name))
+
+
+def move(value: Any, device: torch.device) -> Any:
+    """Return the same nesting with every tensor on ``device``."""
+    if isinstance(value, Tensor):
+        return value.to(device)
+    if isinstance(value, nn.utils.rnn.PackedSequence):
+        return value.to(device=device)  # type: ignore[call-arg]  # the stub lacks the keyword
+    if isinstance(value, dict):
+        return {key: move(item, device) for key, item in value.items()}
+    if isinstance(value, tuple) and hasattr(value, "_fields"):
+        return type(value)(*(move(item, device) for item in value))
+    if isinstance(value, (list, tuple)):
+        return type(value)(move(item, device) for item in value)
+    return value
+
+
+def unpack(item: Any, accepts: frozenset[str] | None = None) -> Batch:
+    """Turn what a loader yields into the arguments of a call and a target.
+
+    ``accepts``: the keyword arguments that the model's forward takes; None when it takes any. A dict whose keys the
+    model does not know is handed over as one argument.
+    """
+    if isinstance(item, Tensor):
+        return Batch((item,))
+    if isinstance(item, Mapping):
+        target = next((item[key] for key in TARGET_KEYS if key in item), None)
+        kwargs = {str(key): value for key, value in item.items() if key not in TARGET_KEYS}
+        if accepts is not None and not set(kwargs) <= accepts:
+            return Batch((kwargs if target is not None else dict(item),), {}, target)
+        return Batch((), kwargs, target)
+    if isinstance(item, (list, tuple)) and item:
+        if len(item) == 1:
+            return unpack(item[0], accepts)
+        return Batch(tuple(item[:-1]), {}, item[-1])
+    raise DataError(
+        f"The loader yielded {type(item).__name__}, which is no batch.",
+        hint="Expected a tensor, (input, target), (args..., target) or a dict of tensors.",
+    )
+
+
+def accepted_keywords(model: nn.Module) -> frozenset[str] | None:
+    """Return the names that the model's forward takes as keywords; None when it takes any or cannot be asked."""
+    try:
+        parameters = inspect.signature(model.forward).parameters.values()
+    except (TypeError, ValueError):
+        return None
+    if any(p.kind is p.VAR_KEYWORD for p in parameters):
+        return None
+    return frozenset(p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY))
+
+
+def batches(data: Iterable[Any], model: nn.Module, device: torch.device, limit: int | None = None) -> Iterator[Batch]:
+    """Read batches off a loader, at most ``limit``, on the model's device.
+
+    Raises DataError when ``data`` cannot be iterated, yields nothing, or yields something that is no batch. A single
+    tensor or (input, target) pair of tensors is one batch, not a sequence of them.
+    """
+    if isinstance(data, Tensor) or _is_single(data):
+        data = [data]
+    try:
+        iterator = iter(data)
+    except TypeError:
+        raise DataError(
+            f"The data are {type(data).__name__}, which cannot be iterated.",
+            hint="Expected a DataLoader or another iterable of batches.",
+        ) from None
+    accepts, seen = accepted_keywords(model), 0
+    for item in islice(iterator, limit):
+        batch = unpack(item, accepts)
+        seen += 1
+        yield Batch(move(batch.args, device), move(batch.kwargs, device), move(batch.target, device))
+    if not seen:
+        raise DataError(
+            "The loader yielded no batch.",
+            hint="Check that its data set is not empty, and that drop_last does not drop the only batch.",
+        )
+
+
+def _is_single(data: Any) -> bool:
+    """Tell whether data is itself one (input, target) batch: a tuple of two tensors of the same length."""
+    return (
+        isinstance(data, tuple)
+        and len(data) == 2
+        and all(isinstance(part, Tensor) and part.dim() for part in data)
+        and len(data[0]) == len(data[1])
+    )
+
+
+def synthetic(model: nn.Module, size: Sequence[int], batch_size: int, seed: int) -> list[Batch]:
+    """Make two batches of standard normal noise for one sample of shape ``size``, without the batch dimension.
+
+    A model that begins with an embedding gets integers below its number of rows.
+    """
+    if not size or any(n < 1 for n in size):
+        raise DataError(
+            f"Input size {tuple(size)} has no meaning.", hint="Expected positive numbers such as 3,224,224."
+        )
+    generator = torch.Generator().manual_seed(seed)
+    dtype = next((p.dtype for p in model.parameters() if p.dtype.is_floating_point), torch.float32)
+    device = device_of(model)
+    leaf = next((m for m in model.modules() if not any(m.children()) and next(m.parameters(), None) is not None), None)
+
+    def sample() -> Tensor:
+        if isinstance(leaf, (nn.Embedding, nn.EmbeddingBag)):
+            return torch.randint(leaf.num_embeddings, (batch_size, *size), generator=generator)
+        return torch.randn(batch_size, *size, generator=generator).to(dtype)
+
+    return [Batch((sample().to(device),)) for _ in range(2)]
+
+
+def device_of(model: nn.Module) -> torch.device:
+    """Return the device of the model's first parameter or buffer; the CPU when it has neither."""
+    first = next(chain(model.parameters(), model.buffers()), None)
+    return torch.device("cpu") if first is None else first.device
+
+
+def call(model: nn.Module, batch: Batch) -> Any:
+    """Run the model on one batch."""
+    return model(*batch.args, **batch.kwargs)
