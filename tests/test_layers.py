@@ -146,7 +146,12 @@ def test_modules_do_not_import_in_circles() -> None:
 
 
 def test_rooms_without_torch_stay_without_it() -> None:
-    wrong = [i for i in IMPORTS if room(i.importer) in WITHOUT_TORCH and not i.inside and room(i.imported) in TORCH]
+    wrong = [
+        i
+        for i in IMPORTS
+        if room(i.importer) in WITHOUT_TORCH and not i.inside and room(i.imported) in TORCH
+        if i.at_once or i.importer != "cli"  # a command that trains may, once it is called
+    ]
     assert not wrong
     reached = [
         i
