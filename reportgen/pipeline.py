@@ -120,19 +120,19 @@ class _Steps:
         except ReportgenError:
             raise
         except Exception as error:
-            self.skip(part, f"{type(error).__name__}: {error}".splitlines()[0])
+            self.skip(part, f"{type(error).__name__}: {error}".splitlines()[0], failed=True)
             return None
         finally:
             self.seconds[part] = round(time.perf_counter() - started, 4)
         self.coverage.append(Coverage(part=part, status="measured"))
         return result
 
-    def skip(self, part: str, reason: str) -> None:
-        self.coverage.append(Coverage(part=part, status="not measured", reason=reason))
+    def skip(self, part: str, reason: str, *, failed: bool = False) -> None:
+        self.coverage.append(Coverage(part=part, status="not measured", reason=reason, failed=failed))
 
-    def partial(self, part: str, reason: str) -> None:
+    def partial(self, part: str, reason: str, *, failed: bool = False) -> None:
         """Lower a part that was measured to measured in part."""
-        row = Coverage(part=part, status="partial", reason=reason)
+        row = Coverage(part=part, status="partial", reason=reason, failed=failed)
         self.coverage = [row if c.part == part else c for c in self.coverage]
 
 
@@ -165,7 +165,7 @@ def _examine_model(subject: _Subject, data: Iterable[Any] | None, steps: _Steps)
     first, rest, inputs = _inputs(model, data, options)
     structure = steps.run("architecture", lambda: architecture.measure(model, first))
     if structure is not None and structure[1]:
-        steps.partial("architecture", structure[1])
+        steps.partial("architecture", structure[1], failed=first is not None)
     report = Report(
         format_version=FORMAT_VERSION,
         title=options.title or kind_of(model),
@@ -205,7 +205,7 @@ def _add_data(subject: _Subject, report: Report, batches: Iterator[Batch], steps
     passage, activations = outcome
     reason = passage.trouble or "; ".join(activations.reasons[:3])
     if reason:
-        steps.partial("activations", reason)
+        steps.partial("activations", reason, failed=bool(passage.trouble))
     dataset, evaluation = readers.facts(passage, steps, "") if readers is not None else (None, None)
     if readers is None:
         for part in ("dataset", "evaluation"):
@@ -250,12 +250,12 @@ class _Readers:
         """Return what was read, and enter it in the coverage table."""
         dataset = evaluation = None
         if "dataset" in passage.failed:
-            steps.skip(f"{prefix}dataset", passage.failed["dataset"])
+            steps.skip(f"{prefix}dataset", passage.failed["dataset"], failed=True)
         else:
             dataset = steps.run(f"{prefix}dataset", self._dataset.facts)
         reason = passage.failed.get("evaluation") or self._evaluation.trouble
         if reason:
-            steps.skip(f"{prefix}evaluation", reason)
+            steps.skip(f"{prefix}evaluation", reason, failed="evaluation" in passage.failed)
         else:
             evaluation = steps.run(f"{prefix}evaluation", self._evaluation.facts)
         return dataset, evaluation

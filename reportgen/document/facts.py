@@ -50,6 +50,8 @@ class Coverage(Struct, frozen=True, kw_only=True):
     part: str
     status: Literal["measured", "partial", "not measured"]
     reason: str = ""
+    failed: bool = False
+    """It was tried and went wrong, as against not asked for or not possible."""
 
 
 class SubjectFacts(Struct, frozen=True, kw_only=True):

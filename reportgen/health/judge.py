@@ -22,7 +22,9 @@ def judge(report: Report, limits: Thresholds | None = None) -> Report:
             findings += rule(report, context, limits)
         except Exception as error:
             failed.append(
-                Coverage(part=f"rule {name}", status="not measured", reason=f"{type(error).__name__}: {error}")
+                Coverage(
+                    part=f"rule {name}", status="not measured", reason=f"{type(error).__name__}: {error}", failed=True
+                )
             )
     findings.sort(key=lambda f: -f.severity.rank)
     return msgspec.structs.replace(

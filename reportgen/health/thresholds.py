@@ -58,6 +58,8 @@ class Thresholds(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     # update-ratio: ‖Δw‖/‖w‖ of one step, median over matrices and steps. Healthy 7e-4 to 2.1e-2.
     update_ratio_high: float = 0.1
+    update_ratio_first: float = 1.0
+    """Of the first steps: above it a step is larger than the weights it moves, and the initialisation is gone."""
     update_ratio_low: float = 2e-5
     update_ratio_info_high: float = 5e-2
     update_ratio_info_low: float = 1e-4

@@ -52,8 +52,16 @@ FORMATS: dict[str, Callable[[Report, str], bytes]] = {
 }
 
 
+def check_path(path: str | Path) -> None:
+    """Raise when a report could not be written there: before hours of measuring, not after."""
+    check_suffix(path)
+    path = Path(path)
+    if path.is_dir() or not path.parent.is_dir() or not os.access(path.parent, os.W_OK):
+        raise OutputError(f"Cannot write {path}.", hint=_advice(path))
+
+
 def check_suffix(path: str | Path) -> str:
-    """Return the suffix of a path, or raise when it names no format: before hours of measuring, not after."""
+    """Return the suffix of a path, or raise when it names no format."""
     suffix = Path(path).suffix.lower()
     if suffix not in FORMATS:
         raise OptionError(

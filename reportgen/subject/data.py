@@ -15,7 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..errors import DataError
+from ..errors import DataError, TargetError
+from .model import call_target, resolve
 
 TARGET_KEYS = ("labels", "label", "targets", "target", "y")
 
@@ -38,6 +39,19 @@ class Batch:
         """Length of the first dimension of the first tensor (1 for a scalar, 0 when there is none)."""
         first = self.first
         return 0 if first is None else first.shape[0] if first.dim() else 1
+
+
+def load_data(target: str) -> Iterable[Any]:
+    """Return the loader that an import target names, or that the function it names makes."""
+    found = resolve(target)
+    if callable(found) and not isinstance(found, Iterable):
+        found = call_target(found, target)
+    if isinstance(found, Iterable):
+        return found
+    raise TargetError(
+        f"{target!r} is {type(found).__name__}, which cannot be iterated.",
+        hint="Expected a DataLoader or another iterable of batches, or a function that returns one.",
+    )
 
 
 def tensors(value: Any) -> Iterator[Tensor]:

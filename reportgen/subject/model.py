@@ -56,7 +56,7 @@ def load_model(target: str) -> torch.nn.Module:
         raise TargetError(
             f"{target!r} is {_kind(found)}; expected a torch.nn.Module, or a class or function that makes one."
         )
-    made = _call(found, target)
+    made = call_target(found, target)
     if isinstance(made, torch.nn.Module):
         return made
     raise TargetError(
@@ -68,13 +68,13 @@ def load_model(target: str) -> torch.nn.Module:
 def load_loss(target: str) -> Callable[..., Any]:
     """Return the loss that ``target`` names: an instance of a class, a function or an instance as it is."""
     found = resolve(target)
-    loss: object = _call(found, target) if isinstance(found, type) else found
+    loss: object = call_target(found, target) if isinstance(found, type) else found
     if callable(loss):
         return loss
     raise TargetError(f"{target!r} is {_kind(loss)}; expected a loss: a callable of (output, target).")
 
 
-def _call(build: Callable[..., Any], target: str) -> Any:
+def call_target(build: Callable[..., Any], target: str) -> Any:
     """Call the user's class or function without arguments."""
     needed = _required_arguments(build)
     if needed:

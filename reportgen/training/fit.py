@@ -21,6 +21,7 @@ from ..probe.layers import main_tensor
 from ..subject.data import Batch, batches, call, device_of
 from .recorder import Recorder
 
+FIRST_STEPS = 3  # always measured: a rate that is far too high shows at once, and later hides in grown weights
 UPDATES_PER_EPOCH = 4  # steps of an epoch around which the true movement of the weights is measured
 _UPDATE_SAMPLE = 1 << 14  # entries of each weight matrix that are compared
 
@@ -83,7 +84,7 @@ def fit(
     with modes_kept(model), tqdm(total=_total(train_loader, epochs), unit="batch", disable=not progress) as bar:
         for epoch in range(1, epochs + 1):
             started = time.perf_counter()
-            bar.set_description(f"epoch {epoch}/{epochs}")
+            bar.set_description(f"epoch {epoch}/{epochs}", refresh=False)
             for module in model.modules():
                 module.training = module not in frozen
             figures = run.train(train_loader, bar)
@@ -93,7 +94,7 @@ def fit(
             _advance(scheduler, figures)
             run.recorder.log("epoch", epoch, **figures, learning_rate=rate, seconds=time.perf_counter() - started)
             run.recorder.flush()
-            bar.set_postfix({name: f"{value:.4g}" for name, value in figures.items()})
+            bar.set_postfix({name: f"{value:.4g}" for name, value in figures.items()}, refresh=False)
     return History(
         series=run.recorder.series(),
         epochs=epochs,
@@ -124,7 +125,7 @@ class _Run:
         for batch in batches(loader, self.model, self.device):
             self.steps += 1
             self.batch_size = self.batch_size or batch.n_samples
-            with _update_measured(self, wanted=self.steps % every == 0):
+            with _update_measured(self, wanted=self.steps <= FIRST_STEPS or self.steps % every == 0):
                 value = self._step(batch, tally)
             bar.update()
             if time.perf_counter() - shown > 0.2:  # a look at the loss waits for the device: not at every step
@@ -166,16 +167,19 @@ class _Run:
 
 @contextmanager
 def _update_measured(run: _Run, *, wanted: bool) -> Iterator[None]:
-    """Log the median over weight matrices of ‖Δw‖/‖w‖ across the step inside, on evenly spaced entries."""
+    """Log the median over weight matrices of ‖Δw‖/‖w‖ across the step inside, on evenly spaced entries.
+
+    Matrices that are zero before the step (a zero-initialised head) have no ratio.
+    """
     matrices = [p for p in run.model.parameters() if p.dim() >= 2 and p.requires_grad] if wanted else []
     before = [_entries(p).clone() for p in matrices]
     yield
-    ratios = []
-    for old, parameter in zip(before, matrices, strict=True):
-        norm = torch.linalg.vector_norm(old.float())
-        ratios.append(torch.linalg.vector_norm((_entries(parameter) - old).float()) / norm.clamp_min(1e-12))
-    if ratios:
-        run.recorder.log("step", run.steps, update_ratio=torch.stack(ratios).median())
+    if not before:
+        return
+    norms = torch.stack([torch.linalg.vector_norm(old.float()) for old in before])
+    steps = [_entries(parameter) - old for old, parameter in zip(before, matrices, strict=True)]
+    moved = torch.stack([torch.linalg.vector_norm(step.float()) for step in steps])
+    run.recorder.log("step", run.steps, update_ratio=torch.nanmedian(moved / norms.where(norms > 0, math.nan)))
 
 
 def _entries(parameter: Tensor) -> Tensor:

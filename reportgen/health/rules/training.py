@@ -183,29 +183,31 @@ def h_oscillating(report: Report, context: Context, limits: Thresholds) -> Itera
 
 
 def update_ratio(report: Report, context: Context, limits: Thresholds) -> Iterator[Finding]:
-    """Size of a real optimizer step against the weights: ‖Δw‖/‖w‖, median over weight matrices and over the run.
+    """Size of a real optimizer step against the weights: ‖Δw‖/‖w‖, median over the weight matrices.
 
-    Healthy runs: 7e-4 to 2.1e-2; 0.07 and more leads to divergence, below 2e-5 nothing is learned. Low values count
-    only where the loss did not fall. Wrong for weights near zero (LoRA, zero-initialised layers).
+    Over the run, healthy medians lie at 7e-4 to 2.1e-2; above 0.1 is a warning; below 2e-5 only together with a loss
+    that stands still. One of the first three steps above 1 is a warning too: it is larger than the weights it moves, so
+    that nothing of the initialisation is left (later the weights have grown, and the ratio looks harmless). Wrong for
+    weights that start near zero (LoRA).
     """
     series = report.training.get("update_ratio") if report.training is not None else None
-    values = [v for v in series.y if v is not None] if series is not None else []
-    if len(values) < 3:
+    points = [(x, y) for x, y in zip(series.x, series.y, strict=True) if y is not None] if series is not None else []
+    if len(points) < 3:
         return
-    typical = median(values)
-    if limits.update_ratio_info_low <= typical <= limits.update_ratio_info_high:
-        return
+    typical, first = median(y for _, y in points), max((y for x, y in points if x <= 3), default=0.0)
+    high = typical > limits.update_ratio_high or first > limits.update_ratio_first
     # a tiny step is a fault only together with a loss that stands still
-    stuck = any(True for _ in h_never_learned(report, context, limits))
-    serious = typical > limits.update_ratio_high or (typical < limits.update_ratio_low and stuck)
+    low = typical < limits.update_ratio_low and any(True for _ in h_never_learned(report, context, limits))
+    if not high and limits.update_ratio_info_low <= typical <= limits.update_ratio_info_high:
+        return
     yield Finding(
         rule="update-ratio",
-        severity=Severity.WARNING if serious else Severity.INFO,
+        severity=Severity.WARNING if high or low else Severity.INFO,
         subject="model",
         section=SECTION,
-        evidence={"ratio": typical, "steps": len(values)},
-        threshold={"low": limits.update_ratio_low, "high": limits.update_ratio_high},
-        detail={"direction": "high" if typical > limits.update_ratio_info_high else "low"},
+        evidence={"ratio": typical, "first": first, "steps": len(points)},
+        threshold={"low": limits.update_ratio_low, "high": limits.update_ratio_high, "first": limits.update_ratio_first},
+        detail={"direction": "high" if high or typical > limits.update_ratio_info_high else "low"},
     )
 
 
