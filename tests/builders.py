@@ -164,8 +164,15 @@ def weights(rng: random.Random, n_blocks: int) -> WeightFacts:
         )
         if kind != "Conv2d":
             stat = normal(rng, 0, 0.05, shape[0])
-            row = WeightRow(name=f"{name}.bias", module=kind, shape=shape[:1], dtype="float32", role="bias",
-                            trainable=True, stats=stat)  # fmt: skip
+            row = WeightRow(
+                name=f"{name}.bias",
+                module=kind,
+                shape=shape[:1],
+                dtype="float32",
+                role="bias",
+                trainable=True,
+                stats=stat,
+            )
             rows.append(row)
         if norm:
             stat = normal(rng, 0, 0.3, shape[0])
@@ -193,7 +200,7 @@ def activations(rng: random.Random, n_blocks: int) -> ActivationFacts:
                 stats=seen,
                 channels=channels,
                 rectifier=relu,
-            )  # fmt: skip
+            )
         )
         if kind == "BatchNorm2d":
             norms.append(
@@ -221,7 +228,7 @@ def gradients(rng: random.Random, n_blocks: int) -> GradientFacts:
                     n_none=0,
                     n_zero=0,
                     stats=normal(rng, 0, size, math.prod(dims)),
-                )  # fmt: skip
+                )
             )
     return GradientFacts(
         loss="CrossEntropyLoss",
@@ -241,15 +248,27 @@ def history() -> History:
         series=[
             Series(name="train_loss", axis="epoch", x=epochs, y=[2.2 * math.exp(-e / 7) + 0.02 for e in epochs], n=30),
             Series(
-                name="val_loss", axis="epoch", x=epochs,
-                y=[2.2 * math.exp(-e / 6) + 0.28 + 0.011 * max(e - 12, 0) for e in epochs], n=30,
+                name="val_loss",
+                axis="epoch",
+                x=epochs,
+                y=[2.2 * math.exp(-e / 6) + 0.28 + 0.011 * max(e - 12, 0) for e in epochs],
+                n=30,
             ),
-            Series(name="val_accuracy", axis="epoch", x=epochs, y=[0.92 - 0.8 * math.exp(-e / 4) for e in epochs], n=30),
             Series(
-                name="train_loss", axis="step", x=steps, n=14_070, nonfinite=1, first_nonfinite=600.0,
+                name="val_accuracy", axis="epoch", x=epochs, y=[0.92 - 0.8 * math.exp(-e / 4) for e in epochs], n=30
+            ),
+            Series(
+                name="train_loss",
+                axis="step",
+                x=steps,
+                n=14_070,
+                nonfinite=1,
+                first_nonfinite=600.0,
                 y=[None if s == 600 else 2.3 * math.exp(-s / 3000) + rng.random() * 0.2 for s in steps],
             ),
-            Series(name="lr", axis="epoch", x=epochs, y=[0.1 * (1 + math.cos(e / 30 * math.pi)) / 2 for e in epochs], n=30),
+            Series(
+                name="lr", axis="epoch", x=epochs, y=[0.1 * (1 + math.cos(e / 30 * math.pi)) / 2 for e in epochs], n=30
+            ),
         ],
         epochs=30,
         steps=14_070,
@@ -257,7 +276,7 @@ def history() -> History:
         seconds=1834.2,
         optimizer="SGD",
         hyperparameters={"lr": 0.1, "momentum": 0.9, "weight_decay": 5e-4, "nesterov": False, "scheduler": "cosine"},
-    )  # fmt: skip
+    )
 
 
 CLASSES = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
@@ -289,16 +308,27 @@ def dataset(n: int = 1024) -> DatasetFacts:
     rng = random.Random(8)
     features = [FeatureStats(index=i, stats=normal(rng, 0.1 * i, 1.0, n * 1024)) for i in range(3)]
     return DatasetFacts(
-        n_samples=n, n_batches=n // 32, shape="32 × 3 × 32 × 32", dtype="float32", features=features,
-        integer_valued=False, class_counts=[100 + 3 * i for i in range(10)], target_dtype="int64",
-    )  # fmt: skip
+        n_samples=n,
+        n_batches=n // 32,
+        shape="32 × 3 × 32 × 32",
+        dtype="float32",
+        features=features,
+        integer_valued=False,
+        class_counts=[100 + 3 * i for i in range(10)],
+        target_dtype="int64",
+    )
 
 
 def _finding(rule: str, severity: Severity, subject: str, **evidence: float) -> Finding:
     return Finding(
-        rule=rule, severity=severity, subject=subject, section=rule.partition("/")[0], evidence=evidence,
-        threshold={"at_most": 0.5}, detail={"loss": "CrossEntropyLoss"} if rule.startswith("loss") else {},
-    )  # fmt: skip
+        rule=rule,
+        severity=severity,
+        subject=subject,
+        section=rule.partition("/")[0],
+        evidence=evidence,
+        threshold={"at_most": 0.5},
+        detail={"loss": "CrossEntropyLoss"} if rule.startswith("loss") else {},
+    )
 
 
 def diagnoses() -> list[Diagnosis]:
@@ -309,26 +339,34 @@ def diagnoses() -> list[Diagnosis]:
     advice = "Lower the learning rate or warm it up; use LeakyReLU or GELU; check that inputs are normalised."
     return [
         Diagnosis(
-            cause="overfitting", severity=warning, subject="model",
+            cause="overfitting",
+            severity=warning,
+            subject="model",
             findings=[_finding("training/gap", warning, "val_loss", train=0.05, val=0.49, ratio=9.8)],
             advice="Stop at epoch 12, where the validation loss was lowest; add augmentation or weight decay.",
         ),
         Diagnosis(
-            cause="double-softmax", severity=error, subject="fc",
+            cause="double-softmax",
+            severity=error,
+            subject="fc",
             findings=[_finding("loss/probabilities", error, "fc", row_sum_error=1.2e-7)],
             consequences=[_finding("gradients/small", warning, "fc.weight", rms=3e-9), dead[0]],
             advice="Give the loss the raw outputs: remove the softmax before CrossEntropyLoss.",
         ),
         Diagnosis(cause="dead-relu", severity=error, subject="layer3.5.relu", findings=dead, advice=advice),
         Diagnosis(
-            cause="frozen-layers", severity=info, subject="conv1",
+            cause="frozen-layers",
+            severity=info,
+            subject="conv1",
             findings=[_finding("weights/frozen", info, "conv1.weight", tensors=1.0)],
         ),
         Diagnosis(
-            cause="class-imbalance", severity=info, subject="model",
+            cause="class-imbalance",
+            severity=info,
+            subject="model",
             findings=[_finding("dataset/imbalance", info, "model", largest_to_smallest=1.27)],
         ),
-    ]  # fmt: skip
+    ]
 
 
 @cache
@@ -339,14 +377,24 @@ def classifier(n_blocks: int = 11) -> Report:
         format_version=FORMAT_VERSION,
         title="ResNet on CIFAR-10",
         meta=Meta(
-            created="2026-01-02T03:04:05Z", command="reportgen examine net.py:make --data cifar.py:loader -o report.html",
+            created="2026-01-02T03:04:05Z",
+            command="reportgen examine net.py:make --data cifar.py:loader -o report.html",
             sources={"model": "net.py:make", "checkpoint": "runs/7/best.pt", "data": "cifar.py:loader"},
-            versions={"reportgen": "0.1.0", "torch": "2.13.0", "python": "3.11.7"}, machine="Linux x86_64, 8 cores",
-            device="cpu", seconds={"weights": 0.21, "activations": 4.1, "gradients": 6.3, "total": 11.9},
+            versions={"reportgen": "0.1.0", "torch": "2.13.0", "python": "3.11.7"},
+            machine="Linux x86_64, 8 cores",
+            device="cpu",
+            seconds={"weights": 0.21, "activations": 4.1, "gradients": 6.3, "total": 11.9},
         ),
         subject=SubjectFacts(
-            name="resnet", kind="model", inputs="real", state="trained", n_batches=16, n_samples=512,
-            input_shapes=["32 × 3 × 32 × 32"], loss="CrossEntropyLoss", optimizer="SGD",
+            name="resnet",
+            kind="model",
+            inputs="real",
+            state="trained",
+            n_batches=16,
+            n_samples=512,
+            input_shapes=["32 × 3 × 32 × 32"],
+            loss="CrossEntropyLoss",
+            optimizer="SGD",
         ),
         coverage=[
             Coverage(part="architecture", status="measured"),
@@ -366,7 +414,7 @@ def classifier(n_blocks: int = 11) -> Report:
         evaluation=classification(),
         findings=[f for d in diagnoses() for f in (*d.findings, *d.consequences)],
         diagnoses=diagnoses(),
-    )  # fmt: skip
+    )
 
 
 def regressor() -> Report:
@@ -400,16 +448,24 @@ def huge() -> Report:
 def _hostile_diagnoses() -> list[Diagnosis]:
     return [
         Diagnosis(
-            cause=f"cause {n}", severity=Severity.ERROR, subject=n, advice=n,
+            cause=f"cause {n}",
+            severity=Severity.ERROR,
+            subject=n,
+            advice=n,
             findings=[
                 Finding(
-                    rule=f"rule {n}", severity=Severity.ERROR, subject=n, section=n,
-                    evidence={n: 0.0, "huge": 1e300, "tiny": 5e-324}, threshold={n: -1e-300}, detail={n: n},
+                    rule=f"rule {n}",
+                    severity=Severity.ERROR,
+                    subject=n,
+                    section=n,
+                    evidence={n: 0.0, "huge": 1e300, "tiny": 5e-324},
+                    threshold={n: -1e-300},
+                    detail={n: n},
                 )
             ],
         )
         for n in HOSTILE_NAMES
-    ]  # fmt: skip
+    ]
 
 
 def hostile() -> Report:
@@ -441,27 +497,59 @@ def hostile() -> Report:
     return Report(
         format_version=FORMAT_VERSION,
         title=HOSTILE,
-        meta=Meta(created=HOSTILE, command=HOSTILE, sources={n: n for n in names}, versions={HOSTILE: HOSTILE},
-                  machine=HOSTILE, device=HOSTILE, seconds={HOSTILE: 0.0}),
-        subject=SubjectFacts(name=HOSTILE, kind="checkpoint", input_shapes=list(names), loss=HOSTILE, optimizer=HOSTILE),
+        meta=Meta(
+            created=HOSTILE,
+            command=HOSTILE,
+            sources={n: n for n in names},
+            versions={HOSTILE: HOSTILE},
+            machine=HOSTILE,
+            device=HOSTILE,
+            seconds={HOSTILE: 0.0},
+        ),
+        subject=SubjectFacts(
+            name=HOSTILE, kind="checkpoint", input_shapes=list(names), loss=HOSTILE, optimizer=HOSTILE
+        ),
         coverage=[Coverage(part=n, status="not measured", reason=n) for n in names],
-        architecture=ArchitectureFacts(rows=layers, parameters=0, trainable=0, buffers=0, parameter_bytes=0,
-                                       buffer_bytes=0, dtypes={n: 1 for n in names}, tied=[list(names)],
-                                       uncounted=list(names)),
+        architecture=ArchitectureFacts(
+            rows=layers,
+            parameters=0,
+            trainable=0,
+            buffers=0,
+            parameter_bytes=0,
+            buffer_bytes=0,
+            dtypes={n: 1 for n in names},
+            tied=[list(names)],
+            uncounted=list(names),
+        ),
         weights=WeightFacts(rows=rows, buffers=[BufferRow(name=n, shape=[0], dtype=n) for n in names]),
-        activations=ActivationFacts(mode="train", n_batches=0, n_samples=0, rows=outputs, not_executed=list(names),
-                                    exact=list(names), reasons=list(names)),
+        activations=ActivationFacts(
+            mode="train",
+            n_batches=0,
+            n_samples=0,
+            rows=outputs,
+            not_executed=list(names),
+            exact=list(names),
+            reasons=list(names),
+        ),
         gradients=GradientFacts(loss=HOSTILE, mode="eval", n_batches=1, n_samples=0, rows=slopes, loss_values=[None]),
         training=History(series=series, hyperparameters={n: n for n in names}, interrupted=HOSTILE, optimizer=HOSTILE),
-        dataset=DatasetFacts(n_samples=0, n_batches=0, shape=HOSTILE, dtype=HOSTILE, target_dtype=HOSTILE,
-                             features=[FeatureStats(index=0, stats=broken)], class_counts=[0, 0]),
+        dataset=DatasetFacts(
+            n_samples=0,
+            n_batches=0,
+            shape=HOSTILE,
+            dtype=HOSTILE,
+            target_dtype=HOSTILE,
+            features=[FeatureStats(index=0, stats=broken)],
+            class_counts=[0, 0],
+        ),
         evaluation=EvaluationFacts(
-            task="multiclass", n_samples=0, outputs=OutputFacts(min=-3e38, max=3e38, row_sum_error=None,
-                                                                log_sum_exp_error=None),
+            task="multiclass",
+            n_samples=0,
+            outputs=OutputFacts(min=-3e38, max=3e38, row_sum_error=None, log_sum_exp_error=None),
             classification=Classification(classes=list(names), confusion=[[0] * len(names) for n in names]),
         ),
         diagnoses=_hostile_diagnoses(),
-    )  # fmt: skip
+    )
 
 
 ALL = {"smallest": smallest, "classifier": classifier, "regressor": regressor, "huge": huge, "hostile": hostile}

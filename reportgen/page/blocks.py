@@ -106,11 +106,11 @@ class Figure(Struct, frozen=True, kw_only=True):
 
 
 class Pictures(Struct, frozen=True, kw_only=True):
-    """Several small drawings side by side."""
+    """Several drawings side by side."""
 
     kind: ClassVar[str] = "pictures"
     id: str
-    title: str
+    title: str = ""
     caption: str = ""
     figures: list[Figure]
 
@@ -200,8 +200,12 @@ class Page(Struct, frozen=True, kw_only=True):
 
     @property
     def n_rows(self) -> int:
-        """Rows of all tables together: what printing costs."""
-        return sum(len(b.rows) for s in self.sections for b in s.blocks if isinstance(b, Table))
+        """Rows of all tables together: what a reader scrolls and a printer lays out."""
+        return sum(len(t.rows) for t in self.tables)
+
+    @property
+    def tables(self) -> list[Table]:
+        return [b for s in self.sections for b in s.blocks if isinstance(b, Table)]
 
     def section(self, id: str) -> Section | None:
         return next((s for s in self.sections if s.id == id), None)

@@ -10,7 +10,7 @@ from msgspec import Struct
 from ..document.stats import TensorStats
 from .formats import name, number, percent
 from .language import _
-from .palette import ACCENT, BAR, HEAT, INK, MUTED, RULE, TONES
+from .palette import BAR, HEAT, INK, MUTED, RULE, TONES
 from .svg import Element, decimal, drawing, element, ornament
 
 BINS = 32
@@ -155,28 +155,37 @@ def _levels(row: StripRow) -> list[int | None]:
 
 def strip(layers: Sequence[str], rows: Sequence[StripRow], marks: Sequence[str], title: str) -> Element:
     """Draw the network by depth: a row of cells for each quantity, and above them a sign where something was found."""
-    left, width, height, top = 132, 780, 20, 22
+    left, width, height, top, gap = 132, 820, 22, 22, 6
     cell = width / max(len(layers), 1)
+    bottom = top + len(rows) * (height + gap)
     parts: list[Element] = []
+    for r, row in enumerate(rows):
+        y = top + r * (height + gap)
+        parts.append(element("text", row.label, x=left - 10, y=y + 15, text_anchor="end", font_size=12, fill=MUTED))
+        parts.append(element("path", d=f"M{left} {y + height / 2:g}h{width}", stroke=RULE))
+        parts += _cells(_levels(row), left, y, cell, height)
     for i, tone in enumerate(marks):
         if tone:
-            x = left + (i + 0.5) * cell
-            sign = element("path", element("title", name(layers[i])), d=_mark(x, tone), fill=TONES[tone])
-            parts.append(sign)
-    for r, row in enumerate(rows):
-        y = top + r * (height + 6)
-        parts.append(element("text", row.label, x=left - 10, y=y + 14, text_anchor="end", font_size=12, fill=MUTED))
-        for i, level in enumerate(_levels(row)):
-            hover = element("title", f"{name(layers[i])}: {row.texts[i]}")
-            box = {"x": left + i * cell, "y": y, "width": max(cell - (1 if cell > 3 else 0), 0.5), "height": height}
-            if level is None:
-                parts.append(element("rect", hover, **box, fill="none", stroke=RULE, stroke_width=0.6))
-            else:
-                parts.append(element("rect", hover, **box, fill=HEAT[level]))
-    bottom = top + len(rows) * (height + 6) + 14
-    parts.append(element("text", _("input"), x=left, y=bottom, font_size=12, fill=MUTED))
-    parts.append(element("text", _("output"), x=left + width, y=bottom, text_anchor="end", font_size=12, fill=MUTED))
-    return drawing(left + width, bottom + 6, title, *parts, class_="chart")
+            parts.append(element("path", d=_mark(left + (i + 0.5) * cell, tone), fill=TONES[tone]))
+    for i, layer in enumerate(layers):
+        told = [f"{row.label} {row.texts[i]}" for row in rows if row.values[i] is not None]
+        hover = element("title", "\n".join([name(layer), *told]))
+        box = {"x": left + i * cell, "y": 0.0, "width": cell, "height": float(bottom - gap)}
+        parts.append(element("rect", hover, **box, fill_opacity=0))
+    parts.append(element("text", _("input"), x=left, y=bottom + 12, font_size=12, fill=MUTED))
+    end = left + width
+    parts.append(element("text", _("output"), x=end, y=bottom + 12, text_anchor="end", font_size=12, fill=MUTED))
+    return drawing(left + width, bottom + 18, title, *parts, class_="chart")
+
+
+def _cells(levels: Sequence[int | None], left: float, y: float, cell: float, height: float) -> list[Element]:
+    """Return one path a level; where nothing was measured nothing is drawn."""
+    width = decimal(max(cell - (1 if cell > 4 else 0), 0.5))
+    paths: dict[int, list[str]] = {}
+    for i, level in enumerate(levels):
+        if level is not None:
+            paths.setdefault(level, []).append(f"M{decimal(left + i * cell)} {decimal(y)}h{width}v{height}h-{width}z")
+    return [element("path", d="".join(paths[level]), fill=HEAT[level]) for level in sorted(paths)]
 
 
 def _mark(x: float, tone: str) -> str:
@@ -192,18 +201,19 @@ def matrix(counts: Sequence[Sequence[int]], labels: Sequence[str], title: str) -
     n = len(counts)
     numbers = n <= 12
     cell = 44 if numbers else max(4, 560 // max(n, 1))
-    left, top, side = (110, 46, n * cell) if n <= 30 else (24, 24, n * cell)
+    tilted = any(len(name(label)) * 7 >= cell for label in labels)
+    left, top, side = (124, 88 if tilted else 42, n * cell) if n <= 30 else (24, 24, n * cell)
     levels = [[_level(c, sum(row)) for c in row] for row in counts]
     parts = [element("path", d=d, fill=HEAT[level]) for level, d in _runs(levels, left, top, cell)]
     if numbers:
         parts += _numbers(counts, levels, left, top, cell)
     if n <= 30:
-        parts += _names(labels, left, top, cell)
+        parts += _names(labels, left, top, cell, tilted)
     parts.append(element("text", _("predicted →"), x=left, y=12, font_size=12, fill=MUTED))
     turn = f"rotate(-90 12 {top + side})"
     parts.append(element("text", _("← true"), x=12, y=top + side, font_size=12, fill=MUTED, transform=turn))
     frame = element("rect", x=left, y=top, width=side, height=side, fill="none", stroke=RULE)
-    return drawing(left + side + 2, top + side + 2, title, *parts, frame, class_="chart")
+    return drawing(left + side + 40, top + side + 2, title, *parts, frame, class_="chart")
 
 
 def _level(count: int, total: int) -> int:
@@ -237,7 +247,7 @@ def _numbers(
     return out
 
 
-def _names(labels: Sequence[str], left: int, top: int, cell: int) -> list[Element]:
+def _names(labels: Sequence[str], left: int, top: int, cell: int, tilted: bool) -> list[Element]:
     out = []
     for i, label in enumerate(labels):
         shown, middle = name(label), i * cell + cell / 2
@@ -245,15 +255,7 @@ def _names(labels: Sequence[str], left: int, top: int, cell: int) -> list[Elemen
         size = 12 if cell >= 16 else 9
         out.append(element("text", shown, x=left - 6, y=top + middle + 4, text_anchor="end", font_size=size, fill=INK))
         x, y = left + middle, top - 6
-        across = {"text_anchor": "middle"} if len(shown) * 7 < cell else {"transform": f"rotate(-45 {x} {y})"}
-        clipped = shown if len(shown) <= 5 or cell >= 40 else shown[:4] + "…"
+        across = {"text_anchor": "middle"} if not tilted else {"transform": f"rotate(-45 {x} {y})"}
+        clipped = shown if len(shown) <= 11 else shown[:10] + "…"
         out.append(element("text", clipped, x=x, y=y, font_size=size, fill=INK, **across))
     return out
-
-
-def flow(values: Sequence[float], title: str) -> Element | None:
-    """Draw one number per layer as small columns, in the order of execution."""
-    if not values:
-        return None
-    path = _bars(_heights([max(v, 0.0) for v in values], 40), 6, 44)
-    return drawing(len(values) * 6, 44, title, element("path", d=path, fill=ACCENT))

@@ -22,7 +22,7 @@ from .palette import BAR, DASHES, ERROR, INK, MARKERS, MUTED, RULE, SERIES
 from .svg import Element
 
 _lock = Lock()
-_MAX_POINTS = 400
+_MAX_POINTS = 240
 _SETTINGS = {
     "svg.fonttype": "none",
     "font.family": "sans-serif",
@@ -67,8 +67,9 @@ class Line(Struct, frozen=True):
 def _settings(salt: str) -> Iterator[None]:
     import matplotlib as mpl
 
-    plain: dict[Any, Any] = {k: v for k, v in mpl.rcParamsDefault.items() if not k.startswith(_NOT_OURS)}
-    with _lock, mpl.rc_context({**plain, **_SETTINGS, "svg.hashsalt": salt}), warnings.catch_warnings():
+    settings: dict[Any, Any] = {k: v for k, v in mpl.rcParamsDefault.items() if not k.startswith(_NOT_OURS)}
+    settings.update({**_SETTINGS, "svg.hashsalt": salt})
+    with _lock, mpl.rc_context(settings), warnings.catch_warnings():
         # text stays text, so a glyph that the measuring font lacks is the reader's browser's to find
         warnings.filterwarnings("ignore", message="Glyph .* missing from")
         yield
@@ -84,7 +85,7 @@ def _svg(figure: Any) -> bytes:
     return out.getvalue()
 
 
-def _axes(width: float = 7.5, height: float = 3.0) -> tuple[Any, Any]:
+def _axes(width: float, height: float) -> tuple[Any, Any]:
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width, height), layout="constrained")
@@ -97,7 +98,7 @@ def _axes(width: float = 7.5, height: float = 3.0) -> tuple[Any, Any]:
 def curves(id: str, title: str, lines: Sequence[Line], *, x_label: str, y_label: str) -> Element:
     """Plot curves over epochs or steps; each has its own colour, dash and marker."""
     with _settings(id):
-        figure, axes = _axes()
+        figure, axes = _axes(5.1, 2.9)
         for i, line in enumerate(lines):
             x, y = thinned(line.x, line.y)
             every = max(1, len(x) // 12)
@@ -110,18 +111,19 @@ def curves(id: str, title: str, lines: Sequence[Line], *, x_label: str, y_label:
         axes.set_ylabel(_plain(y_label))
         if all(float(v).is_integer() for line in lines for v in line.x):
             axes.xaxis.get_major_locator().set_params(integer=True)
-        axes.legend(loc="best", fontsize=9)
+        if len(lines) > 1:
+            axes.legend(loc="best", fontsize=9)
         return cleaned(_svg(figure), id, title)
 
 
 def depth_profile(id: str, title: str, lines: Sequence[Line], *, x_label: str, y_label: str) -> Element:
     """Plot positive numbers over depth on a logarithmic axis."""
     with _settings(id):
-        figure, axes = _axes()
+        figure, axes = _axes(9.6, 3.2)
         for i, line in enumerate(lines):
             y = [_drawable(v if v is not None and v > 0 else None) for v in line.y]
             style = {"color": SERIES[i % 6], "linestyle": DASHES[i % 6], "marker": MARKERS[i % 6]}
-            axes.plot(line.x, y, label=_plain(line.label), **style)
+            axes.plot(line.x, y, label=_plain(line.label), markevery=max(1, len(y) // 40), **style)
         axes.set_yscale("log")
         axes.set_xlabel(_plain(x_label))
         axes.set_ylabel(_plain(y_label))
@@ -134,7 +136,7 @@ def depth_profile(id: str, title: str, lines: Sequence[Line], *, x_label: str, y
 def agreement(id: str, title: str, pairs: Sequence[tuple[float, float]]) -> Element:
     """Plot predictions against the truth, with the line on which they agree."""
     with _settings(id):
-        figure, axes = _axes(5.0, 4.4)
+        figure, axes = _axes(5.1, 4.2)
         truth, prediction = [p[0] for p in pairs], [p[1] for p in pairs]
         ends = [min(truth), max(truth)]
         axes.plot(truth, prediction, "o", color=BAR, markersize=3, alpha=0.6, label=_("samples"))
@@ -148,7 +150,7 @@ def agreement(id: str, title: str, pairs: Sequence[tuple[float, float]]) -> Elem
 def residuals(id: str, title: str, edges: Sequence[float], counts: Sequence[float]) -> Element:
     """Plot the distribution of the residuals, with marks at zero and at their mean."""
     with _settings(id):
-        figure, axes = _axes(5.0, 3.0)
+        figure, axes = _axes(5.1, 4.2)
         axes.stairs(counts, edges, fill=True, color=BAR)
         axes.axvline(0, color=INK, linewidth=1, linestyle="--")
         axes.set_xlabel(_("prediction − target"))

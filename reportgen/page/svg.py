@@ -27,25 +27,13 @@ TAGS = frozenset(
         "use",
     )
 )
-ATTRIBUTES = frozenset(
-    (
-        "aria-hidden",
-        "class",
-        "clip-path",
-        "clip-rule",
-        "clipPathUnits",
-        "cx",
-        "cy",
-        "d",
-        "dominant-baseline",
-        "dx",
-        "dy",
-    )
-    + ("fill", "fill-opacity", "fill-rule", "font-family", "font-size", "font-style", "font-weight", "height", "href")
-    + ("id", "opacity", "points", "preserveAspectRatio", "r", "role", "rx", "ry", "stroke", "stroke-dasharray")
-    + ("stroke-dashoffset", "stroke-linecap", "stroke-linejoin", "stroke-miterlimit", "stroke-opacity", "stroke-width")
-    + ("text-anchor", "transform", "viewBox", "width", "x", "x1", "x2", "y", "y1", "y2")
+_PAINT = (
+    "fill fill-opacity fill-rule opacity stroke stroke-dasharray stroke-dashoffset stroke-linecap stroke-linejoin "
+    "stroke-miterlimit stroke-opacity stroke-width clip-path clip-rule clipPathUnits"
 )
+_PLACE = "cx cy d dx dy height points preserveAspectRatio r rx ry transform viewBox width x x1 x2 y y1 y2"
+_REST = "aria-hidden class dominant-baseline font-family font-size font-style font-weight href id role text-anchor"
+ATTRIBUTES = frozenset(f"{_PAINT} {_PLACE} {_REST}".split())
 _LOCAL = re.compile(r"url\(#[\w.-]+\)|#[\w.-]+")
 
 

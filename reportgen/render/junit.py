@@ -42,7 +42,8 @@ def to_junit(report: Report, fail_on: Severity = Severity.WARNING) -> bytes:
     root = ET.Element("testsuites", {"name": "reportgen", **counts})
     root.append(suite)
     ET.indent(root)
-    return b'<?xml version="1.0" encoding="UTF-8"?>\n' + ET.tostring(root, encoding="utf-8") + b"\n"
+    body: bytes = ET.tostring(root, encoding="utf-8", xml_declaration=True)
+    return body + b"\n"
 
 
 def _seconds(report: Report) -> str:

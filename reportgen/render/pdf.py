@@ -16,13 +16,14 @@ from ..page.fold import folded
 from .assets import fill
 
 MAX_TABLE_ROWS = 300
+MAX_ROWS = 900  # of all tables together: each costs milliseconds
 TAGGED_UP_TO = 500  # rows of all tables; tags cost time and bytes beyond that
 
 
 def to_pdf(page: Page) -> bytes:
     """Return the page as PDF; tables are cut to 300 rows and say so."""
     weasyprint = _weasyprint()
-    short = folded(page, MAX_TABLE_ROWS)
+    short = folded(page, each=MAX_TABLE_ROWS, together=MAX_ROWS)
     fetcher = _fetcher(weasyprint)
     variant = "pdf/ua-1" if short.n_rows <= TAGGED_UP_TO else None
     with _no_collection():

@@ -21,6 +21,7 @@ from ..language import _, plural
 
 MAX_ROWS = 2000
 MAX_CHARTS = 100
+MAX_NORMS = 60
 
 
 def section(report: Report) -> Section | None:
@@ -99,8 +100,8 @@ def _channel_cells(row: ActivationRow) -> list[Cell]:
 
 def _part(channels: ChannelFacts, n: int, matters: bool) -> Cell:
     share = n / channels.n_channels if channels.n_channels else 0.0
-    tone: Tone = "warning" if matters and share > 0.5 else "" if n else "muted"
-    return Cell(f"{n} / {channels.n_channels}", share, tone)
+    tone: Tone = "warning" if matters and share > 0.5 else ""
+    return Cell(f"{n} / {channels.n_channels}" if n else "0", share, tone)
 
 
 def _norms(norms: list[NormRow]) -> Table:
@@ -119,11 +120,11 @@ def _norms(norms: list[NormRow]) -> Table:
             of_number(r.mean_gap),
             of_number(r.log_var_gap),
         ]
-        for r in norms[:MAX_ROWS]
+        for r in sorted(norms, key=lambda r: -max(r.mean_gap, r.log_var_gap))[:MAX_NORMS]
     ]
     note = _(
         "Running statistics that describe the data are close to those of the data that passed: gaps well below one. "
-        "Medians over the channels."
+        "Medians over the channels; the largest gaps come first."
     )
     caption = _("Running statistics against the data")
     return Table(id="norms", caption=caption, note=note, columns=columns, rows=body, total_rows=len(norms))

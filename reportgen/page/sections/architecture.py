@@ -11,6 +11,7 @@ from ..language import _
 
 MAX_ROWS = 2000
 MAX_BARS = 120
+MAX_INPUTS = 200  # in longer tables an input is the output above it, and the page stays small
 
 
 def section(report: Report) -> Section | None:
@@ -72,12 +73,13 @@ def _totals(facts: ArchitectureFacts) -> list[Pair]:
 
 def _layers(facts: ArchitectureFacts) -> Table:
     shapes = any(r.output_shape for r in facts.rows)
+    inputs = shapes and len(facts.rows) <= MAX_INPUTS
     work = any(r.flops is not None for r in facts.rows)
     frozen = facts.trainable != facts.parameters
     calls = any(r.calls not in (None, 1) for r in facts.rows)
     columns = [Column(_("Module"), "name"), Column(_("Kind"), "text")]
-    if shapes:
-        columns += [Column(_("Input"), "text"), Column(_("Output"), "text")]
+    columns += [Column(_("Input"), "text")] if inputs else []
+    columns += [Column(_("Output"), "text")] if shapes else []
     columns += [Column(_("Parameters"))]
     columns += [Column(_("Trainable"))] if frozen else []
     columns += [Column(_("Share"), "chart", _("of all parameters"))]
@@ -88,8 +90,8 @@ def _layers(facts: ArchitectureFacts) -> Table:
     body = []
     for row in rows:
         line = [of_name(row.name, indent=min(row.depth, 8)), of_text(name(row.kind))]
-        if shapes:
-            line += [_shape(row.input_shape), _shape(row.output_shape)]
+        line += [_shape(row.input_shape)] if inputs else []
+        line += [_shape(row.output_shape)] if shapes else []
         line.append(of_count(row.parameters) if row.parameters or row.is_leaf else Cell("", 0))
         line += [of_count(row.trainable)] if frozen else []
         share = row.parameters / facts.parameters if facts.parameters else None

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from msgspec.structs import replace
+
 from ...document.facts import Diagnosis, Finding, Report, Severity
 from ..blocks import Cell, Column, Diagnoses, DiagnosisCard, Section, Table, Tone
 from ..cells import of_name, of_text
@@ -67,15 +69,15 @@ def _card(place: int, diagnosis: Diagnosis) -> DiagnosisCard:
         subject="" if diagnosis.subject in ("", "model") else name(diagnosis.subject),
         summary=summary(diagnosis),
         evidence=_findings(f"{id}-evidence", _("Evidence"), first),
-        further=_findings(f"{id}-further", more.format(n=len(rest)), rest) if rest else None,
-        consequences=_findings(
-            f"{id}-consequences", result.format(n=len(diagnosis.consequences)), diagnosis.consequences
-        )
-        if diagnosis.consequences
-        else None,
+        further=_fold(f"{id}-further", more.format(n=len(rest)), rest),
+        consequences=_fold(f"{id}-consequences", result.format(n=len(diagnosis.consequences)), diagnosis.consequences),
         advice=diagnosis.advice,
         doubts=list(dict.fromkeys(d for f in findings if (d := doubt(f.rule)))),
     )
+
+
+def _fold(id: str, caption: str, findings: Sequence[Finding]) -> Table | None:
+    return replace(_findings(id, caption, findings), folded=caption) if findings else None
 
 
 def _findings(id: str, caption: str, findings: Sequence[Finding]) -> Table:

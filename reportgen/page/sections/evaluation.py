@@ -6,7 +6,7 @@ import math
 
 from ...document.facts import Classification, EvaluationFacts, Regression, Report
 from .. import figures, plots
-from ..blocks import Block, Cell, Column, Figure, KeyValues, Pair, Section, Table
+from ..blocks import Block, Cell, Column, Figure, KeyValues, Pair, Pictures, Section, Table
 from ..cells import missing, of_count, of_name, of_number, of_share
 from ..formats import count, number, percent, short
 from ..language import _, plural
@@ -22,7 +22,7 @@ def section(report: Report) -> Section | None:
     facts = report.evaluation
     if facts is None:
         return None
-    blocks: list[Block] = [KeyValues(pairs=_pairs(facts))]
+    blocks: list[Block] = [KeyValues(pairs=[*_scores(facts), *_pairs(facts)])]
     if facts.classification is not None:
         blocks += _classifier(facts.classification)
     if facts.regression is not None:
@@ -56,29 +56,54 @@ def _pairs(facts: EvaluationFacts) -> list[Pair]:
     return pairs
 
 
+def _scores(facts: EvaluationFacts) -> list[Pair]:
+    pairs: list[Pair] = []
+    if facts.classification is not None:
+        pairs += _class_pairs(facts.classification)
+    if facts.regression is not None:
+        pairs += _error_pairs(facts.regression)
+    return pairs
+
+
+def _labels(facts: Classification) -> list[str]:
+    return [facts.classes[i] if i < len(facts.classes) else str(i) for i in range(len(facts.confusion))]
+
+
+def _class_pairs(facts: Classification) -> list[Pair]:
+    score = accuracy(facts.confusion)
+    if score is None:
+        return []
+    scores = per_class(facts.confusion, _labels(facts))
+    recall, f1 = macro(scores, "recall"), macro(scores, "f1")
+    right = _("{n} of {m} right").format(n=count(score.correct), m=count(score.total))
+    interval = _("{low} to {high}").format(low=percent(score.low), high=percent(score.high))
+    return [
+        Pair(label=_("Accuracy"), value=percent(score.value), note=right),
+        Pair(label=_("95 % interval"), value=interval, note=_("Wilson")),
+        Pair(label=_("Commonest class"), value=percent(score.majority), note=_("accuracy of always naming it")),
+        Pair(label=_("Balanced accuracy"), value=percent(recall), note=_("mean recall of the classes")),
+        Pair(label=_("Mean F1"), value=percent(f1)),
+    ]
+
+
+def _error_pairs(facts: Regression) -> list[Pair]:
+    rmse = number(math.sqrt(max(facts.mse, 0.0)))
+    return [
+        Pair(label=_("R²"), value=short(facts.r2) if facts.r2 is not None else _("not defined")),
+        Pair(label=_("MAE"), value=number(facts.mae), note=_("mean absolute error")),
+        Pair(label=_("RMSE"), value=rmse, note=_("root mean squared error")),
+        Pair(label=_("Std of the targets"), value=number(facts.target.std), note=_("RMSE of always naming their mean")),
+        Pair(label=_("Mean residual"), value=number(facts.residual.mean), note=_("bias; zero is healthy")),
+    ]
+
+
 def _classifier(facts: Classification) -> list[Block]:
-    labels = [facts.classes[i] if i < len(facts.classes) else str(i) for i in range(len(facts.confusion))]
-    score, scores = accuracy(facts.confusion), per_class(facts.confusion, labels)
-    blocks: list[Block] = []
-    if score is not None:
-        interval = _("{low} to {high}").format(low=percent(score.low), high=percent(score.high))
-        note = _("{n} of {m} right").format(n=count(score.correct), m=count(score.total))
-        pairs = [
-            Pair(label=_("Accuracy"), value=percent(score.value), note=note),
-            Pair(label=_("95 % interval (Wilson)"), value=interval),
-            Pair(label=_("Always naming the commonest class"), value=percent(score.majority)),
-        ]
-        f1, recall = macro(scores, "f1"), macro(scores, "recall")
-        if recall is not None:
-            pairs.append(Pair(label=_("Mean recall (balanced accuracy)"), value=percent(recall)))
-        if f1 is not None:
-            pairs.append(Pair(label=_("Mean F1"), value=number(f1)))
-        blocks.append(KeyValues(title=_("Scores"), pairs=pairs))
-    blocks.append(_confusion(facts.confusion, labels))
+    labels = _labels(facts)
+    blocks: list[Block] = [_confusion(facts.confusion, labels)]
     mistakes = confused(facts.confusion)
     if mistakes and len(labels) > 2:
         blocks.append(_mistakes(facts.confusion, labels, mistakes))
-    blocks.append(_classes(scores))
+    blocks.append(_classes(per_class(facts.confusion, labels)))
     return blocks
 
 
@@ -154,26 +179,18 @@ def _score(value: float | None) -> Cell:
 
 
 def _regressor(facts: Regression) -> list[Block]:
-    pairs = [
-        Pair(label=_("R²"), value=short(facts.r2) if facts.r2 is not None else _("not defined")),
-        Pair(label=_("Mean absolute error (MAE)"), value=number(facts.mae)),
-        Pair(label=_("Root mean squared error (RMSE)"), value=number(math.sqrt(max(facts.mse, 0.0)))),
-        Pair(label=_("Std of the targets"), value=number(facts.target.std), note=_("RMSE of always naming their mean")),
-        Pair(label=_("Mean residual (bias)"), value=number(facts.residual.mean)),
-    ]
-    blocks: list[Block] = [KeyValues(title=_("Scores"), pairs=pairs)]
+    drawn: list[Figure] = []
     if len(facts.sample) >= 2:
         title = _("Prediction against target")
-        caption = _("{n} samples, evenly spaced over the data. Points on the dashed line are right.").format(
-            n=len(facts.sample)
-        )
+        n = len(facts.sample)
+        caption = _("{n} samples, evenly spaced over the data. Points on the dashed line are right.").format(n=n)
         drawing = plots.agreement("agreement-plot", title, facts.sample)
-        blocks.append(Figure(id="agreement", title=title, caption=caption, drawing=drawing))
+        drawn.append(Figure(id="agreement", title=title, caption=caption, drawing=drawing))
     histogram = _residuals(facts)
     if histogram is not None:
-        blocks.append(histogram)
-    blocks.append(_errors(facts))
-    return blocks
+        drawn.append(histogram)
+    shown: list[Block] = [Pictures(id="predictions", figures=drawn)] if drawn else []
+    return [*shown, _errors(facts)]
 
 
 def _residuals(facts: Regression) -> Figure | None:

@@ -71,29 +71,30 @@ def _parameters(facts: GradientFacts) -> Table:
     columns = [
         Column(_("Parameter"), "name"),
         Column(_("rms"), "number", _("root mean square over all elements and batches")),
-        Column(_("Norm"), "number", _("Euclidean norm over all batches together")),
-        Column(_("min")),
-        Column(_("max")),
+        Column(_("largest"), "number", _("largest magnitude of an element")),
         Column(_("zeros"), "number", _("share of elements that are exactly zero")),
     ]
     columns += [Column(_("Not finite"))] if broken else []
-    columns += [Column(_("Reached"), "text", _("batches whose loss reached this parameter"))]
+    everywhere = all(r.requires_grad and not r.n_none and not r.n_zero for r in facts.rows)
+    columns += [] if everywhere else [Column(_("Reached"), "text", _("batches whose loss reached this parameter"))]
     body = []
     for row in rows:
         line = [of_name(row.name), *_numbers(row)]
         line += [of_nonfinite(row.stats)] if broken else []
-        line.append(_reached(row, facts.n_batches))
+        line += [] if everywhere else [_reached(row, facts.n_batches)]
         body.append(line)
     n = len(facts.rows)
     caption = plural("Gradient of {n} parameter", "Gradients of {n} parameters", n).format(n=n)
-    return Table(id="parameter-gradients", caption=caption, columns=columns, rows=body, total_rows=n)
+    note = _("The loss reached every parameter in every batch.") if everywhere and n else ""
+    return Table(id="parameter-gradients", caption=caption, note=note, columns=columns, rows=body, total_rows=n)
 
 
 def _numbers(row: GradientRow) -> list[Cell]:
     if row.stats is None:
-        return [missing(_("no gradient")) for i in range(5)]
+        return [missing(_("no gradient")) for i in range(3)]
     s = row.stats
-    return [*(of_number(v) for v in (s.rms, s.norm, s.min, s.max)), of_share(s.zero_share)]
+    largest = max(abs(s.min), abs(s.max)) if s.min is not None and s.max is not None else None
+    return [of_number(s.rms), of_number(largest), of_share(s.zero_share)]
 
 
 def _reached(row: GradientRow, n_batches: int) -> Cell:

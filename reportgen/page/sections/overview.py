@@ -11,7 +11,7 @@ from ..language import _, plural
 from ..scores import accuracy
 from ..wording import cause_title
 
-MAX_STRIP = 160
+MAX_STRIP = 120
 _WORST_FIRST = (Severity.ERROR, Severity.WARNING, Severity.INFO)
 
 
@@ -137,10 +137,13 @@ def section(report: Report) -> Section | None:
         return None
     marks = _marks(report, layers)
     shown = _("Network by depth, {n} layers").format(n=len(layers))
+    if len(layers) == MAX_STRIP:
+        shown = _("Network by depth, the first {n} layers").format(n=MAX_STRIP)
     caption = _(
         "One column a layer, in the order of execution; deeper colour is more, on a logarithmic scale of its own for "
-        "each row. Smooth changes are healthy; a sudden pale or dark run is worth a look. Empty boxes were not "
-        "measured. An octagon above a column is an error, a triangle a warning, a disc an observation."
+        "each row. Smooth changes are healthy; a sudden pale or dark run is worth a look. Where a layer has no "
+        "such quantity, or it was not measured, there is only a line. An octagon above a column is an error, "
+        "a triangle a warning, a disc an observation."
     )
     strip = figures.strip(layers, rows, marks, shown)
     return Section(
@@ -180,7 +183,7 @@ def _strip_rows(report: Report, layers: list[str]) -> list[figures.StripRow]:
         values = [known.get(n) for n in layers]
         if any(values):
             show = number if log else percent
-            texts = [f"{label} {show(v)}" if v is not None else _("not measured") for v in values]
+            texts = [show(v) for v in values]
             out.append(figures.StripRow(label, values, texts, log))
     return out
 
@@ -188,8 +191,10 @@ def _strip_rows(report: Report, layers: list[str]) -> list[figures.StripRow]:
 def _marks(report: Report, layers: list[str]) -> list[str]:
     """Return the worst tone of what was found about each layer."""
     worst: dict[str, Severity] = {}
-    for finding in (f for d in report.diagnoses for f in (*d.findings, *d.consequences)):
-        for subject in (finding.subject, finding.subject.rpartition(".")[0]):
-            if subject not in worst or finding.severity.rank > worst[subject].rank:
-                worst[subject] = finding.severity
+    told = [(d.subject, d.severity) for d in report.diagnoses]
+    told += [(f.subject, f.severity) for d in report.diagnoses for f in (*d.findings, *d.consequences)]
+    for subject, severity in told:
+        for place in (subject, subject.rpartition(".")[0]):  # a parameter's finding shows at its layer
+            if place not in worst or severity.rank > worst[place].rank:
+                worst[place] = severity
     return [worst[n].value if n in worst and n != "model" else "" for n in layers]

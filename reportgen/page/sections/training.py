@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from ...document.facts import History, Report, Series
 from .. import figures, plots
-from ..blocks import Block, Cell, Column, Figure, KeyValues, Pair, Section, Table
+from ..blocks import Block, Cell, Column, Figure, KeyValues, Pair, Pictures, Section, Table
 from ..cells import of_chart, of_count, of_name, of_number
-from ..formats import count, name, seconds, short
+from ..formats import count, name, seconds, short, words
 from ..language import _, plural
 from ..plots import Line
 
@@ -21,7 +21,10 @@ def section(report: Report) -> Section | None:
     history = report.training
     if history is None or not (history.series or history.epochs or history.steps):
         return None
-    blocks: list[Block] = [KeyValues(pairs=_pairs(history)), *_plots(history)]
+    blocks: list[Block] = [KeyValues(pairs=_pairs(history))]
+    curves = _plots(history)
+    if curves:
+        blocks.append(Pictures(id="curves", figures=curves))
     if history.series:
         blocks.append(_table(history))
     if history.hyperparameters:
@@ -72,19 +75,28 @@ def _groups(history: History) -> list[tuple[str, str, list[Series]]]:
     return [(metric, axis, members) for (metric, axis), members in ordered]
 
 
-def _plots(history: History) -> list[Block]:
-    out: list[Block] = []
+def _plots(history: History) -> list[Figure]:
+    out: list[Figure] = []
     for metric, axis, members in _groups(history):
         drawable = [s for s in members if sum(v is not None for v in s.y) >= 2]
         if not drawable or len(out) >= MAX_PLOTS:
             continue
         lines = [Line(name(s.name), s.x, s.y) for s in drawable[:6]]
         by = _("epoch") if axis == "epoch" else _("step")
-        title = _("{metric} by {axis}").format(metric=name(metric).capitalize(), axis=by)
+        title = _("{metric} by {axis}").format(metric=_metric(metric), axis=by)
         id = f"curve-{len(out) + 1}"
-        drawing = plots.curves(f"{id}-plot", title, lines, x_label=by, y_label=name(metric))
+        drawing = plots.curves(f"{id}-plot", title, lines, x_label=by, y_label=_metric(metric))
         out.append(Figure(id=id, title=title, caption=_caption(drawable), drawing=drawing))
     return out
+
+
+def _metric(key: str) -> str:
+    known = {"lr": _("Learning rate"), "r2": "R²", "grad_norm": _("Gradient norm")}
+    if key in known:
+        return known[key]
+    shown = words(key)
+    # mae, mse, auc, f1 and the like are initials
+    return shown.upper() if len(shown) <= 4 and shown not in ("loss", "acc") else shown[:1].upper() + shown[1:]
 
 
 def _caption(members: list[Series]) -> str:

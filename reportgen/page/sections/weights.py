@@ -9,7 +9,8 @@ from ..formats import name, shape
 from ..language import _, plural
 
 MAX_ROWS = 3000
-MAX_CHARTS = 120
+MAX_CHARTS = 100
+MAX_BUFFERS = 100
 _MATRICES_FIRST = {"weight": 0, "embedding": 1}
 
 
@@ -82,7 +83,8 @@ def _buffers(buffers: list[BufferRow]) -> Table:
     columns = [Column(_("Buffer"), "name"), Column(_("Shape"), "text"), *stats_columns()]
     columns += [Column(_("Not finite"))] if broken else []
     body = []
-    for row in buffers[:MAX_ROWS]:
+    # the broken ones first: they must not fall off the end
+    for row in sorted(buffers, key=lambda r: r.stats is None or not r.stats.nonfinite)[:MAX_BUFFERS]:
         line = [of_name(row.name), of_text(shape(row.shape)), *stats_cells(row.stats)]
         line += [of_nonfinite(row.stats)] if broken else []
         body.append(line)
