@@ -206,7 +206,11 @@ def update_ratio(report: Report, context: Context, limits: Thresholds) -> Iterat
         subject="model",
         section=SECTION,
         evidence={"ratio": typical, "first": first, "steps": len(points)},
-        threshold={"low": limits.update_ratio_low, "high": limits.update_ratio_high, "first": limits.update_ratio_first},
+        threshold={
+            "low": limits.update_ratio_low,
+            "high": limits.update_ratio_high,
+            "first": limits.update_ratio_first,
+        },
         detail={"direction": "high" if high or typical > limits.update_ratio_info_high else "low"},
     )
 
