@@ -107,7 +107,7 @@ def test_what_was_found_is_said(tmp_path: Path) -> None:
     state = {"a.weight": torch.ones(2), "b": torch.ones(1)}
     assert said(state) == ("state dict", {})
     assert said(state | {"epoch": 3, "hyper": [1]}) == (
-        "state dict (1 entries that are no tensors left out)",
+        "state dict (entries that are no tensors left out: 1)",
         {"epoch": 3},
     )
     assert said({"model": state, "epoch": 3, "arch": "r18", "best": torch.tensor(2.0), "args": {"lr": 1}}) == (

@@ -259,7 +259,7 @@ def _find_state(found: Mapping[Any, Any]) -> tuple[dict[str, Tensor], str]:
         return joined, f"{names} of a training checkpoint, joined under these names"
     tensors = _tensors(found)
     others = sum(not isinstance(value, Tensor | Scalar) for value in found.values())
-    return tensors, "state dict" + (f" ({others} entries that are no tensors left out)" if others else "")
+    return tensors, "state dict" + (f" (entries that are no tensors left out: {others})" if others else "")
 
 
 def _is_state(key: object, value: object) -> bool:
