@@ -123,6 +123,8 @@ ADVICE: dict[str, str] = {
     "lr-too-low": "Multiply the learning rate by 10 and compare the first epochs; check that the scheduler does not "
     "start near zero.",
     "nan-in-data": "Drop or fill the non-finite values before training, and assert torch.isfinite in the data set.",
+    "no-weight-update": "Check that optimizer.step() is called after backward() and before zero_grad(), that the "
+    "optimizer was made from this very model, and that its learning rate is not zero.",
     "non-finite-weights": "Go back to the last checkpoint with finite weights. Then lower the learning rate or clip "
     "gradients; with float16 look at the loss scaling.",
     "numerical-instability": "Look at the first layer named: a logarithm or division of 0, or an overflow. "
@@ -160,6 +162,8 @@ def diagnose(findings: list[Finding]) -> list[Diagnosis]:
 
 
 def _default(finding: Finding) -> str:
+    if finding.rule == "w-at-default-init" and finding.evidence["untouched"] > finding.evidence["tested"] / 2:
+        return "no-weight-update"
     if finding.rule == "update-ratio" and finding.detail.get("direction") == "low":
         return "lr-too-low"
     if finding.rule == "grad-depth-slope" and finding.detail.get("direction") == "exploding":

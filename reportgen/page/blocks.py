@@ -14,6 +14,7 @@ from .svg import Element
 Tone: TypeAlias = Literal["", "ok", "info", "warning", "error", "muted"]
 ColumnKind: TypeAlias = Literal["name", "text", "number", "chart", "prose"]
 
+LONG_NAME = 44  # characters that still stand in one line
 CHUNK_ROWS = 100  # rows to a chunk: a browser lays out only the chunks that are on screen
 
 
@@ -86,8 +87,11 @@ class Table(Struct, frozen=True, kw_only=True):
 
     @property
     def layout(self) -> str:
-        """Chunks line up only under columns of fixed width."""
-        return "even" if len(self.rows) > CHUNK_ROWS else "free"
+        """Name the layout: chunks line up only under columns of fixed width, and only long names may break."""
+        if len(self.rows) > CHUNK_ROWS:
+            return "even"
+        named = [i for i, column in enumerate(self.columns) if column.kind in ("name", "text")]
+        return "long" if any(len(row[i].text) > LONG_NAME for row in self.rows for i in named) else ""
 
     @property
     def chunks(self) -> list[list[list[Cell]]]:

@@ -14,7 +14,11 @@ from .svg import ATTRIBUTES, TAGS, Element, checked, element
 
 _REFERENCE = re.compile(r"#([\w.-]+)")
 _DROPPED = frozenset(("metadata", "style", "desc"))
-_INHERITED = (("stroke-linejoin", "round"), ("stroke-linecap", "butt"), ("font-family", "DejaVu Sans, sans-serif"))
+_INHERITED = (
+    ("stroke-linejoin", "round"),
+    ("stroke-linecap", "butt"),
+    ("font-family", "Report Sans, DejaVu Sans, sans-serif"),
+)
 _NUMBER = re.compile(r"-?\d+\.\d{3,}")
 _LONG_NUMBERS_STAY = ("transform",)
 

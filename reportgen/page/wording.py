@@ -53,6 +53,10 @@ _CAUSES: dict[str, tuple[str, str]] = {
         "The data hold NaN or infinity",
         "One such value makes the loss of its batch, every gradient and soon every weight non-finite.",
     ),
+    "no-weight-update": (
+        "Training did not move the weights",
+        "After the whole run the weights still look as they were initialised.",
+    ),
     "non-finite-weights": (
         "Weights are NaN or infinite",
         "Everything computed from such a weight is non-finite too. The model cannot be used as it is.",

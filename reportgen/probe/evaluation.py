@@ -33,8 +33,8 @@ def infer_task(output: Tensor, target: Tensor) -> Task | str:
         return "multiclass"
     if output.numel() == target.numel() and len(output) == len(target):
         values = target.detach().reshape(-1)
-        if bool(((values == 0) | (values == 1)).all()) and output[0].numel() == 1:
-            return "binary"
+        if bool(((values == 0) | (values == 1)).all()):
+            return "binary" if output[0].numel() == 1 else "several yes-or-no targets a sample are not evaluated"
         if target.is_floating_point():
             return "regression"
     return (

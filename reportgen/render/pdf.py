@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,18 +16,27 @@ from .assets import fill
 
 MAX_TABLE_ROWS = 300
 MAX_ROWS = 900  # of all tables together: each costs milliseconds
+_FONTS = {  # address -> file, family, weight; base64 in the style sheet costs a second to read
+    "report-font:sans": ("DejaVuSans.ttf", "Report Sans", 400),
+    "report-font:sans-bold": ("DejaVuSans-Bold.ttf", "Report Sans", 700),
+    "report-font:mono": ("DejaVuSansMono.ttf", "Report Mono", 400),
+    "report-font:serif-bold": ("STIXGeneralBol.ttf", "Report Serif", 700),
+}
 TAGGED_UP_TO = 500  # rows of all tables; tags cost time and bytes beyond that
 
 
 def to_pdf(page: Page) -> bytes:
     """Return the page as PDF; tables are cut to 300 rows and say so."""
     weasyprint = _weasyprint()
+    from weasyprint.text.fonts import FontConfiguration
+
     short = folded(page, each=MAX_TABLE_ROWS, together=MAX_ROWS)
-    fetcher = _fetcher(weasyprint)
+    fetcher = _fetcher()
+    fonts = FontConfiguration()
     variant = "pdf/ua-1" if short.n_rows <= TAGGED_UP_TO else None
     with _no_collection():
         document = weasyprint.HTML(string=fill(short, "print.css"), url_fetcher=fetcher)
-        styles = [weasyprint.CSS(string=_faces(), url_fetcher=fetcher, font_config=(fonts := _fonts()))]
+        styles = [weasyprint.CSS(string=_faces(), url_fetcher=fetcher, font_config=fonts)]
         return bytes(document.write_pdf(stylesheets=styles, font_config=fonts, pdf_variant=variant))
 
 
@@ -44,38 +52,32 @@ def _weasyprint() -> Any:
     return weasyprint
 
 
-def _fetcher(weasyprint: Any) -> Any:
-    """Return a fetcher that knows data: only; a page that asks for more is a bug and fails."""
-    from weasyprint.urls import URLFetcher
+def _fetcher() -> Any:
+    """Return a fetcher that knows data: and our own fonts; a page that asks for more is a bug and fails."""
+    from weasyprint.urls import URLFetcher, URLFetcherResponse
 
-    return URLFetcher(allowed_protocols=("data",), fail_on_errors=True)
+    class Fetcher(URLFetcher):  # type: ignore[misc]
+        def fetch(self, url: str, headers: dict[str, str] | None = None) -> Any:
+            if url in _FONTS:
+                return URLFetcherResponse(url, _font(url), {"Content-Type": "font/ttf"})
+            return super().fetch(url, headers)
 
-
-def _fonts() -> Any:
-    from weasyprint.text.fonts import FontConfiguration
-
-    return FontConfiguration()
+    return Fetcher(allowed_protocols=("data",), fail_on_errors=True)
 
 
 @cache
-def _faces() -> str:
-    """Return the faces of the fonts that matplotlib brings: the same on every machine, so the bytes are the same."""
+def _font(url: str) -> bytes:
+    """Return a font that matplotlib brings: the same on every machine, so the bytes of the PDF are the same."""
     import matplotlib
 
-    folder = Path(matplotlib.get_data_path()) / "fonts" / "ttf"
-    files = (
-        ("DejaVuSans.ttf", "Report Sans", 400),
-        ("DejaVuSans-Bold.ttf", "Report Sans", 700),
-        ("DejaVuSansMono.ttf", "Report Mono", 400),
-        ("STIXGeneral.ttf", "Report Serif", 400),
-        ("STIXGeneralBol.ttf", "Report Serif", 700),
-    )
-    rules = []
-    for file, family, weight in files:
-        data = base64.b64encode((folder / file).read_bytes()).decode("ascii")
-        source = f"url(data:font/ttf;base64,{data})"
-        rules.append(f'@font-face{{font-family:"{family}";font-weight:{weight};src:{source}}}')
-    return "\n".join(rules)
+    return (Path(matplotlib.get_data_path()) / "fonts" / "ttf" / _FONTS[url][0]).read_bytes()
+
+
+def _faces() -> str:
+    faces = [
+        f'font-family: "{family}"; font-weight: {weight}; src: url({u})' for u, (f, family, weight) in _FONTS.items()
+    ]
+    return "\n".join(f"@font-face {{ {face} }}" for face in faces)
 
 
 @contextmanager

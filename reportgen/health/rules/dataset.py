@@ -35,12 +35,13 @@ def d_nonfinite(report: Report, context: Context, limits: Thresholds) -> Iterato
 
 
 def d_input_scale(report: Report, context: Context, limits: Thresholds) -> Iterator[Finding]:
-    """Inputs on a raw scale: a standard deviation above 20, or an offset of many standard deviations.
+    """Inputs on a raw scale: a standard deviation above 20, or far from zero on the whole.
 
-    Per channel or column: std > 20 is a warning, an error where values are whole and reach 200 to 255 (bytes that were
-    never scaled); |mean|/std > 3 is a warning unless the model works. An input whose whole std is below 0.05 is a
-    warning too. Not judged: noise inputs, integer inputs (the model converts them itself), models that begin with a
-    normalisation layer (informs). Wrong for physical units that the model is made for.
+    A channel or column with std > 20 is a warning, an error where values are whole and reach 200 to 255 (bytes that
+    were never scaled). A median over channels of |mean|/std > 3 is a warning unless the model works: the median,
+    because a column that hardly ever moves lies far from zero in its own units and does no harm. An input with no std
+    above 0.05 is a warning too. Not judged: noise, integer inputs (the model converts them itself); a model that begins
+    with a normalisation layer is only told. Wrong for physical units that the model is made for.
     """
     data = report.dataset
     if data is None or not context.real_data or data.n_samples < limits.input_samples or "int" in data.dtype:
@@ -49,13 +50,14 @@ def d_input_scale(report: Report, context: Context, limits: Thresholds) -> Itera
     if not moving:
         return
     widest = max(moving, key=lambda f: f.stats.std or 0.0)
-    shifted = max(moving, key=_offset)
+    typical = sorted(moving, key=_offset)[len(moving) // 2]
+    mild = Severity.INFO if context.outcome_ok else Severity.WARNING
     if (widest.stats.std or 0.0) > limits.input_std_high:
         yield _scale_finding(data, widest, _raw_severity(data, widest), limits)
-    elif _offset(shifted) > limits.input_offset:
-        yield _scale_finding(data, shifted, Severity.INFO if context.outcome_ok else Severity.WARNING, limits)
+    elif _offset(typical) > limits.input_offset:
+        yield _scale_finding(data, typical, mild, limits)
     elif (widest.stats.std or 0.0) < limits.input_std_low:
-        yield _scale_finding(data, widest, Severity.INFO if context.outcome_ok else Severity.WARNING, limits)
+        yield _scale_finding(data, widest, mild, limits)
 
 
 def _offset(feature: FeatureStats) -> float:

@@ -60,16 +60,15 @@ def _layers(facts: ActivationFacts) -> Table:
     rows, budget = ordered[:MAX_ROWS], ChartBudget(MAX_CHARTS)
     broken = any_nonfinite([r.stats for r in rows])
     channels = any(r.channels for r in rows)
+    constant = any(c.constant for r in rows for c in r.channels)
     repeated = any(r.calls > facts.n_batches for r in rows)
     columns = [Column(_("Layer"), "name"), Column(_("Kind"), "text"), Column(_("Output"), "text")]
     columns += [Column(_("Calls"), "number", _("over the whole pass"))] if repeated else []
     columns += stats_columns()
     if channels:
         hint = _("channels or units that were above zero on no sample")
-        columns += [
-            Column(_("Silent"), "number", hint),
-            Column(_("Constant"), "number", _("channels that never change")),
-        ]
+        columns += [Column(_("Silent"), "number", hint)]
+        columns += [Column(_("Constant"), "number", _("channels that never change"))] if constant else []
     columns += [Column(_("Not finite"))] if broken else []
     columns += [Column(_("Distribution"), "chart", _("middle 99 % of the values; the mark is zero"))]
     body = []
@@ -77,7 +76,7 @@ def _layers(facts: ActivationFacts) -> Table:
         line = [of_name(row.name), of_text(name(row.kind)), of_text(name(row.shape))]
         line += [of_count(row.calls)] if repeated else []
         line += stats_cells(row.stats)
-        line += _channel_cells(row) if channels else []
+        line += _channel_cells(row, constant) if channels else []
         line += [of_nonfinite(row.stats)] if broken else []
         line.append(budget.histogram(row.stats))
         body.append(line)
@@ -89,13 +88,14 @@ def _layers(facts: ActivationFacts) -> Table:
     return Table(id="layer-outputs", caption=caption, note=note, columns=columns, rows=body, total_rows=n)
 
 
-def _channel_cells(row: ActivationRow) -> list[Cell]:
-    """Return silent and constant channels of the worst call."""
+def _channel_cells(row: ActivationRow, constant: bool) -> list[Cell]:
+    """Return silent, and where any layer has them constant, channels of the worst call."""
     if not row.channels:
-        return [missing(_("has no channels")), missing(_("has no channels"))]
+        return [missing(_("has no channels"))] * (2 if constant else 1)
     worst = max(row.channels, key=lambda c: c.silent)
     # a layer without a rectifier may well stay below zero: that is no fault
-    return [_part(worst, worst.silent, row.rectifier), _part(worst, worst.constant, False)]
+    cells = [_part(worst, worst.silent, row.rectifier)]
+    return [*cells, _part(worst, max(c.constant for c in row.channels), False)] if constant else cells
 
 
 def _part(channels: ChannelFacts, n: int, matters: bool) -> Cell:

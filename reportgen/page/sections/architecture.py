@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ...document.facts import ArchitectureFacts, LayerRow, Report
+from ...document.facts import ArchitectureFacts, Report
 from .. import figures
 from ..blocks import Block, Cell, Column, KeyValues, Pair, Prose, Section, Table
 from ..cells import missing, of_chart, of_count, of_name, of_si, of_text
@@ -10,8 +10,7 @@ from ..formats import count, listing, name, percent, si, size
 from ..language import _
 
 MAX_ROWS = 2000
-MAX_BARS = 120
-MAX_INPUTS = 200  # in longer tables an input is the output above it, and the page stays small
+FULL_UP_TO = 200  # longer tables go without inputs, which are the outputs above them, and without bars
 
 
 def section(report: Report) -> Section | None:
@@ -73,7 +72,7 @@ def _totals(facts: ArchitectureFacts) -> list[Pair]:
 
 def _layers(facts: ArchitectureFacts) -> Table:
     shapes = any(r.output_shape for r in facts.rows)
-    inputs = shapes and len(facts.rows) <= MAX_INPUTS
+    inputs = shapes and len(facts.rows) <= FULL_UP_TO
     work = any(r.flops is not None for r in facts.rows)
     frozen = facts.trainable != facts.parameters
     calls = any(r.calls not in (None, 1) for r in facts.rows)
@@ -82,11 +81,11 @@ def _layers(facts: ArchitectureFacts) -> Table:
     columns += [Column(_("Output"), "text")] if shapes else []
     columns += [Column(_("Parameters"))]
     columns += [Column(_("Trainable"))] if frozen else []
-    columns += [Column(_("Share"), "chart", _("of all parameters"))]
+    bars = len(facts.rows) <= FULL_UP_TO
+    columns += [Column(_("Share"), "chart", _("of all parameters"))] if bars else []
     columns += [Column(_("FLOPs"))] if work else []
     columns += [Column(_("Calls"), "number", _("calls in one forward pass"))] if calls else []
     rows = facts.rows[:MAX_ROWS]
-    wanted = _largest(rows, MAX_BARS)
     body = []
     for row in rows:
         line = [of_name(row.name, indent=min(row.depth, 8)), of_text(name(row.kind))]
@@ -95,7 +94,7 @@ def _layers(facts: ArchitectureFacts) -> Table:
         line.append(of_count(row.parameters) if row.parameters or row.is_leaf else Cell("", 0))
         line += [of_count(row.trainable)] if frozen else []
         share = row.parameters / facts.parameters if facts.parameters else None
-        line.append(of_chart(figures.bar(share)) if row.name in wanted else Cell("", 0))
+        line += [of_chart(figures.bar(share)) if share else Cell("", 0)] if bars else []
         line += [of_si(row.flops)] if work else []
         line += [of_count(row.calls, "warning" if row.calls == 0 else "")] if calls else []
         body.append(line)
@@ -105,9 +104,3 @@ def _layers(facts: ArchitectureFacts) -> Table:
 
 def _shape(text: str | None) -> Cell:
     return missing() if text is None else of_text(name(text))
-
-
-def _largest(rows: list[LayerRow], limit: int) -> set[str]:
-    """Return the names of the layers whose share can be seen at all."""
-    ordered = sorted((r for r in rows if r.parameters), key=lambda r: -r.parameters)
-    return {r.name for r in ordered[:limit]}

@@ -111,8 +111,8 @@ def _confusion(confusion: list[list[int]], labels: list[str]) -> Figure:
     n = len(labels)
     title = _("Confusion matrix")
     caption = _(
-        "Rows are true classes, columns predictions; deeper colour is a larger share of the row. A healthy "
-        "matrix is dark on the diagonal only; a dark column is a class that is named too often."
+        "Rows are true classes, columns predictions; stronger colour is a larger share of the row. A healthy "
+        "matrix is strong on the diagonal only; a strong column is a class that is named too often."
     )
     counts, names = confusion, labels
     if n > MAX_MATRIX:

@@ -140,8 +140,8 @@ def section(report: Report) -> Section | None:
     if len(layers) == MAX_STRIP:
         shown = _("Network by depth, the first {n} layers").format(n=MAX_STRIP)
     caption = _(
-        "One column a layer, in the order of execution; deeper colour is more, on a logarithmic scale of its own for "
-        "each row. Smooth changes are healthy; a sudden pale or dark run is worth a look. Where a layer has no "
+        "One column a layer, in the order of execution; stronger colour is more, on a logarithmic scale of its own for "
+        "each row. Smooth changes are healthy; a sudden change is worth a look. Where a layer has no "
         "such quantity, or it was not measured, there is only a line. An octagon above a column is an error, "
         "a triangle a warning, a disc an observation."
     )

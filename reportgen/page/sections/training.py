@@ -86,7 +86,7 @@ def _plots(history: History) -> list[Figure]:
         title = _("{metric} by {axis}").format(metric=_metric(metric), axis=by)
         id = f"curve-{len(out) + 1}"
         drawing = plots.curves(f"{id}-plot", title, lines, x_label=by, y_label=_metric(metric))
-        out.append(Figure(id=id, title=title, caption=_caption(drawable), drawing=drawing))
+        out.append(Figure(id=id, title=title, drawing=drawing))
     return out
 
 
@@ -97,15 +97,6 @@ def _metric(key: str) -> str:
     shown = words(key)
     # mae, mse, auc, f1 and the like are initials
     return shown.upper() if len(shown) <= 4 and shown not in ("loss", "acc") else shown[:1].upper() + shown[1:]
-
-
-def _caption(members: list[Series]) -> str:
-    parts = []
-    if any(s.n > len(s.y) for s in members):
-        parts.append(_("Thinned for the report: {names}.").format(names=", ".join(name(s.name) for s in members)))
-    if any(s.nonfinite for s in members):
-        parts.append(_("Gaps are values that were not finite."))
-    return " ".join(parts)
 
 
 def _table(history: History) -> Table:
@@ -129,6 +120,10 @@ def _table(history: History) -> Table:
     n = len(history.series)
     caption = plural("{n} logged scalar", "{n} logged scalars", n).format(n=n)
     note = _("Best is the highest for accuracies and scores, the lowest for losses and errors, and left out elsewhere.")
+    if broken:
+        note += " " + _("Gaps in the curves are values that were not finite.")
+    if any(s.n > len(s.y) for s in history.series):
+        note += " " + _("Long series are thinned: each stretch keeps its smallest and its largest value.")
     return Table(id="scalars", caption=caption, note=note, columns=columns, rows=body, total_rows=n)
 
 

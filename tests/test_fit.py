@@ -1,0 +1,158 @@
+"""The training loop and what it writes down."""
+
+import math
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, TensorDataset
+
+import reportgen
+from reportgen.training.recorder import MAX_POINTS, Recorder
+
+
+def data(n: int = 40) -> DataLoader[tuple[Tensor, ...]]:
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(n, 4, generator=generator)
+    return DataLoader(TensorDataset(x, (x.sum(1) > 0).long()), 8)
+
+
+def model() -> nn.Sequential:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2))
+
+
+def by_hand(net: nn.Module, lr: float, epochs: int) -> tuple[list[float], list[float]]:
+    """The plainest loop there is."""
+    optimizer, losses, norms = torch.optim.SGD(net.parameters(), lr=lr), [], []
+    for _ in range(epochs):
+        for x, y in data():
+            optimizer.zero_grad()
+            loss = nn.functional.cross_entropy(net(x), y)
+            loss.backward()
+            optimizer.step()
+            losses.append(loss.item())
+            norms.append(math.sqrt(sum(float(p.grad.square().sum()) for p in net.parameters())))
+    return losses, norms
+
+
+def test_it_trains_exactly_as_a_loop_by_hand() -> None:
+    ours, theirs = model(), model()
+    history = reportgen.fit(
+        ours,
+        data(),
+        data(16),
+        loss=nn.CrossEntropyLoss(),
+        optimizer=torch.optim.SGD(ours.parameters(), lr=0.1),
+        epochs=3,
+        progress=False,
+    )
+    losses, norms = by_hand(theirs, 0.1, 3)
+    for a, b in zip(ours.parameters(), theirs.parameters(), strict=True):
+        assert torch.equal(a, b)
+    steps = history.get("train_loss", "step")
+    assert steps is not None
+    assert steps.y == pytest.approx(losses, rel=1e-6)
+    assert history.get("gradient_norm").y == pytest.approx(norms, rel=1e-5)  # type: ignore[union-attr]
+    epochs = history.get("train_loss", "epoch")
+    assert epochs is not None
+    assert epochs.y == pytest.approx([sum(losses[i : i + 5]) / 5 for i in (0, 5, 10)], rel=1e-6)
+    assert (history.epochs, history.steps, history.batch_size, history.optimizer) == (3, 15, 8, "SGD")
+    with torch.no_grad():
+        x, y = data(16).dataset.tensors  # type: ignore[attr-defined]
+        accuracy = float((ours(x).argmax(1) == y).double().mean())
+    assert history.get("val_accuracy").y[-1] == pytest.approx(accuracy)  # type: ignore[union-attr]
+
+
+def test_the_update_ratio_is_that_of_a_real_step() -> None:
+    net = model()
+    before = [p.detach().clone() for p in net.parameters() if p.dim() == 2]
+    (x, y), *_ = data()
+    history = reportgen.fit(
+        net,
+        [(x, y)],
+        loss=nn.CrossEntropyLoss(),
+        optimizer=torch.optim.Adam(net.parameters(), lr=0.01),
+        epochs=1,
+        progress=False,
+    )
+    after = [p.detach() for p in net.parameters() if p.dim() == 2]
+    ratios = sorted(float((a - b).norm() / b.norm()) for a, b in zip(after, before, strict=True))
+    assert history.get("update_ratio").y == pytest.approx([ratios[0]], rel=1e-5)  # type: ignore[union-attr]
+
+
+def test_modes_are_kept_and_frozen_norms_stay_frozen() -> None:
+    net = nn.Sequential(nn.Linear(4, 2), nn.BatchNorm1d(2), nn.BatchNorm1d(2))
+    net[2].eval()
+    reportgen.fit(
+        net,
+        data(),
+        data(),
+        loss=nn.CrossEntropyLoss(),
+        optimizer=torch.optim.SGD(net.parameters(), lr=0.1),
+        epochs=1,
+        progress=False,
+    )
+    assert [m.training for m in net.modules()] == [True, True, True, False]
+    assert int(net[1].num_batches_tracked) == 5
+    assert int(net[2].num_batches_tracked) == 0
+
+
+def test_a_scheduler_is_stepped_by_epoch_and_the_rate_is_that_of_the_epoch() -> None:
+    net = model()
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+    history = reportgen.fit(
+        net,
+        data(),
+        loss=nn.CrossEntropyLoss(),
+        optimizer=optimizer,
+        epochs=3,
+        scheduler=torch.optim.lr_scheduler.StepLR(optimizer, 1, 0.5),
+        progress=False,
+    )
+    assert history.get("learning_rate").y == pytest.approx([0.1, 0.05, 0.025])  # type: ignore[union-attr]
+
+
+def test_an_optimizer_with_a_closure_works() -> None:
+    net = model()
+    optimizer = torch.optim.LBFGS(net.parameters(), line_search_fn="strong_wolfe")
+    (whole,) = DataLoader(data().dataset, 40)
+    history = reportgen.fit(
+        net, [whole], loss=nn.CrossEntropyLoss(), optimizer=optimizer, epochs=2, progress=False
+    )
+    y = history.get("train_loss", "epoch").y  # type: ignore[union-attr]
+    assert y[-1] < y[0]
+
+
+def test_an_empty_loader_is_told() -> None:
+    net = model()
+    with pytest.raises(reportgen.ReportgenError, match="no batch"):
+        reportgen.fit(
+            net,
+            [],
+            loss=nn.CrossEntropyLoss(),
+            optimizer=torch.optim.SGD(net.parameters(), lr=0.1),
+            epochs=1,
+            progress=False,
+        )
+
+
+def test_non_finite_values_are_counted_and_never_written() -> None:
+    recorder = Recorder()
+    for step, value in enumerate([1.0, math.nan, 2.0, math.inf]):
+        recorder.log("step", step, train_loss=torch.tensor(value))
+    (series,) = recorder.series()
+    assert series.y == [1.0, None, 2.0, None]
+    assert (series.nonfinite, series.first_nonfinite) == (2, 1)
+
+
+def test_a_long_series_is_thinned_and_its_count_stays_exact() -> None:
+    recorder = Recorder()
+    n = 50_000
+    for step in range(n):
+        recorder.log("step", step, value=float(step))
+    (series,) = recorder.series()
+    assert series.n == n
+    assert MAX_POINTS / 2 <= len(series.y) <= MAX_POINTS
+    assert series.x == series.y
+    assert len({b - a for a, b in zip(series.x, series.x[1:], strict=False)}) == 1

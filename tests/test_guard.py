@@ -1,0 +1,167 @@
+"""Probing does no harm: everything about the model is bit for bit what it was, whatever happens."""
+
+import random
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+import reportgen
+from reportgen.probe.guard import untouched
+
+
+class Awkward(nn.Module):
+    """Frozen batch norm, dropout, a shared module, in-place ReLU, a max-norm embedding, a buffer that counts."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed = nn.Embedding(10, 6, max_norm=1.0)
+        self.conv = nn.Conv1d(6, 6, 1)
+        self.norm, self.frozen = nn.BatchNorm1d(6), nn.BatchNorm1d(6)
+        self.relu, self.drop = nn.ReLU(inplace=True), nn.Dropout(0.3)
+        self.head = nn.Linear(6, 3)
+        self.register_buffer("calls", torch.zeros((), dtype=torch.int64))
+        self.explode = False
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.calls += 1
+        hidden = self.embed(x).transpose(1, 2)  # (B, 6, T)
+        hidden = self.relu(self.norm(self.conv(hidden)))
+        if self.explode and self.calls > 2:
+            raise RuntimeError("half way through")
+        hidden = self.drop(self.relu(self.frozen(hidden) + hidden))
+        return self.head(hidden.mean(2))
+
+
+def awkward() -> Awkward:
+    torch.manual_seed(0)
+    model = Awkward()
+    model(torch.randint(10, (4, 5))).sum().backward()
+    with torch.no_grad():
+        model.embed.weight.mul_(5)  # so that max_norm has something to write
+    model.frozen.eval()
+    model.conv.bias.requires_grad_(False)
+    model.head.register_forward_hook(lambda m, a, o: None)
+    return model
+
+
+def picture(model: nn.Module) -> dict[str, Any]:
+    """Everything that probing might change."""
+    return {
+        "state": {name: value.clone() for name, value in model.state_dict().items()},
+        "identity": [id(p) for p in model.parameters()] + [id(b) for b in model.buffers()],
+        "modes": [m.training for m in model.modules()],
+        "requires_grad": [p.requires_grad for p in model.parameters()],
+        "grads": [(id(p.grad), None if p.grad is None else p.grad.clone()) for p in model.parameters()],
+        "hooks": [
+            [sorted(getattr(m, table)) for table in ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks")]
+            for m in model.modules()
+        ],
+        "rng": (torch.get_rng_state(), random.getstate(), np.random.get_state()),
+        "grad mode": torch.is_grad_enabled(),
+    }
+
+
+def assert_same(a: Any, b: Any) -> None:
+    if isinstance(a, Tensor):
+        assert a.dtype == b.dtype
+        assert a.numpy().tobytes() == b.numpy().tobytes()  # NaN and -0.0 included
+    elif isinstance(a, np.ndarray):
+        assert a.tobytes() == b.tobytes()
+    elif isinstance(a, dict):
+        assert a.keys() == b.keys()
+        for key in a:
+            assert_same(a[key], b[key])
+    elif isinstance(a, (list, tuple)):
+        assert len(a) == len(b)
+        for x, y in zip(a, b, strict=True):
+            assert_same(x, y)
+    else:
+        assert a == b
+
+
+def batches(n: int = 3) -> list[tuple[Tensor, Tensor]]:
+    generator = torch.Generator().manual_seed(1)
+    return [
+        (torch.randint(10, (4, 5), generator=generator), torch.randint(3, (4,), generator=generator)) for _ in range(n)
+    ]
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_examine_changes_nothing(training: bool) -> None:
+    model = awkward()
+    if not training:
+        model.eval()
+    before = picture(model)
+    report = reportgen.examine(model, batches(), train_data=batches(), loss=nn.CrossEntropyLoss())
+    assert report.activations is not None
+    assert report.gradients is not None
+    assert report.evaluation is not None
+    assert_same(picture(model), before)
+
+
+@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
+def test_a_forward_that_raises_in_the_middle_changes_nothing(error: type[BaseException]) -> None:
+    model = awkward()
+    before = picture(model)
+
+    def loss(output: Tensor, target: Tensor) -> Tensor:
+        raise error("on purpose")
+
+    if error is KeyboardInterrupt:
+        with pytest.raises(KeyboardInterrupt):
+            reportgen.examine(model, batches(), loss=loss)
+    else:
+        report = reportgen.examine(model, batches(), loss=loss)
+        failed = {row.part: row.reason for row in report.coverage if row.failed}
+        assert "on purpose" in failed["gradients"]
+        assert report.activations is not None
+    assert_same(picture(model), before)
+
+
+def test_a_model_that_fails_on_a_later_batch_is_reported_in_part() -> None:
+    model = awkward()
+    model.explode = True
+    with torch.no_grad():
+        model.calls -= 2  # the trial, torchinfo and the first batch still pass
+    before = picture(model)
+    report = reportgen.examine(model, batches(8))
+    row = next(row for row in report.coverage if row.part == "activations")
+    assert row.status == "partial"
+    assert "half way through" in row.reason
+    assert report.subject.n_batches < 8
+    assert_same(picture(model), before)
+
+
+def test_outputs_are_the_same_to_the_bit_under_the_probe() -> None:
+    from reportgen.probe.activations import ActivationProbe
+
+    model = awkward().eval()
+    x = batches(1)[0][0]
+    with torch.no_grad():
+        plain = model(x)
+        probe = ActivationProbe(model)
+        with probe.attached():
+            probe.next_batch(len(x))
+            probed = model(x)
+    assert_same(probed, plain)
+
+
+def test_hooks_that_someone_else_leaves_behind_are_removed() -> None:
+    model = nn.Linear(2, 2)
+    with pytest.raises(ValueError, match="inside"), untouched(model):
+        model.register_forward_hook(lambda m, a, o: None)
+        model.weight.requires_grad_(False)
+        raise ValueError("inside")
+    assert not model._forward_hooks
+    assert model.weight.requires_grad
+
+
+def test_a_replaced_buffer_comes_back() -> None:
+    norm = nn.BatchNorm1d(3)
+    mean = norm.running_mean
+    with untouched(norm):
+        norm.running_mean = torch.ones(3)
+    assert norm.running_mean is mean

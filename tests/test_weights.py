@@ -1,0 +1,90 @@
+"""Parameters and buffers."""
+
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from reportgen.probe import weights
+
+
+def test_every_parameter_has_its_row_and_its_figures() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(3, 8, 3, bias=False), nn.BatchNorm2d(8), nn.Flatten(), nn.Linear(8, 5))
+    facts = weights.of_model(model)
+    assert [row.name for row in facts.rows] == [name for name, _ in model.named_parameters()]
+    for row, parameter in zip(facts.rows, model.parameters(), strict=True):
+        w = parameter.detach().double()
+        assert row.stats is not None
+        assert row.stats.norm == pytest.approx(float(w.norm()), rel=1e-12, abs=1e-12)
+        assert row.stats.std == pytest.approx(float(w.std(correction=0)), rel=1e-9, abs=1e-12)
+        assert row.stats.histogram is not None
+        assert row.stats.histogram.total == w.numel()
+    assert [row.role for row in facts.rows] == ["weight", "norm", "norm", "weight", "bias"]
+    assert [row.fan_in for row in facts.rows] == [27, None, None, 8, None]
+    assert [row.before_norm for row in facts.rows] == [True, False, False, False, False]
+    assert {row.name for row in facts.buffers} == {"1.running_mean", "1.running_var"}
+
+
+def test_a_tied_parameter_is_measured_once() -> None:
+    class Tied(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.embed, self.head = nn.Embedding(7, 4), nn.Linear(4, 7, bias=False)
+            self.head.weight = self.embed.weight
+
+    first, second = weights.of_model(Tied()).rows
+    assert (first.role, first.tied_to) == ("embedding", None)
+    assert (second.tied_to, second.stats) == ("embed.weight", None)
+
+
+def test_what_the_optimizer_holds_is_marked() -> None:
+    model = nn.Linear(2, 2)
+    held = weights.of_model(model, {id(model.weight)}).rows
+    assert [row.in_optimizer for row in held] == [True, False]
+    assert [row.in_optimizer for row in weights.of_model(model).rows] == [None, None]
+
+
+def test_a_bare_file_is_read_by_names_and_shapes() -> None:
+    state = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.Linear(8, 2)).state_dict()
+    facts = weights.of_tensors(state)
+    assert {row.name: row.role for row in facts.rows} == {
+        "0.weight": "weight",
+        "0.bias": "bias",
+        "1.weight": "norm",
+        "1.bias": "norm",
+        "2.weight": "weight",
+        "2.bias": "bias",
+    }
+    assert facts.rows[0].before_norm
+    assert all(row.trainable is None for row in facts.rows)
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("make", [lambda: nn.Linear(64, 64), lambda: nn.Linear(300, 40), lambda: nn.Conv2d(16, 64, 3)])
+def test_fresh_layers_are_known(make: object, seed: int) -> None:
+    torch.manual_seed(seed)
+    assert weights.at_default_init(make().weight) is True  # type: ignore[operator]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_other_weights_are_not_taken_for_fresh(seed: int) -> None:
+    torch.manual_seed(seed)
+    layer = nn.Linear(64, 64)
+    x, y = torch.randn(512, 64), torch.randn(512, 64)
+    optimizer = torch.optim.Adam(layer.parameters(), lr=1e-3)
+    for _ in range(20):
+        optimizer.zero_grad()
+        nn.functional.mse_loss(layer(x), y).backward()
+        optimizer.step()
+    assert weights.at_default_init(layer.weight) is False
+    normal = torch.randn(64, 64) * 0.577 / 8
+    assert weights.at_default_init(normal) is False
+    low_rank = torch.rand(64, 1).sub(0.5) * 2 / 8 * torch.ones(1, 64)
+    assert weights.at_default_init(low_rank) is False
+
+
+def test_small_layers_cannot_be_told() -> None:
+    assert weights.at_default_init(nn.Linear(4, 10).weight) is None
+    assert weights.at_default_init(torch.full((64, 64), math.nan)) is False
