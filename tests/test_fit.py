@@ -117,9 +117,7 @@ def test_an_optimizer_with_a_closure_works() -> None:
     net = model()
     optimizer = torch.optim.LBFGS(net.parameters(), line_search_fn="strong_wolfe")
     (whole,) = DataLoader(data().dataset, 40)
-    history = reportgen.fit(
-        net, [whole], loss=nn.CrossEntropyLoss(), optimizer=optimizer, epochs=2, progress=False
-    )
+    history = reportgen.fit(net, [whole], loss=nn.CrossEntropyLoss(), optimizer=optimizer, epochs=2, progress=False)
     y = history.get("train_loss", "epoch").y  # type: ignore[union-attr]
     assert y[-1] < y[0]
 

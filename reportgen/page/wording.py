@@ -26,8 +26,8 @@ _CAUSES: dict[str, tuple[str, str]] = {
     ),
     "double-softmax": (
         "Probabilities go into a loss that applies softmax itself",
-        "Softmax (or sigmoid) is applied twice. The loss cannot fall below a floor, gradients are small, and confidence "
-        "is badly calibrated even where accuracy looks fine.",
+        "Softmax (or sigmoid) is applied twice. The loss cannot fall below a floor, gradients are small, and "
+        "confidence is badly calibrated even where accuracy looks fine.",
     ),
     "exploding-gradients": (
         "Gradients explode towards the input",

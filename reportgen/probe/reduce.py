@@ -16,16 +16,22 @@ from ..document.stats import BIN_SHIFT, N_BINS, Histogram, TensorStats, merge_al
 
 HISTOGRAM_SAMPLE = 1 << 14  # elements binned of one output; the cost of a hook stays flat in the size of the output
 WEIGHT_SAMPLE = 1 << 20  # elements binned of one parameter
+DENSE_LIMIT = 1 << 26
 _SLICE = 1 << 22  # elements of a tensor that are lifted to float64 at a time
 _SAFE = 1e15  # squares of larger values leave float32
 
 
 def as_real(x: Tensor) -> Tensor | None:
-    """Return x as a dense real floating tensor, or None when it is no such thing (integers, booleans, meta)."""
+    """Return x as a dense real floating tensor, or None when it is no such thing (integers, booleans, meta).
+
+    A sparse tensor is laid out in full only up to ``DENSE_LIMIT`` elements: a small file may claim a huge one.
+    """
     x = x.detach()
     if x.is_quantized:
         x = x.dequantize()
     if x.layout != torch.strided:
+        if x.numel() > DENSE_LIMIT:
+            return None
         x = x.to_dense()
     if x.is_complex():
         x = torch.view_as_real(x)

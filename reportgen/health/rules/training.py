@@ -47,7 +47,10 @@ def _loss(report: Report, split: str, limits: Thresholds) -> Curve | None:
 
 
 def h_nonfinite(report: Report, context: Context, limits: Thresholds) -> Iterator[Finding]:
-    """The loss stopped being a finite number during the run."""
+    """The loss stopped being a finite number during the run.
+
+    Every logged value is looked at; the first one that is NaN or infinite is named, by step where steps were logged.
+    """
     if report.training is None:
         return
     for name in ("train_loss", "val_loss"):

@@ -1,0 +1,605 @@
+"""Every rule on facts where it must fire and on facts where it must not, and the joining of findings to causes."""
+
+from __future__ import annotations
+
+import inspect
+import math
+import random
+from typing import Any
+
+import pytest
+from msgspec import structs
+
+from reportgen.document.codec import FORMAT_VERSION
+from reportgen.document.facts import (
+    ActivationFacts,
+    ActivationRow,
+    ArchitectureFacts,
+    ChannelFacts,
+    Classification,
+    DatasetFacts,
+    EvaluationFacts,
+    FeatureStats,
+    Finding,
+    GradientFacts,
+    GradientRow,
+    History,
+    Meta,
+    NormRow,
+    OutputFacts,
+    Regression,
+    Report,
+    Series,
+    Severity,
+    SubjectFacts,
+    WeightFacts,
+    WeightRow,
+)
+from reportgen.document.stats import TensorStats
+from reportgen.errors import OptionError
+from reportgen.health.causes import ADVICE, DEFAULTS, SYNDROMES, diagnose
+from reportgen.health.gate import offending
+from reportgen.health.judge import judge
+from reportgen.health.rules import RULES
+from reportgen.health.thresholds import Thresholds
+from reportgen.page import wording
+
+GOOD = Classification(classes=["a", "b"], confusion=[[200, 5], [5, 190]])
+BAD = Classification(classes=["a", "b"], confusion=[[200, 0], [200, 0]])
+
+
+def stats(mean: float = 0.0, std: float = 1.0, n: int = 1000, **more: Any) -> TensorStats:
+    base = TensorStats(count=n, sum=mean * n, m2=std * std * n, min=mean - 3 * std, max=mean + 3 * std)
+    return structs.replace(base, **more)
+
+
+def report(**parts: Any) -> Report:
+    subject = SubjectFacts(
+        name="Net", kind="model", inputs="real", n_samples=400, n_batches=10, loss=parts.pop("loss", None)
+    )
+    return Report(format_version=FORMAT_VERSION, title="t", meta=Meta(), subject=subject, **parts)
+
+
+def found(facts: Report, rule: str) -> list[Finding]:
+    return [f for f in judge(facts).findings if f.rule == rule]
+
+
+def weight(name: str = "w", **more: Any) -> WeightRow:
+    base = WeightRow(
+        name=name,
+        module="Linear",
+        shape=[10, 100],
+        dtype="float32",
+        role="weight",
+        trainable=True,
+        fan_in=100,
+        stats=stats(std=0.06),
+    )
+    return structs.replace(base, **more)
+
+
+def weights(*rows: WeightRow) -> dict[str, Any]:
+    n = sum(row.stats.count for row in rows if row.stats)
+    size = ArchitectureFacts(rows=[], parameters=n, trainable=n, buffers=0, parameter_bytes=0, buffer_bytes=0)
+    return {"weights": WeightFacts(rows=list(rows)), "architecture": size}
+
+
+def evaluated(table: Classification, **more: Any) -> EvaluationFacts:
+    return EvaluationFacts(task="multiclass", n_samples=sum(map(sum, table.confusion)), classification=table, **more)
+
+
+def layer(silent: int = 0, constant: int = 0, channels: int = 100, **more: Any) -> ActivationRow:
+    facts = ChannelFacts(
+        call=0,
+        n_channels=channels,
+        n_samples=more.pop("n_samples", 400),
+        n_batches=10,
+        silent=silent,
+        constant=constant,
+    )
+    base = ActivationRow(
+        name="relu", kind="ReLU", order=1, calls=10, shape="", stats=stats(), channels=[facts], rectifier=True
+    )
+    return structs.replace(base, **more)
+
+
+def activations(*rows: ActivationRow, norms: tuple[NormRow, ...] = ()) -> ActivationFacts:
+    return ActivationFacts(mode="eval", n_batches=10, n_samples=400, rows=list(rows), norms=list(norms))
+
+
+def curves(train: list[float | None], val: list[float] | None = None, **more: list[float]) -> History:
+    named: dict[str, Any] = {"train_loss": train, **({"val_loss": val} if val else {}), **more}
+    series = [
+        Series(
+            name=name,
+            axis="epoch",
+            x=[float(i + 1) for i in range(len(y))],
+            y=y,
+            n=len(y),
+            nonfinite=sum(v is None for v in y),
+            first_nonfinite=next((float(i + 1) for i, v in enumerate(y) if v is None), None),
+        )
+        for name, y in named.items()
+    ]
+    return History(series=series, epochs=len(train), steps=10 * len(train))
+
+
+# ---------------------------------------------------------------------------------------------------- weights
+
+
+def test_param_nonfinite() -> None:
+    assert not found(report(**weights(weight())), "param-nonfinite")
+    (finding,) = found(report(**weights(weight(), weight("bad", stats=stats(nan=2, pos_inf=1)))), "param-nonfinite")
+    assert (finding.severity, finding.subject) == (Severity.ERROR, "bad")
+    assert finding.evidence == {"nan": 2, "inf": 1, "count": 1000}
+
+
+def test_param_frozen_only_informs() -> None:
+    assert not found(report(**weights(weight())), "param-frozen")
+    (finding,) = found(report(**weights(weight(), weight("b", trainable=False))), "param-frozen")
+    assert finding.severity is Severity.INFO
+    assert finding.evidence["share"] == 0.5
+
+
+@pytest.mark.parametrize(
+    ("std", "severity"),
+    [
+        (0.0577, None),
+        (0.1414, None),
+        (0.2, None),
+        (1.0, Severity.INFO),
+        (5.0, Severity.WARNING),
+        (1e-3, Severity.WARNING),
+    ],
+)
+def test_w_scale(std: float, severity: Severity | None) -> None:
+    got = [f.severity for f in found(report(**weights(weight(stats=stats(std=std)))), "w-scale")]
+    assert got == ([] if severity is None else [severity])
+
+
+def test_w_scale_passes_over_weights_without_a_scale() -> None:
+    for harmless in (
+        weight(stats=stats(std=50.0), before_norm=True),
+        weight(stats=stats(std=0.0)),
+        weight(stats=stats(std=50.0), role="embedding", fan_in=None),
+        weight(stats=stats(std=50.0, nan=1)),
+    ):
+        assert not found(report(**weights(harmless)), "w-scale")
+
+
+def test_w_at_default_init_needs_a_trained_model() -> None:
+    fresh = weights(
+        weight(at_default_init=True), weight("b", at_default_init=False), weight("c", at_default_init=False)
+    )
+    assert not found(report(**fresh), "w-at-default-init")
+    (finding,) = found(report(**fresh, training=curves([1.0] * 3)), "w-at-default-init")
+    assert finding.severity is Severity.WARNING
+    assert diagnose([finding])[0].cause == "frozen-layers"
+    every = weights(weight(at_default_init=True), weight("b", at_default_init=True))
+    judged = judge(report(**every, training=curves([1.0] * 3)))
+    assert "no-weight-update" in {d.cause for d in judged.diagnoses}
+    frozen = weights(weight(at_default_init=True, trainable=False))
+    assert not found(report(**frozen, training=curves([1.0] * 3)), "w-at-default-init")
+
+
+# ------------------------------------------------------------------------------------------------ activations
+
+
+def test_act_nonfinite_names_the_first_layer() -> None:
+    rows = [
+        layer(name="a", order=0),
+        layer(name="c", order=2, stats=stats(nan=4)),
+        layer(name="b", order=1, stats=stats(nan=1)),
+    ]
+    (finding,) = found(report(activations=activations(*rows)), "act-nonfinite")
+    assert (finding.subject, finding.evidence["layers"], finding.severity) == ("b", 2, Severity.ERROR)
+    masked = activations(layer(stats=stats(neg_inf=3)))
+    assert [f.severity for f in found(report(activations=masked), "act-nonfinite")] == [Severity.INFO]
+
+
+@pytest.mark.parametrize(
+    ("silent", "outcome", "more", "severity"),
+    [
+        (8, BAD, {}, None),
+        (38, BAD, {}, Severity.INFO),
+        (60, GOOD, {}, Severity.INFO),
+        (60, BAD, {}, Severity.WARNING),
+        (60, BAD, {"n_samples": 100}, Severity.INFO),
+        (100, GOOD, {}, Severity.ERROR),
+        (100, BAD, {"bypassed": True}, Severity.WARNING),
+        (100, BAD, {"rectifier": False}, None),
+        (100, BAD, {"stats": stats(nan=1)}, None),
+    ],
+)
+def test_dead_relu(silent: int, outcome: Classification, more: dict[str, Any], severity: Severity | None) -> None:
+    facts = report(activations=activations(layer(silent, **more)), evaluation=evaluated(outcome))
+    assert [f.severity for f in found(facts, "dead-relu")] == ([] if severity is None else [severity])
+
+
+def test_noise_says_nothing_of_dead_units() -> None:
+    facts = report(activations=activations(layer(100)))
+    noise = structs.replace(facts, subject=structs.replace(facts.subject, inputs="synthetic"))
+    assert found(facts, "dead-relu")
+    assert not found(noise, "dead-relu")
+
+
+def test_constant_channel() -> None:
+    last = layer(name="head", order=9, rectifier=False)
+    some, most = layer(constant=20, rectifier=False), layer(constant=60, rectifier=False)
+    trained = {"training": curves([1.0] * 3)}
+    assert not found(report(activations=activations(layer(constant=5), last), **trained), "constant-channel")
+    for row, outcome, severity in ((some, BAD, "info"), (most, BAD, "warning"), (most, GOOD, "info")):
+        facts = report(activations=activations(row, last), evaluation=evaluated(outcome), **trained)
+        assert [f.severity for f in found(facts, "constant-channel")] == [severity]
+    collapsed = report(activations=activations(layer(constant=100, rectifier=False)), **trained)
+    assert [f.severity for f in found(collapsed, "constant-channel")] == ["error"]
+    untrained = activations(
+        most, norms=(NormRow(name="n", n_channels=1, n_samples=1, batches_tracked=0, mean_gap=0, log_var_gap=0),)
+    )
+    assert not found(report(activations=untrained), "constant-channel")
+
+
+def norm(mean_gap: float, log_var_gap: float = 0.0, n: int = 400, tracked: int | None = 50) -> NormRow:
+    return NormRow(
+        name="bn", n_channels=8, n_samples=n, batches_tracked=tracked, mean_gap=mean_gap, log_var_gap=log_var_gap
+    )
+
+
+@pytest.mark.parametrize(
+    ("row", "outcome", "severity"),
+    [
+        (norm(0.06, 0.08), BAD, None),
+        (norm(0.19, 0.46), BAD, None),
+        (norm(0.9), BAD, "warning"),
+        (norm(3.0), BAD, "error"),
+        (norm(3.0), GOOD, "warning"),
+        (norm(0.0, 11.0), BAD, "error"),
+        (norm(3.0, n=30), BAD, None),
+        (norm(3.0, tracked=0), BAD, None),
+    ],
+)
+def test_bn_stats_mismatch(row: NormRow, outcome: Classification, severity: str | None) -> None:
+    facts = report(activations=activations(norms=(row,)), evaluation=evaluated(outcome))
+    assert [f.severity for f in found(facts, "bn-stats-mismatch")] == ([] if severity is None else [severity])
+
+
+def test_bn_never_updated_needs_a_trained_model() -> None:
+    facts = report(activations=activations(norms=(norm(0.0, tracked=0),)))
+    assert not found(facts, "bn-never-updated")
+    trained = structs.replace(facts, training=curves([1.0] * 3))
+    assert [f.severity for f in found(trained, "bn-never-updated")] == ["error"]
+
+
+# -------------------------------------------------------------------------------------------------- gradients
+
+
+def gradients(*sizes: float, **more: Any) -> dict[str, Any]:
+    rows = [
+        GradientRow(
+            name=f"l{i}.weight",
+            module="Linear",
+            order=i,
+            is_matrix=True,
+            requires_grad=True,
+            n_none=0,
+            n_zero=0,
+            stats=stats(std=size),
+        )
+        for i, size in enumerate(sizes)
+    ]
+    rows = [structs.replace(row, **more.get(row.name.split(".")[0], {})) for row in rows]
+    facts = GradientFacts(loss="l", mode="train", n_batches=4, n_samples=100, rows=rows)
+    return {"gradients": facts, **weights(*(weight(row.name) for row in rows))}
+
+
+def test_grad_nonfinite_names_the_first_in_backward_order() -> None:
+    bad = {"stats": stats(nan=3)}
+    assert not found(report(**gradients(1, 1, 1)), "grad-nonfinite")
+    (finding,) = found(report(**gradients(1, 1, 1, l0=bad, l1=bad)), "grad-nonfinite")
+    assert (finding.subject, finding.evidence["tensors"]) == ("l1.weight", 2)
+
+
+def test_param_no_grad_and_unused_are_told_apart() -> None:
+    cut = {"n_none": 4, "stats": None}
+    assert not found(report(**gradients(1, 1)), "param-no-grad")
+    (finding,) = found(report(**gradients(*[1] * 20, l0=cut)), "param-no-grad")
+    assert finding.severity is Severity.WARNING  # 5 % of the elements
+    (finding,) = found(report(**gradients(1, 1, l0=cut)), "param-no-grad")
+    assert finding.severity is Severity.ERROR
+    sometimes = {"n_none": 3}
+    assert not found(report(**gradients(1, 1, l0=sometimes)), "param-no-grad")
+    frozen = cut | {"requires_grad": False}
+    assert not found(report(**gradients(1, 1, l0=frozen)), "param-no-grad")
+    unused = cut | {"order": None}
+    facts = report(**gradients(1, 1, l0=unused))
+    assert not found(facts, "param-no-grad")
+    assert [f.severity for f in found(facts, "param-unused")] == ["info"]
+
+
+@pytest.mark.parametrize(
+    ("sizes", "severity", "direction"),
+    [
+        ([10 ** (0.84 * i) for i in range(10)], "error", "vanishing"),
+        ([10 ** (0.55 * i) for i in range(10)], "warning", "vanishing"),
+        ([10 ** (-0.84 * i) for i in range(10)], "error", "exploding"),
+        ([10 ** (0.31 * i) for i in range(12)], None, ""),  # a deep default-init ReLU MLP
+        ([300] * 5 + [1] * 20, None, ""),  # early layers of a ResNet
+        ([10 ** (2.0 * i) for i in range(4)], None, ""),  # too few layers
+        ([1e-9] + [1.0] * 20, None, ""),  # one odd layer is no trend
+    ],
+)
+def test_grad_depth_slope(sizes: list[float], severity: str | None, direction: str) -> None:
+    got = found(report(**gradients(*sizes)), "grad-depth-slope")
+    assert [f.severity for f in got] == ([] if severity is None else [severity])
+    assert all(f.detail["direction"] == direction for f in got)
+
+
+def test_exact_zeros_are_no_vanishing_gradient() -> None:
+    zero = {"stats": stats(std=0.0), "n_zero": 4}
+    facts = report(**gradients(*[1.0] * 10, **{f"l{i}": zero for i in range(6)}))
+    assert not found(facts, "grad-depth-slope")
+
+
+# --------------------------------------------------------------------------------------------------- training
+
+
+def noisy(values: list[float], seed: int, sigma: float = 0.02) -> list[float]:
+    rng = random.Random(seed)
+    return [v * math.exp(rng.gauss(0, sigma)) for v in values]
+
+
+E = 30
+HEALTHY = {
+    "exponential": ([2.3 * math.exp(-e / 6) + 0.1 for e in range(E)], [2.3 * math.exp(-e / 6) + 0.2 for e in range(E)]),
+    "step drop": ([1.5 if e < 15 else 0.4 for e in range(E)], [1.6 if e < 15 else 0.6 for e in range(E)]),
+    "warm-up bump": (
+        [2.3, 2.5, 2.6] + [2.3 * math.exp(-e / 5) for e in range(E - 3)],
+        [2.3, 2.5, 2.6] + [2.3 * math.exp(-e / 5) + 0.1 for e in range(E - 3)],
+    ),
+    "train to zero, validation flat": (
+        [2.3 * math.exp(-e / 3) + 1e-4 for e in range(E)],
+        [2.3 * math.exp(-e / 3) + 0.3 for e in range(E)],
+    ),
+    "validation below training": (
+        [2 * math.exp(-e / 8) + 0.5 for e in range(E)],
+        [2 * math.exp(-e / 8) + 0.3 for e in range(E)],
+    ),
+    "restarts": (
+        [1.5 * math.exp(-(e % 10) / 4) + 0.5 - e * 0.01 for e in range(E)],
+        [1.5 * math.exp(-(e % 10) / 4) + 0.6 - e * 0.01 for e in range(E)],
+    ),
+    "five epochs": ([2.3, 1.1, 0.8, 0.7, 0.6], [2.0, 1.2, 1.0, 0.9, 0.9]),
+    "slightly rising tail": (
+        [2.3 * math.exp(-e / 4) + 0.01 for e in range(E)],
+        [2.3 * math.exp(-e / 4) + 0.06 + 0.0005 * e for e in range(E)],
+    ),
+}
+
+
+@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("name", HEALTHY)
+def test_healthy_curves_raise_no_alarm(name: str, seed: int) -> None:
+    train, val = HEALTHY[name]
+    judged = judge(report(training=curves(noisy(train, seed), noisy(val, seed + 100))))
+    assert [f.rule for f in judged.findings if f.severity is not Severity.INFO] == []
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_sick_curves_are_told(seed: int) -> None:
+    def rules(train: list[float | None], val: list[float] | None = None, **more: Any) -> set[str]:
+        got = judge(report(training=curves(train, val), **more)).findings
+        return {f.rule for f in got if f.severity is not Severity.INFO}
+
+    fall = [2.3 * math.exp(-e / 5) + 0.05 for e in range(E)]
+    overfit = [2.3 * math.exp(-e / 3) + 0.5 + 0.04 * max(0, e - 8) for e in range(E)]
+    assert "h-overfit" in rules(noisy(fall, seed), noisy(overfit, seed + 50))
+    diverged = [2.3 * math.exp(-e / 5) if e < 15 else 5.0 for e in range(E)]
+    assert "h-diverged" in rules(noisy(diverged, seed))
+    assert "h-never-learned" in rules(noisy([0.6931] * E, seed, 0.002), evaluation=evaluated(BAD))
+    swinging = [1.0 if e % 2 else 0.4 for e in range(E)]
+    assert "h-oscillating" in rules(noisy(swinging, seed))
+    assert "h-nonfinite" in rules([*noisy(fall, seed), None])
+
+
+def test_the_first_non_finite_step_is_named() -> None:
+    (finding,) = found(report(training=curves([1.0, 0.5, None, None])), "h-nonfinite")
+    assert finding.evidence == {"values": 2, "first": 3, "of": 4}
+
+
+def test_a_rising_loss_with_a_metric_that_holds_is_over_confidence() -> None:
+    fall = [2.3 * math.exp(-e / 5) + 0.05 for e in range(E)]
+    rise = [2.3 * math.exp(-e / 3) + 0.5 + 0.04 * max(0, e - 8) for e in range(E)]
+    good = [0.5 + 0.4 * (1 - math.exp(-e / 5)) for e in range(E)]
+    falls = [0.9 - 0.01 * max(0, e - 8) for e in range(E)]
+    judged = judge(report(training=curves(fall, rise, val_accuracy=good)))
+    assert {f.rule: f.severity for f in judged.findings} == {"h-overconfident": "info"}
+    assert found(report(training=curves(fall, rise, val_accuracy=falls)), "h-overfit")
+
+
+@pytest.mark.parametrize(
+    ("ratios", "severity", "direction"),
+    [
+        ([2e-3] * 10, None, ""),
+        ([0.4, 0.1, *[2e-2] * 10], None, ""),  # the first steps of Adam on a wide layer
+        ([14.0, 5.0, *[8e-3] * 10], "warning", "high"),
+        ([0.2] * 10, "warning", "high"),
+        ([0.07] * 10, "info", "high"),
+        ([1e-6] * 10, "info", "low"),
+    ],
+)
+def test_update_ratio(ratios: list[float], severity: str | None, direction: str) -> None:
+    fall = [2.3 * math.exp(-e / 5) + 0.05 for e in range(12)]
+    got = found(report(training=curves(fall, update_ratio=ratios)), "update-ratio")
+    assert [f.severity for f in got] == ([] if severity is None else [severity])
+    assert all(f.detail["direction"] == direction for f in got)
+
+
+def test_tiny_steps_and_a_loss_that_stands_still_are_a_rate_too_low() -> None:
+    history = curves([2.303, 2.302, 2.303, 2.302, 2.303, 2.302], update_ratio=[1e-7] * 6)
+    (diagnosis,) = [d for d in judge(report(training=history)).diagnoses if d.severity is not Severity.INFO]
+    assert diagnosis.cause == "lr-too-low"
+    assert "h-never-learned" in {f.rule for f in diagnosis.consequences}
+
+
+# ---------------------------------------------------------------------------------------- data and evaluation
+
+
+def data(*features: TensorStats, **more: Any) -> DatasetFacts:
+    rows = [FeatureStats(index=i, stats=s) for i, s in enumerate(features)]
+    return structs.replace(DatasetFacts(n_samples=400, n_batches=10, shape="", dtype="float32", features=rows), **more)
+
+
+@pytest.mark.parametrize(
+    ("facts", "outcome", "severity"),
+    [
+        (data(stats(0, 1)), BAD, None),
+        (data(stats(0.3, 0.37)), BAD, None),  # pixels in 0..1
+        (data(stats(-0.1, 2.6)), BAD, None),  # the range of normalised ImageNet
+        (data(stats(30, 95)), GOOD, "warning"),
+        (data(stats(30, 95, max=255.0), integer_valued=True), GOOD, "error"),
+        (data(stats(30, 95), normalised_first=True), BAD, "info"),
+        (data(stats(5, 1)), BAD, "warning"),
+        (data(stats(5, 1)), GOOD, "info"),
+        (data(stats(-1, 0.05), stats(0, 1), stats(0, 1)), BAD, None),  # a pixel at the border that hardly moves
+        (data(stats(0, 0.01)), BAD, "warning"),
+        (data(stats(0, 0.001), stats(0, 1)), BAD, None),
+        (data(stats(30, 95), dtype="uint8"), BAD, None),
+        (data(stats(30, 95), n_samples=5), BAD, None),
+    ],
+)
+def test_d_input_scale(facts: DatasetFacts, outcome: Classification, severity: str | None) -> None:
+    got = found(report(dataset=facts, evaluation=evaluated(outcome)), "d-input-scale")
+    assert [f.severity for f in got] == ([] if severity is None else [severity])
+
+
+def test_d_nonfinite() -> None:
+    assert not found(report(dataset=data(stats())), "d-nonfinite")
+    judged = judge(
+        report(
+            dataset=data(stats(), stats(nan=2)),
+            activations=activations(layer(stats=stats(nan=9))),
+            **weights(weight(stats=stats(nan=1))),
+        )
+    )
+    (diagnosis,) = judged.diagnoses
+    assert diagnosis.cause == "nan-in-data"
+    assert {f.rule for f in diagnosis.consequences} == {"act-nonfinite", "param-nonfinite"}
+
+
+def outputs(low: float, high: float, row_sum: float | None, ce: float | None = None) -> OutputFacts:
+    return OutputFacts(min=low, max=high, row_sum_error=row_sum, log_sum_exp_error=None, cross_entropy=ce)
+
+
+@pytest.mark.parametrize(
+    ("facts", "loss", "fires"),
+    [
+        (evaluated(GOOD, loss=1.5, outputs=outputs(0, 1, 1e-6)), "CrossEntropyLoss", True),
+        (evaluated(GOOD, loss=1.5, outputs=outputs(0, 1, 1e-6, ce=1.5)), "my_loss", True),
+        (evaluated(GOOD, loss=0.1, outputs=outputs(0, 1, 1e-6, ce=1.5)), "nll_of_log", False),
+        (evaluated(GOOD, loss=0.1, outputs=outputs(-9, 9, 7.0, ce=0.1)), "CrossEntropyLoss", False),
+        (evaluated(GOOD, loss=0.1, outputs=outputs(-9, 0, 7.0, ce=0.1)), "CrossEntropyLoss", False),  # log-softmax
+    ],
+)
+def test_double_softmax(facts: EvaluationFacts, loss: str, fires: bool) -> None:
+    got = found(report(evaluation=facts, loss=loss), "double-softmax")
+    assert [f.severity for f in got] == ([Severity.ERROR] if fires else [])
+
+
+def test_double_sigmoid_needs_many_samples() -> None:
+    facts = structs.replace(evaluated(GOOD), task="binary", outputs=outputs(0.01, 0.99, None))
+    assert found(report(evaluation=facts, loss="BCEWithLogitsLoss"), "double-softmax")
+    assert not found(report(evaluation=facts, loss="BCELoss"), "double-softmax")
+    few = structs.replace(facts, n_samples=40)
+    assert not found(report(evaluation=few, loss="BCEWithLogitsLoss"), "double-softmax")
+
+
+def test_o_baseline_skill() -> None:
+    trained = {"training": curves([1.0, 0.9])}
+    assert not found(report(evaluation=evaluated(GOOD), **trained), "o-baseline-skill")
+    assert found(report(evaluation=evaluated(BAD), **trained), "o-baseline-skill")
+    assert not found(report(evaluation=evaluated(BAD)), "o-baseline-skill")  # not known to be trained
+
+    def regressor(r2: float) -> EvaluationFacts:
+        facts = Regression(r2=r2, mae=1, mse=1, target=stats(), residual=stats())
+        return EvaluationFacts(task="regression", n_samples=100, regression=facts)
+
+    assert found(report(evaluation=regressor(-0.2), **trained), "o-baseline-skill")
+    assert not found(report(evaluation=regressor(0.4), **trained), "o-baseline-skill")
+
+
+# ----------------------------------------------------------------------------------------------------- engine
+
+
+def test_every_rule_has_a_cause_words_advice_and_a_docstring() -> None:
+    emitted = {*RULES, "h-overconfident"}
+    causes = {
+        *DEFAULTS.values(),
+        *(s.cause for s in SYNDROMES),
+        "no-weight-update",
+        "lr-too-low",
+        "exploding-gradients",
+    }
+    assert emitted == set(DEFAULTS)
+    assert causes <= set(ADVICE)
+    for rule in emitted:
+        assert wording.rule_title(rule) != rule
+    for cause in causes:
+        assert wording.cause_title(cause) != cause
+    for name, rule in RULES.items():
+        assert len(inspect.getdoc(rule) or "") > 60, name
+    for syndrome in SYNDROMES:
+        assert {*syndrome.proofs, *syndrome.folds} - {"h-underfit"} <= emitted
+
+
+def test_a_cause_folds_its_consequences_and_takes_the_worst_severity() -> None:
+    def finding(rule: str, severity: Severity, **detail: str) -> Finding:
+        return Finding(rule=rule, severity=severity, subject="x", section="s", detail=detail)
+
+    findings = [
+        finding("d-input-scale", Severity.WARNING),
+        finding("dead-relu", Severity.ERROR),
+        finding("h-nonfinite", Severity.ERROR),
+        finding("param-frozen", Severity.INFO),
+    ]
+    first, second = diagnose(findings)
+    assert (first.cause, first.severity) == ("unnormalised-input", Severity.ERROR)
+    assert {f.rule for f in first.consequences} == {"dead-relu", "h-nonfinite"}
+    assert (second.cause, second.severity) == ("frozen-layers", Severity.INFO)
+    # an observation proves nothing: without a serious proof every finding stands for itself
+    mild = [finding("d-input-scale", Severity.INFO), finding("dead-relu", Severity.ERROR)]
+    assert {d.cause for d in diagnose(mild)} == {"dead-relu", "unnormalised-input"}
+
+
+def test_a_rule_that_fails_is_a_row_and_not_a_lost_report(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: Any) -> Any:
+        raise ZeroDivisionError("in a rule")
+
+    monkeypatch.setitem(RULES, "dead-relu", broken)
+    judged = judge(report(**weights(weight(stats=stats(nan=1)))))
+    assert judged.diagnoses
+    assert [(row.part, row.failed) for row in judged.coverage] == [("rule dead-relu", True)]
+
+
+def test_judging_an_empty_report_finds_nothing() -> None:
+    assert judge(report()).findings == []
+
+
+def test_thresholds_can_be_set_and_wrong_ones_are_refused() -> None:
+    facts = report(activations=activations(layer(60)), evaluation=evaluated(BAD))
+    lax = Thresholds().replace({"dead_relu_warning": 0.7})
+    assert [f.severity for f in judge(facts, lax).findings if f.rule == "dead-relu"] == ["info"]
+    with pytest.raises(OptionError, match="dead_relu_warning"):
+        Thresholds().replace({"dead_relu_warnin": 0.7})
+
+
+def test_the_gate_takes_what_is_at_least_so_severe() -> None:
+    facts = judge(report(**weights(weight(stats=stats(nan=1)), weight("b", trainable=False))))
+    assert [d.severity for d in offending(facts, Severity.WARNING)] == ["error"]
+    assert len(offending(facts, Severity.INFO)) == 2
+
+
+def test_words_survive_a_rule_of_another_version() -> None:
+    alien = Finding(rule="new-rule", severity=Severity.INFO, subject="x", section="s", evidence={"a": 1.5})
+    assert wording.describe(alien) == "x: a 1.5."
+    stripped = Finding(rule="dead-relu", severity=Severity.INFO, subject="x", section="s")
+    assert wording.describe(stripped)
