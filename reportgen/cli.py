@@ -30,6 +30,7 @@ Out = Annotated[
 Level = Literal["info", "warning", "error"]
 
 WEIGHT_SUFFIXES = (".safetensors", ".pt", ".pth", ".ckpt", ".bin")
+INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 DEFAULT_OUTPUT = [Path("report.html"), Path("report.json")]
 
 
@@ -41,14 +42,15 @@ def main() -> None:
         print(f"reportgen: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
     except (KeyboardInterrupt, typer.Abort):
-        print("reportgen: interrupted, nothing more was written", file=sys.stderr)
-        sys.exit(130)
+        status = INTERRUPTED
     except Exception as error:
         # typer's own errors about the command line know how to show themselves
         if hasattr(error, "show") and hasattr(error, "exit_code"):
             error.show()
             sys.exit(error.exit_code)
         raise
+    if status == INTERRUPTED:
+        print("\nreportgen: interrupted; nothing more was written", file=sys.stderr)
     sys.exit(status if isinstance(status, int) else 0)
 
 

@@ -20,7 +20,7 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
-from .document.codec import FORMAT_VERSION
+from .document.codec import FORMAT_VERSION, decode, encode
 from .document.facts import (
     ActivationFacts,
     Coverage,
@@ -101,7 +101,8 @@ def examine(
     else:
         steps.coverage.append(Coverage(part="training", status="measured"))
     report = msgspec.structs.replace(report, training=history, coverage=steps.coverage, meta=_meta(steps, report))
-    return judge(report, limits)
+    # by way of the file format, so that a report in memory and one read back are the same to the bit
+    return decode(encode(judge(report, limits)))
 
 
 @dataclass

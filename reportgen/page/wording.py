@@ -125,8 +125,8 @@ def _dead_relu(f: Finding) -> str:
 def _slope(f: Finding) -> str:
     e = f.evidence
     return (
-        f"Over {_n(e['layers'])} weight matrices, from {f.subject} to {f.detail.get('last', '')}, log10 of the gradient "
-        f"changes by {e['slope']:+.2f} per layer; first layers get {e['ratio']:.2g} times the gradient of the last."
+        f"Over {_n(e['layers'])} weight matrices, from {f.subject} to {f.detail.get('last', '')}, log10 of the "
+        f"gradient changes by {e['slope']:+.2f} per layer; first layers get {e['ratio']:.2g} times the gradient of the last."
     )
 
 
@@ -193,8 +193,8 @@ _RULES: dict[str, tuple[str, Callable[[Finding], str], str]] = {
     "bn-stats-mismatch": (
         "Batch-norm statistics against data",
         lambda f: (
-            f"{f.subject}: the data lie {_n(f.evidence['mean_gap'])} running standard deviations from the running mean, "
-            f"and ln of the variance ratio is {_n(f.evidence['log_var_gap'])} "
+            f"{f.subject}: the data lie {_n(f.evidence['mean_gap'])} running standard deviations from the running "
+            f"mean, and ln of the variance ratio is {_n(f.evidence['log_var_gap'])} "
             f"(medians over channels, {_n(f.evidence['samples'])} samples)."
         ),
         "The data may be meant to come from another source than the training data.",
