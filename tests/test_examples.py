@@ -108,3 +108,24 @@ def test_missing_data_is_one_line(tmp_path: Path, script: str) -> None:
     assert done.stderr.count("\n") == 1
     assert done.stderr.startswith("No ")
     assert "--download" in done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("script", "arguments", "output"),
+    [
+        ("quickstart.py", [], "quickstart.html"),
+        ("iris_mlp.py", ["--epochs", "20", "-o", "iris.json"], "iris.json"),
+        ("digits_cnn.py", ["--epochs", "5", "-o", "digits.json"], "digits.json"),
+    ],
+)
+def test_examples_that_need_no_files(script: str, arguments: list[str], output: str, tmp_path: Path) -> None:
+    done = run(str(EXAMPLES / script), *arguments, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "warning" not in done.stdout
+    assert "error" not in done.stdout
+    assert (tmp_path / output).stat().st_size > 10_000
+    if output.endswith(".json"):
+        report = reportgen.read(tmp_path / output)
+        assert report.training is not None
+        assert report.evaluation is not None

@@ -202,11 +202,14 @@ class EvaluationProbe:
     def _regression(self) -> Regression | None:
         if "mse" not in self._metrics:
             return None
-        n = self._target_stats.finite
+        figures = {name: float(self._metrics[name].compute()) for name in ("r2", "mae", "mse")}
+        if not math.isfinite(figures["mse"]):  # errors so large that their squares leave float64
+            return None
+        varied = self._target_stats.finite >= 2 and self._target_stats.m2 > 0
         return Regression(
-            r2=float(self._metrics["r2"].compute()) if n >= 2 and self._target_stats.m2 > 0 else None,
-            mae=float(self._metrics["mae"].compute()),
-            mse=float(self._metrics["mse"].compute()),
+            r2=figures["r2"] if varied and math.isfinite(figures["r2"]) else None,
+            mae=figures["mae"],
+            mse=figures["mse"],
             target=self._target_stats,
             residual=self._residual_stats,
             sample=self._pairs,

@@ -164,7 +164,7 @@ class ChannelAccumulator:
             neg_inf=neg_inf,
             zeros=zeros,
             sum=total,
-            m2=max(squares - total * total / finite, 0.0) if finite else 0.0,
+            m2=max(squares - total * total / finite, 0.0) if finite and math.isfinite(squares) else 0.0,
             min=_finite(float(self.low.min())) if self.n_channels else None,
             max=_finite(float(self.high.max())) if self.n_channels else None,
             histogram=histogram_of(self.bins, self.stride),
