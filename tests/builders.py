@@ -437,12 +437,52 @@ def regressor() -> Report:
     )
 
 
+def checkpoint() -> Report:
+    """Return a report of a bare weights file with one fault: small enough to be read whole."""
+    rng = random.Random(4)
+    broken = stats([rng.gauss(0, 0.1) for i in range(60)] + [math.nan, math.inf])
+    rows = [
+        WeightRow(
+            name="fc.weight", module="", shape=[10, 6], dtype="float32", role="weight", trainable=None, stats=broken
+        ),
+        WeightRow(
+            name="fc.bias", module="", shape=[10], dtype="float32", role="bias", trainable=None, tied_to="head.bias"
+        ),
+    ]
+    finding = Finding(
+        rule="weights.non-finite",
+        severity=Severity.ERROR,
+        subject="fc.weight",
+        section="weights",
+        evidence={"nan": 1.0, "inf": 1.0},
+        threshold={"at_most": 0.0},
+    )
+    return Report(
+        format_version=FORMAT_VERSION,
+        title="run 7, epoch 3",
+        meta=Meta(created="2026-01-02T03:04:05Z", versions={"reportgen": "0.1.0"}, seconds={"weights": 0.02}),
+        subject=SubjectFacts(name="best.pt", kind="checkpoint"),
+        coverage=[
+            Coverage(part="weights", status="measured"),
+            Coverage(part="activations", status="not measured", reason="a file alone cannot be run"),
+        ],
+        weights=WeightFacts(rows=rows),
+        diagnoses=[
+            Diagnosis(
+                cause="non-finite-weights",
+                severity=Severity.ERROR,
+                subject="fc.weight",
+                findings=[finding],
+                advice="Go back to the last checkpoint without them.",
+            )
+        ],
+    )
+
+
 @cache
 def huge() -> Report:
     """Return a report of 1,000 parameter tensors."""
-    report = classifier(142)
-    assert report.weights is not None
-    return report
+    return classifier(166)
 
 
 def _hostile_diagnoses() -> list[Diagnosis]:
@@ -552,4 +592,11 @@ def hostile() -> Report:
     )
 
 
-ALL = {"smallest": smallest, "classifier": classifier, "regressor": regressor, "huge": huge, "hostile": hostile}
+ALL = {
+    "smallest": smallest,
+    "checkpoint": checkpoint,
+    "classifier": classifier,
+    "regressor": regressor,
+    "huge": huge,
+    "hostile": hostile,
+}

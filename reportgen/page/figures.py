@@ -103,7 +103,7 @@ def bar(share: float | None) -> Element | None:
         return None
     width = round(min(max(share, 0.0), 1.0) * 60, 1)
     path = element("path", d=f"M0 0h{decimal(max(width, 0.5) if share > 0 else 0)}v8H0z", fill=BAR)
-    return ornament(60, 8, path)
+    return ornament(60, 8, percent(share), path)
 
 
 def bars(labels: Sequence[str], values: Sequence[float], title: str) -> Element:

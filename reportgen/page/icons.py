@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .language import _
 from .palette import PAPER, TONES
 from .svg import Element, element, ornament
 
@@ -24,9 +25,17 @@ _MARKS = {
 def icon(tone: str) -> Element:
     """Draw the sign of a tone; the word stands beside it in the page."""
     tone = tone if tone in _SHAPES else "muted"
+    words = {
+        "error": _("error"),
+        "warning": _("warning"),
+        "info": _("observation"),
+        "ok": _("no problem found"),
+        "muted": _("not measured"),
+    }
     return ornament(
         20,
         20,
+        words[tone],
         element("path", d=_SHAPES[tone], fill=TONES[tone]),
         element("path", d=_MARKS[tone], fill="none", stroke=PAPER, stroke_width=2, stroke_linecap="round"),
         class_="icon",

@@ -59,7 +59,8 @@ def wilson(correct: int, total: int) -> tuple[float, float]:
     p, z2 = correct / total, Z95 * Z95
     middle = (p + z2 / (2 * total)) / (1 + z2 / total)
     half = Z95 * math.sqrt(p * (1 - p) / total + z2 / (4 * total * total)) / (1 + z2 / total)
-    return max(0.0, middle - half), min(1.0, middle + half)
+    # at the ends the bound is exact, which rounding would miss
+    return (0.0 if not correct else middle - half), (1.0 if correct == total else middle + half)
 
 
 def accuracy(confusion: Sequence[Sequence[int]]) -> Accuracy | None:

@@ -79,10 +79,12 @@ def drawing(width: float, height: float, title: str, *children: Element, class_:
     )
 
 
-def ornament(width: float, height: float, *children: Element, class_: str = "") -> Element:
-    """Build a drawing that repeats what stands beside it in words, so screen readers pass it by."""
+def ornament(width: float, height: float, title: str, *children: Element, class_: str = "") -> Element:
+    """Build a drawing that repeats what stands beside it in words, so screen readers pass it by; PDF wants a title."""
     box = f"0 0 {decimal(width)} {decimal(height)}"
-    return element("svg", *children, class_=class_ or None, viewBox=box, width=width, height=height, aria_hidden="true")
+    size = {"width": width, "height": height}
+    words = element("title", title)
+    return element("svg", words, *children, class_=class_ or None, viewBox=box, aria_hidden="true", **size)
 
 
 def decimal(value: float) -> str:

@@ -16,7 +16,7 @@ from ..cells import (
     stats_cells,
     stats_columns,
 )
-from ..formats import listing, name
+from ..formats import count, listing, name
 from ..language import _, plural
 
 MAX_ROWS = 2000
@@ -84,7 +84,7 @@ def _layers(facts: ActivationFacts) -> Table:
     if budget.refused:
         note = _("Distributions are drawn for the first {n} layers.").format(n=MAX_CHARTS)
     n = len(ordered)
-    caption = plural("{n} layer, by order of execution", "{n} layers, by order of execution", n).format(n=n)
+    caption = plural("{n} layer, by order of execution", "{n} layers, by order of execution", n).format(n=count(n))
     return Table(id="layer-outputs", caption=caption, note=note, columns=columns, rows=body, total_rows=n)
 
 

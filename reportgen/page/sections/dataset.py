@@ -63,7 +63,7 @@ def _features(facts: DatasetFacts) -> Table:
         line.append(budget.histogram(feature.stats))
         body.append(line)
     n = len(facts.features)
-    caption = plural("{n} input feature or channel", "{n} input features or channels", n).format(n=n)
+    caption = plural("{n} input feature or channel", "{n} input features or channels", n).format(n=count(n))
     return Table(id="features", caption=caption, columns=columns, rows=body, total_rows=n)
 
 

@@ -168,7 +168,7 @@ def _classes(scores: list[ClassScore]) -> Table:
         for s in scores
     ]
     n = len(scores)
-    caption = plural("Scores of {n} class", "Scores of {n} classes", n).format(n=n)
+    caption = plural("Scores of {n} class", "Scores of {n} classes", n).format(n=count(n))
     note = _("A class that was never predicted has no precision, and one that never occurs no recall: “not defined”.")
     folded = caption if n > FOLD_CLASSES else ""
     return Table(id="class-scores", caption=caption, note=note, columns=columns, rows=rows, total_rows=n, folded=folded)

@@ -84,7 +84,7 @@ def _parameters(facts: GradientFacts) -> Table:
         line += [] if everywhere else [_reached(row, facts.n_batches)]
         body.append(line)
     n = len(facts.rows)
-    caption = plural("Gradient of {n} parameter", "Gradients of {n} parameters", n).format(n=n)
+    caption = plural("Gradient of {n} parameter", "Gradients of {n} parameters", n).format(n=count(n))
     note = _("The loss reached every parameter in every batch.") if everywhere and n else ""
     return Table(id="parameter-gradients", caption=caption, note=note, columns=columns, rows=body, total_rows=n)
 

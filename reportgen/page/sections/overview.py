@@ -136,7 +136,7 @@ def section(report: Report) -> Section | None:
     if not rows:
         return None
     marks = _marks(report, layers)
-    shown = _("Network by depth, {n} layers").format(n=len(layers))
+    shown = _("Network by depth, {n} layers").format(n=count(len(layers)))
     if len(layers) == MAX_STRIP:
         shown = _("Network by depth, the first {n} layers").format(n=MAX_STRIP)
     caption = _(

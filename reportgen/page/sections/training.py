@@ -118,7 +118,7 @@ def _table(history: History) -> Table:
             line.insert(-1, of_count(series.nonfinite, "error" if series.nonfinite else ""))
         body.append(line)
     n = len(history.series)
-    caption = plural("{n} logged scalar", "{n} logged scalars", n).format(n=n)
+    caption = plural("{n} logged scalar", "{n} logged scalars", n).format(n=count(n))
     note = _("Best is the highest for accuracies and scores, the lowest for losses and errors, and left out elsewhere.")
     if broken:
         note += " " + _("Gaps in the curves are values that were not finite.")

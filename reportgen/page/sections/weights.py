@@ -5,7 +5,7 @@ from __future__ import annotations
 from ...document.facts import BufferRow, Report, WeightFacts, WeightRow
 from ..blocks import Block, Cell, Column, Section, Table
 from ..cells import ChartBudget, any_nonfinite, of_name, of_nonfinite, of_text, stats_cells, stats_columns
-from ..formats import name, shape
+from ..formats import count, name, shape
 from ..language import _, plural
 
 MAX_ROWS = 3000
@@ -61,9 +61,11 @@ def _parameters(facts: WeightFacts) -> Table:
     kind = "" if several_types or not rows else _("All are {dtype}.").format(dtype=name(rows[0].dtype))
     drawable = sum(r.stats is not None and r.stats.histogram is not None and r.tied_to is None for r in facts.rows)
     if drawable > len(charted):
-        text = _("Distributions are drawn for {n} of {m} tensors, matrices first.").format(n=len(charted), m=drawable)
+        text = _("Distributions are drawn for {n} of {m} tensors, matrices first.").format(
+            n=len(charted), m=count(drawable)
+        )
         kind = f"{kind} {text}".strip()
-    caption = plural("{n} parameter tensor", "{n} parameter tensors", len(facts.rows)).format(n=len(facts.rows))
+    caption = plural("{n} parameter tensor", "{n} parameter tensors", len(facts.rows)).format(n=count(len(facts.rows)))
     return Table(id="parameters", caption=caption, note=kind, columns=columns, rows=body, total_rows=len(facts.rows))
 
 
@@ -89,5 +91,5 @@ def _buffers(buffers: list[BufferRow]) -> Table:
         line += [of_nonfinite(row.stats)] if broken else []
         body.append(line)
     n = len(buffers)
-    caption = plural("{n} buffer", "{n} buffers", n).format(n=n)
+    caption = plural("{n} buffer", "{n} buffers", n).format(n=count(n))
     return Table(id="buffers", caption=caption, columns=columns, rows=body, total_rows=n, folded=caption)

@@ -1,0 +1,133 @@
+"""The page in a real browser: silent, accessible, no wider than a phone, whole without scripts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from reportgen.render.write import render
+
+from . import builders
+
+pytestmark = pytest.mark.slow
+playwright = pytest.importorskip("playwright.sync_api")
+
+CHROMIUM = Path("/usr/bin/chromium")
+FLAGS = (
+    "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
+    "--disable-component-update --disable-sync"
+).split()
+NAMES = ("classifier", "regressor", "hostile", "smallest", "huge")
+# contrast is only checked in what is laid out and unfolded
+UNFOLD = """() => {
+  document.querySelectorAll('details').forEach(d => { d.open = true; });
+  document.querySelectorAll('.chunk').forEach(c => { c.style.contentVisibility = 'visible'; });
+}"""
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    if not CHROMIUM.exists():
+        pytest.skip(f"{CHROMIUM} is not installed")
+    with playwright.sync_playwright() as driver:
+        opened = driver.chromium.launch(executable_path=str(CHROMIUM), args=FLAGS)
+        yield opened
+        opened.close()
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    folder = tmp_path_factory.mktemp("pages")
+    made = {name: folder / f"{name}.html" for name in NAMES}
+    for name, path in made.items():
+        path.write_bytes(render(builders.ALL[name](), ".html"))
+    return made
+
+
+@pytest.fixture(scope="module")
+def axe() -> str:
+    package = pytest.importorskip("axe_playwright_python")
+    return (Path(package.__file__).parent / "axe.min.js").read_text("utf-8")
+
+
+def opened(browser: Any, path: Path, **settings: Any) -> Any:
+    page = browser.new_context(**settings).new_page()
+    page.goto(path.as_uri())
+    return page
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_asks_for_nothing_and_complains_of_nothing(browser: Any, files: dict[str, Path], name: str) -> None:
+    page = browser.new_context().new_page()
+    requests: list[str] = []
+    errors: list[str] = []
+    page.on("request", lambda r: requests.append(r.url))
+    page.on("console", lambda m: errors.append(m.text) if m.type == "error" else None)
+    page.on("dialog", lambda d: (errors.append(d.message), d.dismiss()))
+    page.on("pageerror", lambda e: errors.append(str(e)))
+    page.goto(files[name].as_uri())
+    page.evaluate(UNFOLD)
+    assert requests == [files[name].as_uri()]
+    assert [e for e in errors if "style" not in e] == []
+    page.context.close()
+
+
+@pytest.mark.parametrize("width", [1280, 360])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("name", NAMES[:4])
+def test_is_accessible(browser: Any, files: dict[str, Path], axe: str, name: str, scheme: str, width: int) -> None:
+    page = opened(browser, files[name], color_scheme=scheme, viewport={"width": width, "height": 900}, bypass_csp=True)
+    page.evaluate(UNFOLD)
+    page.evaluate(axe)
+    result = page.evaluate("async () => await axe.run()")
+    found = [(v["id"], [n["html"][:160] for n in v["nodes"][:3]]) for v in result["violations"]]
+    page.context.close()
+    assert found == []
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_never_scrolls_sideways_on_a_phone(browser: Any, files: dict[str, Path], name: str) -> None:
+    page = opened(browser, files[name], viewport={"width": 360, "height": 800})
+    page.evaluate(UNFOLD)
+    width = page.evaluate("document.documentElement.scrollWidth")
+    page.context.close()
+    assert width <= 360
+
+
+def test_reads_the_same_without_scripts(browser: Any, files: dict[str, Path]) -> None:
+    texts = []
+    for enabled in (True, False):
+        page = opened(browser, files["classifier"], java_script_enabled=enabled)
+        texts.append(page.locator("body").inner_text())
+        page.context.close()
+    assert texts[0] == texts[1]
+    assert "2 errors, 1 warning" in texts[1]
+
+
+def test_the_policy_holds_against_a_broken_escape(browser: Any, files: dict[str, Path], tmp_path: Path) -> None:
+    attack = (
+        "<script>document.title='hit'</script><img src='https://example.org/x' onerror=\"document.title='hit'\">"
+        "<svg onload=\"document.title='hit'\"></svg><iframe src='https://example.org/'></iframe>"
+    )
+    broken = files["smallest"].read_text("utf-8").replace("</main>", attack + "</main>")
+    (tmp_path / "broken.html").write_text(broken, "utf-8")
+    page = browser.new_context().new_page()
+    sent: list[str] = []
+    page.on("response", lambda r: sent.append(r.url))
+    page.goto((tmp_path / "broken.html").as_uri())
+    title = page.title()
+    page.context.close()
+    assert "hit" not in title
+    assert not [url for url in sent if "example.org" in url]
+
+
+def test_folded_parts_are_printed(browser: Any, files: dict[str, Path], tmp_path: Path) -> None:
+    pikepdf = pytest.importorskip("pikepdf")
+    page = opened(browser, files["classifier"])
+    page.pdf(path=str(tmp_path / "printed.pdf"))
+    page.context.close()
+    with pikepdf.open(tmp_path / "printed.pdf") as printed:
+        assert len(printed.pages) > 5

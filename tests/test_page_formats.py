@@ -1,0 +1,116 @@
+"""Numbers and names as a reader sees them."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from reportgen.page import formats
+from reportgen.page.formats import MINUS, NBSP
+
+from .builders import HOSTILE_NAMES
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (None, "—"),
+        (0.0, "0"),
+        (-0.0, "0"),
+        (3.0, "3"),
+        (123456.0, "123,456"),
+        (0.5, "0.500"),
+        (-0.01234, f"{MINUS}0.0123"),
+        (9.999, "10.00"),
+        (1234.5, "1,234"),
+        (1.5e-7, f"1.50e{MINUS}7"),
+        (2.5e9, "2.50e9"),
+        (math.inf, "∞"),
+        (-math.inf, f"{MINUS}∞"),
+        (math.nan, "NaN"),
+        (5e-324, f"4.94e{MINUS}324"),
+    ],
+)
+def test_number(value: float | None, text: str) -> None:
+    assert formats.number(value) == text
+
+
+@pytest.mark.parametrize(
+    ("share", "text"),
+    [
+        (0.0, "0 %"),
+        (1.0, "100 %"),
+        (1e-12, "< 0.1 %"),
+        (0.9999999, "> 99.9 %"),
+        (0.0005, "0.1 %"),
+        (0.12345, "12.3 %"),
+        (None, "—"),
+        (math.nan, "—"),
+    ],
+)
+def test_a_percentage_never_lies_by_rounding(share: float | None, text: str) -> None:
+    assert formats.percent(share) == text.replace(" ", NBSP)
+
+
+def test_no_share_between_looks_like_none_or_all() -> None:
+    shown = {formats.percent(i / 10_000) for i in range(1, 10_000)}
+    assert not shown & {f"{n}{NBSP}%" for n in ("0", "0.0", "100", "100.0")}
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(None, "—"), (0, "0"), (999, "999"), (11_689_512, "11.7 M"), (999_700, "1.00 M"), (1_810_000_000, "1.81 G")],
+)
+def test_si(value: int | None, text: str) -> None:
+    assert formats.si(value) == text.replace(" ", NBSP)
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(None, "—"), (0, "0 B"), (1023, "1023 B"), (1024, "1 KiB"), (46_800_000, "44.6 MiB")]
+)
+def test_size(value: int | None, text: str) -> None:
+    assert formats.size(value) == text.replace(" ", NBSP)
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (None, "—"),
+        (0.0, "0 ms"),
+        (1e-9, "< 1 ms"),
+        (0.25, "250 ms"),
+        (61.0, "61.0 s"),
+        (1834.2, "30 min 34 s"),
+        (7260, "2 h 01 min"),
+    ],
+)
+def test_seconds(value: float | None, text: str) -> None:
+    assert formats.seconds(value).replace(NBSP, " ") == text
+
+
+def test_thresholds_carry_no_idle_zeros() -> None:
+    assert [formats.short(v) for v in (0.5, 1e-5, 100.0, 0.25)] == ["0.5", f"1e{MINUS}5", "100", "0.25"]
+
+
+def test_hidden_characters_become_visible() -> None:
+    assert formats.name("a\x1b[31m\u202eb\u200b\n\ud800") == r"a\x1b[31m\u202eb\u200b\n\ud800"
+    assert formats.name("模型.卷积") == "模型.卷积"
+    assert formats.name("") == "(model)"
+
+
+@pytest.mark.parametrize("text", HOSTILE_NAMES)
+def test_a_name_is_one_printable_line(text: str) -> None:
+    shown = formats.name(text)
+    assert shown.isprintable()
+    assert len(shown) >= len(text)
+
+
+def test_a_long_list_says_how_much_is_missing() -> None:
+    assert formats.listing([str(i) for i in range(12)], 3) == "0, 1, 2 and 9 more"
+    assert formats.listing(["a"], 3) == "a"
+
+
+def test_shape() -> None:
+    assert formats.shape([64, 3, 7, 7]) == "64 × 3 × 7 × 7"
+    assert formats.shape([]) == "scalar"

@@ -1,0 +1,48 @@
+"""Scores from a confusion matrix, against hand-made figures and an outside reference."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from reportgen.page.scores import accuracy, confused, macro, per_class, wilson
+
+
+def test_against_a_reference() -> None:
+    metrics = pytest.importorskip("sklearn.metrics")
+    rng = random.Random(0)
+    truth = [rng.randrange(5) for i in range(500)]
+    guess = [t if rng.random() < 0.7 else rng.randrange(5) for t in truth]
+    matrix = [[int(n) for n in row] for row in metrics.confusion_matrix(truth, guess)]
+    precision, recall, f1, support = metrics.precision_recall_fscore_support(truth, guess)
+    for i, score in enumerate(per_class(matrix, [str(i) for i in range(5)])):
+        assert (score.precision, score.recall, score.f1) == pytest.approx((precision[i], recall[i], f1[i]))
+        assert score.support == support[i]
+
+
+def test_what_is_not_defined_is_none() -> None:
+    never_predicted, never_true, nowhere = per_class([[0, 5, 0], [0, 0, 0], [0, 0, 0]], ["a", "b", "c"])
+    assert (never_predicted.precision, never_predicted.recall) == (None, 0.0)
+    assert (never_true.precision, never_true.recall) == (0.0, None)
+    assert (nowhere.precision, nowhere.recall, nowhere.f1) == (None, None, None)
+    assert macro([nowhere], "f1") is None
+
+
+def test_wilson_interval() -> None:
+    # the textbook case: 15 of 50
+    assert wilson(15, 50) == pytest.approx((0.1910, 0.4375), abs=1e-4)
+    assert wilson(0, 10)[0] == 0
+    assert wilson(10, 10)[1] == 1
+    assert wilson(0, 0) == (0.0, 1.0)
+
+
+def test_accuracy_beside_the_majority() -> None:
+    score = accuracy([[90, 0], [10, 0]])
+    assert score is not None
+    assert (score.value, score.majority, score.correct, score.total) == (0.9, 0.9, 90, 100)
+    assert accuracy([[0, 0], [0, 0]]) is None
+
+
+def test_commonest_mistakes_come_first() -> None:
+    assert confused([[5, 2, 0], [9, 1, 0], [0, 0, 3]]) == [(1, 0, 9), (0, 1, 2)]

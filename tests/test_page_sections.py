@@ -1,0 +1,186 @@
+"""Facts -> blocks: asserted on data, not on HTML."""
+
+from __future__ import annotations
+
+import pytest
+from msgspec.structs import replace
+
+from reportgen.document.facts import Coverage, Diagnosis, Severity
+from reportgen.page.blocks import Diagnoses, DiagnosisCard, Figure, KeyValues, Page, Pictures, Section, Table
+from reportgen.page.build import build
+from reportgen.page.fold import folded
+from reportgen.page.language import speaking, translate
+
+from . import builders
+
+
+def section(page: Page, id: str) -> Section:
+    found = page.section(id)
+    assert found is not None
+    return found
+
+
+def table(page: Page, id: str) -> Table:
+    return next(t for t in all_tables(page) if t.id == id)
+
+
+def all_tables(page: Page) -> list[Table]:
+    tables = list(page.tables)
+    for block in (b for s in page.sections for b in s.blocks if isinstance(b, Diagnoses)):
+        for c in (*block.cards, *block.notes):
+            tables += [t for t in (c.evidence, c.further, c.consequences) if t is not None]
+    return tables
+
+
+def cards(page: Page) -> list[DiagnosisCard]:
+    return [c for b in section(page, "diagnoses").blocks if isinstance(b, Diagnoses) for c in b.cards]
+
+
+def column(t: Table, title: str) -> list[str]:
+    i = [c.title for c in t.columns].index(title)
+    return [row[i].text for row in t.rows]
+
+
+@pytest.mark.parametrize("name", builders.ALL)
+def test_every_row_fits_its_columns_and_counts_are_true(name: str) -> None:
+    for t in all_tables(build(builders.ALL[name]())):
+        assert {len(r) for r in t.rows} <= {len(t.columns)}, t.id
+        assert t.total_rows >= len(t.rows), t.id
+
+
+@pytest.mark.parametrize("name", builders.ALL)
+def test_ids_are_unique(name: str) -> None:
+    page = build(builders.ALL[name]())
+    ids = [t.id for t in all_tables(page)] + [s.id for s in page.sections] + [c.id for c in cards(page)]
+    figures = [f for s in page.sections for b in s.blocks for f in (b.figures if isinstance(b, Pictures) else [b])]
+    ids += [f.id for f in figures if isinstance(f, Figure)]
+    assert len(ids) == len(set(ids))
+
+
+def test_nothing_measured_is_not_called_healthy() -> None:
+    page = build(builders.smallest())
+    assert page.verdict.words == "Nothing was measured"
+    assert page.verdict.tone == "muted"
+    assert column(table(page, "coverage-table"), "Status") == ["not measured"] * 7
+
+
+def test_the_verdict_counts_and_names_what_is_wrong() -> None:
+    page = build(builders.classifier())
+    assert page.verdict.words == "2 errors, 1 warning"
+    assert [link.target for link in page.verdict.causes] == ["diagnosis-1", "diagnosis-2", "diagnosis-3"]
+    assert [c.id for c in cards(page)] == ["diagnosis-1", "diagnosis-2", "diagnosis-3"]
+    assert "Not measured: spectra." in page.verdict.detail
+
+
+def test_a_healthy_report_says_no_more_than_was_measured() -> None:
+    page = build(builders.regressor())
+    assert page.verdict.words == "No problem found in what was measured"
+    assert "gradients" in page.verdict.detail
+
+
+def test_observations_do_not_spoil_the_verdict() -> None:
+    info = Diagnosis(cause="frozen-layers", severity=Severity.INFO, subject="model", findings=[])
+    page = build(replace(builders.regressor(), diagnoses=[info]))
+    assert page.verdict.tone == "ok"
+    assert not cards(page)
+    block = section(page, "diagnoses").blocks[0]
+    assert isinstance(block, Diagnoses)
+    assert len(block.notes) == 1
+    assert block.notes_summary == "1 observation that needs no action"
+
+
+def test_a_diagnosis_shows_evidence_and_folds_the_rest() -> None:
+    dead = next(c for c in cards(build(builders.classifier())) if c.further is not None)
+    assert len(dead.evidence.rows) == 6
+    assert dead.further is not None
+    assert dead.further.folded == "3 more findings of the same cause"
+    softmax = cards(build(builders.classifier()))[0]
+    assert softmax.consequences is not None
+    assert softmax.consequences.folded == "2 consequences"
+    assert column(softmax.evidence, "Measured")[0].startswith("row sum error = ")
+
+
+def test_absent_parts_have_no_section_but_a_reason() -> None:
+    page = build(builders.regressor())
+    assert [s.id for s in page.sections] == ["diagnoses", "evaluation", "coverage", "provenance"]
+    rows = table(page, "coverage-table").rows
+    assert [c.text for c in rows[1]] == ["gradients", "not measured", "no loss was given"]
+
+
+def test_weights_draw_matrices_first_and_say_what_is_left_out() -> None:
+    t = table(build(builders.huge()), "parameters")
+    drawn = [row for row in t.rows if any(c.chart is not None for c in row)]
+    assert len(drawn) == 100
+    assert all("conv" in row[0].text for row in drawn)
+    assert "100 of 1,001" in t.note
+
+
+def test_architecture_totals_agree_with_the_column() -> None:
+    report = builders.classifier()
+    assert report.architecture is not None
+    shown = column(table(build(report), "layers"), "Parameters")
+    assert sum(int(v.replace(",", "")) for v in shown if v) == report.architecture.parameters
+
+
+def test_scores_of_a_class_never_predicted() -> None:
+    report = builders.classifier()
+    evaluation = report.evaluation
+    assert evaluation is not None
+    assert evaluation.classification is not None
+    made = replace(evaluation.classification, classes=["a", "b"], confusion=[[4, 0], [3, 0]])
+    page = build(replace(report, evaluation=replace(evaluation, classification=made)))
+    assert column(table(page, "class-scores"), "Precision") == ["57.1\u00a0%", "not defined"]
+
+
+def test_many_classes_are_folded_with_their_number() -> None:
+    report = replace(builders.classifier(), evaluation=builders.classification(200))
+    page = build(report)
+    figure = next(b for b in section(page, "evaluation").blocks if isinstance(b, Figure))
+    assert figure.folded == "Confusion matrix of 200 classes"
+    assert "200 classes are drawn in 50 groups" in figure.caption
+    assert table(page, "class-scores").folded == "Scores of 200 classes"
+
+
+def test_curves_join_train_and_validation() -> None:
+    page = build(builders.classifier())
+    shown = next(b for b in section(page, "training").blocks if isinstance(b, Pictures))
+    titles = [f.title for f in shown.figures]
+    assert titles == ["Loss by epoch", "Loss by step", "Accuracy by epoch", "Learning rate by epoch"]
+    best = column(table(page, "scalars"), "Best at")
+    assert best[1] == "epoch 21"  # where the validation loss was lowest
+    assert best[4] == ""  # a learning rate has no best
+
+
+def test_regression_shows_its_errors() -> None:
+    page = build(builders.regressor())
+    pairs = next(b for b in section(page, "evaluation").blocks if isinstance(b, KeyValues)).pairs
+    shown = {p.label: p.value for p in pairs}
+    assert (shown["R²"], shown["MAE"], shown["RMSE"]) == ("0.958", "0.320", "0.400")
+
+
+def test_missing_numbers_are_a_dash_with_words() -> None:
+    t = table(build(builders.hostile()), "parameters")
+    cell = t.rows[0][[c.title for c in t.columns].index("mean")]
+    assert (cell.text, cell.spoken, cell.sort) == ("—", "not measured", None)
+
+
+def test_folding_cuts_only_the_longest_and_keeps_what_alarms() -> None:
+    page = build(builders.huge())
+    short = folded(page, each=300, together=600)
+    assert short.n_rows <= 600
+    full, cut = table(page, "layer-outputs"), table(short, "layer-outputs")
+    assert cut.total_rows == len(full.rows)
+    alarms = [r for r in full.rows if any(c.tone in ("error", "warning") for c in r)]
+    assert all(r in cut.rows for r in alarms)
+    assert len(table(short, "scalars").rows) == len(table(page, "scalars").rows)
+
+
+def test_parts_without_a_coverage_row_are_still_listed() -> None:
+    report = replace(builders.smallest(), coverage=[Coverage(part="a", status="partial")])
+    assert column(table(build(report), "coverage-table"), "Part") == ["a"]
+
+
+def test_an_unknown_language_is_english() -> None:
+    assert translate("xx")("Diagnoses") == "Diagnoses"
+    with speaking("xx"):
+        assert build(builders.smallest(), "xx").sections[0].title == "Diagnoses"

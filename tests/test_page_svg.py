@@ -1,0 +1,157 @@
+"""Drawings: nothing gets in that could act, and the figures say what the numbers say."""
+
+from __future__ import annotations
+
+import re
+from xml.etree import ElementTree
+
+import pytest
+
+from reportgen.page import figures, plots
+from reportgen.page.palette import DASHES, MARKERS, SERIES
+from reportgen.page.svg import Element, decimal, drawing, element, serialise
+
+from .builders import HOSTILE, HOSTILE_NAMES, normal, stats
+
+
+def parsed(drawn: Element | None) -> ElementTree.Element:
+    assert drawn is not None
+    return ElementTree.fromstring(serialise(drawn))
+
+
+@pytest.mark.parametrize("text", HOSTILE_NAMES)
+def test_text_and_attributes_are_escaped(text: str) -> None:
+    root = parsed(drawing(10, 10, text, element("text", text, fill=text.replace("url(", ""))))
+    assert [child.tag for child in root] == ["title", "text"]
+
+
+@pytest.mark.parametrize(
+    ("tag", "attributes"),
+    [
+        ("script", {}),
+        ("foreignObject", {}),
+        ("image", {"href": "x"}),
+        ("rect", {"onload": "alert(1)"}),
+        ("rect", {"style": "fill:red"}),
+        ("use", {"href": "https://example.org/x.svg"}),
+        ("rect", {"fill": "url(https://example.org/x)"}),
+    ],
+)
+def test_active_parts_are_refused(tag: str, attributes: dict[str, str]) -> None:
+    with pytest.raises(ValueError, match="SVG"):
+        element(tag, **attributes)
+
+
+def test_coordinates_are_short() -> None:
+    assert [decimal(v) for v in (1.0, 0.333333, -0.001, 120.5)] == ["1", "0.33", "0", "120.5"]
+
+
+def test_a_drawing_has_a_role_and_a_title() -> None:
+    root = parsed(figures.histogram(stats([0.1 * i for i in range(-20, 40)])))
+    assert root.attrib["role"] == "img"
+    assert root.find("title") is not None
+    assert root.attrib["viewBox"] == "0 0 96 22"
+
+
+def test_a_histogram_marks_zero_where_zero_is_inside() -> None:
+    import random
+
+    inside = parsed(figures.histogram(normal(random.Random(0), 0.0, 1.0, 300)))
+    outside = parsed(figures.histogram(normal(random.Random(0), 9.0, 1.0, 300)))
+    assert (len(inside.findall("path")), len(outside.findall("path"))) == (2, 1)
+
+
+def test_a_histogram_path_ends_where_it_began() -> None:
+    import random
+
+    path = parsed(figures.histogram(normal(random.Random(1), 0.0, 1.0, 300))).findall("path")[0].attrib["d"]
+    rises = [int(v) for v in re.findall(r"v(-?\d+)", path)]
+    assert sum(rises) == 0
+    assert sum(int(v) for v in re.findall(r"h(\d+)", path)) == 96
+
+
+@pytest.mark.parametrize("values", [[], [1.0, 1.0], [float("nan")]])
+def test_no_histogram_without_a_spread(values: list[float]) -> None:
+    assert figures.histogram(stats(values)) is None
+
+
+def test_a_sparkline_breaks_at_gaps() -> None:
+    path = parsed(figures.sparkline([1.0, None, 2.0, 3.0], "t")).findall("path")[0].attrib["d"]
+    assert path.count("M") == 2
+    assert figures.sparkline([None, 1.0], "t") is None
+
+
+def test_matrix_paths_are_few() -> None:
+    n = 32
+    counts = [[(r * c) % 17 for c in range(n)] for r in range(n)]
+    text = serialise(figures.matrix(counts, [str(i) for i in range(n)], "m"))
+    assert len(text) < 12_000
+    assert text.count("<path") <= 9
+
+
+def test_matrix_numbers_are_shown_for_few_classes() -> None:
+    root = parsed(figures.matrix([[5, 1], [0, 6]], ["a", HOSTILE], "m"))
+    assert {t.text for t in root.findall("text")} >= {"5", "1", "0", "6", "a"}
+
+
+def test_strip_levels_and_hover() -> None:
+    rows = [figures.StripRow("std", [1.0, None, 0.0, 1e-6], ["1", "–", "0", "1e-6"])]
+    root = parsed(figures.strip(["a", "b", "c", HOSTILE], rows, ["error", "", "warning", "info"], "net"))
+    hovers = [e.findtext("title") for e in root.findall("rect")]
+    assert hovers == ["a\nstd 1", "b", "c\nstd 0", f"{HOSTILE}\nstd 1e-6"]
+
+
+def curve(id: str, labels: list[str]) -> Element:
+    lines = [plots.Line(label, [1.0, 2.0, 3.0], [1.0, None, 0.2 + i]) for i, label in enumerate(labels)]
+    return plots.curves(id, "Loss", lines, x_label="epoch", y_label="loss")
+
+
+def test_plots_are_clean_and_alike_each_time() -> None:
+    first = serialise(curve("a", ["train_loss", "val_loss"]))
+    assert first == serialise(curve("a", ["train_loss", "val_loss"]))
+    for unwanted in ("style=", "<style", "<metadata", "<!--", "<?xml", "http", "xmlns"):
+        assert unwanted not in first
+    root = ElementTree.fromstring(first)
+    assert root.attrib["role"] == "img"
+    assert root.findtext("title") == "Loss"
+
+
+def test_ids_of_two_plots_differ_and_all_references_lead_somewhere() -> None:
+    one, two = serialise(curve("a", ["x", "y"])), serialise(curve("b", ["x", "y"]))
+    ids = [set(re.findall(r' id="([^"]+)"', s)) for s in (one, two)]
+    assert ids[0]
+    assert not ids[0] & ids[1]
+    for text, known in zip((one, two), ids, strict=True):
+        assert set(re.findall(r"#([\w-]+-\w+)[)\"]", text)) <= known
+
+
+@pytest.mark.filterwarnings("error")
+def test_labels_are_text_whatever_they_hold() -> None:
+    labels = [HOSTILE, "$x^2", "_hidden", "模型", "a & b"]
+    text = serialise(curve("h", labels))
+    assert "<img" not in text
+    root = ElementTree.fromstring(text)
+    shown = {"".join(t.itertext()).strip() for t in root.iter("text")}
+    assert shown >= {HOSTILE, "$x^2", "_hidden", "模型", "a & b"}
+
+
+def test_lines_differ_by_more_than_colour() -> None:
+    assert len(SERIES) == len(MARKERS) == len(DASHES) == len(set(map(str, DASHES))) == len(set(MARKERS))
+
+
+def test_thinning_keeps_extremes_and_gaps() -> None:
+    y: list[float | None] = [0.0] * 10_000
+    y[1234], y[5000], y[7777] = 99.0, None, -5.0
+    x, thin = plots.thinned([float(i) for i in range(10_000)], y)
+    assert len(x) == len(thin) <= 500
+    assert {99.0, -5.0, None} <= set(thin)
+
+
+def test_plots_leave_the_settings_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    import matplotlib as mpl
+
+    plain = serialise(curve("s", ["x"]))
+    monkeypatch.setitem(mpl.rcParams, "font.size", 31.0)
+    before = mpl.rcParams.copy()
+    assert serialise(curve("s", ["x"])) == plain
+    assert mpl.rcParams.copy() == before

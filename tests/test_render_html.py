@@ -1,0 +1,126 @@
+"""Page -> HTML: standalone, without scripts, the same bytes each time, small."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable
+from html.parser import HTMLParser
+
+import pytest
+
+from reportgen.page import palette
+from reportgen.page.blocks import CHUNK_ROWS
+from reportgen.page.build import build
+from reportgen.render.assets import asset, folder, style_hash
+from reportgen.render.html import MAX_ROWS, to_html
+
+from . import builders
+
+ACTIVE = {"script", "iframe", "object", "embed", "link", "base", "form", "img", "video", "audio", "foreignobject"}
+
+
+class Audit(HTMLParser):
+    """Collects what a page is made of."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: Counter[str] = Counter()
+        self.attributes: list[tuple[str, str, str]] = []
+        self.text: list[str] = []
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags[tag] += 1
+        self.attributes += [(tag, key, value or "") for key, value in attrs]
+
+    def handle_data(self, data: str) -> None:
+        self.text.append(data)
+
+    def values(self, wanted: str) -> list[str]:
+        return [value for tag, key, value in self.attributes if key == wanted]
+
+
+def html(name: str) -> str:
+    return to_html(build(builders.ALL[name]())).decode("utf-8")
+
+
+@pytest.fixture(params=list(builders.ALL), scope="module")
+def page(request: pytest.FixtureRequest) -> tuple[str, Audit]:
+    text = html(request.param)
+    return text, Audit(text)
+
+
+def test_nothing_active_and_no_address(page: tuple[str, Audit]) -> None:
+    audit = page[1]
+    assert not ACTIVE & set(audit.tags)
+    assert not audit.values("style")
+    assert not [key for tag, key, value in audit.attributes if key.startswith("on")]
+    assert not audit.values("src")
+    assert all(value.startswith("#") for value in audit.values("href"))
+    assert "@import" not in asset("report.css")
+    assert "url(" not in asset("report.css")
+
+
+def test_ids_are_unique_and_links_arrive(page: tuple[str, Audit]) -> None:
+    ids = page[1].values("id")
+    assert len(ids) == len(set(ids))
+    assert {h[1:] for h in page[1].values("href")} <= set(ids)
+    assert {i for v in page[1].values("aria-labelledby") for i in v.split()} <= set(ids)
+    references = re.findall(r"url\(#([^)]+)\)", page[0])
+    assert set(references) <= set(ids)
+
+
+def test_one_style_sheet_and_its_hash(page: tuple[str, Audit]) -> None:
+    policy = next(v for v in page[1].values("content") if "default-src" in v)
+    assert f"style-src '{style_hash('report.css')}'" in policy
+    assert "default-src 'none'" in policy
+    assert page[0].count("<style>") == 1
+    assert re.search(r"<style>(.*?)</style>", page[0], re.S)[1] == asset("report.css")  # type: ignore[index]
+
+
+def test_drawings_have_names_or_are_ornaments(page: tuple[str, Audit]) -> None:
+    for drawing in re.findall(r"<svg[^>]*>(?:<title>.*?</title>)?", page[0], re.S):
+        assert 'aria-hidden="true"' in drawing or ('role="img"' in drawing and "<title>" in drawing)
+
+
+def test_hostile_names_are_shown_as_text() -> None:
+    text = html("hostile")
+    audit = Audit(text)
+    assert builders.HOSTILE in "".join(audit.text)
+    assert "<img" not in text
+    assert "onerror=" in text  # as text
+    assert not re.search(r"[\x00-\x08\x0b-\x1f\x7f\u202a-\u202e\u200b\ufeff]", text)
+
+
+@pytest.mark.parametrize(("name", "limit"), [("classifier", 205_000), ("huge", 500_000), ("smallest", 20_000)])
+def test_budgets(name: str, limit: int) -> None:
+    assert len(html(name).encode()) <= limit
+
+
+def test_long_tables_are_chunked_and_cut_with_a_count() -> None:
+    text = html("huge")
+    assert text.count('<div class="chunk">') > MAX_ROWS // CHUNK_ROWS // 2
+    assert re.search(r"Shown: \d+ of 1,001 rows\.", text)
+
+
+def test_templates_do_not_trust_anything() -> None:
+    for path in folder().glob("*.j2"):
+        source = path.read_text()
+        assert "safe" not in re.findall(r"\|\s*(\w+)", source), path
+        assert "autoescape" not in source
+        assert "style=" not in source
+
+
+def test_every_colour_has_a_dark_counterpart() -> None:
+    css = asset("report.css")
+    paints = [v for k, v in vars(palette).items() if k.isupper() and isinstance(v, str) and k != "PAPER"]
+    for colour in {*paints, *palette.SERIES, *palette.HEAT} - {palette.OK}:
+        assert f'[fill="{colour}"]' in css, colour
+    for colour in palette.SERIES:
+        assert f'[stroke="{colour}"]' in css, colour
+
+
+def test_golden(golden: Callable[[str, bytes], None]) -> None:
+    golden("checkpoint.html", to_html(build(builders.checkpoint())))
