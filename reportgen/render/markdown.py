@@ -6,7 +6,7 @@ import re
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from ..page.blocks import Block, Diagnoses, Page, Table
+from ..page.blocks import Block, Diagnoses, DiagnosisCard, Page, Table
 from ..page.formats import visible
 from ..page.language import translate
 from .assets import folder
@@ -59,6 +59,12 @@ def to_markdown(page: Page) -> bytes:
     return text[: MAX_BYTES - 8].decode("utf-8", "ignore").encode() + b"\n\n...\n"
 
 
+def _told(card: DiagnosisCard) -> list[str]:
+    """Return the findings as sentences that say where."""
+    pairs = [(row[0].text, row[1].text) for row in card.evidence.rows]
+    return [text if where in text else f"{where}: {text}" for text, where in pairs]
+
+
 def _summary(page: Page, limit: int) -> bytes:
     found = [b for s in page.sections for b in s.blocks if isinstance(b, Diagnoses)]
     cards = [c for b in found for c in b.cards]
@@ -67,7 +73,7 @@ def _summary(page: Page, limit: int) -> bytes:
     rows: list[Block] = coverage.blocks if coverage is not None else []
     context = {
         "page": page,
-        "cards": cards[:limit],
+        "cards": [(c, _told(c)) for c in cards[:limit]],
         "more": len(cards) - len(cards[:limit]),
         "notes": notes[:limit],
         "coverage": [r for b in rows if isinstance(b, Table) for r in b.rows][:100],
