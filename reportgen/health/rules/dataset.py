@@ -12,7 +12,10 @@ SECTION = "dataset"
 
 
 def d_nonfinite(report: Report, context: Context, limits: Thresholds) -> Iterator[Finding]:
-    """NaN or infinity in the inputs or the targets."""
+    """NaN or infinity in the inputs or the targets.
+
+    Counted over every element of the first input tensor and of floating-point targets, in all batches given.
+    """
     if report.dataset is None:
         return
     parts = [(f"input {f.index}", f.stats) for f in report.dataset.features]
