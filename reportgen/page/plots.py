@@ -22,7 +22,7 @@ from .palette import BAR, DASHES, ERROR, INK, MARKERS, MUTED, RULE, SERIES
 from .svg import Element
 
 _lock = Lock()
-_MAX_POINTS = 240
+_MAX_POINTS = 200
 _SETTINGS = {
     "svg.fonttype": "none",
     "font.family": "sans-serif",

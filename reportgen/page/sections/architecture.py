@@ -10,6 +10,7 @@ from ..formats import count, listing, name, percent, si, size
 from ..language import _
 
 MAX_ROWS = 2000
+SEEN = 0.005  # a smaller share has no bar that could be seen
 FULL_UP_TO = 200  # longer tables go without inputs, which are the outputs above them, and without bars
 
 
@@ -94,7 +95,7 @@ def _layers(facts: ArchitectureFacts) -> Table:
         line.append(of_count(row.parameters) if row.parameters or row.is_leaf else Cell("", 0))
         line += [of_count(row.trainable)] if frozen else []
         share = row.parameters / facts.parameters if facts.parameters else None
-        line += [of_chart(figures.bar(share)) if share else Cell("", 0)] if bars else []
+        line += [of_chart(figures.bar(share)) if share and share >= SEEN else Cell("", share)] if bars else []
         line += [of_si(row.flops)] if work else []
         line += [of_count(row.calls, "warning" if row.calls == 0 else "")] if calls else []
         body.append(line)

@@ -136,7 +136,7 @@ def _series(series: Series) -> list[Cell]:
         name=name(series.name), first=short(known[0][1]) if known else "–", last=short(known[-1][1]) if known else "–"
     )
     # a few dozen points are all that 96 pixels can show
-    thin = plots.thinned(series.x, series.y)[1][:: max(1, len(series.y) // 96)]
+    thin = plots.thinned(series.x, series.y)[1][:: max(1, len(series.y) // 48)]
     return [
         of_name(series.name),
         of_count(series.n),
