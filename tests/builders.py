@@ -84,6 +84,7 @@ def smallest() -> Report:
     return Report(format_version=FORMAT_VERSION, title="", meta=Meta(), subject=SubjectFacts(name="net", kind="model"))
 
 
+@cache
 def _blocks(n_blocks: int) -> list[tuple[str, str, list[int]]]:
     """Return (name, kind, weight shape) of a network like a small ResNet."""
     layers: list[tuple[str, str, list[int]]] = [("conv1", "Conv2d", [64, 3, 7, 7]), ("bn1", "BatchNorm2d", [64])]
