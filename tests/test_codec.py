@@ -127,3 +127,15 @@ def test_the_verdict_is_the_worst_diagnosis() -> None:
         format_version=1, title="t", meta=Meta(), subject=SubjectFacts(name="n", kind="model"), diagnoses=mixed
     )
     assert report.verdict is Severity.ERROR
+
+
+def test_half_a_character_in_a_name_does_not_lose_the_report() -> None:
+    report = Report(
+        format_version=1,
+        title="a\ud800b",
+        meta=Meta(sources={"\udc00": "x"}),
+        subject=SubjectFacts(name="n", kind="model"),
+    )
+    back = decode(encode(report))
+    assert back.title == "a\ufffdb"
+    assert back.meta.sources == {"\ufffd": "x"}

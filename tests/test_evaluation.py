@@ -1,5 +1,7 @@
 """Evaluation in a stream, against scikit-learn and numpy on the whole."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import torch
@@ -67,7 +69,7 @@ def test_long_data_are_sampled_evenly() -> None:
     assert facts.regression is not None
     kept = [t for t, _ in facts.regression.sample]
     assert 200 <= len(kept) <= 401
-    assert len({b - a for a, b in zip(kept, kept[1:], strict=False)}) == 1
+    assert len({b - a for a, b in pairwise(kept)}) == 1
 
 
 def test_ignored_labels_and_nan_rows_are_left_out() -> None:

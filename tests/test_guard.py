@@ -151,10 +151,15 @@ def test_outputs_are_the_same_to_the_bit_under_the_probe() -> None:
 
 def test_hooks_that_someone_else_leaves_behind_are_removed() -> None:
     model = nn.Linear(2, 2)
-    with pytest.raises(ValueError, match="inside"), untouched(model):
-        model.register_forward_hook(lambda m, a, o: None)
-        model.weight.requires_grad_(False)
-        raise ValueError("inside")
+
+    def inside() -> None:
+        with untouched(model):
+            model.register_forward_hook(lambda m, a, o: None)
+            model.weight.requires_grad_(False)
+            raise ValueError("inside")
+
+    with pytest.raises(ValueError, match="inside"):
+        inside()
     assert not model._forward_hooks
     assert model.weight.requires_grad
 

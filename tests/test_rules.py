@@ -518,6 +518,8 @@ def test_o_baseline_skill() -> None:
     assert not found(report(evaluation=evaluated(GOOD), **trained), "o-baseline-skill")
     assert found(report(evaluation=evaluated(BAD), **trained), "o-baseline-skill")
     assert not found(report(evaluation=evaluated(BAD)), "o-baseline-skill")  # not known to be trained
+    rare = Classification(classes=["a", "b"], confusion=[[300, 60], [4, 36]])  # accuracy below, recall far above chance
+    assert not found(report(evaluation=evaluated(rare), **trained), "o-baseline-skill")
 
     def regressor(r2: float) -> EvaluationFacts:
         facts = Regression(r2=r2, mae=1, mse=1, target=stats(), residual=stats())

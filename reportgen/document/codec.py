@@ -19,7 +19,21 @@ UPGRADES: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {}
 
 def encode(report: Report) -> bytes:
     """Return the report as JSON: fields and keys in their order, one line, UTF-8, a newline at the end, no NaN."""
-    return msgspec.json.encode(report) + b"\n"
+    try:
+        return msgspec.json.encode(report) + b"\n"
+    except UnicodeEncodeError:  # a name with half a character in it, which no UTF-8 file can hold
+        return msgspec.json.encode(_whole_characters(msgspec.to_builtins(report))) + b"\n"
+
+
+def _whole_characters(value: Any) -> Any:
+    """Replace lone surrogates in every text by U+FFFD."""
+    if isinstance(value, str):
+        return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    if isinstance(value, dict):
+        return {_whole_characters(key): _whole_characters(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_whole_characters(item) for item in value]
+    return value
 
 
 def decode(data: bytes, where: str = "the document") -> Report:

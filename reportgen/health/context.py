@@ -7,10 +7,9 @@ from typing import Literal
 
 from msgspec import Struct
 
-from ..document.facts import Classification, EvaluationFacts, Report
+from ..document.facts import EvaluationFacts, Report
+from ..document.scores import beats_constant
 from .thresholds import Thresholds
-
-_Z = 1.96  # 95 %
 
 
 class Context(Struct, frozen=True, kw_only=True):
@@ -59,28 +58,9 @@ def state_of(report: Report) -> Literal["untrained", "trained", "unknown"]:
     return "unknown"
 
 
-def wilson(correct: int, n: int) -> tuple[float, float]:
-    """Return the 95 % interval of a share (Wilson 1927)."""
-    if not n:
-        return 0.0, 1.0
-    p, z2 = correct / n, _Z * _Z
-    middle = (p + z2 / (2 * n)) / (1 + z2 / n)
-    half = _Z / (1 + z2 / n) * math.sqrt(p * (1 - p) / n + z2 / (4 * n * n))
-    return max(0.0, middle - half), min(1.0, middle + half)
-
-
-def accuracy(table: Classification) -> tuple[int, int, float]:
-    """Return correct, all, and the share of the most frequent true class (what a constant guess would reach)."""
-    n = sum(map(sum, table.confusion))
-    correct = sum(row[i] for i, row in enumerate(table.confusion))
-    majority = max((sum(row) for row in table.confusion), default=0) / n if n else 0.0
-    return correct, n, majority
-
-
 def _outcome_ok(evaluation: EvaluationFacts, limits: Thresholds) -> bool:
     if evaluation.classification is not None:
-        correct, n, majority = accuracy(evaluation.classification)
-        return wilson(correct, n)[0] > majority
+        return beats_constant(evaluation.classification.confusion)
     if evaluation.regression is not None:
         return evaluation.regression.r2 is not None and evaluation.regression.r2 > limits.outcome_r2
     return False

@@ -126,7 +126,7 @@ def _slope(f: Finding) -> str:
     e = f.evidence
     return (
         f"Over {_n(e['layers'])} weight matrices, from {f.subject} to {f.detail.get('last', '')}, log10 of the "
-        f"gradient changes by {e['slope']:+.2f} per layer; first layers get {e['ratio']:.2g} times the gradient of the last."
+        f"gradient changes by {e['slope']:+.2f} per layer; first layers get {e['ratio']:.2g} times that of the last."
     )
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ...document.facts import EvaluationFacts, Finding, OutputFacts, Report, Severity
-from ..context import Context, accuracy, wilson
+from ...document.scores import accuracy
+from ..context import Context
 from ..thresholds import Thresholds
 
 SECTION = "evaluation"
@@ -62,18 +63,18 @@ def _same_loss(evaluation: EvaluationFacts, outputs: OutputFacts, limits: Thresh
 def o_baseline_skill(report: Report, context: Context, limits: Thresholds) -> Iterator[Finding]:
     """A trained model that is no better than a constant guess on the data given.
 
-    Classifiers: the upper end of the 95 % Wilson interval of the accuracy is below the share of the largest class, or
-    the accuracy does not exceed it at all. Regressors: R² <= 0. Thirty samples at least. Wrong when the data are not
-    what the model was made for.
+    Classifiers: accuracy not above the share of the commonest class, and balanced accuracy not clearly above 1/K (a
+    model that was trained to find rare classes may well give up plain accuracy). Regressors: R² <= 0. Thirty samples at
+    least. Wrong when the data are not what the model was made for.
     """
     evaluation = report.evaluation
     if evaluation is None or context.state != "trained" or evaluation.n_samples < 30:
         return
     evidence: dict[str, float] = {}
     if evaluation.classification is not None:
-        correct, n, majority = accuracy(evaluation.classification)
-        if n and correct / n <= majority and majority < 1:
-            evidence = {"accuracy": correct / n, "upper": wilson(correct, n)[1], "baseline": majority}
+        score = accuracy(evaluation.classification.confusion)
+        if score is not None and score.value <= score.majority < 1 and not context.outcome_ok:
+            evidence = {"accuracy": score.value, "upper": score.high, "baseline": score.majority}
     elif evaluation.regression is not None and evaluation.regression.r2 is not None and evaluation.regression.r2 <= 0:
         evidence = {"r2": evaluation.regression.r2, "baseline": 0.0}
     if evidence:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 
 from ...document.facts import Classification, EvaluationFacts, Regression, Report
+from ...document.scores import ClassScore, accuracy, confused, macro, per_class
 from .. import figures, plots
 from ..blocks import Block, Cell, Column, Figure, KeyValues, Pair, Pictures, Section, Table
-from ..cells import missing, of_count, of_name, of_number, of_share
+from ..cells import missing, of_count, of_name, of_number, of_share, of_text
 from ..formats import count, number, percent, short
 from ..language import _, plural
-from ..scores import ClassScore, accuracy, confused, macro, per_class
 
 FOLD_CLASSES = 30
 MAX_MATRIX = 64
@@ -23,6 +23,8 @@ def section(report: Report) -> Section | None:
     if facts is None:
         return None
     blocks: list[Block] = [KeyValues(pairs=[*_scores(facts), *_pairs(facts)])]
+    if report.train_evaluation is not None and report.train_evaluation.task == facts.task:
+        blocks.append(_splits(report.train_evaluation, facts))
     if facts.classification is not None:
         blocks += _classifier(facts.classification)
     if facts.regression is not None:
@@ -63,6 +65,36 @@ def _scores(facts: EvaluationFacts) -> list[Pair]:
     if facts.regression is not None:
         pairs += _error_pairs(facts.regression)
     return pairs
+
+
+def _splits(train: EvaluationFacts, given: EvaluationFacts) -> Table:
+    """Hold the training data against the data given: the same model, the same mode."""
+    columns = [
+        Column(_("Data"), "name"),
+        Column(_("Samples")),
+        Column(_("Loss")),
+        Column(_("Accuracy") if given.classification is not None else _("R²")),
+        Column(_("95 % interval"), "text") if given.classification is not None else Column(_("MAE")),
+    ]
+    rows = [
+        [of_text(title), of_count(facts.n_samples), of_number(facts.loss), *_split_scores(facts)]
+        for title, facts in ((_("training data"), train), (_("data given"), given))
+    ]
+    note = _(
+        "Both in evaluation mode. A gap is normal; one far beyond the interval says how much was learned by heart."
+    )
+    caption = _("Training data against data given")
+    return Table(id="splits", caption=caption, note=note, columns=columns, rows=rows, total_rows=2)
+
+
+def _split_scores(facts: EvaluationFacts) -> list[Cell]:
+    if facts.regression is not None:
+        return [of_number(facts.regression.r2), of_number(facts.regression.mae)]
+    score = accuracy(facts.classification.confusion) if facts.classification is not None else None
+    if score is None:
+        return [missing(), missing()]
+    interval = _("{low} to {high}").format(low=percent(score.low), high=percent(score.high))
+    return [of_share(score.value), of_text(interval)]
 
 
 def _labels(facts: Classification) -> list[str]:

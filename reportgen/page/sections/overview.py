@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from ...document.facts import Diagnosis, LayerRow, Report, Severity
+from ...document.scores import accuracy
 from .. import figures
 from ..blocks import Figure, Link, Pair, Section, Tone, Verdict
 from ..formats import count, listing, name, number, percent, short, si, size
 from ..icons import icon
 from ..language import _, plural
-from ..scores import accuracy
 from ..wording import cause_title
 
 MAX_STRIP = 120

@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from reportgen.page.scores import accuracy, confused, macro, per_class, wilson
+from reportgen.document.scores import accuracy, beats_constant, confused, macro, per_class, wilson
 
 
 def test_against_a_reference() -> None:
@@ -46,3 +46,18 @@ def test_accuracy_beside_the_majority() -> None:
 
 def test_commonest_mistakes_come_first() -> None:
     assert confused([[5, 2, 0], [9, 1, 0], [0, 0, 3]]) == [(1, 0, 9), (0, 1, 2)]
+
+
+@pytest.mark.parametrize(
+    ("confusion", "better"),
+    [
+        ([[40, 10], [10, 40]], True),
+        ([[300, 60], [4, 36]], True),  # rare class found at the price of accuracy
+        ([[90, 0], [10, 0]], False),
+        ([[25, 25], [25, 25]], False),
+        ([[5, 1], [0, 0]], False),  # one class only
+        ([[0]], False),
+    ],
+)
+def test_better_than_naming_one_class(confusion: list[list[int]], better: bool) -> None:
+    assert beats_constant(confusion) is better

@@ -73,6 +73,23 @@ def accuracy(confusion: Sequence[Sequence[int]]) -> Accuracy | None:
     return Accuracy(correct, total, correct / total, low, high, max(map(sum, confusion)) / total)
 
 
+def beats_constant(confusion: Sequence[Sequence[int]]) -> bool:
+    """Tell whether the predictions are clearly better than naming one class always.
+
+    By accuracy (lower end of its interval above the commonest class), or by balanced accuracy: a constant guess reaches
+    exactly 1/K there, and two standard errors above it count as clear. The second speaks for models that were trained
+    to find rare classes at the price of plain accuracy.
+    """
+    score = accuracy(confusion)
+    supports = [sum(row) for row in confusion if sum(row)]
+    if score is None or len(supports) < 2:
+        return False
+    recalls = [row[i] / sum(row) for i, row in enumerate(confusion) if sum(row)]
+    k = len(supports)
+    error = math.sqrt(sum(r * (1 - r) / n + 1 / (4 * n * n) for r, n in zip(recalls, supports, strict=True))) / k
+    return score.low > score.majority or sum(recalls) / k - 2 * error > 1 / k
+
+
 def confused(confusion: Sequence[Sequence[int]], limit: int = 10) -> list[tuple[int, int, int]]:
     """Return the commonest mistakes as (true, predicted, count), most frequent first."""
     pairs = [(t, p, n) for t, row in enumerate(confusion) for p, n in enumerate(row) if t != p and n]
