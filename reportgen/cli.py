@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 import typer
 
-from .errors import OptionError, ReportgenError
+from .errors import OptionError, OutputError, ReportgenError, one_line
 
 if TYPE_CHECKING:
     from .document.facts import Report
@@ -30,6 +34,7 @@ Out = Annotated[
 Level = Literal["info", "warning", "error"]
 
 WEIGHT_SUFFIXES = (".safetensors", ".pt", ".pth", ".ckpt", ".bin")
+MAX_SEED = 2**32 - 1
 INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 DEFAULT_OUTPUT = [Path("report.html"), Path("report.json")]
 
@@ -44,11 +49,15 @@ def main() -> None:
     except (KeyboardInterrupt, typer.Abort):
         status = INTERRUPTED
     except Exception as error:
-        # typer's own errors about the command line know how to show themselves
-        if hasattr(error, "show") and hasattr(error, "exit_code"):
-            error.show()
+        # typer's own errors about the command line bring their message and their exit code
+        if hasattr(error, "format_message") and hasattr(error, "exit_code"):
+            print(f"reportgen: {' '.join(error.format_message().split())}", file=sys.stderr)
             sys.exit(error.exit_code)
-        raise
+        if os.environ.get("REPORTGEN_TRACEBACK"):
+            raise
+        told = "this should not happen; REPORTGEN_TRACEBACK=1 shows where"
+        print(f"reportgen: {one_line(error)} ({told})", file=sys.stderr)
+        sys.exit(2)
     if status == INTERRUPTED:
         print("\nreportgen: interrupted; nothing more was written", file=sys.stderr)
     sys.exit(status if isinstance(status, int) else 0)
@@ -58,16 +67,19 @@ def main() -> None:
 def demo(
     name: Annotated[str, typer.Argument(help="digits or iris")] = "digits",
     output: Out = None,
-    seed: Annotated[int, typer.Option(help="Of the split, the initialisation and the order of the batches.")] = 0,
+    seed: Annotated[
+        int, typer.Option(min=0, max=MAX_SEED, help="Of the split, the initialisation and the order of the batches.")
+    ] = 0,
 ) -> None:
     """Train a small real model and write a report about it (report.html and report.json unless told otherwise)."""
     paths = _checked(output)
-    import torch
+    with _interrupts_kept():
+        import torch
 
-    from .options import Options
-    from .pipeline import examine
-    from .subject.demos import build
-    from .training.fit import fit
+        from .options import Options
+        from .pipeline import examine
+        from .subject.demos import build
+        from .training.fit import fit
 
     torch.set_num_threads(1)  # tensors this small gain nothing from more, and lose much beside a busy neighbour
     task = build(name, seed)
@@ -103,7 +115,7 @@ def examine(
     device: Annotated[str | None, typer.Option(help="cpu, cuda, ...; where the model is if left out.")] = None,
     max_batches: Annotated[int | None, typer.Option(min=1, help="Read so many batches at most.")] = None,
     threshold: Annotated[list[str] | None, typer.Option(help="Set a threshold: name=number. Repeatable.")] = None,
-    seed: Annotated[int, typer.Option(help="Of noise inputs and random layers.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Of noise inputs and random layers.")] = 0,
     strict: Annotated[bool, typer.Option("--strict", help="Exit with 3 when a part failed to be measured.")] = False,
     output: Out = None,
 ) -> int:
@@ -151,9 +163,9 @@ def check(
     document = read(report)
     hits = offending(document, Severity(fail_on))
     for diagnosis in hits:
-        print(f"{diagnosis.severity:8} {diagnosis.cause:24} {diagnosis.subject:24} {summary(diagnosis)}")
+        _say(f"{diagnosis.severity:8} {diagnosis.cause:24} {diagnosis.subject:24} {summary(diagnosis)}")
     others = len(document.diagnoses) - len(hits)
-    print(f"{len(hits)} of severity {fail_on} or above, {others} below, in {report}")
+    _say(f"{len(hits)} of severity {fail_on} or above, {others} below, in {report}")
     return 1 if hits else 0
 
 
@@ -169,9 +181,9 @@ def rules(
 
     if rule is None:
         for name, function in RULES.items():
-            print(f"{name:20} {(inspect.getdoc(function) or '').splitlines()[0]}")
+            _say(f"{name:26} {(inspect.getdoc(function) or '').splitlines()[0]}")
     elif rule in RULES:
-        print(f"{rule}\n\n{inspect.getdoc(RULES[rule])}")
+        _say(f"{rule}\n\n{inspect.getdoc(RULES[rule])}")
     else:
         near = difflib.get_close_matches(rule, RULES) or list(RULES)
         raise OptionError(f"There is no rule named {rule!r}.", hint=f"Did you mean {', '.join(near)}?")
@@ -182,7 +194,7 @@ def schema() -> None:
     """Print the JSON Schema of report.json."""
     from .document.codec import schema as text
 
-    sys.stdout.write(text().decode())
+    _say(text().decode().rstrip())
 
 
 class _Targets(NamedTuple):
@@ -206,8 +218,9 @@ def _examined(targets: _Targets, settings: dict[str, Any]) -> Report:
         options = msgspec.convert(settings, Options)
     except msgspec.ValidationError as error:
         raise OptionError(f"A setting has a value that it cannot have: {error}.") from None
-    from .pipeline import examine
-    from .subject import checkpoint, data, model
+    with _interrupts_kept():
+        from .pipeline import examine
+        from .subject import checkpoint, data, model
 
     if _is_weights_file(targets.model):
         return examine(Path(targets.model), options=options)
@@ -264,8 +277,33 @@ def _write(report: Report, paths: list[Path]) -> None:
 
     for path in paths:
         write(report, path)
-        print(f"wrote {path}")
-    verdict = report.verdict
+    for path in paths:
+        _say(f"wrote {path}")
     counts = Counter(d.severity for d in report.diagnoses)
     told = ", ".join(f"{counts[level]} {level}" for level in sorted(counts, key=lambda s: -s.rank))
-    print(f"verdict: {'nothing found' if verdict is None else told}")
+    _say(f"verdict: {told or 'nothing found'}")
+
+
+def _say(text: str) -> None:
+    """Print a line; a reader that has gone away is no failure of the work."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        # from here on into nothing, so that closing it at exit does not fail either
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise OutputError(f"Cannot write to standard output: {error.strerror}.") from None
+
+
+@contextmanager
+def _interrupts_kept() -> Iterator[None]:
+    """Hold Ctrl-C back while libraries are imported: some swallow it there, and the user would wait in vain."""
+    seen: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, frame: seen.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if seen:
+        raise KeyboardInterrupt

@@ -61,3 +61,9 @@ class DocumentError(ReportgenError):
 
 class OutputError(ReportgenError):
     """A result cannot be written."""
+
+
+def one_line(error: BaseException, limit: int = 300) -> str:
+    """Tell a foreign error in one line: its class and the start of its message."""
+    text = " ".join(f"{type(error).__name__}: {error}".split())
+    return text if len(text) <= limit else f"{text[:limit]} ..."

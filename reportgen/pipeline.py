@@ -9,6 +9,7 @@ import platform
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from importlib import metadata
 from itertools import chain
@@ -32,7 +33,7 @@ from .document.facts import (
     Report,
     SubjectFacts,
 )
-from .errors import DataError, ForwardError, HistoryError, OptionError, ReportgenError
+from .errors import DataError, ForwardError, HistoryError, OptionError, ReportgenError, one_line
 from .health.judge import judge
 from .health.thresholds import Thresholds
 from .options import Options
@@ -40,7 +41,7 @@ from .probe import architecture, gradients, stream, weights
 from .probe.activations import ActivationProbe
 from .probe.dataset import DatasetProbe
 from .probe.evaluation import EvaluationProbe
-from .probe.guard import untouched
+from .probe.guard import generators_kept, untouched
 from .probe.layers import kind_of, where_it_failed
 from .subject import checkpoint
 from .subject.data import Batch, batches, call, device_of, synthetic
@@ -88,7 +89,7 @@ def examine(
         report = _examine_file(Path(model), options, steps)
     elif isinstance(model, nn.Module):
         subject = _Subject(_on_device(model, options), loss, _optimizers(optimizer), options)
-        with untouched(subject.model):
+        with _harmless(subject, data, train_data):
             report = _examine_model(subject, data, steps)
             if train_data is not None:
                 report = _add_training_data(subject, train_data, report, steps)
@@ -103,6 +104,18 @@ def examine(
     report = msgspec.structs.replace(report, training=history, coverage=steps.coverage, meta=_meta(steps, report))
     # by way of the file format, so that a report in memory and one read back are the same to the bit
     return decode(encode(judge(report, limits)))
+
+
+@contextmanager
+def _harmless(subject: _Subject, *data: Any) -> Iterator[None]:
+    """Keep model, loss and generators as they are, also for a caller in inference mode, where no gradient is made."""
+    with ExitStack() as stack:
+        stack.enter_context(torch.inference_mode(False))
+        stack.enter_context(generators_kept(*data))
+        stack.enter_context(untouched(subject.model))
+        if isinstance(subject.loss, nn.Module):
+            stack.enter_context(untouched(subject.loss))
+        yield
 
 
 @dataclass
@@ -121,7 +134,7 @@ class _Steps:
         except ReportgenError:
             raise
         except Exception as error:
-            self.skip(part, f"{type(error).__name__}: {error}".splitlines()[0], failed=True)
+            self.skip(part, one_line(error), failed=True)
             return None
         finally:
             self.seconds[part] = round(time.perf_counter() - started, 4)
@@ -134,7 +147,7 @@ class _Steps:
     def partial(self, part: str, reason: str, *, failed: bool = False) -> None:
         """Lower a part that was measured to measured in part."""
         row = Coverage(part=part, status="partial", reason=reason, failed=failed)
-        self.coverage = [row if c.part == part else c for c in self.coverage]
+        self.coverage = [row if c.part == part and c.status == "measured" else c for c in self.coverage]
 
 
 @dataclass(frozen=True)
@@ -259,6 +272,9 @@ class _Readers:
             steps.skip(f"{prefix}evaluation", reason, failed="evaluation" in passage.failed)
         else:
             evaluation = steps.run(f"{prefix}evaluation", self._evaluation.facts)
+        if passage.trouble:
+            for part in (f"{prefix}dataset", f"{prefix}evaluation"):
+                steps.partial(part, passage.trouble, failed=True)
         return dataset, evaluation
 
 
@@ -292,7 +308,12 @@ def _inputs(
 
 def _synthetic(model: nn.Module, size: Sequence[int], options: Options) -> list[Batch]:
     """Make noise of the size of one sample; a size that holds the batch dimension is understood too."""
-    made = synthetic(model, size, options.batch_size, options.seed)
+    try:
+        made = synthetic(model, size, options.batch_size, options.seed)
+    except RuntimeError as error:
+        raise DataError(
+            f"Cannot make inputs of size {tuple(size)}: {one_line(error)}.", hint="Give a smaller size."
+        ) from error
     try:
         _try_forward(model, made[0])
     except ForwardError as refusal:
@@ -315,9 +336,8 @@ def _try_forward(model: nn.Module, batch: Batch) -> None:
         place = where_it_failed(error.__traceback__, model)
         where = f" in layer {place!r} ({kind_of(model.get_submodule(place))})" if place else ""
         shape = tuple(batch.first.shape) if batch.first is not None else "unknown"
-        complaint = f"{type(error).__name__}: {' '.join(str(error).split())}"
         raise ForwardError(
-            f"The model refused an input of shape {shape}{where}: {complaint}",
+            f"The model refused an input of shape {shape}{where}: {one_line(error)}",
             hint="Check the input size, or what the loader yields.",
         ) from error
 
@@ -330,7 +350,7 @@ def _guarded(source: Iterator[Batch]) -> Iterator[Batch]:
         raise
     except Exception as error:
         raise DataError(
-            f"The data loader raised {type(error).__name__}: {error}.", hint="Iterate over it alone to see where."
+            f"The data loader raised {one_line(error)}.", hint="Iterate over it alone to see where."
         ) from error
 
 
@@ -341,8 +361,8 @@ def _on_device(model: nn.Module, options: Options) -> nn.Module:
     try:
         device = torch.device(options.device)
         return model if device == device_of(model) else copy.deepcopy(model).to(device)
-    except (RuntimeError, AssertionError) as error:  # torch built without CUDA asserts
-        raise OptionError(f"Cannot use device {options.device!r}: {error}.") from error
+    except (RuntimeError, AssertionError, ImportError) as error:  # a torch built without the device asserts or imports
+        raise OptionError(f"Cannot use device {options.device!r}: {one_line(error)}.") from error
 
 
 def _optimizers(optimizer: Optimizer | Sequence[Optimizer] | None) -> tuple[Optimizer, ...]:

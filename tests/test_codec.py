@@ -1,6 +1,7 @@
 """Report <-> JSON."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 
 from reportgen.document.codec import FORMAT_VERSION, decode, encode, read, schema
 from reportgen.document.facts import (
+    Classification,
     Coverage,
     Diagnosis,
     Finding,
@@ -19,6 +21,7 @@ from reportgen.document.facts import (
     Severity,
     SubjectFacts,
 )
+from reportgen.document.stats import Histogram, TensorStats
 from reportgen.errors import DocumentError
 
 numbers = st.floats(allow_nan=False, allow_infinity=False)
@@ -49,8 +52,8 @@ reports = st.builds(
                 Series,
                 name=st.text(),
                 axis=st.sampled_from(["epoch", "step"]),
-                x=st.lists(numbers, max_size=3),
-                y=st.lists(numbers | st.none(), max_size=3),
+                x=st.just([1.0, 2.0]),
+                y=st.lists(numbers | st.none(), min_size=2, max_size=2),
                 n=st.integers(0, 9),
             ),
             max_size=2,
@@ -97,6 +100,7 @@ def test_the_file_is_plain_json_without_nan() -> None:
         (b"[1, 2]", "no report"),
         (b'{"format_version": true}', "no report"),
         (b'{"format_version": 99}', "reads up to"),
+        (b'{"format_version": 0}', "no report"),
         (b'{"format_version": 1, "title": 3}', "damaged"),
     ],
 )
@@ -139,3 +143,19 @@ def test_half_a_character_in_a_name_does_not_lose_the_report() -> None:
     back = decode(encode(report))
     assert back.title == "a\ufffdb"
     assert back.meta.sources == {"\ufffd": "x"}
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda: TensorStats(count=-1), "negative"),
+        (lambda: TensorStats(count=1, nan=2), "negative"),
+        (lambda: Histogram(bins=[1], counts=[]), "one count"),
+        (lambda: Histogram(bins=[5000], counts=[1]), "one count"),
+        (lambda: Classification(classes=["a"], confusion=[[1, 2]]), "square"),
+        (lambda: Series(name="s", axis="epoch", x=[1.0], y=[], n=1), "places"),
+    ],
+)
+def test_facts_that_contradict_themselves_cannot_be_made(make: Callable[[], object], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        make()

@@ -170,3 +170,113 @@ def test_a_replaced_buffer_comes_back() -> None:
     with untouched(norm):
         norm.running_mean = torch.ones(3)
     assert norm.running_mean is mean
+
+
+def test_an_optimizer_that_steps_inside_backward_does_not_step_here() -> None:
+    model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 3))
+    optimizers = {p: torch.optim.Adam([p], 0.1) for p in model.parameters()}
+    steps = []
+
+    def step(parameter: Tensor) -> None:
+        steps.append(1)
+        optimizers[parameter].step()
+        optimizers[parameter].zero_grad()
+
+    for p in model.parameters():
+        p.register_post_accumulate_grad_hook(step)
+    before = picture(model)
+    data = [(torch.randn(5, 4), torch.randint(3, (5,)))]
+    report = reportgen.examine(model, data, loss=nn.CrossEntropyLoss())
+    assert_same(picture(model)["state"], before["state"])
+    assert not steps
+    assert report.gradients is not None
+    assert all(row.n_none == 0 for row in report.gradients.rows)
+    model(data[0][0]).sum().backward()
+    assert len(steps) == 4  # and the hooks are back
+
+
+class Adapter(nn.Module):
+    """Merges its adapter into the weight when it is put in eval mode, as libraries for low-rank adapters do."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.base, self.adapter = nn.Linear(4, 3), nn.Parameter(torch.randn(3, 4))
+        self.merged, self.calls = False, 0
+
+    def train(self, mode: bool = True) -> "Adapter":
+        super().train(mode)
+        if mode == self.merged:
+            self.base.weight.data += -self.adapter if mode else self.adapter
+            self.merged = not mode
+        return self
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.calls += 1
+        return self.base(x) if self.merged else self.base(x) + x @ self.adapter.T
+
+
+class Momentum(nn.Module):
+    """Writes one of its parameters, makes a buffer and counts, all in forward."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.query, self.key = nn.Linear(4, 3), nn.Linear(4, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        with torch.no_grad():
+            self.key.weight.mul_(0.9).add_(self.query.weight, alpha=0.1)
+        self.register_buffer("last", x.detach().mean(0))
+        return self.query(x) + self.key(x)
+
+
+@pytest.mark.parametrize("make", [Adapter, Momentum])
+def test_models_that_write_on_themselves_come_back(make: type[nn.Module]) -> None:
+    torch.manual_seed(0)
+    model = make()
+    before, attributes = picture(model), set(vars(model))
+    plain = {name: getattr(model, name) for name in ("merged", "calls") if hasattr(model, name)}
+    data = [(torch.randn(5, 4), torch.randint(3, (5,))) for _ in range(3)]
+    report = reportgen.examine(model, data, loss=nn.CrossEntropyLoss())
+    assert not [d for d in report.diagnoses if d.severity != "info"]
+    assert_same(picture(model)["state"], before["state"])
+    assert picture(model)["modes"] == before["modes"]
+    assert {name: getattr(model, name) for name in plain} == plain
+    assert set(vars(model)) == attributes
+
+
+def test_loaders_losses_and_inputs_are_left_alone_too() -> None:
+    generator = torch.Generator().manual_seed(3)
+    x = torch.randn(12, 4).requires_grad_()
+    loader = torch.utils.data.DataLoader(
+        torch.utils.data.TensorDataset(x, torch.randint(3, (12,))), 4, shuffle=True, generator=generator
+    )
+    state = generator.get_state()
+
+    class Loss(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.scale = nn.Parameter(torch.ones(()))
+            self.register_buffer("calls", torch.zeros(()))
+
+        def forward(self, output: Tensor, target: Tensor) -> Tensor:
+            self.calls += 1
+            return nn.functional.cross_entropy(output * self.scale, target)
+
+    loss = Loss()
+    report = reportgen.examine(nn.Linear(4, 3), loader, loss=loss)
+    assert report.gradients is not None
+    assert torch.equal(generator.get_state(), state)
+    assert loss.scale.grad is None
+    assert float(loss.calls) == 0
+    assert x.grad is None
+
+
+def test_inference_mode_around_the_call_cuts_no_graph() -> None:
+    data = [(torch.randn(5, 4), torch.randint(3, (5,)))]
+    model = nn.Linear(4, 3)
+    with torch.inference_mode():
+        report = reportgen.examine(model, data, loss=nn.CrossEntropyLoss())
+        born_there = reportgen.examine(nn.Linear(4, 3), data, loss=nn.CrossEntropyLoss())
+    assert born_there.weights is not None
+    assert report.gradients is not None
+    assert not [d for d in report.diagnoses if d.severity != "info"]

@@ -163,6 +163,10 @@ def test_a_loader_that_fails_later_leaves_a_report() -> None:
     assert (row.status, row.failed) == ("partial", True)
     assert "disk on fire" in row.reason
     assert report.evaluation is not None
+    assert status(report)["evaluation"] == status(report)["dataset"] == "partial"
+    trained = reportgen.examine(net(), loader(), train_data=raising())
+    assert status(trained)["training evaluation"] == "partial"
+    assert status(trained)["evaluation"] == "measured"
 
 
 def test_a_loss_that_fails_costs_only_what_needs_it() -> None:

@@ -118,5 +118,13 @@ def run(seed: int, name: str) -> str:
     return made.stdout
 
 
+def test_what_is_no_regular_file_is_left_alone(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    (tmp_path / "out.md").symlink_to(tmp_path / "fifo")
+    with pytest.raises(OutputError, match="no regular file"):
+        write(builders.smallest(), tmp_path / "out.md")
+    assert (tmp_path / "fifo").is_fifo()
+
+
 def test_the_same_bytes_in_every_process_and_no_torch() -> None:
     assert run(0, "classifier") == run(1, "classifier")

@@ -233,15 +233,19 @@ def test_constant_channel() -> None:
         assert [f.severity for f in found(facts, "constant-channel")] == [severity]
     collapsed = report(activations=activations(layer(constant=100, rectifier=False)), **trained)
     assert [f.severity for f in found(collapsed, "constant-channel")] == ["error"]
-    untrained = activations(
-        most, norms=(NormRow(name="n", n_channels=1, n_samples=1, batches_tracked=0, mean_gap=0, log_var_gap=0),)
-    )
+    untrained = activations(most, norms=(norm(0.0, fresh=True),))
     assert not found(report(activations=untrained), "constant-channel")
 
 
-def norm(mean_gap: float, log_var_gap: float = 0.0, n: int = 400, tracked: int | None = 50) -> NormRow:
+def norm(mean_gap: float, log_var_gap: float = 0.0, n: int = 400, fresh: bool = False, tracked: int = 50) -> NormRow:
     return NormRow(
-        name="bn", n_channels=8, n_samples=n, batches_tracked=tracked, mean_gap=mean_gap, log_var_gap=log_var_gap
+        name="bn",
+        n_channels=8,
+        n_samples=n,
+        batches_tracked=0 if fresh else tracked,
+        at_default=fresh,
+        mean_gap=mean_gap,
+        log_var_gap=log_var_gap,
     )
 
 
@@ -255,7 +259,7 @@ def norm(mean_gap: float, log_var_gap: float = 0.0, n: int = 400, tracked: int |
         (norm(3.0), GOOD, "warning"),
         (norm(0.0, 11.0), BAD, "error"),
         (norm(3.0, n=30), BAD, None),
-        (norm(3.0, tracked=0), BAD, None),
+        (norm(3.0, fresh=True), BAD, None),
     ],
 )
 def test_bn_stats_mismatch(row: NormRow, outcome: Classification, severity: str | None) -> None:
@@ -264,10 +268,16 @@ def test_bn_stats_mismatch(row: NormRow, outcome: Classification, severity: str 
 
 
 def test_bn_never_updated_needs_a_trained_model() -> None:
-    facts = report(activations=activations(norms=(norm(0.0, tracked=0),)))
+    facts = report(activations=activations(norms=(norm(0.0, fresh=True),)))
     assert not found(facts, "bn-never-updated")
     trained = structs.replace(facts, training=curves([1.0] * 3))
     assert [f.severity for f in found(trained, "bn-never-updated")] == ["error"]
+    # without a history a model that clearly works is known to be trained
+    works = structs.replace(facts, evaluation=evaluated(GOOD))
+    assert [f.severity for f in found(works, "bn-never-updated")] == ["warning"]
+    # an old file has no counter; its statistics show that it was trained
+    old = report(activations=activations(norms=(norm(0.0, tracked=0),)), training=curves([1.0] * 3))
+    assert not found(old, "bn-never-updated")
 
 
 # -------------------------------------------------------------------------------------------------- gradients
@@ -472,6 +482,19 @@ def test_d_input_scale(facts: DatasetFacts, outcome: Classification, severity: s
     assert [f.severity for f in got] == ([] if severity is None else [severity])
 
 
+def test_inputs_that_the_model_rescales_itself_are_no_fault() -> None:
+    raw = data(stats(120, 80))
+    for first, fires in ((stats(0, 1), False), (stats(120, 80), True), (stats(9, 0.4), True)):
+        seen = structs.replace(activations(), first_input=first)
+        assert bool(found(report(dataset=raw, activations=seen), "d-input-scale")) is fires
+
+
+def test_nan_in_the_training_data_counts_too() -> None:
+    facts = report(dataset=data(stats()), train_dataset=data(stats(nan=1)), **weights(weight(stats=stats(nan=1))))
+    (diagnosis,) = judge(facts).diagnoses
+    assert (diagnosis.cause, diagnosis.subject) == ("nan-in-data", "training input 0")
+
+
 def test_d_nonfinite() -> None:
     assert not found(report(dataset=data(stats())), "d-nonfinite")
     judged = judge(
@@ -505,8 +528,10 @@ def test_double_softmax(facts: EvaluationFacts, loss: str, fires: bool) -> None:
     assert [f.severity for f in got] == ([Severity.ERROR] if fires else [])
 
 
-def test_double_sigmoid_needs_many_samples() -> None:
-    facts = structs.replace(evaluated(GOOD), task="binary", outputs=outputs(0.01, 0.99, None))
+def test_double_sigmoid_needs_many_samples_and_a_spread() -> None:
+    facts = structs.replace(evaluated(GOOD), task="binary", outputs=outputs(0.0, 1.0, None))
+    narrow = structs.replace(facts, outputs=outputs(0.1, 0.3, None))  # logits of a fresh model
+    assert not found(report(evaluation=narrow, loss="BCEWithLogitsLoss"), "double-softmax")
     assert found(report(evaluation=facts, loss="BCEWithLogitsLoss"), "double-softmax")
     assert not found(report(evaluation=facts, loss="BCELoss"), "double-softmax")
     few = structs.replace(facts, n_samples=40)
@@ -521,12 +546,56 @@ def test_o_baseline_skill() -> None:
     rare = Classification(classes=["a", "b"], confusion=[[300, 60], [4, 36]])  # accuracy below, recall far above chance
     assert not found(report(evaluation=evaluated(rare), **trained), "o-baseline-skill")
 
+    # rare events: the common class is the best decision, and the probabilities are still worth something
+    events = Classification(classes=["no", "yes"], confusion=[[380, 0], [20, 0]])
+    for entropy, fires in ((0.15, False), (0.1985, True)):
+        facts = structs.replace(evaluated(events), task="binary", outputs=outputs(-9, 2, None, ce=entropy))
+        assert bool(found(report(evaluation=facts, **trained), "o-baseline-skill")) is fires
+
     def regressor(r2: float) -> EvaluationFacts:
         facts = Regression(r2=r2, mae=1, mse=1, target=stats(), residual=stats())
         return EvaluationFacts(task="regression", n_samples=100, regression=facts)
 
     assert found(report(evaluation=regressor(-0.2), **trained), "o-baseline-skill")
     assert not found(report(evaluation=regressor(0.4), **trained), "o-baseline-skill")
+
+
+def test_loss_shape() -> None:
+    facts = Regression(r2=0.0, mae=1, mse=1, target=stats(), residual=stats())
+    wrong = structs.replace(outputs(-1, 1, None), same_shape=False)
+    for shapes, loss, fires in (
+        (wrong, "MSELoss", True),
+        (wrong, "my_loss", False),
+        (outputs(-1, 1, None), "MSELoss", False),
+    ):
+        evaluation = EvaluationFacts(task="regression", n_samples=100, loss=2.0, regression=facts, outputs=shapes)
+        assert bool(found(report(evaluation=evaluation, loss=loss), "loss-shape")) is fires
+
+
+def test_optimizer_missing_params() -> None:
+    held, left = weight("a", in_optimizer=True), weight("b", in_optimizer=False)
+    frozen = weight("c", in_optimizer=False, trainable=False)
+    assert not found(report(**weights(held, frozen)), "optimizer-missing-params")
+    assert not found(report(**weights(weight("a"))), "optimizer-missing-params")
+    for rows, outcome, severity in (
+        ((held, left), BAD, "warning"),
+        ((held, left), GOOD, "info"),  # a backbone left out on purpose
+        ((left,), GOOD, "error"),
+    ):
+        got = found(report(**weights(*rows), evaluation=evaluated(outcome)), "optimizer-missing-params")
+        assert [f.severity for f in got] == [severity]
+
+
+def test_steps_of_exactly_zero_are_no_rate_too_low() -> None:
+    history = curves([2.303, 2.302, 2.303, 2.302, 2.303, 2.302], update_ratio=[0.0] * 6)
+    (diagnosis,) = [d for d in judge(report(training=history)).diagnoses if d.severity is not Severity.INFO]
+    assert diagnosis.cause == "no-weight-update"
+
+
+def test_tiny_steps_behind_a_dead_layer_are_its_consequence() -> None:
+    history = curves([2.303, 2.302, 2.303, 2.302, 2.303, 2.302], update_ratio=[1e-7] * 6)
+    facts = report(training=history, activations=activations(layer(100)), evaluation=evaluated(BAD))
+    assert {d.cause for d in judge(facts).diagnoses if d.severity is not Severity.INFO} == {"dead-relu"}
 
 
 # ----------------------------------------------------------------------------------------------------- engine

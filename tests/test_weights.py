@@ -1,6 +1,7 @@
 """Parameters and buffers."""
 
 import math
+import warnings
 
 import pytest
 import torch
@@ -88,3 +89,18 @@ def test_other_weights_are_not_taken_for_fresh(seed: int) -> None:
 def test_small_layers_cannot_be_told() -> None:
     assert weights.at_default_init(nn.Linear(4, 10).weight) is None
     assert weights.at_default_init(torch.full((64, 64), math.nan)) is False
+
+
+def test_a_module_under_two_names_does_not_lose_the_rest() -> None:
+    layer = nn.Linear(6, 6)
+    model = nn.Sequential(layer, nn.ReLU(), layer, nn.Linear(6, 3))
+    rows = {row.name: row for row in weights.of_model(model).rows}
+    assert rows["2.weight"].tied_to == "0.weight"
+    assert rows["3.weight"].stats is not None
+
+
+def test_scripted_models_have_weights_too() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch.jit announces its end
+        model = torch.jit.script(nn.Sequential(nn.Linear(4, 3), nn.LayerNorm(3)))
+    assert [row.name for row in weights.of_model(model).rows] == ["0.weight", "0.bias", "1.weight", "1.bias"]

@@ -47,7 +47,7 @@ def decode(data: bytes, where: str = "the document") -> Report:
     version = raw.get("format_version") if isinstance(raw, dict) else None
     if not isinstance(version, int) or isinstance(version, bool) or version < 1:
         raise DocumentError(
-            f"{where} is JSON, but no report: it has no format_version.",
+            f"{where} is JSON, but no report: its format_version is {version!r}, expected 1 to {FORMAT_VERSION}.",
             hint="Expected a report.json written by reportgen.",
         )
     if version > FORMAT_VERSION:

@@ -193,6 +193,8 @@ class NormRow(Struct, frozen=True, kw_only=True):
     n_channels: int
     n_samples: int
     batches_tracked: int | None
+    at_default: bool = False
+    """Running mean 0 and variance 1 exactly: as made, never updated."""
     mean_gap: float
     """|mean of data − running mean| / sqrt(running var + eps)."""
     log_var_gap: float
@@ -205,6 +207,8 @@ class ActivationFacts(Struct, frozen=True, kw_only=True):
     n_samples: int
     rows: list[ActivationRow]
     norms: list[NormRow] = []
+    first_input: TensorStats | None = None
+    """What the first executed layer read: the model's input after whatever forward does to it before."""
     not_executed: list[str] = []
     exact: list[str] = []
     """Columns taken from every value; the others come from a fixed stride."""
@@ -263,6 +267,10 @@ class Series(Struct, frozen=True, kw_only=True):
     first_nonfinite: float | None = None
     """x of the first value that was not finite."""
 
+    def __post_init__(self) -> None:
+        if len(self.x) != len(self.y):
+            raise ValueError(f"series {self.name!r} has {len(self.x)} places and {len(self.y)} values")
+
 
 class History(Struct, frozen=True, kw_only=True):
     """A training run: every scalar by epoch or step. ``train_*`` and ``val_*``; a loss is lower-is-better."""
@@ -316,13 +324,19 @@ class OutputFacts(Struct, frozen=True, kw_only=True):
     log_sum_exp_error: float | None
     """Largest |logsumexp of a row|: 0 for log-probabilities."""
     cross_entropy: float | None = None
-    """Cross-entropy of the outputs taken as logits, on the same data."""
+    """Cross-entropy of the outputs taken as logits, on the same data; of one output as logit or probability."""
+    same_shape: bool = True
+    """Outputs and targets have the same shape, where a regression loss would broadcast them."""
 
 
 class Classification(Struct, frozen=True, kw_only=True):
     classes: list[str]
     confusion: list[list[int]]
     """Rows are true classes, columns predictions."""
+
+    def __post_init__(self) -> None:
+        if any(len(row) != len(self.confusion) or any(n < 0 for n in row) for row in self.confusion):
+            raise ValueError("a confusion matrix is square and counts")
 
 
 class Regression(Struct, frozen=True, kw_only=True):

@@ -48,6 +48,10 @@ class Histogram(Struct, frozen=True, kw_only=True):
     counts: list[int] = []
     stride: int = 1
 
+    def __post_init__(self) -> None:
+        if len(self.bins) != len(self.counts) or any(not 0 <= b < N_BINS for b in self.bins):
+            raise ValueError("a histogram has one count for each of its bins")
+
     @property
     def total(self) -> int:
         return sum(self.counts)
@@ -106,6 +110,10 @@ class TensorStats(Struct, frozen=True, kw_only=True):
     min: float | None = None
     max: float | None = None
     histogram: Histogram | None = None
+
+    def __post_init__(self) -> None:
+        if min(self.count, self.nan, self.pos_inf, self.neg_inf, self.zeros, self.finite) < 0:
+            raise ValueError("counts are never negative")
 
     @property
     def nonfinite(self) -> int:

@@ -61,9 +61,13 @@ SYNDROMES: tuple[Syndrome, ...] = (
     ),
     Syndrome("non-finite-weights", ("param-nonfinite",), ("act-nonfinite", "grad-nonfinite", "h-nonfinite", *_STUCK)),
     Syndrome("numerical-instability", ("h-nonfinite", "act-nonfinite", "grad-nonfinite"), _STUCK),
-    Syndrome("detached-graph", ("param-no-grad",), (*_STUCK, "w-at-default-init")),
+    Syndrome("detached-graph", ("param-no-grad",), (*_STUCK, "w-at-default-init", "update-ratio")),
+    Syndrome("params-not-in-optimizer", ("optimizer-missing-params",), (*_STUCK, "w-at-default-init", "update-ratio")),
+    Syndrome("loss-shape-broadcast", ("loss-shape",), _STUCK),
+    Syndrome("no-weight-update", ("update-ratio",), (*_STUCK, "w-at-default-init"), _detail("direction", "none")),
     Syndrome("bn-statistics", ("bn-stats-mismatch", "bn-never-updated"), ("o-baseline-skill", "constant-channel")),
-    Syndrome("dead-relu", ("dead-relu",), ("h-never-learned", "o-baseline-skill", "constant-channel")),
+    # dead layers pass no gradient, so the steps behind them are nothing
+    Syndrome("dead-relu", ("dead-relu",), ("h-never-learned", "o-baseline-skill", "constant-channel", "update-ratio")),
     Syndrome("bad-init", ("w-scale",), _STUCK),
     Syndrome(
         "lr-too-low",
@@ -91,7 +95,9 @@ DEFAULTS: dict[str, str] = {
     "h-oscillating": "lr-too-high",
     "h-overconfident": "overfitting",
     "h-overfit": "overfitting",
+    "loss-shape": "loss-shape-broadcast",
     "o-baseline-skill": "underfitting",
+    "optimizer-missing-params": "params-not-in-optimizer",
     "param-frozen": "frozen-layers",
     "param-no-grad": "detached-graph",
     "param-nonfinite": "non-finite-weights",
@@ -123,6 +129,9 @@ ADVICE: dict[str, str] = {
     "lr-too-low": "Multiply the learning rate by 10 and compare the first epochs; check that the scheduler does not "
     "start near zero.",
     "nan-in-data": "Drop or fill the non-finite values before training, and assert torch.isfinite in the data set.",
+    "loss-shape-broadcast": "Give outputs and targets one shape: squeeze(1) the output, or unsqueeze(1) the target.",
+    "params-not-in-optimizer": "Make the optimizer after the model is complete and on its device, from "
+    "model.parameters(), or add the missing ones with add_param_group.",
     "no-weight-update": "Check that optimizer.step() is called after backward() and before zero_grad(), that the "
     "optimizer was made from this very model, and that its learning rate is not zero.",
     "non-finite-weights": "Go back to the last checkpoint with finite weights. Then lower the learning rate or clip "
@@ -164,8 +173,8 @@ def diagnose(findings: list[Finding]) -> list[Diagnosis]:
 def _default(finding: Finding) -> str:
     if finding.rule == "w-at-default-init" and finding.evidence["untouched"] > finding.evidence["tested"] / 2:
         return "no-weight-update"
-    if finding.rule == "update-ratio" and finding.detail.get("direction") == "low":
-        return "lr-too-low"
+    if finding.rule == "update-ratio":
+        return {"low": "lr-too-low", "none": "no-weight-update"}.get(finding.detail.get("direction", ""), "lr-too-high")
     if finding.rule == "grad-depth-slope" and finding.detail.get("direction") == "exploding":
         return "exploding-gradients"
     return DEFAULTS[finding.rule]

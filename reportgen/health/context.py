@@ -8,7 +8,7 @@ from typing import Literal
 from msgspec import Struct
 
 from ..document.facts import EvaluationFacts, Report
-from ..document.scores import beats_constant
+from ..document.scores import accuracy, beats_constant
 from .thresholds import Thresholds
 
 
@@ -42,12 +42,12 @@ def state_of(report: Report) -> Literal["untrained", "trained", "unknown"]:
     """Tell whether training has touched the model: by its history, its batch norms, its weights."""
     if report.training is not None and report.training.steps > 0:
         return "trained"
-    norms = [n.batches_tracked for n in report.activations.norms] if report.activations else []
-    tracked = [n for n in norms if n is not None]
-    if any(tracked):
+    norms = report.activations.norms if report.activations else []
+    if any(not norm.at_default for norm in norms):
         return "trained"
-    if tracked:
-        return "untrained"
+    if norms:
+        # a model that clearly works was trained, and then its norms never saw a batch
+        return "trained" if _works(report) else "untrained"
     tested = (
         [row.at_default_init for row in report.weights.rows if row.at_default_init is not None]
         if report.weights
@@ -58,12 +58,35 @@ def state_of(report: Report) -> Literal["untrained", "trained", "unknown"]:
     return "unknown"
 
 
+def _works(report: Report) -> bool:
+    """Tell whether the accuracy is far above the commonest class, further than an untrained model gets by luck."""
+    table = report.evaluation.classification if report.evaluation is not None else None
+    score = accuracy(table.confusion) if table is not None else None
+    return score is not None and score.low > score.majority + 0.15
+
+
 def _outcome_ok(evaluation: EvaluationFacts, limits: Thresholds) -> bool:
     if evaluation.classification is not None:
-        return beats_constant(evaluation.classification.confusion)
+        return beats_constant(evaluation.classification.confusion) or _better_than_prior(evaluation)
     if evaluation.regression is not None:
         return evaluation.regression.r2 is not None and evaluation.regression.r2 > limits.outcome_r2
     return False
+
+
+def _better_than_prior(evaluation: EvaluationFacts) -> bool:
+    """Tell whether the cross-entropy is clearly below the entropy of the labels.
+
+    For rare events naming the common class always may be the best decision, and yet the probabilities are worth much.
+    """
+    table, outputs = evaluation.classification, evaluation.outputs
+    if table is None or outputs is None or outputs.cross_entropy is None:
+        return False
+    return outputs.cross_entropy < 0.95 * _entropy([sum(row) for row in table.confusion])
+
+
+def _entropy(counts: list[int]) -> float:
+    n = sum(counts)
+    return -sum(c / n * math.log(c / n) for c in counts if c) if n else 0.0
 
 
 def _chance(report: Report) -> float | None:
@@ -72,5 +95,4 @@ def _chance(report: Report) -> float | None:
     if evaluation is None or evaluation.task != "multiclass" or evaluation.classification is None:
         return None
     counts = [sum(row) for row in evaluation.classification.confusion]
-    n = sum(counts)
-    return -sum(c / n * math.log(c / n) for c in counts if c) if n else None
+    return _entropy(counts) if sum(counts) else None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from ..document.facts import Coverage, Finding, Report
+from ..errors import one_line
 from .causes import diagnose
 from .context import context_of
 from .rules import RULES
@@ -21,11 +22,7 @@ def judge(report: Report, limits: Thresholds | None = None) -> Report:
         try:
             findings += rule(report, context, limits)
         except Exception as error:
-            failed.append(
-                Coverage(
-                    part=f"rule {name}", status="not measured", reason=f"{type(error).__name__}: {error}", failed=True
-                )
-            )
+            failed.append(Coverage(part=f"rule {name}", status="not measured", reason=one_line(error), failed=True))
     findings.sort(key=lambda f: -f.severity.rank)
     return msgspec.structs.replace(
         report,

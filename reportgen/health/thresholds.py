@@ -31,6 +31,8 @@ class Thresholds(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     gradient_layers: float = 5.0
 
     no_grad_share_error: float = 0.10
+    unowned_share_error: float = 0.999
+    """Share of the trainable elements outside every optimizer from which the optimizer is that of another model."""
 
     # w-scale: rms times sqrt(fan_in). Default init 0.58, He 1.41, healthy trained 0.28 to 2.1, N(0, 1) sqrt(fan_in).
     weight_scale_low: float = 0.02
@@ -42,6 +44,7 @@ class Thresholds(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     row_sum_error: float = 1e-3
     cross_entropy_match: float = 1e-4
     sigmoid_samples: float = 256.0
+    sigmoid_spread: float = 0.3
 
     # bn-stats-mismatch: medians over channels. Healthy at most 0.06 and 0.08; broken 3 to 119 and 3 to 11.
     bn_mean_warning: float = 0.5

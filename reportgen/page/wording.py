@@ -53,6 +53,15 @@ _CAUSES: dict[str, tuple[str, str]] = {
         "The data hold NaN or infinity",
         "One such value makes the loss of its batch, every gradient and soon every weight non-finite.",
     ),
+    "loss-shape-broadcast": (
+        "Outputs and targets are broadcast against each other",
+        "Their shapes differ, so every output is compared with every target, and the best answer to that is one "
+        "constant.",
+    ),
+    "params-not-in-optimizer": (
+        "The optimizer does not hold these parameters",
+        "They get gradients, but no step ever moves them.",
+    ),
     "no-weight-update": (
         "Training did not move the weights",
         "After the whole run the weights still look as they were initialised.",
@@ -250,7 +259,23 @@ _RULES: dict[str, tuple[str, Callable[[Finding], str], str]] = {
         "The model grows over-confident, not worse: calibration may mend it.",
     ),
     "h-overfit": ("Validation loss rises", _overfit, "Double descent: some models improve again later."),
+    "loss-shape": (
+        "Shapes of outputs and targets",
+        lambda f: (
+            f"{f.detail.get('loss', 'The loss')} got outputs and targets of different shapes: its value is "
+            f"{_n(f.evidence['loss'])}, while the mean squared error pair by pair is {_n(f.evidence['mse'])}."
+        ),
+        "",
+    ),
     "o-baseline-skill": ("Skill against a constant guess", _skill, "The data may not be what the model was made for."),
+    "optimizer-missing-params": (
+        "Parameters that no optimizer holds",
+        lambda f: (
+            f"{_n(f.evidence['tensors'])} trainable parameters ({_share(f.evidence['share'])} of the elements) are in "
+            f"no optimizer that was given: {f.detail.get('names', f.subject)}."
+        ),
+        "Other optimizers may not have been given; a backbone may be left out on purpose.",
+    ),
     "param-frozen": (
         "Frozen parameters",
         lambda f: (

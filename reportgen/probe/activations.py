@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from ..document.facts import ActivationFacts, ActivationRow, ChannelFacts, NormRow
-from ..document.stats import merge_all
-from .layers import RECTIFIERS, bypassed, channel_dim, kind_of, layers_of, main_tensor, samples_first
-from .reduce import ChannelAccumulator, as_real, as_rows
+from ..document.stats import TensorStats, merge_all
+from .layers import RECTIFIERS, bypassed, channel_dim, kind_of, layers_of, main_tensor, samples_first, unhookable
+from .reduce import ChannelAccumulator, as_real, as_rows, tensor_stats
 
 MAX_CALLS = 8  # calls of one module in one forward that keep channels of their own; later ones share the last
 MAX_CHANNELS = 1 << 17
@@ -60,6 +60,7 @@ class ActivationProbe:
         self._norms: dict[str, _NormInput] = {}
         self._dims: dict[int, tuple[weakref.ref[Tensor], int]] = {}
         self._executed = 0
+        self._first_input = TensorStats()
         self._n_batches = 0
         self._n_samples = 0
 
@@ -104,6 +105,10 @@ class ActivationProbe:
         return hook
 
     def _measure(self, layer: _Layer, call: int, args: tuple[Any, ...], output: Any) -> None:
+        if layer.order == 0 and layer.calls_in_batch == 1:
+            first = as_real(args[0]) if args and isinstance(args[0], Tensor) else None
+            stats = None if first is None else tensor_stats(first, histogram=False)
+            self._first_input = self._first_input if stats is None else self._first_input.merge(stats)
         tensor = main_tensor(output)
         if tensor is None:
             layer.trouble = "its output holds no floating-point tensor"
@@ -150,8 +155,14 @@ class ActivationProbe:
             norms=[row for name in self._norms if (row := self._norm_row(name)) is not None],
             not_executed=[name for name, layer in self._layers.items() if layer.order is None],
             exact=EXACT,
-            reasons=[f"{name}: {layer.trouble}" for name, layer in executed if layer.trouble],
+            first_input=self._first_input if self._first_input.count else None,
+            reasons=self._reasons(executed),
         )
+
+    def _reasons(self, executed: list[tuple[str, _Layer]]) -> list[str]:
+        closed = unhookable(self._model)
+        told = [f"{closed} TorchScript modules take no hooks"] if closed else []
+        return told + [f"{name}: {layer.trouble}" for name, layer in executed if layer.trouble]
 
     def _norm_row(self, name: str) -> NormRow | None:
         seen, module = self._norms[name], self._layers[name].module
@@ -171,6 +182,7 @@ class ActivationProbe:
             n_channels=module.num_features,
             n_samples=seen.samples,
             batches_tracked=None if tracked is None else int(tracked),
+            at_default=bool((module.running_mean == 0).all() & (module.running_var == 1).all()),
             mean_gap=float(mean_gap),
             log_var_gap=float(log_gap),
         )

@@ -13,6 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode, flop_registry
 
 from ..document.facts import ArchitectureFacts, LayerRow
+from ..errors import one_line
 from ..subject.data import Batch
 from .layers import kind_of
 
@@ -46,7 +47,7 @@ def measure(model: nn.Module, batch: Batch | None) -> tuple[ArchitectureFacts, s
             seen = _forward(model, batch)
         except Exception as error:
             cause = error.__cause__ or error
-            reason = f"torchinfo could not run the model: {type(cause).__name__}: {cause}"
+            reason = f"torchinfo could not run the model: {one_line(cause)}"
     ran = batch is not None and not reason
     tensors = {id(p): p for p in model.parameters() if not isinstance(p, nn.UninitializedParameter)}.values()
     buffers = [b for b in model.buffers() if not isinstance(b, nn.UninitializedBuffer)]

@@ -54,6 +54,8 @@ class EvaluationProbe:
         self._loss_sum = 0.0
         self._loss_n = 0
         self._cross_entropy = 0.0
+        self._as_probability = 0.0
+        self._same_shape = True
         self._low, self._high = math.inf, -math.inf
         self._row_sum: float | None = None
         self._log_sum: float | None = None
@@ -82,6 +84,7 @@ class EvaluationProbe:
             self._task = task  # type: ignore[assignment]  # the names were just checked
         if self._loss is not None:
             self._add_loss(output, batch)
+        self._same_shape &= tensor.shape == target.shape
         self._add_outputs(tensor.double(), target)
         self._n_samples += len(tensor)
         {"multiclass": self._add_multiclass, "binary": self._add_binary, "regression": self._add_regression}[
@@ -122,9 +125,15 @@ class EvaluationProbe:
         # probabilities lie in [0, 1]; logits of a whole batch practically never do
         threshold = 0.5 if self._low >= 0 and self._high <= 1 else 0.0
         legal = ~values.isnan()
+        self._add_binary_loss(values.double()[legal], target.reshape(-1).double()[legal])
         self._metric("confusion", 2).update(
             (values > threshold).long()[legal].cpu(), target.reshape(-1).long()[legal].cpu()
         )
+
+    def _add_binary_loss(self, values: Tensor, target: Tensor) -> None:
+        self._cross_entropy += float(F.binary_cross_entropy_with_logits(values, target, reduction="sum"))
+        if self._low >= 0 and self._high <= 1:
+            self._as_probability += float(F.binary_cross_entropy(values, target, reduction="sum"))
 
     def _add_regression(self, output: Tensor, target: Tensor) -> None:
         predicted, wanted = output.reshape(-1).double().cpu(), target.reshape(-1).double().cpu()
@@ -188,8 +197,15 @@ class EvaluationProbe:
             max=self._high,
             row_sum_error=self._row_sum,
             log_sum_exp_error=self._log_sum,
-            cross_entropy=self._cross_entropy / self._n_samples if self._row_sum is not None else None,
+            cross_entropy=self._mean_cross_entropy(),
+            same_shape=self._same_shape,
         )
+
+    def _mean_cross_entropy(self) -> float | None:
+        if self._task == "binary":
+            probabilities = self._low >= 0 and self._high <= 1
+            return (self._as_probability if probabilities else self._cross_entropy) / self._n_samples
+        return self._cross_entropy / self._n_samples if self._row_sum is not None else None
 
     def _classification(self) -> Classification | None:
         if "confusion" not in self._metrics:

@@ -7,11 +7,14 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from types import MethodType
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+COPY_LIMIT = 1 << 31  # bytes of parameters up to which a copy is worth its memory
+_PLAIN = (int, float, bool, str, type(None))  # attributes that a forward pass may count or flag with
 _HOOKS = (
     "_forward_hooks",
     "_forward_hooks_with_kwargs",
@@ -25,25 +28,96 @@ _HOOKS = (
 
 @contextmanager
 def untouched(model: nn.Module) -> Iterator[nn.Module]:
-    """Restore on exit, bit for bit: mode of every module, buffers, gradients, ``requires_grad``, hooks and RNG.
+    """Restore on exit, bit for bit: parameters, buffers, mode of every module, gradients, hooks and RNG.
 
-    Gradients are set aside and the parameters enter with ``grad=None``. Parameters themselves are only copied where a
-    forward pass is known to write them (an embedding with ``max_norm``).
+    Inside, gradients are set aside (``grad=None``), hooks that run after a gradient was accumulated are silent (an
+    optimizer may step in one), and ``train()`` and ``eval()`` only set flags, whatever a module made of them (merging
+    adapters into weights, say). Plain attributes (numbers, flags, None) come back too. Parameters are copied, since a
+    forward pass may write them; beyond ``COPY_LIMIT`` bytes in all they are not, and only an embedding's are.
     """
+    parameters = [_ParameterState.of(p, copied) for p, copied in _with_budget(list(model.parameters()))]
     modules = [_ModuleState.of(module) for module in model.modules()]
-    parameters = [(p, p.requires_grad, p.grad) for p in model.parameters()]
     rng = _Rng.capture()
-    for parameter, _, _ in parameters:
-        parameter.grad = None
+    for parameter in parameters:
+        parameter.silence()
     try:
-        yield model
+        with _plain_modes(model):
+            yield model
     finally:
-        for state in modules:
-            state.restore()
-        for parameter, requires_grad, gradient in parameters:
-            parameter.requires_grad_(requires_grad)
-            parameter.grad = gradient
+        for module in modules:
+            module.restore()
+        for parameter in parameters:
+            parameter.restore()
         rng.restore()
+
+
+def _with_budget(parameters: list[nn.Parameter]) -> list[tuple[nn.Parameter, bool]]:
+    size = sum(p.numel() * p.element_size() for p in parameters if not _is_lazy(p))
+    return [(p, size <= COPY_LIMIT and not _is_lazy(p) and p.layout == torch.strided) for p in parameters]
+
+
+@contextmanager
+def _plain_modes(model: nn.Module) -> Iterator[None]:
+    """Let ``train`` of every module that overrides it do what nn.Module's does, and no more."""
+    shadowed = [
+        module
+        for module in model.modules()
+        if not isinstance(module, torch.jit.ScriptModule)
+        and (type(module).train is not nn.Module.train or type(module).eval is not nn.Module.eval)
+        and not {"train", "eval"} & set(vars(module))
+    ]
+    for module in shadowed:
+        vars(module)["train"] = MethodType(nn.Module.train, module)
+        vars(module)["eval"] = MethodType(nn.Module.eval, module)
+    try:
+        yield
+    finally:
+        for module in shadowed:
+            del vars(module)["train"], vars(module)["eval"]
+
+
+@contextmanager
+def generators_kept(*sources: Any) -> Iterator[None]:
+    """Restore the generators that loaders and their samplers draw from."""
+    holders = [h for s in sources for h in (s, getattr(s, "sampler", None), getattr(s, "dataset", None))]
+    found = [getattr(holder, "generator", None) for holder in holders]
+    states = [(g, g.get_state()) for g in found if isinstance(g, torch.Generator)]
+    try:
+        yield
+    finally:
+        for generator, state in states:
+            generator.set_state(state)
+
+
+@dataclass(frozen=True)
+class _ParameterState:
+    parameter: nn.Parameter
+    requires_grad: bool
+    gradient: Tensor | None
+    hooks: dict[int, Any]
+    copy: Tensor | None
+
+    @staticmethod
+    def of(parameter: nn.Parameter, copied: bool) -> _ParameterState:
+        hooks = dict(getattr(parameter, "_post_accumulate_grad_hooks", None) or {})
+        copy = parameter.detach().clone() if copied and not parameter.is_meta else None
+        return _ParameterState(parameter, parameter.requires_grad, parameter.grad, hooks, copy)
+
+    def silence(self) -> None:
+        self.parameter.grad = None
+        if self.hooks:
+            self.parameter._post_accumulate_grad_hooks.clear()
+
+    def restore(self) -> None:
+        parameter = self.parameter
+        if self.copy is not None and not _same(parameter.detach(), self.copy):
+            with torch.no_grad():
+                parameter.copy_(self.copy)
+        if parameter.requires_grad != self.requires_grad:
+            parameter.requires_grad_(self.requires_grad)
+        parameter.grad = self.gradient
+        if self.hooks:
+            parameter._post_accumulate_grad_hooks.update(self.hooks)
 
 
 @contextmanager
@@ -63,6 +137,7 @@ class _ModuleState:
     training: bool
     buffers: dict[str, tuple[Tensor | None, Tensor | None]]
     hooks: dict[str, set[int]]
+    plain: dict[str, Any]
     rewritten: tuple[Tensor, Tensor] | None
 
     @staticmethod
@@ -75,10 +150,14 @@ class _ModuleState:
         rewritten = None
         if isinstance(module, (nn.Embedding, nn.EmbeddingBag)) and module.max_norm is not None:
             rewritten = (module.weight, module.weight.detach().clone())
-        return _ModuleState(module, module.training, buffers, hooks, rewritten)
+        return _ModuleState(module, module.training, buffers, hooks, _plain_attributes(module), rewritten)
 
     def restore(self) -> None:
+        vars(self.module).update(self.plain)
         self.module.training = self.training
+        if not isinstance(self.module, torch.jit.ScriptModule):
+            for name in [name for name in self.module._buffers if name not in self.buffers]:
+                del self.module._buffers[name]
         with torch.no_grad():
             for name, (buffer, copy) in self.buffers.items():
                 if name in self.module._buffers:
@@ -91,6 +170,13 @@ class _ModuleState:
             table: dict[int, Any] = getattr(self.module, name, {})
             for key in [key for key in table if key not in known]:
                 del table[key]
+
+
+def _plain_attributes(module: nn.Module) -> dict[str, Any]:
+    """Return numbers, flags, texts and None among the attributes; a lazy module sets its own for good."""
+    if isinstance(module, torch.jit.ScriptModule) or any(_is_lazy(p) for p in module.parameters(recurse=False)):
+        return {}
+    return {name: value for name, value in vars(module).items() if type(value) in _PLAIN}
 
 
 def _is_lazy(tensor: Tensor) -> bool:

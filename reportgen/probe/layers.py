@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from types import TracebackType
 
+import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.conv import _ConvNd
@@ -21,15 +22,21 @@ RECTIFIERS = (nn.ReLU, nn.ReLU6)
 def layers_of(model: nn.Module) -> dict[str, nn.Module]:
     """Return the modules that compute something themselves, by name: leaves, and owners of parameters.
 
-    A module registered under several names appears under the first.
+    A module registered under several names appears under the first. TorchScript modules take no hooks: they are left
+    out here, and ``unhookable`` counts them.
     """
     return {
         name: module
         for name, module in model.named_modules()
-        if not isinstance(module, _TRANSPARENT)
+        if not isinstance(module, (*_TRANSPARENT, torch.jit.ScriptModule))
         and (module._parameters or not any(True for _ in module.children()))
         and not isinstance(module, (nn.ModuleList, nn.ModuleDict, nn.ParameterList, nn.ParameterDict))
     }
+
+
+def unhookable(model: nn.Module) -> int:
+    """Count the leaves that no hook can be put on."""
+    return sum(isinstance(m, torch.jit.ScriptModule) and not any(True for _ in m.children()) for m in model.modules())
 
 
 def kind_of(module: nn.Module) -> str:

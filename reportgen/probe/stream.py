@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from ..errors import one_line
 from ..subject.data import Batch, call
 
 Watcher = Callable[[Any, Batch], None]
@@ -57,7 +58,7 @@ def run(
                     passage.shapes.append(shape)
                 _tell(watchers, passage, output, batch)
         except Exception as error:
-            passage.trouble = f"batch {passage.n_batches + 1}: {type(error).__name__}: {error}".splitlines()[0]
+            passage.trouble = f"batch {passage.n_batches + 1}: {one_line(error)}"
     return passage
 
 
@@ -68,4 +69,4 @@ def _tell(watchers: dict[str, Watcher], passage: Passage, output: Any, batch: Ba
         try:
             watch(output, batch)
         except Exception as error:
-            passage.failed[name] = f"{type(error).__name__}: {error}".splitlines()[0]
+            passage.failed[name] = one_line(error)

@@ -28,7 +28,7 @@ def of_model(model: nn.Module, owned: set[int] | None = None) -> WeightFacts:
 
     ``owned``: ids of the parameters that an optimizer holds; None when no optimizer is known.
     """
-    owners = {name: module for name, module in model.named_modules()}
+    owners = dict(model.named_modules(remove_duplicate=False))
     followed = _before_norm(model)
     first_name: dict[int, str] = {}
     rows = []
@@ -121,9 +121,9 @@ def _before_norm(model: nn.Module) -> set[str]:
     owners = [(name, module) for name, module in model.named_modules() if module._parameters]
     followed = set()
     for (name, module), (_, following) in pairwise(owners):
-        weight = module._parameters.get("weight")
-        if isinstance(following, NORMS) and weight is not None and weight.dim() >= 2:
-            gain = following._parameters.get("weight")
+        weight = getattr(module, "weight", None)
+        if isinstance(following, NORMS) and isinstance(weight, Tensor) and weight.dim() >= 2:
+            gain = getattr(following, "weight", None)
             outputs = weight.shape[1] if getattr(module, "transposed", False) else weight.shape[0]
             if gain is None or outputs in (gain.numel(), getattr(module, "out_channels", None)):
                 followed.add(name)

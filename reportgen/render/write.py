@@ -88,6 +88,8 @@ def write(report: Report, path: str | Path, *, language: str = "en") -> Path:
 def write_bytes(data: bytes, path: Path) -> None:
     """Put bytes in a file by way of a temporary one beside it, so that no reader sees half a report."""
     place = Path(os.path.realpath(path))  # through a link, not over it
+    if place.exists() and not place.is_file():
+        raise OutputError(f"Cannot write {path}: {place} is no regular file.", hint=_advice(path))
     temporary = place.with_name(f".{place.name[:80]}.{secrets.token_hex(4)}.part")
     try:
         with open(temporary, "xb") as file:

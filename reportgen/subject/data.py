@@ -72,7 +72,7 @@ def tensors(value: Any) -> Iterator[Tensor]:
 def move(value: Any, device: torch.device) -> Any:
     """Return the same nesting with every tensor on ``device``."""
     if isinstance(value, Tensor):
-        return value.to(device)
+        return value.detach().to(device)  # an input that asks for a gradient must not be given one here
     if isinstance(value, nn.utils.rnn.PackedSequence):
         return value.to(device=device)  # type: ignore[call-arg]  # the stub lacks the keyword
     if isinstance(value, dict):

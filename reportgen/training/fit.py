@@ -31,6 +31,8 @@ class _Tally:
     """Sums over one pass: loss by sample, and correct predictions where outputs are class scores."""
 
     device: torch.device
+    threshold: float | None = None
+    """Above it a single output says yes; None where outputs are no yes-or-no answers."""
     n: int = 0
     n_judged: int = 0
 
@@ -48,6 +50,10 @@ class _Tally:
         if scores is not None and isinstance(batch.target, Tensor) and are_class_scores(scores, batch.target):
             self.n_judged += len(scores)
             self._correct += (scores.detach().argmax(1) == batch.target).sum()
+        elif scores is not None and self.threshold is not None and scores.numel() == len(scores):
+            self.n_judged += len(scores)
+            answers = (scores.detach() > self.threshold).reshape(-1)
+            self._correct += (answers == (batch.target.reshape(-1) > 0.5)).sum()
 
     def figures(self, prefix: str) -> dict[str, float]:
         figures = {f"{prefix}_loss": float(self._loss) / self.n} if self.n else {}
@@ -74,19 +80,21 @@ def fit(
     ``(args..., target)`` or dicts; they are moved to the device of the model. ``progress`` shows a bar on standard
     error. Modules that were in eval mode inside a model in train mode stay frozen.
 
-    By epoch: ``train_loss`` (mean over samples, while training), ``val_loss``, ``train_accuracy`` and ``val_accuracy``
-    for class scores, ``learning_rate``, ``seconds``. By step: ``train_loss``, ``gradient_norm`` (L2, all parameters),
-    ``update_ratio`` (median over weight matrices of ‖Δw‖/‖w‖ across a real step, a few steps an epoch).
+    By epoch: ``train_loss`` (mean over samples, while training), ``val_loss``, ``train_accuracy`` and
+    ``val_accuracy`` for class scores and, with a binary cross-entropy of torch, for single outputs,
+    ``learning_rate``, ``seconds``. By step: ``train_loss``, ``gradient_norm`` (L2, all parameters), ``update_ratio``
+    (median over weight matrices of ‖Δw‖/‖w‖ across a real step, a few steps an epoch).
     """
     run = _Run(model, loss, optimizer, Recorder(), device_of(model))
     began = time.perf_counter()
-    frozen = {m for m in model.modules() if model.training and not m.training}
+    frozen = [m for m in model.modules() if model.training and not m.training]
     with modes_kept(model), tqdm(total=_total(train_loader, epochs), unit="batch", disable=not progress) as bar:
         for epoch in range(1, epochs + 1):
             started = time.perf_counter()
             bar.set_description(f"epoch {epoch}/{epochs}", refresh=False)
-            for module in model.modules():
-                module.training = module not in frozen
+            model.train()
+            for module in frozen:
+                module.training = False
             figures = run.train(train_loader, bar)
             model.eval()
             figures |= run.validate(val_loader) if val_loader is not None else {}
@@ -118,9 +126,13 @@ class _Run:
     steps: int = 0
     batch_size: int | None = None
 
+    @property
+    def _threshold(self) -> float | None:
+        return {nn.BCEWithLogitsLoss: 0.0, nn.BCELoss: 0.5}.get(type(self.loss))
+
     def train(self, loader: Iterable[Any], bar: tqdm[Any]) -> dict[str, float]:
         """Run one epoch of steps and return its loss, and its accuracy where outputs are class scores."""
-        tally, shown = _Tally(self.device), 0.0
+        tally, shown = _Tally(self.device, self._threshold), 0.0
         every = max(1, (len(loader) if isinstance(loader, Sized) else 100) // UPDATES_PER_EPOCH)
         for batch in batches(loader, self.model, self.device):
             self.steps += 1
@@ -158,7 +170,7 @@ class _Run:
     @torch.no_grad()
     def validate(self, loader: Iterable[Any]) -> dict[str, float]:
         """Return loss and accuracy over a loader; the model is in eval mode."""
-        tally = _Tally(self.device)
+        tally = _Tally(self.device, self._threshold)
         for batch in batches(loader, self.model, self.device):
             output = call(self.model, batch)
             tally.add(self.loss(output, batch.target), output, batch)

@@ -129,7 +129,7 @@ def bn_stats_mismatch(report: Report, context: Context, limits: Thresholds) -> I
     if report.activations is None or not context.real_data:
         return
     for row in report.activations.norms:
-        if row.n_samples < limits.bn_samples or row.batches_tracked == 0:
+        if row.n_samples < limits.bn_samples or row.at_default:
             continue
         if row.mean_gap > limits.bn_mean_warning or row.log_var_gap > limits.bn_var_warning:
             yield _norm_finding("bn-stats-mismatch", row, context, limits)
@@ -150,18 +150,19 @@ def _norm_finding(rule: str, row: NormRow, context: Context, limits: Thresholds)
 def bn_never_updated(report: Report, context: Context, limits: Thresholds) -> Iterator[Finding]:
     """A batch norm of a trained model that has never seen a training batch: it still normalises by mean 0, variance 1.
 
-    By num_batches_tracked, so a fact. Wrong for a model whose buffers were not exported with it.
+    Running mean 0 and variance 1 exactly, so a fact; the counter alone would not do, as old files lack it. Wrong for a
+    model whose buffers were not exported with it.
     """
     if report.activations is None or context.state != "trained":
         return
     for row in report.activations.norms:
-        if row.batches_tracked == 0:
+        if row.at_default:
             yield Finding(
                 rule="bn-never-updated",
                 severity=Severity.WARNING if context.outcome_ok else Severity.ERROR,
                 subject=row.name,
                 section=SECTION,
-                evidence={"batches_tracked": 0},
+                evidence={"batches_tracked": row.batches_tracked or 0},
             )
 
 

@@ -16,11 +16,11 @@ def d_nonfinite(report: Report, context: Context, limits: Thresholds) -> Iterato
 
     Counted over every element of the first input tensor and of floating-point targets, in all batches given.
     """
-    if report.dataset is None:
-        return
-    parts = [(f"input {f.index}", f.stats) for f in report.dataset.features]
-    if report.dataset.target is not None:
-        parts.append(("target", report.dataset.target))
+    parts = []
+    for prefix, data in (("", report.dataset), ("training ", report.train_dataset)):
+        if data is not None:
+            parts += [(f"{prefix}input {f.index}", f.stats) for f in data.features]
+            parts += [(f"{prefix}target", data.target)] if data.target is not None else []
     bad = [(name, stats) for name, stats in parts if stats.nonfinite]
     if bad:
         yield Finding(
@@ -43,11 +43,14 @@ def d_input_scale(report: Report, context: Context, limits: Thresholds) -> Itera
     A channel or column with std > 20 is a warning, an error where values are whole and reach 200 to 255 (bytes that
     were never scaled). A median over channels of |mean|/std > 3 is a warning unless the model works: the median,
     because a column that hardly ever moves lies far from zero in its own units and does no harm. An input with no std
-    above 0.05 is a warning too. Not judged: noise, integer inputs (the model converts them itself); a model that begins
-    with a normalisation layer is only told. Wrong for physical units that the model is made for.
+    above 0.05 is a warning too. Not judged: noise, integer inputs (the model converts them itself), inputs that forward
+    rescales before its first layer; of a model that begins with a normalisation layer it only informs. Wrong for
+    physical units that the model is made for.
     """
     data = report.dataset
     if data is None or not context.real_data or data.n_samples < limits.input_samples or "int" in data.dtype:
+        return
+    if _rescaled(report, limits):
         return
     moving = [f for f in data.features if f.stats.std and not f.stats.nonfinite]
     if not moving:
@@ -61,6 +64,17 @@ def d_input_scale(report: Report, context: Context, limits: Thresholds) -> Itera
         yield _scale_finding(data, typical, mild, limits)
     elif (widest.stats.std or 0.0) < limits.input_std_low:
         yield _scale_finding(data, widest, mild, limits)
+
+
+def _rescaled(report: Report, limits: Thresholds) -> bool:
+    """Tell whether the first layer reads another scale than the loader gives, and a fair one."""
+    first = report.activations.first_input if report.activations is not None else None
+    if first is None or not first.std or report.dataset is None:
+        return False
+    given = max((f.stats.std or 0.0 for f in report.dataset.features), default=0.0)
+    changed = not 0.9 * given <= first.std <= 1.1 * given
+    fair = limits.input_std_low <= first.std <= limits.input_std_high
+    return changed and fair and abs(first.mean or 0.0) / first.std <= limits.input_offset
 
 
 def _offset(feature: FeatureStats) -> float:

@@ -15,10 +15,11 @@ SECTION = "evaluation"
 def double_softmax(report: Report, context: Context, limits: Thresholds) -> Iterator[Finding]:
     """Probabilities are handed to a loss that applies softmax (or sigmoid) itself.
 
-    All outputs are >= 0, every row sums to 1 within 1e-3, and the loss is CrossEntropyLoss or equals the cross-entropy
-    of the outputs within 1e-4. For one output: strictly inside (0, 1) on at least 256 samples, with BCEWithLogitsLoss.
-    The loss then has a floor, ln(1 + (K-1)/e) for K classes, and gradients are small, though accuracy may look fine.
-    Log-probabilities into cross-entropy are harmless and pass.
+    All outputs are >= 0, every row sums to 1 within 1e-3, and the loss is CrossEntropyLoss or equals the
+    cross-entropy of the outputs within 1e-4. For one output: inside [0, 1], and spread over it, on at least 256
+    samples, with BCEWithLogitsLoss: logits of both classes lie on both sides of 0. The loss then has a floor, ln(1 +
+    (K-1)/e) for K classes, and gradients are small, though accuracy may look fine. Log-probabilities into
+    cross-entropy are harmless and pass.
     """
     evaluation = report.evaluation
     outputs = evaluation.outputs if evaluation is not None else None
@@ -34,7 +35,9 @@ def double_softmax(report: Report, context: Context, limits: Thresholds) -> Iter
     sigmoid = (
         evaluation.task == "binary"
         and "BCEWithLogitsLoss" in loss
-        and 0 < outputs.min <= outputs.max < 1
+        and outputs.min >= 0
+        and outputs.max <= 1
+        and outputs.max - outputs.min > limits.sigmoid_spread
         and evaluation.n_samples >= limits.sigmoid_samples
     )
     if softmax or sigmoid:
@@ -88,4 +91,27 @@ def o_baseline_skill(report: Report, context: Context, limits: Thresholds) -> It
         )
 
 
-RULES = (double_softmax, o_baseline_skill)
+def loss_shape(report: Report, context: Context, limits: Thresholds) -> Iterator[Finding]:
+    """Outputs and targets of different shapes go into an elementwise loss of torch, which broadcasts them.
+
+    (N, 1) against (N,) makes every output meet every target: the loss is lowest where all outputs are the mean. Judged
+    only for MSELoss, L1Loss, SmoothL1Loss and HuberLoss, by shapes, so a fact; a loss of your own may reshape first.
+    """
+    evaluation = report.evaluation
+    if evaluation is None or evaluation.outputs is None or evaluation.outputs.same_shape:
+        return
+    if evaluation.task == "regression" and report.subject.loss in ("MSELoss", "L1Loss", "SmoothL1Loss", "HuberLoss"):
+        evidence = {} if evaluation.loss is None else {"loss": evaluation.loss}
+        if evaluation.regression is not None:
+            evidence["mse"] = evaluation.regression.mse
+        yield Finding(
+            rule="loss-shape",
+            severity=Severity.ERROR,
+            subject="output",
+            section=SECTION,
+            evidence=evidence,
+            detail={"loss": report.subject.loss},
+        )
+
+
+RULES = (loss_shape, double_softmax, o_baseline_skill)

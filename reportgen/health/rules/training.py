@@ -189,9 +189,9 @@ def update_ratio(report: Report, context: Context, limits: Thresholds) -> Iterat
     """Size of a real optimizer step against the weights: ‖Δw‖/‖w‖, median over the weight matrices.
 
     Over the run, healthy medians lie at 7e-4 to 2.1e-2; above 0.1 is a warning; below 2e-5 only together with a loss
-    that stands still. One of the first three steps above 1 is a warning too: it is larger than the weights it moves, so
-    that nothing of the initialisation is left (later the weights have grown, and the ratio looks harmless). Wrong for
-    weights that start near zero (LoRA).
+    that stands still; exactly 0 says that no step reaches the weights at all. One of the first three steps above 1 is
+    a warning too: it is larger than the weights it moves, so that nothing of the initialisation is left (later the
+    weights have grown, and the ratio looks harmless). Wrong for weights that start near zero (LoRA).
     """
     series = report.training.get("update_ratio") if report.training is not None else None
     points = [(x, y) for x, y in zip(series.x, series.y, strict=True) if y is not None] if series is not None else []
@@ -214,8 +214,12 @@ def update_ratio(report: Report, context: Context, limits: Thresholds) -> Iterat
             "high": limits.update_ratio_high,
             "first": limits.update_ratio_first,
         },
-        detail={"direction": "high" if high or typical > limits.update_ratio_info_high else "low"},
+        detail={"direction": _direction(typical, high=high or typical > limits.update_ratio_info_high)},
     )
+
+
+def _direction(typical: float, *, high: bool) -> str:
+    return "high" if high else "none" if typical == 0 else "low"
 
 
 RULES = (h_nonfinite, h_diverged, h_never_learned, h_overfit, h_oscillating, update_ratio)

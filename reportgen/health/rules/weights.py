@@ -99,10 +99,36 @@ def w_at_default_init(report: Report, context: Context, limits: Thresholds) -> I
         )
 
 
+def optimizer_missing_params(report: Report, context: Context, limits: Thresholds) -> Iterator[Finding]:
+    """Trainable parameters that none of the optimizers given holds.
+
+    By identity, so a fact. If it is practically all of the model, the optimizer was made from another one: an error.
+    Part of a model is a warning unless the model works: leaving the backbone out of the optimizer is a usual way to
+    freeze it. Wrong where not all optimizers were given.
+    """
+    rows = report.weights.rows if report.weights is not None else []
+    trainable = [r for r in rows if r.trainable and r.in_optimizer is not None and r.stats is not None]
+    missing = [row for row in trainable if row.in_optimizer is False]
+    total = sum(row.stats.count for row in trainable if row.stats is not None)
+    if not missing or not total:
+        return
+    share = sum(row.stats.count for row in missing if row.stats is not None) / total
+    severity = Severity.INFO if context.outcome_ok else Severity.WARNING
+    yield Finding(
+        rule="optimizer-missing-params",
+        severity=Severity.ERROR if share >= limits.unowned_share_error else severity,
+        subject=missing[0].name,
+        section=SECTION,
+        evidence={"tensors": len(missing), "share": share},
+        threshold={"error": limits.unowned_share_error},
+        detail={"names": ", ".join(row.name for row in missing[:5])},
+    )
+
+
 def _measured(report: Report) -> list[WeightRow]:
     """Return rows with finite statistics: a rule about size says nothing of a tensor with NaN in it."""
     rows = report.weights.rows if report.weights is not None else []
     return [row for row in rows if row.stats is not None and row.stats.count and not row.stats.nonfinite]
 
 
-RULES = (param_nonfinite, param_frozen, w_scale, w_at_default_init)
+RULES = (param_nonfinite, param_frozen, optimizer_missing_params, w_scale, w_at_default_init)
