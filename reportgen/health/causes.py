@@ -29,6 +29,11 @@ def _detail(key: str, value: str) -> Callable[[list[Finding]], bool]:
     return lambda proofs: any(f.detail.get(key) == value for f in proofs)
 
 
+def _mostly_untouched(finding: Finding) -> bool:
+    """Tell whether most of the weights that can be tested are as they were initialised."""
+    return finding.rule == "w-at-default-init" and finding.evidence["untouched"] > finding.evidence["tested"] / 2
+
+
 _NONFINITE = ("param-nonfinite", "act-nonfinite", "grad-nonfinite", "h-nonfinite")
 _STUCK = ("h-never-learned", "o-baseline-skill", "constant-channel", "h-underfit")
 _SICK_SIGNAL = ("dead-relu", "constant-channel", "grad-depth-slope", "bn-stats-mismatch", "w-scale")
@@ -64,7 +69,12 @@ SYNDROMES: tuple[Syndrome, ...] = (
     Syndrome("detached-graph", ("param-no-grad",), (*_STUCK, "w-at-default-init", "update-ratio")),
     Syndrome("params-not-in-optimizer", ("optimizer-missing-params",), (*_STUCK, "w-at-default-init", "update-ratio")),
     Syndrome("loss-shape-broadcast", ("loss-shape",), _STUCK),
-    Syndrome("no-weight-update", ("update-ratio",), (*_STUCK, "w-at-default-init"), _detail("direction", "none")),
+    Syndrome(
+        "no-weight-update",
+        ("update-ratio", "w-at-default-init"),
+        _STUCK,
+        lambda proofs: any(f.detail.get("direction") == "none" or _mostly_untouched(f) for f in proofs),
+    ),
     Syndrome("bn-statistics", ("bn-stats-mismatch", "bn-never-updated"), ("o-baseline-skill", "constant-channel")),
     # dead layers pass no gradient, so the steps behind them are nothing
     Syndrome("dead-relu", ("dead-relu",), ("h-never-learned", "o-baseline-skill", "constant-channel", "update-ratio")),
@@ -171,8 +181,6 @@ def diagnose(findings: list[Finding]) -> list[Diagnosis]:
 
 
 def _default(finding: Finding) -> str:
-    if finding.rule == "w-at-default-init" and finding.evidence["untouched"] > finding.evidence["tested"] / 2:
-        return "no-weight-update"
     if finding.rule == "update-ratio":
         return {"low": "lr-too-low", "none": "no-weight-update"}.get(finding.detail.get("direction", ""), "lr-too-high")
     if finding.rule == "grad-depth-slope" and finding.detail.get("direction") == "exploding":
