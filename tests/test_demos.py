@@ -8,6 +8,7 @@ import torch
 import reportgen
 from reportgen.document.facts import Severity
 from reportgen.errors import TargetError
+from reportgen.render.write import render
 from reportgen.subject.demos import DEMOS, Demo, build
 
 from .sick import BREAKS, trained
@@ -25,6 +26,7 @@ def test_a_demo_learns_and_raises_no_warning(name: str, bar: float, seed: int) -
     assert sum(row[i] for i, row in enumerate(confusion)) / sum(map(sum, confusion)) > bar
     assert [d for d in report.diagnoses if d.severity is not Severity.INFO] == []
     assert {row.status for row in report.coverage} == {"measured"}
+    assert len(render(report, ".html")) <= 150_000
 
 
 @pytest.mark.parametrize("name", DEMOS)
@@ -49,6 +51,7 @@ def test_a_fresh_resnet_raises_nothing() -> None:
     assert report.architecture.parameters == 11_689_512
     assert len(report.weights.rows) == 62  # type: ignore[union-attr]
     assert report.subject.state == "untrained"
+    assert len(render(report, ".html")) <= 200_000
 
 
 def test_an_unknown_demo_lists_the_known_ones() -> None:
