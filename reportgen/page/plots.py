@@ -86,13 +86,26 @@ def _svg(figure: Any) -> bytes:
 
 
 def _axes(width: float, height: float) -> tuple[Any, Any]:
+    """Make a figure of that size in inches. Fixed margins: finding them by layout takes half of the drawing time."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(width, height), layout="constrained")
+    figure = Figure(figsize=(width, height))
     figure.patch.set_visible(False)
-    axes = figure.add_subplot()
+    left, bottom, rest = 0.92 / width, 0.52 / height, 0.12
+    axes = figure.add_axes((left, bottom, 1 - left - rest / width, 1 - bottom - rest / height))
     axes.patch.set_visible(False)
     return figure, axes
+
+
+def _log_axis(axes: Any, values: Sequence[float]) -> None:
+    """Put y on a logarithmic axis with plain numbers: setting powers of ten as formulas takes longer than the curve."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    axes.set_yscale("log")
+    narrow = bool(values) and max(values) / min(values) < 100
+    axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if narrow else (1.0,), numticks=8))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, place: f"{value:g}"))
+    axes.yaxis.set_minor_formatter(NullFormatter())
 
 
 def curves(id: str, title: str, lines: Sequence[Line], *, x_label: str, y_label: str) -> Element:
@@ -106,7 +119,7 @@ def curves(id: str, title: str, lines: Sequence[Line], *, x_label: str, y_label:
             axes.plot(x, [_drawable(v) for v in y], label=_plain(line.label), markevery=every, **style)
         positive = [v for line in lines for v in map(_drawable, line.y) if not math.isnan(v)]
         if positive and min(positive) > 0 and max(positive) / min(positive) > 200:
-            axes.set_yscale("log")
+            _log_axis(axes, positive)
         axes.set_xlabel(_plain(x_label))
         axes.set_ylabel(_plain(y_label))
         if all(float(v).is_integer() for line in lines for v in line.x):
@@ -124,7 +137,8 @@ def depth_profile(id: str, title: str, lines: Sequence[Line], *, x_label: str, y
             y = [_drawable(v if v is not None and v > 0 else None) for v in line.y]
             style = {"color": SERIES[i % 6], "linestyle": DASHES[i % 6], "marker": MARKERS[i % 6]}
             axes.plot(line.x, y, label=_plain(line.label), markevery=max(1, len(y) // 40), **style)
-        axes.set_yscale("log")
+        shown = [v for line in lines for v in line.y if v is not None and v > 0]
+        _log_axis(axes, shown)
         axes.set_xlabel(_plain(x_label))
         axes.set_ylabel(_plain(y_label))
         axes.xaxis.get_major_locator().set_params(integer=True)

@@ -78,7 +78,8 @@ def _groups(history: History) -> list[tuple[str, str, list[Series]]]:
 def _plots(history: History) -> list[Figure]:
     out: list[Figure] = []
     for metric, axis, members in _groups(history):
-        drawable = [s for s in members if sum(v is not None for v in s.y) >= 2]
+        # a constant rate and the time of an epoch say all they have to say in the table
+        drawable = [s for s in members if len({v for v in s.y if v is not None}) >= 2 and metric != "seconds"]
         if not drawable or len(out) >= MAX_PLOTS:
             continue
         lines = [Line(name(s.name), s.x, s.y) for s in drawable[:6]]
