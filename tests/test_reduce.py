@@ -116,3 +116,16 @@ def test_sparse_and_complex_tensors_are_measured_dense() -> None:
     complex_stats = tensor_stats(torch.tensor([3 + 4j]))
     assert complex_stats is not None
     assert complex_stats.norm == pytest.approx(5.0)
+
+
+def test_even_bars_are_numpy_s_histogram() -> None:
+    x = torch.randn(5000, generator=torch.Generator().manual_seed(8)) * 0.02 + 1
+    stats = tensor_stats(x)
+    assert stats is not None
+    wanted, _ = np.histogram(x.double().numpy(), 32)
+    assert stats.bars == wanted.tolist()
+    assert tensor_stats(torch.ones(5)).bars is None  # type: ignore[union-attr]
+    with_nan = tensor_stats(torch.tensor([0.0, 1.0, math.nan, math.inf]))
+    assert with_nan is not None
+    assert with_nan.bars is not None
+    assert sum(with_nan.bars) == 2

@@ -110,6 +110,8 @@ class TensorStats(Struct, frozen=True, kw_only=True):
     min: float | None = None
     max: float | None = None
     histogram: Histogram | None = None
+    bars: list[int] | None = None
+    """Counts in even bins from ``min`` to ``max``, of a tensor that was measured whole; they do not merge."""
 
     def __post_init__(self) -> None:
         if min(self.count, self.nan, self.pos_inf, self.neg_inf, self.zeros, self.finite) < 0:

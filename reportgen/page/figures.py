@@ -60,18 +60,23 @@ def _heights(counts: Sequence[float], top: int) -> list[int]:
 
 
 def histogram(stats: TensorStats | None) -> Element | None:
-    """Draw the distribution over the middle 99 % of the values, with a mark at zero where zero is inside."""
+    """Draw the distribution, with a mark at zero where zero is inside; without far values, which squeeze the others."""
     span = _range(stats) if stats is not None else None
     if stats is None or stats.histogram is None or span is None:
         return None
     low, high = span
-    counts = stats.histogram.rebin(low, high, BINS)
+    counts: Sequence[float] = stats.histogram.rebin(low, high, BINS)
+    # even bins over the whole range are truer, unless far values squeeze the rest into a few of them
+    if stats.bars is not None and stats.min is not None and stats.max is not None:
+        whole = stats.max - stats.min
+        if high - low > 0.5 * whole:
+            low, high, counts = stats.min, stats.max, stats.bars
     title = _("from {low} to {high}").format(low=number(low, 2), high=number(high, 2))
     zero = None
     if low <= 0 <= high:
         x = round(-low / (high - low) * _WIDTH)
         zero = element("path", d=f"M{x} 0v{_HEIGHT}", stroke=INK)
-    bars = element("path", d=_bars(_heights(counts, _HEIGHT - 2), _WIDTH // BINS, _HEIGHT), fill=BAR)
+    bars = element("path", d=_bars(_heights(counts, _HEIGHT - 2), _WIDTH // len(counts), _HEIGHT), fill=BAR)
     return drawing(_WIDTH, _HEIGHT, title, *([bars] if zero is None else [bars, zero]))
 
 

@@ -16,6 +16,7 @@ from ..document.stats import BIN_SHIFT, N_BINS, Histogram, TensorStats, merge_al
 
 HISTOGRAM_SAMPLE = 1 << 14  # elements binned of one output; the cost of a hook stays flat in the size of the output
 WEIGHT_SAMPLE = 1 << 20  # elements binned of one parameter
+EVEN_BARS = 32
 DENSE_LIMIT = 1 << 26
 _SLICE = 1 << 22  # elements of a tensor that are lifted to float64 at a time
 _SAFE = 1e15  # squares of larger values leave float32
@@ -73,7 +74,16 @@ def tensor_stats(x: Tensor, *, sample: int = WEIGHT_SAMPLE, histogram: bool = Tr
         return stats
     counts, stride = bin_counts(flat, sample)
     binned = histogram_of(counts, stride)
-    return msgspec.structs.replace(stats, histogram=binned)
+    return msgspec.structs.replace(stats, histogram=binned, bars=_even_bars(flat[::stride], stats))
+
+
+def _even_bars(values: Tensor, stats: TensorStats) -> list[int] | None:
+    """Count values in even bins over the range: a narrow range far from zero falls into one or two octave bins."""
+    if stats.min is None or stats.max is None or not 0 < stats.max - stats.min < math.inf:
+        return None
+    place = (values.double() - stats.min) * (EVEN_BARS / (stats.max - stats.min))
+    index = place[torch.isfinite(place)].clamp_(0, EVEN_BARS - 1).long()
+    return [int(n) for n in torch.bincount(index, minlength=EVEN_BARS)]
 
 
 def _slice_stats(part: Tensor) -> TensorStats:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ...document.facts import BufferRow, Report, WeightFacts, WeightRow
 from ..blocks import Block, Cell, Column, Section, Table
-from ..cells import ChartBudget, any_nonfinite, of_name, of_nonfinite, of_text, stats_cells, stats_columns
+from ..cells import ChartBudget, any_nonfinite, of_name, of_nonfinite, of_number, of_text, stats_cells, stats_columns
 from ..formats import count, name, shape
 from ..language import _, plural
 
@@ -45,15 +45,18 @@ def _parameters(facts: WeightFacts) -> Table:
     charted, budget = _charted(rows), ChartBudget(MAX_CHARTS)
     columns = [Column(_("Parameter"), "name"), Column(_("Shape"), "text")]
     columns += [Column(_("Type"), "text")] if several_types else []
-    columns += stats_columns()
+    columns += [*stats_columns(), Column(_("norm"), "number", _("Euclidean norm of the finite values"))]
     columns += [Column(_("Not finite"), "number", _("NaN and infinite values"))] if broken else []
-    columns += [Column(_("Distribution"), "chart", _("middle 99 % of the values; the mark is zero"))]
+    columns += [Column(_("Distribution"), "chart", _("values but for far ones; the mark is zero"))]
     columns += [Column(_("Remarks"), "text")] if noted else []
     body = []
     for row in rows:
         line = [of_name(row.name), of_text(shape(row.shape))]
         line += [of_text(name(row.dtype))] if several_types else []
-        line += [Cell("", None) for c in stats_columns()] if row.tied_to is not None else stats_cells(row.stats)
+        if row.tied_to is not None:
+            line += [Cell("", None) for c in [*stats_columns(), "norm"]]
+        else:
+            line += [*stats_cells(row.stats), of_number(row.stats.norm if row.stats is not None else None)]
         line += [of_nonfinite(row.stats) if row.tied_to is None else Cell("", None)] if broken else []
         line.append(budget.histogram(row.stats) if row.name in charted else Cell("", None))
         line += [of_text(_remarks(row))] if noted else []
