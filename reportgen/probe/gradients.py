@@ -41,6 +41,8 @@ def measure(
     (one sample to a batch norm, other outputs in training) is measured in eval mode. ``order``: place of each layer in
     the order of execution.
     """
+    if any(p.is_inference() for p in model.parameters()):
+        raise RuntimeError("the parameters were made in inference mode, where no gradient is recorded")
     torch.manual_seed(seed)
     try:
         with _training(model):
