@@ -158,12 +158,15 @@ def check(
     from .document.codec import read
     from .document.facts import Severity
     from .health.gate import offending
+    from .page.formats import name
     from .page.wording import summary
 
     document = read(report)
     hits = offending(document, Severity(fail_on))
     for diagnosis in hits:
-        _say(f"{diagnosis.severity:8} {diagnosis.cause:24} {diagnosis.subject:24} {summary(diagnosis)}")
+        # a layer's name comes from outside and must not steer the terminal
+        where = name(diagnosis.subject)
+        _say(f"{diagnosis.severity:8} {diagnosis.cause:24} {where:24} {summary(diagnosis)}")
     others = len(document.diagnoses) - len(hits)
     _say(f"{len(hits)} of severity {fail_on} or above, {others} below, in {report}")
     return 1 if hits else 0

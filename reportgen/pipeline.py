@@ -183,7 +183,7 @@ def _examine_model(subject: _Subject, data: Iterable[Any] | None, steps: _Steps)
     report = Report(
         format_version=FORMAT_VERSION,
         title=options.title or kind_of(model),
-        meta=Meta(),
+        meta=Meta(device=str(device_of(model))),
         subject=SubjectFacts(
             name=kind_of(model),
             kind="model",

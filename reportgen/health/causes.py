@@ -35,7 +35,7 @@ def _mostly_untouched(finding: Finding) -> bool:
 
 
 _NONFINITE = ("param-nonfinite", "act-nonfinite", "grad-nonfinite", "h-nonfinite")
-_STUCK = ("h-never-learned", "o-baseline-skill", "constant-channel", "h-underfit")
+_STUCK = ("h-never-learned", "o-baseline-skill", "constant-channel")
 _SICK_SIGNAL = ("dead-relu", "constant-channel", "grad-depth-slope", "bn-stats-mismatch", "w-scale")
 
 SYNDROMES: tuple[Syndrome, ...] = (
@@ -132,7 +132,6 @@ ADVICE: dict[str, str] = {
     "normalisation layers or residual connections stop the growth.",
     "frozen-layers": "If these layers were meant to train, set requires_grad_(True) and give them to the optimizer. "
     "A backbone that is frozen on purpose is fine.",
-    "label-corruption": "Look at a few inputs beside their labels.",
     "layer-collapse": "Look at the layer before the named one: its output no longer depends on the input.",
     "lr-too-high": "Divide the learning rate by 10 and compare the first epochs; a warm-up or clipping helps where "
     "only the start is unstable.",

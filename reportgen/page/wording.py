@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ..document.facts import Diagnosis, Finding
+from .formats import count, number, percent
 
 _CAUSES: dict[str, tuple[str, str]] = {
     "bad-init": (
@@ -98,17 +99,8 @@ _CAUSES: dict[str, tuple[str, str]] = {
 
 
 def _n(value: float) -> str:
-    """Write a number with sensible digits."""
-    if value == int(value) and abs(value) < 1e15:
-        return f"{int(value):,}"
-    return f"{value:.3g}"
-
-
-def _share(value: float) -> str:
-    """Write a share; 0 % and 100 % only when it is exactly that."""
-    if value in (0.0, 1.0):
-        return f"{value:.0%}"
-    return f"{min(max(value, 0.001), 0.999) * 100:.3g} %"
+    """Write a number of the evidence: counts in full, measures with sensible digits."""
+    return count(int(value)) if float(value).is_integer() and abs(value) < 1e15 else number(value)
 
 
 def _nonfinite(f: Finding) -> str:
@@ -127,7 +119,7 @@ def _dead_relu(f: Finding) -> str:
     e = f.evidence
     return (
         f"{f.subject}: {_n(e['silent'])} of {_n(e['channels'])} channels never fired on {_n(e['samples'])} samples "
-        f"({_share(e['share'])}; each may still fire with probability up to {_share(e['may_fire'])})."
+        f"({percent(e['share'])}; each may still fire with probability up to {percent(e['may_fire'])})."
     )
 
 
@@ -150,7 +142,7 @@ def _skill(f: Finding) -> str:
     e = f.evidence
     if "r2" in e:
         return f"R² is {_n(e['r2'])}: no better than the mean of the targets."
-    return f"Accuracy {_share(e['accuracy'])}; always guessing the largest class gives {_share(e['baseline'])}."
+    return f"Accuracy {percent(e['accuracy'])}; always guessing the largest class gives {percent(e['baseline'])}."
 
 
 def _double(f: Finding) -> str:
@@ -172,7 +164,7 @@ def _update(f: Finding) -> str:
 def _no_grad(f: Finding) -> str:
     e = f.evidence
     return (
-        f"{_n(e['tensors'])} parameters ({_share(e['share'])} of all trainable elements) got no gradient in any of "
+        f"{_n(e['tensors'])} parameters ({percent(e['share'])} of all trainable elements) got no gradient in any of "
         f"{_n(e['batches'])} batches: {f.detail.get('names', f.subject)}."
     )
 
@@ -271,7 +263,7 @@ _RULES: dict[str, tuple[str, Callable[[Finding], str], str]] = {
     "optimizer-missing-params": (
         "Parameters that no optimizer holds",
         lambda f: (
-            f"{_n(f.evidence['tensors'])} trainable parameters ({_share(f.evidence['share'])} of the elements) are in "
+            f"{_n(f.evidence['tensors'])} trainable parameters ({percent(f.evidence['share'])} of the elements) are in "
             f"no optimizer that was given: {f.detail.get('names', f.subject)}."
         ),
         "Other optimizers may not have been given; a backbone may be left out on purpose.",
@@ -279,7 +271,7 @@ _RULES: dict[str, tuple[str, Callable[[Finding], str], str]] = {
     "param-frozen": (
         "Frozen parameters",
         lambda f: (
-            f"{_n(f.evidence['tensors'])} parameters, {_share(f.evidence['share'])} of the model, do not require a "
+            f"{_n(f.evidence['tensors'])} parameters, {percent(f.evidence['share'])} of the model, do not require a "
             f"gradient; the first is {f.detail.get('first', '')}."
         ),
         "A backbone is often frozen on purpose.",

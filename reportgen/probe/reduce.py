@@ -107,8 +107,8 @@ def _slice_stats(part: Tensor) -> TensorStats:
 class ChannelAccumulator:
     """Sums, counts and extremes by channel over any number of tensors of one layer.
 
-    All state lies on the device, in float64 vectors of length C and a few scalars; ``stats`` and the per-channel
-    properties fetch it. A tensor is seen as (B, M, C, S): samples, places before the channel, channels, places behind.
+    All state lies on the device, in float64 vectors of length C and a few scalars; ``stats`` and those who
+    fold the channels fetch it. A tensor is seen as (B, M, C, S): samples, places before the channel, channels, places behind.
     """
 
     def __init__(self, n_channels: int, device: torch.device) -> None:
@@ -179,12 +179,6 @@ class ChannelAccumulator:
             max=_finite(float(self.high.max())) if self.n_channels else None,
             histogram=histogram_of(self.bins, self.stride),
         )
-
-    def moments(self) -> tuple[Tensor, Tensor]:
-        """Return mean and population variance of each channel: two (C,) float64 tensors."""
-        rows = max(self.count // max(self.n_channels, 1), 1)
-        mean = self.sums / rows
-        return mean, (self.squares / rows - mean.square()).clamp_(min=0.0)
 
 
 def as_rows(x: Tensor, dim: int) -> Tensor:
