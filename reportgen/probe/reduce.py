@@ -107,8 +107,8 @@ def _slice_stats(part: Tensor) -> TensorStats:
 class ChannelAccumulator:
     """Sums, counts and extremes by channel over any number of tensors of one layer.
 
-    All state lies on the device, in float64 vectors of length C and a few scalars; ``stats`` and those who
-    fold the channels fetch it. A tensor is seen as (B, M, C, S): samples, places before the channel, channels, places behind.
+    All state lies on the device, in float64 vectors of length C and a few scalars; ``stats`` and those who fold the
+    channels fetch it. A tensor is seen as (B, M, C, S): samples, places before the channel, channels, places behind.
     """
 
     def __init__(self, n_channels: int, device: torch.device) -> None:
