@@ -13,9 +13,9 @@ if TYPE_CHECKING:
     from .document.codec import read as read
     from .document.facts import Diagnosis as Diagnosis
     from .document.facts import Finding as Finding
-    from .document.facts import History as History
     from .document.facts import Report as Report
     from .document.facts import Severity as Severity
+    from .document.history import History as History
     from .errors import ReportgenError as ReportgenError
     from .options import Options as Options
     from .pipeline import examine as examine
@@ -27,7 +27,7 @@ __version__ = "0.1.0"
 _WHERE = {
     "Diagnosis": ".document.facts",
     "Finding": ".document.facts",
-    "History": ".document.facts",
+    "History": ".document.history",
     "Options": ".options",
     "Report": ".document.facts",
     "ReportgenError": ".errors",

@@ -28,11 +28,11 @@ from .document.facts import (
     DatasetFacts,
     EvaluationFacts,
     GradientFacts,
-    History,
     Meta,
     Report,
     SubjectFacts,
 )
+from .document.history import History
 from .errors import DataError, ForwardError, HistoryError, OptionError, ReportgenError, one_line
 from .health.judge import judge
 from .health.thresholds import Thresholds

@@ -25,19 +25,18 @@ from reportgen.document.facts import (
     Finding,
     GradientFacts,
     GradientRow,
-    History,
     LayerRow,
     Meta,
     NormRow,
     OutputFacts,
     Regression,
     Report,
-    Series,
     Severity,
     SubjectFacts,
     WeightFacts,
     WeightRow,
 )
+from reportgen.document.history import History, Series
 from reportgen.document.stats import BIN_SHIFT, Histogram, TensorStats
 
 HOSTILE = "</script><img src=x onerror=alert(1)>"

@@ -14,13 +14,12 @@ from reportgen.document.facts import (
     Coverage,
     Diagnosis,
     Finding,
-    History,
     Meta,
     Report,
-    Series,
     Severity,
     SubjectFacts,
 )
+from reportgen.document.history import History, Series
 from reportgen.document.stats import Histogram, TensorStats
 from reportgen.errors import DocumentError
 

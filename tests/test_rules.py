@@ -23,18 +23,17 @@ from reportgen.document.facts import (
     Finding,
     GradientFacts,
     GradientRow,
-    History,
     Meta,
     NormRow,
     OutputFacts,
     Regression,
     Report,
-    Series,
     Severity,
     SubjectFacts,
     WeightFacts,
     WeightRow,
 )
+from reportgen.document.history import History, Series
 from reportgen.document.stats import TensorStats
 from reportgen.errors import OptionError
 from reportgen.health.causes import ADVICE, DEFAULTS, SYNDROMES, diagnose

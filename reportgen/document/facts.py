@@ -11,6 +11,7 @@ from typing import Literal
 
 from msgspec import Struct
 
+from .history import History
 from .stats import TensorStats
 
 
@@ -252,42 +253,6 @@ class GradientFacts(Struct, frozen=True, kw_only=True):
     outputs: list[OutputGradientRow] = []
     loss_values: list[float | None] = []
     """One a batch; None = not finite."""
-
-
-class Series(Struct, frozen=True, kw_only=True):
-    """One logged scalar. A value that was not finite is None, and ``nonfinite`` counts those."""
-
-    name: str
-    axis: Literal["epoch", "step"]
-    x: list[float]
-    y: list[float | None]
-    n: int
-    """Values logged; more than len(y) when the series was thinned."""
-    nonfinite: int = 0
-    first_nonfinite: float | None = None
-    """x of the first value that was not finite."""
-
-    def __post_init__(self) -> None:
-        if len(self.x) != len(self.y):
-            raise ValueError(f"series {self.name!r} has {len(self.x)} places and {len(self.y)} values")
-
-
-class History(Struct, frozen=True, kw_only=True):
-    """A training run: every scalar by epoch or step. ``train_*`` and ``val_*``; a loss is lower-is-better."""
-
-    series: list[Series] = []
-    epochs: int = 0
-    steps: int = 0
-    batch_size: int | None = None
-    seconds: float | None = None
-    optimizer: str = ""
-    hyperparameters: dict[str, float | str | bool | None] = {}
-    interrupted: str = ""
-    """Why the run ended before its time; '' when it did not."""
-
-    def get(self, name: str, axis: str | None = None) -> Series | None:
-        """Return the series of that name (of that axis when given), or None."""
-        return next((s for s in self.series if s.name == name and axis in (None, s.axis)), None)
 
 
 class FeatureStats(Struct, frozen=True, kw_only=True):

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from tqdm.auto import tqdm
 
-from ..document.facts import History
+from ..document.history import History
 from ..probe.evaluation import are_class_scores
 from ..probe.guard import modes_kept
 from ..probe.layers import main_tensor

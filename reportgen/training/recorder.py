@@ -9,7 +9,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from ..document.facts import Series
+from ..document.history import Series
 
 MAX_POINTS = 2000
 

@@ -9,7 +9,8 @@ from statistics import median
 
 from msgspec import Struct
 
-from ...document.facts import Finding, Report, Series, Severity
+from ...document.facts import Finding, Report, Severity
+from ...document.history import Series
 from ..context import Context
 from ..robust import noise, running_median, theil_sen
 from ..thresholds import Thresholds

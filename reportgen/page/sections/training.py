@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from ...document.facts import History, Report, Series
+from ...document.facts import Report
+from ...document.history import History, Series
 from .. import figures, plots
 from ..blocks import Block, Cell, Column, Figure, KeyValues, Pair, Pictures, Section, Table
 from ..cells import of_chart, of_count, of_name, of_number
