@@ -37,14 +37,15 @@ from .errors import DataError, ForwardError, HistoryError, OptionError, Reportge
 from .health.judge import judge
 from .health.thresholds import Thresholds
 from .options import Options
-from .probe import architecture, gradients, stream, weights
+from .probe import architecture, forward, gradients, stream, weights
 from .probe.activations import ActivationProbe
 from .probe.dataset import DatasetProbe
 from .probe.evaluation import EvaluationProbe
 from .probe.guard import generators_kept, untouched
 from .probe.layers import kind_of, where_it_failed
 from .subject import checkpoint
-from .subject.data import Batch, batches, call, device_of, synthetic
+from .subject.data import Batch, batches, device_of, needs_no_input, synthetic
+from .subject.wrappers import ExportedProgram, eagerly, underneath
 
 T = TypeVar("T")
 Inputs = Literal["real", "synthetic", "none"]
@@ -54,10 +55,11 @@ _NO_DATA = "no data and no input size were given"
 _NO_LOSS = "no loss was given"
 _NOISE = "the inputs are noise made from an input size, so there is nothing to compare with"
 _NO_MODEL = "a weights file holds no model to run"
+_NO_VALUES = "the parameters are on the meta device, which holds shapes and no values"
 
 
 def examine(
-    model: nn.Module | str | Path,
+    model: nn.Module | ExportedProgram | str | Path,
     data: Iterable[Any] | None = None,
     *,
     train_data: Iterable[Any] | None = None,
@@ -68,7 +70,8 @@ def examine(
 ) -> Report:
     """Measure a model, judge what was measured, and return the report.
 
-    ``model`` is a module, or the path of a weights file, of which only the weights can be examined. ``data`` yields
+    ``model`` is a module (what torch.compile and replicators wrap is examined beneath them), an exported program, or
+    the path of a weights file, of which only the weights can be examined. ``data`` yields
     batches: a tensor, ``(input, target)``, ``(args..., target)`` or a dict; all of them are read once in eval mode.
     ``loss(output, target)`` returns a scalar tensor; with it gradients are measured over the first few batches.
     ``train_data`` is evaluated beside for the gap between the splits. The model, its gradients and the random number
@@ -87,15 +90,16 @@ def examine(
         )
     if isinstance(model, (str, Path)):
         report = _examine_file(Path(model), options, steps)
-    elif isinstance(model, nn.Module):
-        subject = _Subject(_on_device(model, options), loss, _optimizers(optimizer), options)
+    elif isinstance(model, (nn.Module, ExportedProgram)):
+        subject = _subject(model, loss, _optimizers(optimizer), options)
         with _harmless(subject, data, train_data):
             report = _examine_model(subject, data, steps)
             if train_data is not None:
                 report = _add_training_data(subject, train_data, report, steps)
     else:
         raise OptionError(
-            f"Cannot examine a {type(model).__name__}.", hint="Expected an nn.Module or the path of a weights file."
+            f"Cannot examine a {type(model).__name__}.",
+            hint="Expected an nn.Module, an ExportedProgram or the path of a weights file.",
         )
     if history is None:
         steps.skip("training", "no history was given")
@@ -111,6 +115,7 @@ def _harmless(subject: _Subject, *data: Any) -> Iterator[None]:
     """Keep model, loss and generators as they are, also for a caller in inference mode, where no gradient is made."""
     with ExitStack() as stack:
         stack.enter_context(torch.inference_mode(False))
+        stack.enter_context(eagerly())
         stack.enter_context(generators_kept(*data))
         stack.enter_context(untouched(subject.model))
         if isinstance(subject.loss, nn.Module):
@@ -156,6 +161,21 @@ class _Subject:
     loss: Loss | None
     optimizers: tuple[Optimizer, ...]
     options: Options
+    wrappers: list[str]
+    """What was taken off the model that the caller gave."""
+    example: Batch | None
+    """Inputs that an exported program brings along."""
+
+
+def _subject(
+    model: nn.Module | ExportedProgram, loss: Loss | None, optimizers: tuple[Optimizer, ...], options: Options
+) -> _Subject:
+    example = getattr(model, "example_inputs", None) if isinstance(model, ExportedProgram) else None
+    module, wrappers = underneath(model)
+    if any(forward.is_lazy(p) for p in chain(module.parameters(), module.buffers())):
+        module = copy.deepcopy(module)  # a forward pass gives lazy parameters their shapes for good
+    module = _on_device(module, options)
+    return _Subject(module, loss, optimizers, options, wrappers, Batch(*example) if example else None)
 
 
 def _examine_file(path: Path, options: Options, steps: _Steps) -> Report:
@@ -176,10 +196,14 @@ def _examine_file(path: Path, options: Options, steps: _Steps) -> Report:
 
 def _examine_model(subject: _Subject, data: Iterable[Any] | None, steps: _Steps) -> Report:
     model, options = subject.model, subject.options
-    first, rest, inputs = _inputs(model, data, options)
-    structure = steps.run("architecture", lambda: architecture.measure(model, first))
-    if structure is not None and structure[1]:
-        steps.partial("architecture", structure[1], failed=first is not None)
+    first, rest, inputs, seen = _inputs(subject, data)
+    structure = steps.run("architecture", lambda: architecture.measure(model, seen))
+    if seen is None:
+        steps.partial("architecture", _NO_DATA)
+    else:
+        steps.seconds["architecture"] = round(steps.seconds["architecture"] + seen.seconds, 4)
+        if seen.limits:
+            steps.partial("architecture", "; ".join(seen.limits))
     report = Report(
         format_version=FORMAT_VERSION,
         title=options.title or kind_of(model),
@@ -188,15 +212,19 @@ def _examine_model(subject: _Subject, data: Iterable[Any] | None, steps: _Steps)
             name=kind_of(model),
             kind="model",
             inputs=inputs,
+            wrappers=subject.wrappers,
             loss=None if subject.loss is None else _name_of(subject.loss),
             optimizer=", ".join(type(o).__name__ for o in subject.optimizers) or None,
         ),
-        architecture=None if structure is None else structure[0],
+        architecture=structure,
         weights=steps.run("weights", lambda: weights.of_model(model, _owned(subject.optimizers))),
     )
-    if first is None:
+    without_values = any(p.is_meta for p in model.parameters())
+    if without_values:
+        steps.partial("weights", _NO_VALUES)
+    if first is None or without_values:
         for part in ("activations", "gradients", "dataset", "evaluation"):
-            steps.skip(part, _NO_DATA)
+            steps.skip(part, _NO_DATA if first is None else _NO_VALUES)
         return report
     return _add_data(subject, report, chain([first], rest), steps)
 
@@ -292,21 +320,24 @@ def _gradients(
 
 
 def _inputs(
-    model: nn.Module, data: Iterable[Any] | None, options: Options
-) -> tuple[Batch | None, Iterator[Batch], Inputs]:
-    """Return the first batch, the others, and whether they are real. The first batch is tried on the model here."""
+    subject: _Subject, data: Iterable[Any] | None
+) -> tuple[Batch | None, Iterator[Batch], Inputs, forward.ForwardPass | None]:
+    """Return the first batch, the others, whether they are real, and what the model did with the first."""
+    model, options = subject.model, subject.options
     if data is not None:
         real = _guarded(batches(data, model, device_of(model), options.max_batches))
         first = next(real)
-        _try_forward(model, first)
-        return first, real, "real"
-    if options.input_size is None:
-        return None, iter(()), "none"
-    made = _synthetic(model, options.input_size, options)
-    return made[0], iter(made[1:]), "synthetic"
+        return first, real, "real", _observed(model, first)
+    if options.input_size is not None:
+        made, seen = _synthetic(model, options.input_size, options)
+        return made[0], iter(made[1:]), "synthetic", seen
+    example = Batch(()) if subject.example is None and needs_no_input(model) else subject.example
+    if example is not None:
+        return example, iter(()), "synthetic", _observed(model, example)
+    return None, iter(()), "none", None
 
 
-def _synthetic(model: nn.Module, size: Sequence[int], options: Options) -> list[Batch]:
+def _synthetic(model: nn.Module, size: Sequence[int], options: Options) -> tuple[list[Batch], forward.ForwardPass]:
     """Make noise of the size of one sample; a size that holds the batch dimension is understood too."""
     try:
         made = synthetic(model, size, options.batch_size, options.seed)
@@ -315,29 +346,27 @@ def _synthetic(model: nn.Module, size: Sequence[int], options: Options) -> list[
             f"Cannot make inputs of size {tuple(size)}: {one_line(error)}.", hint="Give a smaller size."
         ) from error
     try:
-        _try_forward(model, made[0])
+        return made, _observed(model, made[0])
     except ForwardError as refusal:
         if len(size) < 2:
             raise
         made = synthetic(model, size[1:], size[0], options.seed)
         try:
-            _try_forward(model, made[0])
+            return made, _observed(model, made[0])
         except ForwardError:
             raise refusal from None
-    return made
 
 
-def _try_forward(model: nn.Module, batch: Batch) -> None:
-    model.eval()
+def _observed(model: nn.Module, batch: Batch) -> forward.ForwardPass:
+    """Run the model on the first batch: the trial whether it runs at all is the pass that shows its structure."""
     try:
-        with torch.no_grad():
-            call(model, batch)
+        return forward.observe(model, batch)
     except Exception as error:
         place = where_it_failed(error.__traceback__, model)
         where = f" in layer {place!r} ({kind_of(model.get_submodule(place))})" if place else ""
-        shape = tuple(batch.first.shape) if batch.first is not None else "unknown"
+        shape = f"an input of shape {tuple(batch.first.shape)}" if batch.first is not None else "a call without tensors"
         raise ForwardError(
-            f"The model refused an input of shape {shape}{where}: {one_line(error)}",
+            f"The model refused {shape}{where}: {one_line(error)}",
             hint="Check the input size, or what the loader yields.",
         ) from error
 

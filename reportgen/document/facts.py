@@ -67,6 +67,8 @@ class SubjectFacts(Struct, frozen=True, kw_only=True):
     input_shapes: list[str] = []
     loss: str | None = None
     optimizer: str | None = None
+    wrappers: list[str] = []
+    """What was taken off the model before it was examined: DataParallel, torch.compile, ..."""
 
 
 class LayerRow(Struct, frozen=True, kw_only=True):
@@ -87,7 +89,17 @@ class LayerRow(Struct, frozen=True, kw_only=True):
     flops: int | None = None
     """Of one forward pass over the probed batch, this module alone with its children."""
     mult_adds: int | None = None
-    """As torchinfo counts them, for the same pass."""
+    """As torchinfo counts them, for the same pass; None where it could not follow the model."""
+    parameter_bytes: int | None = None
+    gradient_bytes: int | None = None
+    """Of the gradients that a backward pass stores for the trainable parameters."""
+    output_bytes: int | None = None
+    """Outputs of all calls in the pass; one that was changed in place, or is a view, counts as any other."""
+    packed: int = 0
+    """Elements of weights that a quantised module packed away: no parameters for PyTorch."""
+    packed_bytes: int = 0
+    used: bool | None = None
+    """Called, or its parameters were read by another module (attention reads its output projection so)."""
 
 
 class ArchitectureFacts(Struct, frozen=True, kw_only=True):
@@ -110,7 +122,17 @@ class ArchitectureFacts(Struct, frozen=True, kw_only=True):
     """Whole forward pass; a multiplication and an addition count as two."""
     mult_adds: int | None = None
     activation_bytes: int | None = None
-    """Outputs of all layers of one pass, as torchinfo adds them up (kept once for the forward pass)."""
+    """Outputs of all leaf modules of one pass: about what training keeps for the backward pass."""
+    gradient_bytes: int | None = None
+    """Of the gradients of all trainable parameters."""
+    packed: int = 0
+    """Elements of weights packed away by quantised modules; not in ``parameters``."""
+    packed_bytes: int = 0
+    peak_bytes: int | None = None
+    """Most bytes alive at once of the tensors that operators returned in the pass, without gradients. Parameters,
+    buffers and the input are not in it, nor is what an operator uses and frees inside."""
+    peak_at: str | None = None
+    """The module that was running then."""
     uncounted: list[str] = []
     """Operators or modules with no FLOP formula: their work is not in ``flops``."""
 

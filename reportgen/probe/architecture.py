@@ -1,72 +1,46 @@
-"""Structure and size: torchinfo's table, parameters, buffers, bytes, and FLOPs by torch's own counter."""
+"""Structure and size: the tree of modules with parameters, bytes, shapes, calls and work."""
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import torch
+from msgspec.structs import replace
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils.flop_counter import FlopCounterMode, flop_registry
 
 from ..document.facts import ArchitectureFacts, LayerRow
-from ..errors import one_line
-from ..subject.data import Batch
+from .forward import ForwardPass, ModulePass, is_lazy
 from .layers import kind_of
-
-# operators that multiply matrices, or stand for something that does; without a formula they must be named
-_HEAVY = ("attention", "mm", "conv", "rnn", "lstm", "gru", "fft", "bilinear", "cdist", "einsum", "linear")
+from .memory import nbytes, storage_of
 
 
-@dataclass
-class Pass:
-    """What one forward pass over a batch told of each module, keyed by the module's name."""
-
-    input_shapes: dict[str, str] = field(default_factory=dict)
-    output_shapes: dict[str, str] = field(default_factory=dict)
-    calls: dict[str, int] = field(default_factory=dict)
-    mult_adds: dict[str, int] = field(default_factory=dict)
-    flops: dict[str, int] = field(default_factory=dict)
-    total_flops: int = 0
-    total_mult_adds: int = 0
-    activation_bytes: int = 0
-    uncounted: list[str] = field(default_factory=list)
-
-
-def measure(model: nn.Module, batch: Batch | None) -> tuple[ArchitectureFacts, str]:
-    """Measure structure and size; the caller holds the guard.
-
-    Returns the facts and, when the pass for shapes and FLOPs failed, the reason: the static part stands without it.
-    """
-    seen, reason = Pass(), "" if batch is not None else "no data and no input size were given"
-    if batch is not None:
-        try:
-            seen = _forward(model, batch)
-        except Exception as error:
-            cause = error.__cause__ or error
-            reason = f"torchinfo could not run the model: {one_line(cause)}"
-    ran = batch is not None and not reason
-    tensors = {id(p): p for p in model.parameters() if not isinstance(p, nn.UninitializedParameter)}.values()
-    buffers = [b for b in model.buffers() if not isinstance(b, nn.UninitializedBuffer)]
-    facts = ArchitectureFacts(
-        rows=_rows(model, seen, ran),
-        parameters=sum(p.numel() for p in tensors),
-        trainable=sum(p.numel() for p in tensors if p.requires_grad),
+def measure(model: nn.Module, seen: ForwardPass | None) -> ArchitectureFacts:
+    """Count what the model holds, and add what a forward pass told; without one the static part stands."""
+    ledger = _Ledger()
+    parameters = [p for p in model.parameters() if not is_lazy(p)]
+    buffers = [b for b in model.buffers() if not is_lazy(b)]
+    rows = [_row(name, module, ledger, seen) for name, module in model.named_modules()]
+    return ArchitectureFacts(
+        rows=rows,
+        parameters=sum(row.parameters for row in rows),
+        trainable=sum(row.trainable for row in rows),
         buffers=sum(b.numel() for b in buffers),
-        parameter_bytes=sum(p.numel() * p.element_size() for p in tensors),
-        buffer_bytes=sum(b.numel() * b.element_size() for b in buffers),
-        dtypes=_dtypes(list(tensors)),
+        parameter_bytes=sum(row.parameter_bytes or 0 for row in rows),
+        buffer_bytes=sum(nbytes(b) for b in buffers),
+        gradient_bytes=sum(row.gradient_bytes or 0 for row in rows),
+        packed=sum(row.packed for row in rows),
+        packed_bytes=sum(row.packed_bytes for row in rows),
+        dtypes=_dtypes(parameters),
         tied=_tied(model),
-        batch_size=batch.n_samples if batch is not None and ran else None,
-        flops=seen.total_flops if ran else None,
-        mult_adds=seen.total_mult_adds if ran else None,
-        activation_bytes=seen.activation_bytes if ran else None,
-        uncounted=seen.uncounted,
+        batch_size=None if seen is None else seen.n_samples,
+        flops=None if seen is None else seen.flops,
+        mult_adds=None if seen is None else seen.mult_adds,
+        activation_bytes=None if seen is None else sum(row.output_bytes or 0 for row in rows if row.is_leaf),
+        peak_bytes=None if seen is None else seen.peak_bytes,
+        peak_at=None if seen is None or seen.peak_bytes is None else seen.peak_at,
+        uncounted=[] if seen is None else seen.uncounted,
     )
-    return facts, reason
 
 
 def of_tensors(tensors: Iterable[Tensor]) -> ArchitectureFacts:
@@ -89,113 +63,116 @@ def of_tensors(tensors: Iterable[Tensor]) -> ArchitectureFacts:
     )
 
 
-def _forward(model: nn.Module, batch: Batch) -> Pass:
-    """Run torchinfo once, under the FLOP counter, so that one pass serves both."""
-    import torchinfo
-    from torchinfo import torchinfo as internals
-
-    operators = _Operators()
-    counter = FlopCounterMode(display=False)
-    device = batch.first.device if batch.first is not None else None
-    try:
-        with warnings.catch_warnings(), torch.no_grad(), counter, operators:
-            warnings.simplefilter("ignore")
-            statistics = torchinfo.summary(
-                model,
-                input_data=list(batch.args) if batch.args else batch.kwargs,
-                device=device,
-                mode="eval",
-                verbose=0,
-                col_names=("input_size", "output_size", "num_params", "mult_adds"),
-                depth=1000,
-                **(batch.kwargs if batch.args else {}),
-            )
-    finally:
-        # torchinfo keeps the layers of every model it saw, by class name, and with them the model
-        internals._cached_forward_pass.clear()
-    seen = _collect(model, statistics.summary_list)
-    seen.total_mult_adds = int(statistics.total_mult_adds)
-    seen.activation_bytes = int(statistics.total_output_bytes)
-    seen.total_flops = counter.get_total_flops()
-    root = type(model).__name__
-    for key, by_operator in counter.get_flop_counts().items():
-        name = "" if key in (root, "Global") else key.removeprefix(f"{root}.")
-        seen.flops[name] = int(sum(by_operator.values()))
-    seen.uncounted = operators.uncounted()
-    return seen
-
-
-class _Operators(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Remember which heavy operators ran that the FLOP counter has no formula for."""
+class _Ledger:
+    """Counts every element of memory once: a tied tensor, or a view of one, adds nothing where it comes again."""
 
     def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self._missing: dict[str, int] = {}
+        self._dense: dict[int, list[tuple[int, int]]] = {}  # storage -> bytes from, to; disjoint
+        self._scattered: set[tuple[object, ...]] = set()
 
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        packet = func._overloadpacket
-        if packet not in flop_registry:
-            name = str(packet).removeprefix("aten.")
-            if any(word in name for word in _HEAVY) and "backward" not in name:
-                self._missing[name] = self._missing.get(name, 0) + 1
-        return func(*args, **(kwargs or {}))
+    def new_elements(self, tensor: Tensor) -> int:
+        """Return how many elements no tensor had before, and take them."""
+        storage, size = storage_of(tensor), tensor.element_size()
+        if storage is None:
+            return self._once(tensor, (id(tensor),))
+        first = int(tensor.storage_offset()) * size
+        last = first + size + size * int(sum((n - 1) * s for n, s in zip(tensor.shape, tensor.stride(), strict=True)))
+        if last - first != tensor.numel() * size:  # has holes, or says the same element twice: only itself is known
+            return self._once(tensor, (storage._cdata, first, tensor.shape, tensor.stride()))
+        taken = self._dense.setdefault(storage._cdata, [])
+        free = last - first - sum(_overlap(first, last, *other) for other in taken)
+        taken += _gaps(first, last, taken)
+        return free // size
 
-    def uncounted(self) -> list[str]:
-        """Return 'operator (n calls)' for each."""
-        return [f"{name} ({n} call{'s' * (n > 1)})" for name, n in sorted(self._missing.items())]
+    def _once(self, tensor: Tensor, key: tuple[object, ...]) -> int:
+        known = key in self._scattered
+        self._scattered.add(key)
+        return 0 if known else tensor.numel()
 
 
-def _collect(model: nn.Module, layers: list[Any]) -> Pass:
-    names = {id(module): name for name, module in model.named_modules()}
-    seen = Pass()
-    for layer in layers:
-        name = names.get(layer.layer_id)
-        if name is None or not layer.executed:
+def _overlap(a: int, b: int, c: int, d: int) -> int:
+    return max(0, min(b, d) - max(a, c))
+
+
+def _gaps(first: int, last: int, taken: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Return the parts of an interval that no taken one covers; the taken ones are disjoint."""
+    gaps, at = [], first
+    for begin, end in sorted(taken):
+        if end <= first or begin >= last:
             continue
-        seen.calls[name] = seen.calls.get(name, 0) + 1
-        seen.input_shapes.setdefault(name, _shape(layer.input_size))
-        seen.output_shapes.setdefault(name, _shape(layer.output_size))
-        if layer.is_leaf_layer:
-            seen.mult_adds[name] = seen.mult_adds.get(name, 0) + int(layer.macs)
-    return seen
+        if begin > at:
+            gaps.append((at, begin))
+        at = max(at, end)
+    if at < last:
+        gaps.append((at, last))
+    return gaps
 
 
-def _shape(size: Any) -> str:
-    """Write a shape as torchinfo found it; nested ones (several tensors) keep their nesting."""
-    if isinstance(size, (list, tuple, torch.Size)):
-        if all(isinstance(n, int) for n in size):
-            return " × ".join(map(str, size))
-        return ", ".join(_shape(part) for part in size)
-    return str(size)
+def _row(name: str, module: nn.Module, ledger: _Ledger, seen: ForwardPass | None) -> LayerRow:
+    own = [p for p in module._parameters.values() if p is not None and not is_lazy(p)]
+    new = [(p, ledger.new_elements(p)) for p in own]
+    packed = list(_packed(module))
+    row = LayerRow(
+        name=name,
+        kind=kind_of(module),
+        depth=name.count(".") + 1 if name else 0,
+        is_leaf=not any(True for _ in module.children()),
+        parameters=sum(n for _, n in new),
+        trainable=sum(n for p, n in new if p.requires_grad),
+        parameter_bytes=sum(_bytes(p, n) for p, n in new),
+        gradient_bytes=sum(_bytes(p, n) for p, n in new if p.requires_grad),
+        packed=sum(t.numel() for t in packed),
+        packed_bytes=sum(nbytes(t) for t in packed),
+    )
+    return row if seen is None else _with_pass(row, own, seen.modules.get(name, ModulePass()), seen)
 
 
-def _rows(model: nn.Module, seen: Pass, ran: bool) -> list[LayerRow]:
-    counted: set[int] = set()
-    rows = []
-    for name, module in model.named_modules():
-        own = [p for p in module._parameters.values() if p is not None and id(p) not in counted]
-        own = [p for p in {id(p): p for p in own}.values() if not isinstance(p, nn.UninitializedParameter)]
-        counted.update(id(p) for p in own)
-        executed = seen.calls.get(name, 0)
-        rows.append(
-            LayerRow(
-                name=name,
-                kind=kind_of(module),
-                depth=name.count(".") + 1 if name else 0,
-                is_leaf=not any(True for _ in module.children()),
-                parameters=sum(p.numel() for p in own),
-                trainable=sum(p.numel() for p in own if p.requires_grad),
-                input_shape=seen.input_shapes.get(name),
-                output_shape=seen.output_shapes.get(name),
-                calls=executed if ran else None,
-                flops=seen.flops.get(name, 0) if ran else None,
-                mult_adds=seen.mult_adds.get(name) if ran else None,
-            )
-        )
-    return rows
+def _with_pass(row: LayerRow, own: list[nn.Parameter], told: ModulePass, seen: ForwardPass) -> LayerRow:
+    return replace(
+        row,
+        input_shape=told.input_shape,
+        output_shape=told.output_shape,
+        calls=told.calls,
+        flops=told.flops if seen.flops is not None else None,
+        mult_adds=told.mult_adds,
+        output_bytes=told.output_bytes,
+        used=told.calls > 0 or any(id(p) in seen.read for p in own),
+    )
 
 
-def _dtypes(tensors: list[Tensor]) -> dict[str, int]:
+def _bytes(parameter: Tensor, n: int) -> int:
+    return nbytes(parameter) if n == parameter.numel() else n * parameter.element_size()
+
+
+def _packed(module: nn.Module) -> Iterator[Tensor]:
+    """Yield the tensors that a quantised module has packed away, where PyTorch counts no parameters."""
+    for name in ("_packed_params", "param"):
+        holder = vars(module).get(name)
+        if isinstance(holder, torch.ScriptObject):
+            try:
+                yield from (t for t in _unpacked(holder) if isinstance(t, Tensor))
+            except RuntimeError:  # a backend that cannot unpack its own
+                return
+
+
+def _unpacked(holder: Any) -> Iterator[Any]:
+    if hasattr(holder, "unpack"):
+        yield from holder.unpack()
+    elif hasattr(holder, "__getstate__"):
+        yield from _flat(holder.__getstate__())
+
+
+def _flat(value: Any) -> Iterator[Any]:
+    if isinstance(value, (list, tuple)):
+        for item in value:
+            yield from _flat(item)
+    elif isinstance(value, torch.ScriptObject):
+        yield from _unpacked(value)
+    else:
+        yield value
+
+
+def _dtypes(tensors: Iterable[Tensor]) -> dict[str, int]:
     table: dict[str, int] = {}
     for tensor in tensors:
         key = str(tensor.dtype).removeprefix("torch.")

@@ -13,6 +13,8 @@ from ..subject.data import tensors
 
 # they hand their input on: a row of their own would repeat the one before
 _TRANSPARENT = (nn.Identity, nn.Flatten, nn.Unflatten, nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d)
+_TRANSPARENT_NAMES = frozenset(kind.__name__ for kind in _TRANSPARENT)
+_HOLDERS = frozenset(("LinearPackedParams", "PackedParameter", "GuardsFn"))  # of weights or checks; nothing flows there
 _CHANNELS_FIRST = (_ConvNd, _NormBase, nn.GroupNorm, nn.LocalResponseNorm, nn.PReLU)
 _CHANNELS_LAST = (nn.Linear, nn.Bilinear, nn.LayerNorm, nn.RMSNorm, nn.Embedding, nn.RNNBase, nn.MultiheadAttention)
 NORMS = (_NormBase, nn.GroupNorm, nn.LayerNorm, nn.RMSNorm)
@@ -22,16 +24,31 @@ RECTIFIERS = (nn.ReLU, nn.ReLU6)
 def layers_of(model: nn.Module) -> dict[str, nn.Module]:
     """Return the modules that compute something themselves, by name: leaves, and owners of parameters.
 
-    A module registered under several names appears under the first. TorchScript modules take no hooks: they are left
-    out here, and ``unhookable`` counts them.
+    A module registered under several names appears under the first. Parametrizations are left out, whose outputs are
+    weights. TorchScript modules take no hooks: they are left out too, and ``unhookable`` counts them.
     """
-    return {
-        name: module
-        for name, module in model.named_modules()
-        if not isinstance(module, (*_TRANSPARENT, torch.jit.ScriptModule))
-        and (module._parameters or not any(True for _ in module.children()))
-        and not isinstance(module, (nn.ModuleList, nn.ModuleDict, nn.ParameterList, nn.ParameterDict))
-    }
+    return {name: module for name, module in model.named_modules() if _is_layer(name, module)}
+
+
+def _is_layer(name: str, module: nn.Module) -> bool:
+    if isinstance(module, (nn.ModuleList, nn.ModuleDict, nn.ParameterList, nn.ParameterDict, torch.jit.ScriptModule)):
+        return False
+    if not module._parameters and any(True for _ in module.children()):
+        return bool(_packs_weights(module))
+    return not (
+        isinstance(module, _TRANSPARENT)
+        or kind_of(module) in _TRANSPARENT_NAMES
+        or type(module).__name__ in _HOLDERS
+        or type(module).__module__.startswith("torch.ao.quantization")  # observers hand their input on
+        or "parametrizations" in name.split(".")
+    )
+
+
+def _packs_weights(module: nn.Module) -> bool:
+    """Tell whether the children of a quantised module only hold its weights."""
+    return all(
+        type(child).__name__ in _HOLDERS or isinstance(child, nn.ModuleList) for child in module.children()
+    ) and any(type(child).__name__ in _HOLDERS for child in module.modules())
 
 
 def unhookable(model: nn.Module) -> int:
@@ -40,8 +57,20 @@ def unhookable(model: nn.Module) -> int:
 
 
 def kind_of(module: nn.Module) -> str:
-    """Return the class name that a reader knows."""
+    """Return the class name that a reader knows; that of the original for a scripted or exported module."""
+    exported = getattr(module, "_ty", None)
+    if isinstance(exported, str):
+        return exported.rpartition(".")[2]
     return str(getattr(module, "original_name", type(module).__name__))
+
+
+def type_of(module: nn.Module) -> type:
+    """Return the class of a module; for an exported one the class of torch.nn that it was."""
+    exported = getattr(module, "_ty", None)
+    if isinstance(exported, str) and exported.startswith("torch.nn."):
+        found = getattr(nn, kind_of(module), None)
+        return found if isinstance(found, type) else type(module)
+    return type(module)
 
 
 def channel_dim(module: nn.Module, output: Tensor, inherited: int | None) -> int:
@@ -50,12 +79,12 @@ def channel_dim(module: nn.Module, output: Tensor, inherited: int | None) -> int
     ``inherited``: that of the tensor the layer read, when both have the same shape. Without it four and more dimensions
     are taken as images with channels at 1, fewer as rows with features at the end.
     """
-    n = output.dim()
-    if isinstance(module, _ConvNd):
-        return max(n - 1 - len(module.kernel_size), 0)
-    if isinstance(module, _CHANNELS_FIRST):
+    n, kind = output.dim(), type_of(module)
+    if issubclass(kind, _ConvNd):
+        return max(n - 1 - len(module.kernel_size), 0) if isinstance(module, _ConvNd) else min(1, n - 1)
+    if issubclass(kind, _CHANNELS_FIRST):
         return 1 if n > 1 else 0
-    if isinstance(module, _CHANNELS_LAST):
+    if issubclass(kind, _CHANNELS_LAST):
         return max(n - 1, 0)
     if inherited is not None:
         return inherited
@@ -63,8 +92,9 @@ def channel_dim(module: nn.Module, output: Tensor, inherited: int | None) -> int
 
 
 def main_tensor(output: object) -> Tensor | None:
-    """Return the first real or complex floating tensor of a layer's output."""
-    return next((t for t in tensors(output) if t.is_floating_point() or t.is_complex()), None)
+    """Return the first real or complex floating tensor of a layer's output; a quantised one as the numbers it means."""
+    found = next((t for t in tensors(output) if t.is_floating_point() or t.is_complex() or t.is_quantized), None)
+    return found.dequantize() if found is not None and found.is_quantized else found
 
 
 def samples_first(module: nn.Module, output: Tensor) -> Tensor:

@@ -1,19 +1,23 @@
 """Loaders, and input sizes, as batches.
 
 A loader may yield a tensor; ``(input, target)``; ``(args..., target)``; or a dict, whose target is the entry named
-``labels``, ``label``, ``targets``, ``target`` or ``y``, and whose other entries are keyword arguments of the model.
+``labels``, ``label``, ``targets``, ``target`` or ``y``, and whose other entries are keyword arguments of the model. A
+dataclass or a packed sequence is one argument; an empty tuple is a call without any.
 """
 
 from __future__ import annotations
 
+import copy
+import dataclasses
 import inspect
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, islice
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.rnn import PackedSequence
 
 from ..errors import DataError, TargetError
 from .model import call_target, resolve
@@ -36,7 +40,13 @@ class Batch:
 
     @property
     def n_samples(self) -> int:
-        """Length of the first dimension of the first tensor (1 for a scalar, 0 when there is none)."""
+        """Length of the first dimension of the first tensor (1 for a scalar, 0 when there is none).
+
+        That of a packed sequence is the number of its sequences.
+        """
+        packed = next((a for a in (*self.args, *self.kwargs.values()) if isinstance(a, PackedSequence)), None)
+        if packed is not None and self.first is packed.data:
+            return int(packed.batch_sizes[0])
         first = self.first
         return 0 if first is None else first.shape[0] if first.dim() else 1
 
@@ -58,6 +68,8 @@ def tensors(value: Any) -> Iterator[Tensor]:
     """Yield the tensors in nested tuples, lists, dicts, mappings and dataclasses, in their order."""
     if isinstance(value, Tensor):
         yield value
+    elif isinstance(value, PackedSequence):
+        yield value.data  # the other tensors in it say where sequences end
     elif isinstance(value, Mapping):
         for item in value.values():
             yield from tensors(item)
@@ -73,10 +85,20 @@ def move(value: Any, device: torch.device) -> Any:
     """Return the same nesting with every tensor on ``device``."""
     if isinstance(value, Tensor):
         return value.detach().to(device)  # an input that asks for a gradient must not be given one here
-    if isinstance(value, nn.utils.rnn.PackedSequence):
+    if isinstance(value, PackedSequence):
         return value.to(device=device)  # type: ignore[call-arg]  # the stub lacks the keyword
-    if isinstance(value, dict):
+    if type(value) is dict:
         return {key: move(item, device) for key, item in value.items()}
+    if dataclasses.is_dataclass(value) and not isinstance(value, (type, Mapping)):
+        moved = copy.copy(value)
+        for name in value.__dataclass_fields__:
+            object.__setattr__(moved, name, move(getattr(value, name), device))  # a frozen one has no other way
+        return moved
+    if isinstance(value, MutableMapping):
+        mapping = copy.copy(value)  # keeps its class, as a model may ask for attributes of it
+        for key in list(value):
+            mapping[key] = move(value[key], device)
+        return mapping
     if isinstance(value, tuple) and hasattr(value, "_fields"):
         return type(value)(*(move(item, device) for item in value))
     if isinstance(value, (list, tuple)):
@@ -90,8 +112,12 @@ def unpack(item: Any, accepts: frozenset[str] | None = None) -> Batch:
     ``accepts``: the keyword arguments that the model's forward takes; None when it takes any. A dict whose keys the
     model does not know is handed over as one argument.
     """
-    if isinstance(item, Tensor):
+    if isinstance(item, (Tensor, PackedSequence)):
         return Batch((item,))
+    if dataclasses.is_dataclass(item) and not isinstance(item, (type, Mapping)):
+        return Batch((item,), {}, next((getattr(item, key) for key in TARGET_KEYS if hasattr(item, key)), None))
+    if isinstance(item, tuple) and not item:
+        return Batch(())  # of a model that takes no input
     if isinstance(item, Mapping):
         target = next((item[key] for key in TARGET_KEYS if key in item), None)
         kwargs = {str(key): value for key, value in item.items() if key not in TARGET_KEYS}
@@ -117,6 +143,14 @@ def accepted_keywords(model: nn.Module) -> frozenset[str] | None:
     if any(p.kind is p.VAR_KEYWORD for p in parameters):
         return None
     return frozenset(p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY))
+
+
+def needs_no_input(model: nn.Module) -> bool:
+    """Tell whether the model's forward takes no arguments at all."""
+    try:
+        return not inspect.signature(model.forward).parameters
+    except (TypeError, ValueError):
+        return False
 
 
 def batches(data: Iterable[Any], model: nn.Module, device: torch.device, limit: int | None = None) -> Iterator[Batch]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ...document.facts import ArchitectureFacts, Report
+from ...document.facts import ArchitectureFacts, LayerRow, Report
 from .. import figures
 from ..blocks import Block, Cell, Column, KeyValues, Pair, Prose, Section, Table
 from ..cells import missing, of_chart, of_count, of_name, of_si, of_text
@@ -10,6 +10,7 @@ from ..formats import count, listing, name, percent, si, size
 from ..language import _
 
 MAX_ROWS = 2000
+MAX_MEMORY_ROWS = 30
 SEEN = 0.005  # a smaller share has no bar that could be seen
 FULL_UP_TO = 200  # longer tables go without inputs, which are the outputs above them, and without bars
 
@@ -20,6 +21,11 @@ def section(report: Report) -> Section | None:
     if facts is None:
         return None
     blocks: list[Block] = [KeyValues(pairs=_totals(facts)), _layers(facts)]
+    if any(r.output_bytes or r.parameter_bytes for r in facts.rows):
+        blocks.append(_memory(facts))
+    if report.subject.wrappers:
+        text = _("The model was wrapped; what lies beneath was examined: {names}.")
+        blocks.append(Prose(paragraphs=[text.format(names=listing(report.subject.wrappers))]))
     if facts.uncounted:
         text = _("Not in the FLOPs, for want of a formula: {names}. The total is a lower bound.")
         blocks.append(Prose(paragraphs=[text.format(names=listing(facts.uncounted))]))
@@ -37,7 +43,8 @@ def _intro(facts: ArchitectureFacts) -> str:
     if facts.flops is not None:
         text += " " + _(
             "FLOPs are of one forward pass over the probed batch, children included, and a multiplication with its "
-            "addition counts as two; some tools count that as one and call it a MAC or mult-add."
+            "addition counts as two; some tools count that as one and call it a MAC or mult-add. Counted are products "
+            "of matrices, convolutions, attention and recurrent layers; not biases, element-wise work, norms, pooling."
         )
     return text
 
@@ -52,6 +59,11 @@ def _totals(facts: ArchitectureFacts) -> list[Pair]:
         Pair(label=_("Parameter memory"), value=size(facts.parameter_bytes)),
         Pair(label=_("Buffer memory"), value=size(facts.buffer_bytes)),
     ]
+    if facts.packed:
+        note = _("{size} in quantised modules, for which PyTorch counts no parameters").format(
+            size=size(facts.packed_bytes)
+        )
+        pairs.append(Pair(label=_("Packed weights"), value=count(facts.packed), note=note))
     if facts.dtypes:
         kinds = ", ".join(
             f"{name(k)} {percent(v / max(sum(facts.dtypes.values()), 1))}" for k, v in facts.dtypes.items()
@@ -65,9 +77,29 @@ def _totals(facts: ArchitectureFacts) -> list[Pair]:
             pairs.append(Pair(label=_("FLOPs per sample"), value=si(facts.flops / facts.batch_size)))
     if facts.mult_adds is not None:
         pairs.append(Pair(label=_("Mult-adds of the pass"), value=si(facts.mult_adds), note=_("as torchinfo counts")))
+    return [*pairs, *_memory_totals(facts)]
+
+
+def _memory_totals(facts: ArchitectureFacts) -> list[Pair]:
+    pairs = []
+    if facts.gradient_bytes:
+        note = _("once a backward pass has filled them")
+        pairs.append(Pair(label=_("Gradient memory"), value=size(facts.gradient_bytes), note=note))
     if facts.activation_bytes is not None:
-        note = _("outputs of all layers, forward pass only")
+        note = _("outputs of all layers of the pass, about what training keeps of it")
         pairs.append(Pair(label=_("Activation memory"), value=size(facts.activation_bytes), note=note))
+    if facts.peak_bytes is not None:
+        note = _(
+            "in {place}; tensors alive at once without gradients, beside parameters, buffers and input; what an "
+            "operator uses and frees inside itself is not seen"
+        )
+        pairs.append(
+            Pair(
+                label=_("Peak of the forward pass"),
+                value=size(facts.peak_bytes),
+                note=note.format(place=name(facts.peak_at or "")),
+            )
+        )
     return pairs
 
 
@@ -97,10 +129,44 @@ def _layers(facts: ArchitectureFacts) -> Table:
         share = row.parameters / facts.parameters if facts.parameters else None
         line += [of_chart(figures.bar(share)) if share and share >= SEEN else Cell("", share)] if bars else []
         line += [of_si(row.flops)] if work else []
-        line += [of_count(row.calls, "warning" if row.calls == 0 else "")] if calls else []
+        line += [_calls(row)] if calls else []
         body.append(line)
     caption = _("Modules, nested as in the model")
     return Table(id="layers", caption=caption, columns=columns, rows=body, total_rows=len(facts.rows))
+
+
+def _calls(row: LayerRow) -> Cell:
+    """Show the calls; without any, a module whose parameters another one read has done its work all the same."""
+    if row.calls == 0 and row.used:
+        return Cell("0", 0, "muted", spoken=_("not called itself, but its parameters were read"))
+    return of_count(row.calls, "warning" if row.calls == 0 else "")
+
+
+def _memory(facts: ArchitectureFacts) -> Table:
+    """Show where the bytes are, the largest modules first."""
+    own = [r for r in facts.rows if r.parameter_bytes or r.packed_bytes or (r.is_leaf and r.output_bytes)]
+    own.sort(key=_bytes, reverse=True)
+    passed = any(r.output_bytes is not None for r in facts.rows)
+    columns = [Column(_("Module"), "name"), Column(_("Kind"), "text")]
+    columns += [Column(_("Parameters"), "number", _("and weights that quantised modules packed away"))]
+    columns += [Column(_("Gradients"), "number", _("as a backward pass stores them"))]
+    columns += [Column(_("Outputs"), "number", _("of all calls in one forward pass"))] if passed else []
+    rows = []
+    for row in own[:MAX_MEMORY_ROWS]:
+        held = (row.parameter_bytes or 0) + row.packed_bytes
+        line = [of_name(row.name), of_text(name(row.kind)), _size(held), _size(row.gradient_bytes)]
+        rows.append(line + ([_size(row.output_bytes if row.is_leaf else None)] if passed else []))
+    caption = _("Memory by module, the largest first")
+    return Table(id="memory", caption=caption, columns=columns, rows=rows, total_rows=len(own))
+
+
+def _bytes(row: LayerRow) -> int:
+    outputs = row.output_bytes if row.is_leaf else 0
+    return (row.parameter_bytes or 0) + row.packed_bytes + (row.gradient_bytes or 0) + (outputs or 0)
+
+
+def _size(value: int | None) -> Cell:
+    return missing() if value is None else Cell(size(value), value)
 
 
 def _shape(text: str | None) -> Cell:

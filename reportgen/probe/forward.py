@@ -1,0 +1,259 @@
+"""One forward pass over one batch that tells shapes, calls, work and memory of every module.
+
+Hooks give shapes and calls, a dispatch mode sees every operator, and torchinfo runs in the same pass for the figures
+that its readers know. Where torchinfo or the dispatch mode cannot follow a model, the pass is run again without.
+"""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext, suppress
+from dataclasses import dataclass, field
+from itertools import chain
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from ..errors import one_line
+from ..subject.data import Batch, call, tensors
+from .flops import flops_of, operator_name
+from .memory import LiveBytes, nbytes, storage_of
+
+_SHOWN = 4  # tensors of one argument list whose shapes are written out
+
+
+@dataclass
+class ModulePass:
+    """What the pass told of one module."""
+
+    input_shape: str | None = None
+    output_shape: str | None = None
+    """Of the first call."""
+    calls: int = 0
+    output_bytes: int = 0
+    """Of all calls."""
+    flops: int = 0
+    mult_adds: int | None = None
+
+
+@dataclass
+class ForwardPass:
+    """What one forward pass over a batch told, by the module's name."""
+
+    modules: dict[str, ModulePass] = field(default_factory=dict)
+    n_samples: int = 0
+    flops: int | None = None
+    mult_adds: int | None = None
+    peak_bytes: int | None = None
+    peak_at: str = ""
+    uncounted: list[str] = field(default_factory=list)
+    read: set[int] = field(default_factory=set)
+    """Ids of the parameters that an operator read, in whichever module."""
+    seconds: float = 0.0
+    limits: list[str] = field(default_factory=list)
+    """What this pass could not tell, and why."""
+
+    def of(self, name: str) -> ModulePass:
+        return self.modules.setdefault(name, ModulePass())
+
+
+def observe(model: nn.Module, batch: Batch) -> ForwardPass:
+    """Run the model once in eval mode and return what was seen; the caller holds the guard.
+
+    Raises what the model raises when it does not run without any of our instruments either.
+    """
+    model.eval()
+    if any(is_lazy(t) for t in chain(model.parameters(), model.buffers())):
+        with torch.no_grad():
+            call(model, batch)  # lazy parameters come into being here, and are no work of the pass
+    started = time.perf_counter()
+    seen = _best_pass(model, batch)
+    seen.seconds = time.perf_counter() - started
+    return seen
+
+
+def _best_pass(model: nn.Module, batch: Batch) -> ForwardPass:
+    """Take off one instrument after the other until the model runs; torchinfo reads fewer kinds of inputs than we."""
+    if hookable(model):
+        with suppress(Exception):  # of the model or of torchinfo: the next try will tell
+            return _pass(model, batch, operators=True, torchinfo=True)
+    try:
+        return _pass(model, batch, operators=True, torchinfo=False)
+    except Exception as error:
+        seen = _pass(model, batch, operators=False, torchinfo=False)
+        seen.limits.append(f"operators could not be watched, so FLOPs and memory are unknown: {one_line(error)}")
+        return seen
+
+
+def is_lazy(tensor: Tensor) -> bool:
+    """Tell whether a parameter or buffer has no shape yet."""
+    return isinstance(tensor, (nn.UninitializedParameter, nn.UninitializedBuffer))
+
+
+def hookable(module: nn.Module) -> bool:
+    """Tell whether hooks can be put on a module; TorchScript takes none."""
+    return not isinstance(module, torch.jit.ScriptModule)
+
+
+def _pass(model: nn.Module, batch: Batch, *, operators: bool, torchinfo: bool) -> ForwardPass:
+    seen = ForwardPass(n_samples=batch.n_samples)
+    where = _Where()
+    watch = _Operators(model, batch, seen, where) if operators else None
+    with warnings.catch_warnings(), torch.no_grad(), _hooks(model, seen, where), watch or nullcontext():
+        warnings.simplefilter("ignore")
+        if torchinfo:
+            _run_by_torchinfo(model, batch, seen)
+        else:
+            output = call(model, batch)
+            if not hookable(model):
+                _record(seen.of(""), batch.args, batch.kwargs, output)
+    if watch is not None:
+        watch.finish(seen)
+    return seen
+
+
+class _Where:
+    """The modules that are running, outermost first."""
+
+    def __init__(self) -> None:
+        self.names: list[str] = []
+
+    @property
+    def innermost(self) -> str:
+        return self.names[-1] if self.names else ""
+
+
+@contextmanager
+def _hooks(model: nn.Module, seen: ForwardPass, where: _Where) -> Iterator[None]:
+    """Record calls, shapes and sizes, and which modules are running."""
+
+    def enter(name: str) -> Any:
+        return lambda module, args: where.names.append(name)
+
+    def record(name: str) -> Any:
+        return lambda module, args, kwargs, output: _record(seen.of(name), args, kwargs, output)
+
+    def leave(name: str) -> Any:
+        def hook(module: nn.Module, args: Any, output: Any) -> None:
+            # also called when the forward raised: the model may catch that and go on
+            while where.names and where.names.pop() != name:
+                pass
+
+        return hook
+
+    handles = []
+    try:
+        for name, module in model.named_modules():
+            if hookable(module):
+                handles.append(module.register_forward_pre_hook(enter(name)))
+                handles.append(module.register_forward_hook(record(name), with_kwargs=True))
+                handles.append(module.register_forward_hook(leave(name), always_call=True))
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _record(seen: ModulePass, args: Any, kwargs: Any, output: Any) -> None:
+    seen.calls += 1
+    seen.output_bytes += sum(nbytes(t) for t in tensors(output))
+    if seen.output_shape is None:
+        seen.input_shape, seen.output_shape = _shapes((args, kwargs)), _shapes(output)
+
+
+def _shapes(value: Any) -> str:
+    """Write the shapes of the tensors in a value: '2 × 3, 2 × 4'."""
+    found = list(tensors(value))
+    shown = [" × ".join(map(str, t.shape)) or "scalar" for t in found[:_SHOWN]]
+    more = [f"… {len(found) - _SHOWN} more"] if len(found) > _SHOWN else []
+    return ", ".join(shown + more) or "no tensor"
+
+
+class _Operators(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Count work, weigh memory, and note which parameters are read, operator by operator."""
+
+    def __init__(self, model: nn.Module, batch: Batch, seen: ForwardPass, where: _Where) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._where = where
+        self._modules: dict[str, int] = {}
+        self._total = 0
+        self._missing: dict[str, int] = {}
+        own = [*model.parameters(), *model.buffers()]
+        own = [t for t in own if not is_lazy(t)]
+        self._memory = LiveBytes(chain(own, tensors((batch.args, batch.kwargs))))
+        self._owners: dict[int, set[int]] = {}
+        for parameter in own:
+            if (storage := storage_of(parameter)) is not None:
+                self._owners.setdefault(storage._cdata, set()).add(id(parameter))
+        self._read = seen.read
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if func is torch.ops.aten.detach.default or not isinstance(func, torch._ops.OpOverload):
+            return func(*args, **kwargs)
+        if torch.is_inference_mode_enabled() and func._can_decompose():
+            # composite operators arrive whole only in inference mode: count what they are made of
+            with self:
+                parts = func.decompose(*args, **kwargs)
+            if parts is not NotImplemented:
+                return parts
+        out = func(*args, **kwargs)
+        self._memory.see((args, kwargs), out, self._where.innermost)
+        self._note_reads(args)
+        n = flops_of(func, args, kwargs, out)
+        if n is None:
+            name = operator_name(func)
+            self._missing[name] = self._missing.get(name, 0) + 1
+        elif n:
+            self._total += n
+            for name in set(self._where.names):
+                self._modules[name] = self._modules.get(name, 0) + n
+        return out
+
+    def _note_reads(self, args: Any) -> None:
+        for tensor in tensors(args):
+            if (storage := storage_of(tensor)) is not None and storage._cdata in self._owners:
+                self._read.update(self._owners[storage._cdata])
+
+    def finish(self, seen: ForwardPass) -> None:
+        """Hand over the sums."""
+        seen.flops = self._total
+        seen.peak_bytes, seen.peak_at = self._memory.peak, self._memory.at
+        self._memory.close()
+        seen.of("").flops = self._total
+        for name, n in self._modules.items():
+            seen.of(name).flops = n
+        seen.uncounted = [f"{name} ({n} call{'s' * (n > 1)})" for name, n in sorted(self._missing.items())]
+
+
+def _run_by_torchinfo(model: nn.Module, batch: Batch, seen: ForwardPass) -> None:
+    """Let torchinfo run the model, and keep its mult-adds."""
+    import torchinfo
+    from torchinfo import torchinfo as internals
+
+    first = batch.first
+    try:
+        statistics = torchinfo.summary(
+            model,
+            input_data=list(batch.args) if batch.args else batch.kwargs,
+            device=first.device if first is not None else "cpu",
+            mode="eval",
+            verbose=0,
+            col_names=("input_size", "output_size", "num_params", "mult_adds"),
+            depth=1000,
+            **(batch.kwargs if batch.args else {}),
+        )
+    finally:
+        # torchinfo keeps the layers of every model it saw, by class name, and with them the model
+        internals._cached_forward_pass.clear()
+    seen.mult_adds = int(statistics.total_mult_adds)
+    names = {id(module): name for name, module in model.named_modules()}
+    for layer in statistics.summary_list:
+        name = names.get(layer.layer_id)
+        if name is not None and layer.executed and layer.is_leaf_layer:
+            known = seen.of(name)
+            known.mult_adds = (known.mult_adds or 0) + int(layer.macs)
