@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from .pipeline import examine as examine
     from .render.write import write as write
     from .training.fit import fit as fit
+    from .training.histories import read_history as read_history
 
 __version__ = "0.1.0"
 
@@ -35,6 +36,7 @@ _WHERE = {
     "examine": ".pipeline",
     "fit": ".training.fit",
     "read": ".document.codec",
+    "read_history": ".training.histories",
     "write": ".render.write",
 }
 
@@ -43,6 +45,7 @@ __all__ = [  # noqa: RUF022 (the order of use)
     "fit",
     "write",
     "read",
+    "read_history",
     "Options",
     "Report",
     "Diagnosis",

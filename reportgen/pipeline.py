@@ -8,7 +8,7 @@ import os
 import platform
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from importlib import metadata
@@ -33,7 +33,7 @@ from .document.facts import (
     SubjectFacts,
 )
 from .document.history import History
-from .errors import DataError, ForwardError, HistoryError, OptionError, ReportgenError, one_line
+from .errors import DataError, ForwardError, OptionError, ReportgenError, one_line
 from .health.judge import judge
 from .health.thresholds import Thresholds
 from .options import Options
@@ -46,6 +46,7 @@ from .probe.layers import kind_of, where_it_failed
 from .subject import checkpoint
 from .subject.data import Batch, batches, device_of, needs_no_input, synthetic
 from .subject.wrappers import ExportedProgram, eagerly, underneath
+from .training.histories import read_history
 
 T = TypeVar("T")
 Inputs = Literal["real", "synthetic", "none"]
@@ -56,38 +57,37 @@ _NO_LOSS = "no loss was given"
 _NOISE = "the inputs are noise made from an input size, so there is nothing to compare with"
 _NO_MODEL = "a weights file holds no model to run"
 _NO_VALUES = "the parameters are on the meta device, which holds shapes and no values"
+_NO_SUBJECT = "a history was given and no model"
 
 
 def examine(
-    model: nn.Module | ExportedProgram | str | Path,
+    model: nn.Module | ExportedProgram | str | Path | None,
     data: Iterable[Any] | None = None,
     *,
     train_data: Iterable[Any] | None = None,
     loss: Loss | None = None,
     optimizer: Optimizer | Sequence[Optimizer] | None = None,
-    history: History | None = None,
+    history: History | Mapping[str, Any] | str | Path | None = None,
     options: Options | None = None,
 ) -> Report:
     """Measure a model, judge what was measured, and return the report.
 
-    ``model`` is a module (what torch.compile and replicators wrap is examined beneath them), an exported program, or
-    the path of a weights file, of which only the weights can be examined. ``data`` yields
-    batches: a tensor, ``(input, target)``, ``(args..., target)`` or a dict; all of them are read once in eval mode.
+    ``model`` is a module (what torch.compile and replicators wrap is examined beneath them); an exported program; the
+    path of a weights file, of which only the weights can be examined; or None for a history alone. ``history`` is what
+    ``fit`` or a monitor returned, or whatever ``read_history`` reads: the path of a log, of a TensorBoard folder, of a
+    trainer_state.json, or a dict of lists. ``data`` yields batches: a tensor, ``(input, target)``,
+    ``(args..., target)`` or a dict; all of them are read once in eval mode.
     ``loss(output, target)`` returns a scalar tensor; with it gradients are measured over the first few batches.
     ``train_data`` is evaluated beside for the gap between the splits. The model, its gradients and the random number
     generators are left bit for bit as they were.
 
     Raises DataError when the data yield nothing, ForwardError when the model refuses the first batch, CheckpointError
-    when a file cannot be read. Whatever fails later is told in ``report.coverage``.
+    or HistoryError when a file cannot be read. Whatever fails later is told in ``report.coverage``.
     """
     options = options or Options()
     limits = Thresholds().replace(options.thresholds)
     steps = _Steps()
-    if history is not None and not isinstance(history, History):
-        raise HistoryError(
-            f"history is {type(history).__name__}, which is no training history.",
-            hint="Expected what reportgen.fit returned.",
-        )
+    run = None if history is None else read_history(history)
     if isinstance(model, (str, Path)):
         report = _examine_file(Path(model), options, steps)
     elif isinstance(model, (nn.Module, ExportedProgram)):
@@ -96,16 +96,21 @@ def examine(
             report = _examine_model(subject, data, steps)
             if train_data is not None:
                 report = _add_training_data(subject, train_data, report, steps)
+    elif model is None and history is not None:
+        report = _examine_run(history, options, steps)
     else:
+        told = "nothing: there is neither a model nor a history" if model is None else f"a {type(model).__name__}"
         raise OptionError(
-            f"Cannot examine a {type(model).__name__}.",
-            hint="Expected an nn.Module, an ExportedProgram or the path of a weights file.",
+            f"Cannot examine {told}.", hint="Expected an nn.Module, an ExportedProgram or the path of a weights file."
         )
-    if history is None:
+    if run is None:
         steps.skip("training", "no history was given")
     else:
         steps.coverage.append(Coverage(part="training", status="measured"))
-    report = msgspec.structs.replace(report, training=history, coverage=steps.coverage, meta=_meta(steps, report))
+    if isinstance(history, (str, Path)):
+        sources = report.meta.sources | {"history": str(history)}
+        report = msgspec.structs.replace(report, meta=msgspec.structs.replace(report.meta, sources=sources))
+    report = msgspec.structs.replace(report, training=run, coverage=steps.coverage, meta=_meta(steps, report))
     # by way of the file format, so that a report in memory and one read back are the same to the bit
     return decode(encode(judge(report, limits)))
 
@@ -192,6 +197,19 @@ def _examine_file(path: Path, options: Options, steps: _Steps) -> Report:
     for part in ("activations", "gradients", "dataset", "evaluation"):
         steps.skip(part, _NO_MODEL)
     return report
+
+
+def _examine_run(history: History | Mapping[str, Any] | str | Path, options: Options, steps: _Steps) -> Report:
+    """Begin the report of a history alone."""
+    name = Path(history).absolute().name if isinstance(history, (str, Path)) else "training run"
+    for part in ("architecture", "weights", "activations", "gradients", "dataset", "evaluation"):
+        steps.skip(part, _NO_SUBJECT)
+    return Report(
+        format_version=FORMAT_VERSION,
+        title=options.title or name,
+        meta=Meta(),
+        subject=SubjectFacts(name=name, kind="run"),
+    )
 
 
 def _examine_model(subject: _Subject, data: Iterable[Any] | None, steps: _Steps) -> Report:

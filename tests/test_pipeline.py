@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -146,7 +148,10 @@ def raising_at_once() -> Any:
         (lambda: reportgen.examine(net(), options=reportgen.Options(input_size=[0])), DataError, "positive"),
         (lambda: reportgen.examine(net(), options=reportgen.Options(device="nonsense")), OptionError, "device"),
         (lambda: reportgen.examine(net(), options=reportgen.Options(thresholds={"x": 1.0})), OptionError, "threshold"),
-        (lambda: reportgen.examine(net(), history={"loss": [1]}), HistoryError, "reportgen.fit"),
+        (lambda: reportgen.examine(net(), history=7), HistoryError, "reportgen.fit"),
+        (lambda: reportgen.examine(net(), history={"loss": []}), HistoryError, "no list of numbers"),
+        (lambda: reportgen.examine(net(), history="absent.jsonl"), HistoryError, "absent.jsonl"),
+        (lambda: reportgen.examine(None), OptionError, "neither a model nor a history"),
         (lambda: reportgen.examine({"w": torch.ones(2)}), OptionError, "nn.Module"),
         (lambda: reportgen.examine("nothing.safetensors"), CheckpointError, "nothing.safetensors"),
     ],
@@ -211,3 +216,24 @@ def test_two_runs_of_a_model_with_dropout_measure_the_same() -> None:
     torch.manual_seed(99)
     second = reportgen.examine(model, loader(), loss=nn.CrossEntropyLoss())
     assert first.gradients == second.gradients
+
+
+def test_a_history_is_read_from_where_it_is_and_needs_no_model(tmp_path: Path) -> None:
+    lists = {"loss": [1.0, 0.5, 0.25], "val_loss": [1.1, 0.6, 0.3]}
+    path = tmp_path / "run.json"
+    path.write_text(json.dumps(lists))
+    torch.save(net().state_dict(), tmp_path / "last.pt")
+    given: list[tuple[Any, Any]] = [(None, path), (None, lists), (net(), str(path)), (tmp_path / "last.pt", lists)]
+    for model, history in given:
+        report = reportgen.examine(model, history=history)
+        assert report.training is not None
+        series = report.training.get("val_loss")
+        assert series is not None
+        assert series.y == [1.1, 0.6, 0.3]
+        assert [row.status for row in report.coverage if row.part == "training"] == ["measured"]
+        assert report.meta.sources.get("history") == (None if history is lists else str(path))
+        reportgen.write(report, tmp_path / "report.html")
+    alone = reportgen.examine(None, history=path)
+    assert (alone.subject.kind, alone.subject.name, alone.title) == ("run", "run.json", "run.json")
+    assert [row.part for row in alone.coverage if row.status == "measured"] == ["training"]
+    assert len(alone.coverage) == 7

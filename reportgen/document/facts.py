@@ -59,7 +59,8 @@ class SubjectFacts(Struct, frozen=True, kw_only=True):
     """What was examined, and with what."""
 
     name: str
-    kind: Literal["model", "checkpoint"]
+    kind: Literal["model", "checkpoint", "run"]
+    """run: a history alone."""
     inputs: Literal["real", "synthetic", "none"] = "none"
     state: Literal["untrained", "trained", "unknown"] = "unknown"
     n_batches: int = 0

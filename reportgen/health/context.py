@@ -40,7 +40,7 @@ def context_of(report: Report, limits: Thresholds) -> Context:
 
 def state_of(report: Report) -> Literal["untrained", "trained", "unknown"]:
     """Tell whether training has touched the model: by its history, its batch norms, its weights."""
-    if report.training is not None and report.training.steps > 0:
+    if report.training is not None and (report.training.steps > 0 or report.training.epochs > 0):
         return "trained"
     norms = report.activations.norms if report.activations else []
     if any(not norm.at_default for norm in norms):

@@ -52,6 +52,8 @@ def build(report: Report, language: str = "en") -> Page:
 
 
 def _subtitle(subject: SubjectFacts) -> str:
+    if subject.kind == "run":
+        return ", ".join((name(subject.name), _("the history of a training run")))
     kind = {"model": _("model"), "checkpoint": _("checkpoint file")}[subject.kind]
     if subject.state != "unknown":
         kind = {"trained": _("trained {kind}"), "untrained": _("untrained {kind}")}[subject.state].format(kind=kind)
