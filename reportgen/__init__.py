@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from .document.facts import Severity as Severity
     from .document.history import History as History
     from .errors import ReportgenError as ReportgenError
+    from .monitor import Monitor as Monitor
     from .options import Options as Options
     from .pipeline import examine as examine
     from .render.write import write as write
@@ -29,6 +30,7 @@ _WHERE = {
     "Diagnosis": ".document.facts",
     "Finding": ".document.facts",
     "History": ".document.history",
+    "Monitor": ".monitor",
     "Options": ".options",
     "Report": ".document.facts",
     "ReportgenError": ".errors",
@@ -42,6 +44,7 @@ _WHERE = {
 
 __all__ = [  # noqa: RUF022 (the order of use)
     "examine",
+    "Monitor",
     "fit",
     "write",
     "read",

@@ -8,7 +8,6 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 import reportgen
-from reportgen.training.recorder import MAX_POINTS, Recorder
 
 
 def data(n: int = 40) -> DataLoader[tuple[Tensor, ...]]:
@@ -133,24 +132,3 @@ def test_an_empty_loader_is_told() -> None:
             epochs=1,
             progress=False,
         )
-
-
-def test_non_finite_values_are_counted_and_never_written() -> None:
-    recorder = Recorder()
-    for step, value in enumerate([1.0, math.nan, 2.0, math.inf]):
-        recorder.log("step", step, train_loss=torch.tensor(value))
-    (series,) = recorder.series()
-    assert series.y == [1.0, None, 2.0, None]
-    assert (series.nonfinite, series.first_nonfinite) == (2, 1)
-
-
-def test_a_long_series_is_thinned_and_its_count_stays_exact() -> None:
-    recorder = Recorder()
-    n = 50_000
-    for step in range(n):
-        recorder.log("step", step, value=float(step))
-    (series,) = recorder.series()
-    assert series.n == n
-    assert MAX_POINTS / 2 <= len(series.y) <= MAX_POINTS
-    assert series.x == series.y
-    assert len({b - a for a, b in zip(series.x, series.x[1:], strict=False)}) == 1

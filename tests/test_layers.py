@@ -21,7 +21,8 @@ ROOT = Path(reportgen.__file__).parent
 
 ARROWS = {
     "__main__": {"cli"},
-    "cli": {"pipeline", "training", "subject", "render", "page", "health", "document", "options", "errors"},
+    "cli": {"monitor", "pipeline", "training", "subject", "render", "page", "health", "document", "options", "errors"},
+    "monitor": {"pipeline", "training", "document", "options", "errors"},
     "pipeline": {"probe", "training", "subject", "health", "document", "options", "errors"},
     "training": {"probe", "subject", "document", "errors"},
     "probe": {"subject", "document", "options", "errors"},

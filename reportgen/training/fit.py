@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Sized
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sized
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,11 +17,7 @@ from ..probe.evaluation import are_class_scores
 from ..probe.guard import modes_kept
 from ..probe.layers import main_tensor
 from ..subject.data import Batch, batches, call, device_of
-from .recorder import Recorder
-
-FIRST_STEPS = 3  # always measured: a rate that is far too high shows at once, and later hides in grown weights
-UPDATES_PER_EPOCH = 4  # steps of an epoch around which the true movement of the weights is measured
-_UPDATE_SAMPLE = 1 << 14  # entries of each weight matrix that are compared
+from .watch import Watch
 
 
 @dataclass
@@ -55,8 +49,8 @@ class _Tally:
             answers = (scores.detach() > self.threshold).reshape(-1)
             self._correct += (answers == (batch.target.reshape(-1) > 0.5)).sum()
 
-    def figures(self, prefix: str) -> dict[str, float]:
-        figures = {f"{prefix}_loss": float(self._loss) / self.n} if self.n else {}
+    def figures(self, prefix: str) -> dict[str, Any]:
+        figures: dict[str, Any] = {f"{prefix}_loss": float(self._loss) / self.n} if self.n else {}
         if self.n_judged:
             figures[f"{prefix}_accuracy"] = int(self._correct) / self.n_judged
         return figures
@@ -82,13 +76,13 @@ def fit(
 
     By epoch: ``train_loss`` (mean over samples, while training), ``val_loss``, ``train_accuracy`` and
     ``val_accuracy`` for class scores and, with a binary cross-entropy of torch, for single outputs,
-    ``learning_rate``, ``seconds``. By step: ``train_loss``, ``gradient_norm`` (L2, all parameters), ``update_ratio``
-    (median over weight matrices of ‖Δw‖/‖w‖ across a real step, a few steps an epoch).
+    ``learning_rate``, ``seconds``. By step: ``train_loss``, and what a ``Monitor`` sees.
     """
-    run = _Run(model, loss, optimizer, Recorder(), device_of(model))
-    began = time.perf_counter()
+    watch = Watch(model, optimizer, scheduler=scheduler, source="fit")
+    run = _Run(model, loss, optimizer, watch, device_of(model))
     frozen = [m for m in model.modules() if model.training and not m.training]
-    with modes_kept(model), tqdm(total=_total(train_loader, epochs), unit="batch", disable=not progress) as bar:
+    total = _total(train_loader, epochs)
+    with modes_kept(model), watch, tqdm(total=total, unit="batch", disable=not progress) as bar:
         for epoch in range(1, epochs + 1):
             started = time.perf_counter()
             bar.set_description(f"epoch {epoch}/{epochs}", refresh=False)
@@ -98,20 +92,10 @@ def fit(
             figures = run.train(train_loader, bar)
             model.eval()
             figures |= run.validate(val_loader) if val_loader is not None else {}
-            rate = float(optimizer.param_groups[0]["lr"])
             _advance(scheduler, figures)
-            run.recorder.log("epoch", epoch, **figures, learning_rate=rate, seconds=time.perf_counter() - started)
-            run.recorder.flush()
+            watch.log(epoch=epoch, **figures, seconds=time.perf_counter() - started)
             bar.set_postfix({name: f"{value:.4g}" for name, value in figures.items()}, refresh=False)
-    return History(
-        series=run.recorder.series(),
-        epochs=epochs,
-        steps=run.steps,
-        batch_size=run.batch_size,
-        seconds=time.perf_counter() - began,
-        optimizer=type(optimizer).__name__,
-        hyperparameters=hyperparameters(optimizer),
-    )
+    return watch.history()
 
 
 @dataclass
@@ -121,24 +105,18 @@ class _Run:
     model: nn.Module
     loss: Callable[[Any, Any], Tensor]
     optimizer: Optimizer
-    recorder: Recorder
+    watch: Watch
     device: torch.device
-    steps: int = 0
-    batch_size: int | None = None
 
     @property
     def _threshold(self) -> float | None:
         return {nn.BCEWithLogitsLoss: 0.0, nn.BCELoss: 0.5}.get(type(self.loss))
 
-    def train(self, loader: Iterable[Any], bar: tqdm[Any]) -> dict[str, float]:
+    def train(self, loader: Iterable[Any], bar: tqdm[Any]) -> dict[str, Any]:
         """Run one epoch of steps and return its loss, and its accuracy where outputs are class scores."""
         tally, shown = _Tally(self.device, self._threshold), 0.0
-        every = max(1, (len(loader) if isinstance(loader, Sized) else 100) // UPDATES_PER_EPOCH)
-        for batch in batches(loader, self.model, self.device):
-            self.steps += 1
-            self.batch_size = self.batch_size or batch.n_samples
-            with _update_measured(self, wanted=self.steps <= FIRST_STEPS or self.steps % every == 0):
-                value = self._step(batch, tally)
+        for batch in self.watch.batches(batches(loader, self.model, self.device)):
+            value = self._step(batch, tally)
             bar.update()
             if time.perf_counter() - shown > 0.2:  # a look at the loss waits for the device: not at every step
                 shown = time.perf_counter()
@@ -161,14 +139,12 @@ class _Run:
             closure()
             self.optimizer.step()
         value, output = results[0]
-        gradients = [p.grad for p in self.model.parameters() if p.grad is not None]
-        norm = torch.nn.utils.get_total_norm(gradients) if gradients else torch.zeros(())
-        self.recorder.log("step", self.steps, train_loss=value, gradient_norm=norm)
+        self.watch.log(train_loss=value)
         tally.add(value, output, batch)
         return value
 
     @torch.no_grad()
-    def validate(self, loader: Iterable[Any]) -> dict[str, float]:
+    def validate(self, loader: Iterable[Any]) -> dict[str, Any]:
         """Return loss and accuracy over a loader; the model is in eval mode."""
         tally = _Tally(self.device, self._threshold)
         for batch in batches(loader, self.model, self.device):
@@ -177,29 +153,7 @@ class _Run:
         return tally.figures("val")
 
 
-@contextmanager
-def _update_measured(run: _Run, *, wanted: bool) -> Iterator[None]:
-    """Log the median over weight matrices of ‖Δw‖/‖w‖ across the step inside, on evenly spaced entries.
-
-    Matrices that are zero before the step (a zero-initialised head) have no ratio.
-    """
-    matrices = [p for p in run.model.parameters() if p.dim() >= 2 and p.requires_grad] if wanted else []
-    before = [_entries(p).clone() for p in matrices]
-    yield
-    if not before:
-        return
-    norms = torch.stack([torch.linalg.vector_norm(old.float()) for old in before])
-    steps = [_entries(parameter) - old for old, parameter in zip(before, matrices, strict=True)]
-    moved = torch.stack([torch.linalg.vector_norm(step.float()) for step in steps])
-    run.recorder.log("step", run.steps, update_ratio=torch.nanmedian(moved / norms.where(norms > 0, math.nan)))
-
-
-def _entries(parameter: Tensor) -> Tensor:
-    flat = parameter.detach().reshape(-1)
-    return flat[:: max(1, flat.numel() // _UPDATE_SAMPLE)]
-
-
-def _advance(scheduler: Any, figures: dict[str, float]) -> None:
+def _advance(scheduler: Any, figures: dict[str, Any]) -> None:
     if isinstance(scheduler, torch.optim.lr_scheduler.ReduceLROnPlateau):
         scheduler.step(figures.get("val_loss", figures["train_loss"]))
     elif scheduler is not None:
@@ -208,19 +162,3 @@ def _advance(scheduler: Any, figures: dict[str, float]) -> None:
 
 def _total(loader: Iterable[Any], epochs: int) -> int | None:
     return len(loader) * epochs if isinstance(loader, Sized) else None
-
-
-def hyperparameters(optimizer: Optimizer) -> dict[str, float | str | bool | None]:
-    """Return the plain settings of the first parameter group."""
-    group = optimizer.param_groups[0]
-    settings: dict[str, float | str | bool | None] = {}
-    for name, value in sorted(group.items()):
-        if name == "params":
-            continue
-        if value is None or isinstance(value, (bool, str)):
-            settings[name] = value
-        elif isinstance(value, (int, float)) and math.isfinite(value):
-            settings[name] = float(value)
-        elif isinstance(value, (tuple, list)):
-            settings[name] = ", ".join(f"{v:g}" if isinstance(v, (int, float)) else str(v) for v in value)
-    return settings

@@ -1,4 +1,4 @@
-"""Series of bounded size for what a training loop logs; a tensor is not read before the next flush."""
+"""Curves of bounded size for what a training run yields, however long it is. Plain numbers; no torch."""
 
 from __future__ import annotations
 
@@ -6,19 +6,22 @@ import math
 from dataclasses import dataclass, field
 from typing import Literal
 
-import torch
-from torch import Tensor
+from ..document.history import Series, Trace
 
-from ..document.history import Series
-
-MAX_POINTS = 2000
+MAX_POINTS = 2000  # of a logged scalar
+TRACE_POINTS = 64  # of a curve of one layer or parameter
 
 Axis = Literal["epoch", "step"]
 
 
 @dataclass
-class _Track:
-    axis: Axis
+class Track:
+    """A curve that keeps every second, fourth, ... point once it is full; counts stay exact.
+
+    None and values that are not finite are kept as None.
+    """
+
+    limit: int = MAX_POINTS
     x: list[float] = field(default_factory=list)
     y: list[float | None] = field(default_factory=list)
     n: int = 0
@@ -26,50 +29,63 @@ class _Track:
     nonfinite: int = 0
     first_nonfinite: float | None = None
 
-    def add(self, x: float, value: float) -> None:
-        finite = math.isfinite(value)
+    def add(self, x: float, value: float | None) -> None:
+        finite = value is not None and math.isfinite(value)
         if not finite:
             self.nonfinite += 1
             self.first_nonfinite = x if self.first_nonfinite is None else self.first_nonfinite
         if self.n % self.every == 0:
             self.x.append(x)
             self.y.append(value if finite else None)
-            if len(self.y) > MAX_POINTS:
+            if len(self.y) > self.limit:
                 self.x, self.y, self.every = self.x[::2], self.y[::2], self.every * 2
         self.n += 1
 
+    @property
+    def values(self) -> list[float]:
+        """The kept values that are finite."""
+        return [v for v in self.y if v is not None]
+
+    def trace(self) -> Trace | None:
+        return Trace(x=self.x, y=self.y) if self.y else None
+
 
 class Recorder:
-    """Named series by epoch and by step. Long ones keep every second, fourth, ... point; counts stay exact."""
+    """Named series by epoch and by step."""
 
     def __init__(self) -> None:
-        self._tracks: dict[tuple[str, Axis], _Track] = {}
-        self._waiting: list[tuple[str, Axis, float, Tensor]] = []
+        self._tracks: dict[tuple[str, Axis], Track] = {}
 
-    def log(self, axis: Axis, x: float, **values: float | Tensor) -> None:
-        """Add one point to each named series; tensors are kept on their device until ``flush``."""
+    def log(self, axis: Axis, x: float, values: dict[str, float | None]) -> None:
+        """Add one point to each named series."""
         for name, value in values.items():
-            if isinstance(value, Tensor):
-                self._waiting.append((name, axis, x, value.detach().float()))
-            else:
-                self._track(name, axis).add(x, float(value))
+            track = self._tracks.get((name, axis))
+            if track is None:
+                track = self._tracks[name, axis] = Track()
+            track.add(x, value)
 
-    def flush(self) -> None:
-        """Fetch the waiting tensors in one transfer."""
-        if not self._waiting:
-            return
-        numbers = torch.stack([value.reshape(()) for *_, value in self._waiting]).tolist()
-        for (name, axis, x, _), number in zip(self._waiting, numbers, strict=True):
-            self._track(name, axis).add(x, number)
-        self._waiting.clear()
+    def has(self, name: str, axis: Axis) -> bool:
+        return (name, axis) in self._tracks
 
-    def _track(self, name: str, axis: Axis) -> _Track:
-        return self._tracks.setdefault((name, axis), _Track(axis))
+    def recent(self, name: str, axis: Axis, n: int) -> list[float | None]:
+        """Return the last kept values of a series."""
+        track = self._tracks.get((name, axis))
+        return track.y[-n:] if track is not None else []
+
+    def names(self, axis: Axis) -> list[str]:
+        return [name for name, its in self._tracks if its == axis]
 
     def series(self) -> list[Series]:
-        """Return every series, in the order of first use."""
-        self.flush()
+        """Return every series: those by epoch first, each kind in the order of first use."""
         return [
-            Series(name=n, axis=t.axis, x=t.x, y=t.y, n=t.n, nonfinite=t.nonfinite, first_nonfinite=t.first_nonfinite)
-            for (n, _), t in self._tracks.items()
+            Series(
+                name=name,
+                axis=axis,
+                x=list(t.x),
+                y=list(t.y),
+                n=t.n,
+                nonfinite=t.nonfinite,
+                first_nonfinite=t.first_nonfinite,
+            )
+            for (name, axis), t in sorted(self._tracks.items(), key=lambda item: item[0][1])
         ]

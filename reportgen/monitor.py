@@ -1,0 +1,100 @@
+"""Monitor: a training loop watched from inside, which ends with a report."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Self
+
+from torch import nn
+from torch.optim import Optimizer
+
+from .document.facts import Report
+from .options import Options
+from .pipeline import examine
+from .training.watch import Models, Watch
+
+
+class Monitor(Watch):
+    """Watches a training loop of your own, without changing it::
+
+        monitor = reportgen.Monitor(model, optimizer, log="runs/1/history.jsonl")
+        with monitor:
+            for epoch in monitor.epochs(range(20)):         # a progress bar; optional
+                for x, y in monitor.batches(train_loader):  # takes the time that the loop waits; optional
+                    loss = loss_fn(model(x), y)
+                    optimizer.zero_grad(); loss.backward(); optimizer.step()
+                    monitor.log(train_loss=loss)
+                monitor.log(epoch=epoch, val_loss=v, val_accuracy=a)
+        report = monitor.report(val_loader, train_data=train_loader, loss=loss_fn)
+
+    ``model`` and ``optimizer`` may be several, in a list (or a dict of models by name). ``log`` is an append-only file
+    that survives the process; given again it is gone on with. ``accumulation`` declares that gradients of so many
+    backward passes are meant to be added up for one step. ``scaler`` is the GradScaler of mixed precision, if there is
+    one. ``scheduler`` and ``hyperparameters`` are entered in the report.
+
+    It works through hooks on the optimizers, on one small parameter and on the models. A few steps, set by their number
+    alone, are looked at closely: gradients, movement and histograms of parameters, outputs of layers. Nothing of the
+    training is changed, to the bit, and what it keeps does not grow with the run. An exception, or Ctrl-C, is noted and
+    passes through.
+
+    Raises OptionError for what is no model or optimizer, HistoryError when another process writes the log.
+    """
+
+    def __init__(
+        self,
+        model: Models,
+        optimizer: Optimizer | Sequence[Optimizer] | None = None,
+        scheduler: Any = None,
+        loss: Callable[[Any, Any], Any] | None = None,
+        log: str | os.PathLike[str] | None = None,
+        *,
+        accumulation: int | None = None,
+        hyperparameters: Mapping[str, Any] | None = None,
+        scaler: Any = None,
+        progress: bool = True,
+        options: Options | None = None,
+    ) -> None:
+        super().__init__(
+            model,
+            optimizer,
+            scheduler=scheduler,
+            log=log,
+            accumulation=accumulation,
+            hyperparameters=hyperparameters,
+            scaler=scaler,
+            progress=progress,
+        )
+        self._loss, self._options = loss, options
+
+    def __enter__(self) -> Self:
+        super().__enter__()
+        return self
+
+    def report(
+        self,
+        data: Iterable[Any] | None = None,
+        *,
+        train_data: Iterable[Any] | None = None,
+        loss: Callable[[Any, Any], Any] | None = None,
+        model: nn.Module | None = None,
+        options: Options | None = None,
+    ) -> Report:
+        """Examine the model as it is now, with the history of the run; see ``examine`` for the arguments.
+
+        Of several models the first is examined, unless ``model`` says which.
+        """
+        history = self.history()
+        self.run.paused, before = True, self.run.paused
+        try:
+            return examine(
+                model if model is not None else next(iter(self.run.models.values())),
+                data,
+                train_data=train_data,
+                loss=loss or self._loss,
+                optimizer=self.run.optimizers or None,
+                history=history,
+                options=options or self._options,
+            )
+        finally:
+            self.run.paused = before

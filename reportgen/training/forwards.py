@@ -1,0 +1,219 @@
+"""Forward passes, watched: in which mode modules run, and at looked-at steps what comes out of each layer."""
+
+from __future__ import annotations
+
+import functools
+import sys
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _NormBase
+
+from ..probe.layers import RECTIFIERS, channel_dim, kind_of, layers_of, main_tensor
+from ..subject.data import tensors
+from .movement import MAX_PORTRAITS, draw, spread
+from .observations import NOTHING, LayerEntry, Layers, Outputs
+from .parameters import clean
+from .run import Run
+from .samples import entries, lifted
+from .steps import guarded
+
+MAX_LAYERS = 512
+MAX_ELEMENTS = 1 << 22  # of one output; of a larger one the first samples are taken
+_DROPOUTS = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout, nn.FeatureAlphaDropout)
+
+
+def has_two_modes(module: nn.Module) -> bool:
+    """Tell whether a module of torch computes one thing in train mode and another in eval mode."""
+    if isinstance(module, _NormBase):
+        return module.track_running_stats and not isinstance(module, nn.modules.instancenorm._InstanceNorm)
+    if isinstance(module, _DROPOUTS):
+        return module.p > 0
+    if isinstance(module, (nn.RNNBase, nn.MultiheadAttention)):
+        return module.dropout > 0
+    return isinstance(module, nn.RReLU)
+
+
+class Hook:
+    """A forward hook that a copy of the module does not take along: copied or pickled, it does nothing.
+
+    People copy and save models in the middle of training, and what they save must load without this package.
+    """
+
+    def __init__(self, module: nn.Module, call: Any) -> None:
+        self._module, self._call = module, call
+
+    def __call__(self, module: nn.Module, *rest: Any) -> None:
+        if module is self._module and not torch.compiler.is_compiling():
+            self._call(module, *rest)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # of what every Python has, this takes any arguments, does nothing and returns None, as a hook should
+        return functools.partial, (sys.audit, "forward")
+
+
+@dataclass
+class _Layer:
+    module: nn.Module
+    two_modes: bool
+    train: int = 0
+    eval: int = 0
+    rms: Tensor | None = None
+    silent: Tensor | None = None
+    highest: Tensor | None = None
+    sample: Tensor | None = None
+
+    def clear(self) -> None:
+        self.train = self.eval = 0
+        self.rms = self.silent = self.highest = self.sample = None
+
+
+class ForwardWatch:
+    """One light hook on each model all the time, and one on each layer while ``armed``."""
+
+    def __init__(self, run: Run) -> None:
+        self.run, self.broken = run, False
+        self.validated = False
+        """A forward pass without gradients has run since the last step."""
+        self.pending = False
+        """A forward pass with gradients has run since the last step."""
+        self.samples = 0
+        """Samples that went forward with gradients since the last step."""
+        self._called = False
+        self._with_gradients = False
+        self._portrait = False
+        self._layers: list[_Layer] = []
+        self._entries: list[LayerEntry] = []
+        self._modal: list[nn.Module] = []
+        self._handles: list[Any] = []
+        self._armed: list[Any] = []
+
+    def attach(self) -> None:
+        models = self.run.models
+        self._modal = [m for model in models.values() for m in model.modules() if has_two_modes(m)]
+        found = [(clean(prefix + name), m) for prefix, model in models.items() for name, m in layers_of(model).items()]
+        # dropouts are no layers of the reports, but they are what modes are about
+        known = {id(m) for _, m in found}
+        drops = [m for m in self._modal if id(m) not in known]
+        self._entries = [
+            LayerEntry(name=name, kind=kind_of(m), rectifier=isinstance(m, RECTIFIERS))
+            for name, m in found[:MAX_LAYERS]
+        ]
+        self._layers = [_Layer(m, has_two_modes(m)) for _, m in found[:MAX_LAYERS]]
+        self._layers += [_Layer(m, True) for m in drops]
+        if self._entries:
+            self.run.notebook.add(Layers(entries=self._entries))
+        begins = guarded(self, "the forward pass", self._pass_begins)
+        self._handles = [
+            model.register_forward_pre_hook(Hook(model, begins), with_kwargs=True)
+            for model in models.values()
+            if not isinstance(model, torch.jit.ScriptModule)
+        ]
+
+    def detach(self) -> None:
+        self.disarm()
+        for handle in self._handles:
+            handle.remove()
+        self._handles = []
+
+    def arm(self, *, portrait: bool) -> None:
+        """Look at the layers in the training passes until ``collect``."""
+        self._portrait = portrait
+        if self._armed:
+            return
+        chosen = set(spread(list(range(len(self._entries))), MAX_PORTRAITS))
+        for place, layer in enumerate(self._layers):
+            what = functools.partial(self._output, layer, place in chosen, place < len(self._entries))
+            hook = Hook(layer.module, guarded(self, "the outputs of layers", what))
+            self._armed.append(layer.module.register_forward_hook(hook))
+
+    def disarm(self) -> None:
+        for handle in self._armed:
+            handle.remove()
+        self._armed = []
+
+    def _pass_begins(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        self._called, self._with_gradients = True, torch.is_grad_enabled()
+        if self._with_gradients:
+            self.pending = True
+            first = args[0] if args and isinstance(args[0], Tensor) else next(tensors((args, kwargs)), None)
+            if first is not None and first.dim():
+                self.samples += first.shape[0]
+                tally = self.run.notebook.tally
+                tally.batch_size = tally.batch_size or first.shape[0]
+            return
+        self.validated = True
+        if self._modal:
+            tally = self.run.notebook.tally
+            if any(m.training for m in self._modal):
+                tally.train_validations += 1
+            else:
+                tally.eval_validations += 1
+
+    def _output(self, layer: _Layer, chosen: bool, measured: bool, module: nn.Module, args: Any, output: Any) -> None:
+        # under activation checkpointing layers run without gradients inside a pass that has them
+        if not (self._with_gradients if self._called else torch.is_grad_enabled()):
+            return
+        self.pending = True
+        layer.train += module.training
+        layer.eval += not module.training
+        x = main_tensor(output) if measured and layer.rms is None else None
+        if x is None or x.is_meta or x.layout != torch.strided or not x.numel() or x.is_complex():
+            return
+        x = x.detach()
+        dim = channel_dim(module, x, None)
+        if x.numel() > MAX_ELEMENTS and x.dim() > 1 and dim != 0:
+            x = x[: max(1, MAX_ELEMENTS * len(x) // x.numel())]
+        if chosen and self._portrait:
+            layer.sample = lifted(entries(x)).clone()
+        layer.rms = torch.linalg.vector_norm(x, dtype=torch.promote_types(x.dtype, torch.float32)) / x.numel() ** 0.5
+        others = [d for d in range(x.dim()) if d != dim]
+        high = x.amax(others) if others else x
+        layer.highest = high.amax()
+        layer.silent = (high <= 0).float().mean()
+
+    def collect(self, step: int) -> None:
+        """Hand over what the layers did in the step that has ended, and take the hooks off."""
+        self.disarm()
+        layers = self._layers
+        tally = self.run.notebook.tally
+        modal = [layer for layer in layers if layer.two_modes and layer.train + layer.eval]
+        if modal:
+            if any(layer.train for layer in modal):
+                tally.train_steps += 1
+            else:
+                tally.eval_steps += 1
+        places = [i for i, layer in enumerate(layers[: len(self._entries)]) if layer.rms is not None]
+        if places:
+            values = [t for i in places for t in (layers[i].rms, layers[i].silent, layers[i].highest) if t is not None]
+            stack = torch.stack([t.to(values[0].device, torch.float32) for t in values])
+            modes = [layers[i].train for i in places], [layers[i].eval for i in places]
+            self.run.notebook.fetch(stack, functools.partial(self._read, step, places, *modes))
+            drawn = [(self._entries[i].name, "activation", s) for i in places if (s := layers[i].sample) is not None]
+            if drawn:
+                draw(self.run, step, drawn)
+        for layer in layers:
+            layer.clear()
+
+    def _read(self, step: int, places: list[int], train: list[int], evaluated: list[int], numbers: list[float]) -> None:
+        rms, silent, highest = numbers[::3], numbers[1::3], numbers[2::3]
+        self.run.notebook.add(
+            Outputs(
+                step=step,
+                at=places,
+                rms=[_finite(v) for v in rms],
+                silent=[NOTHING if v != v else v for v in silent],
+                train=train,
+                eval=evaluated,
+            )
+        )
+        # minus infinity alone is how positions are masked
+        bad = [place for place, high in zip(places, highest, strict=True) if high != high or high == float("inf")]
+        if bad:
+            self.run.notebook.nonfinite("activation", self._entries[bad[0]].name, step)
+
+
+def _finite(value: float) -> float | None:
+    return value if abs(value) < float("inf") else None

@@ -1,0 +1,121 @@
+"""Where the watchers write: the ledger in memory, the journal on disk, and tensors that wait for one transfer."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from ..document.history import Event, History
+from ..errors import one_line
+from .journal import Journal
+from .ledger import Ledger
+from .observations import Counters, End, Happening, Observation, Row, Tally
+
+FLUSH_SECONDS = 30.0
+_MANY = 1 << 12  # tensors that wait, at most
+_BEFORE = 5  # values of a curve that are told of the time before a value stopped being finite
+_CAUSES = ("learning_rate", "learning_rate/0", "gradient_norm", "train_loss")
+
+Then = Callable[[list[float]], None]
+
+
+@dataclass
+class Notebook:
+    """One run's memory. ``tally`` is the live counters; everything else goes in as observations."""
+
+    journal: Journal | None = None
+    ledger: Ledger = field(default_factory=lambda: Ledger(live=True))
+    tally: Tally = field(default_factory=Tally)
+    alarm: bool = False
+    """Something stopped being finite and nobody has looked closely since."""
+    _waiting: list[tuple[Tensor, Then]] = field(default_factory=list)
+    _known: set[str] = field(default_factory=set)
+    _flushed: float = field(default_factory=time.monotonic)
+
+    def add(self, seen: Observation) -> None:
+        self.ledger.add(seen)
+        if self.journal is not None:
+            self.journal.add(seen)
+
+    def event(self, event: Event) -> None:
+        self.add(Happening(event=event))
+
+    def fetch(self, tensor: Tensor, then: Then) -> None:
+        """Call ``then`` with the numbers of a tensor: at once on the CPU, elsewhere at the next flush."""
+        tensor = tensor.detach()
+        if tensor.device.type == "cpu":
+            then(tensor.reshape(-1).tolist())
+            return
+        # a copy, for a loop may go on to write into the tensor that it logged
+        self._waiting.append((tensor.reshape(-1).to(torch.float32, copy=True), then))
+        if len(self._waiting) > _MANY:
+            self.settle()
+
+    def settle(self) -> None:
+        """Fetch the waiting tensors, in one transfer for each device."""
+        waiting, self._waiting = self._waiting, []
+        numbers: dict[torch.device, list[float]] = {}
+        for device in {tensor.device for tensor, _ in waiting}:
+            numbers[device] = torch.cat([tensor for tensor, _ in waiting if tensor.device == device]).tolist()
+        taken = dict.fromkeys(numbers, 0)
+        for tensor, then in waiting:
+            start = taken[tensor.device]
+            taken[tensor.device] = start + tensor.numel()
+            then(numbers[tensor.device][start : start + tensor.numel()])
+
+    def row(self, row: Row) -> None:
+        """Take a row of scalars, and see whether a loss among them has stopped being finite."""
+        self.add(row)
+        for name, value in row.values.items():
+            if value is None and "loss" in name:
+                step, epoch = (None, row.x) if row.axis == "epoch" else (int(row.x), None)
+                self.nonfinite("loss", name, step, epoch)
+
+    def nonfinite(self, part: str, subject: str, step: int | None, epoch: float | None = None) -> None:
+        """Note the first time that something was not finite, with what came before; of each part once."""
+        if part in self._known:
+            return
+        self._known.add(part)
+        self.alarm = True
+        self.event(Event(kind="nonfinite", part=part, subject=subject, step=step, epoch=epoch, detail=self._before()))
+
+    def _before(self) -> str:
+        """Tell the last finite values of what may have led here."""
+        told = []
+        for name in _CAUSES:
+            values = [v for v in self.ledger.recorder.recent(name, "step", 4 * _BEFORE) if v is not None]
+            if values:
+                n = 1 if name.startswith("learning_rate") else _BEFORE
+                told.append(f"{name} " + ", ".join(f"{v:.4g}" for v in values[-n:]))
+        return "; ".join(told)
+
+    def trouble(self, what: str, error: Exception) -> None:
+        """Note that a part of the watching broke off."""
+        self.event(Event(kind="note", step=self.tally.steps, detail=f"{what} is no longer watched: {one_line(error)}"))
+
+    def is_due(self, now: float) -> bool:
+        return now - self._flushed > FLUSH_SECONDS
+
+    def flush(self) -> None:
+        """Fetch what waits and write all lines out."""
+        self._flushed = time.monotonic()
+        self.settle()
+        self.add(Counters(tally=self.tally))
+        if self.journal is not None:
+            self.journal.flush()
+
+    def close(self, interrupted: str) -> None:
+        self.flush()
+        self.add(End(interrupted=interrupted))
+        if self.journal is not None:
+            self.journal.close()
+            self.journal = None
+
+    def history(self) -> History:
+        self.settle()
+        self.ledger.add(Counters(tally=self.tally))
+        return self.ledger.history()

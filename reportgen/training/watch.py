@@ -1,0 +1,391 @@
+"""A training loop, watched from inside: hooks while attached, what the loop logs, and the history of both."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from tqdm.auto import tqdm
+
+from ..document.history import Event, History
+from ..errors import OptionError, one_line
+from ..probe.layers import kind_of
+from .forwards import ForwardWatch
+from .journal import Journal
+from .notebook import Notebook
+from .observations import JOURNAL_VERSION, Row, Session, Setting
+from .parameters import settings_of
+from .recorder import Axis
+from .run import Run
+from .steps import StepWatch
+
+T = TypeVar("T")
+Models = nn.Module | Sequence[nn.Module] | Mapping[str, nn.Module]
+
+_STANDING_SECONDS = 60.0  # between two surveys of all parameters for the log
+
+
+class Watch:
+    """Watches models and optimizers while it is entered; see ``reportgen.Monitor`` for the use of it."""
+
+    def __init__(
+        self,
+        model: Models,
+        optimizer: Optimizer | Sequence[Optimizer] | None = None,
+        *,
+        scheduler: Any = None,
+        log: str | os.PathLike[str] | None = None,
+        accumulation: int | None = None,
+        hyperparameters: Mapping[str, Any] | None = None,
+        scaler: Any = None,
+        progress: bool = True,
+        source: str = "monitor",
+    ) -> None:
+        models = models_of(model)
+        self.run = Run(models, optimizers_of(optimizer), Notebook(), scaler)
+        self._log = None if log is None else Path(log)
+        self._given = plain(hyperparameters or {})
+        self._accumulation, self._progress, self._source = accumulation, progress, source
+        self._scheduler = scheduler
+        self._attached = self._begun = False
+        self._steps: list[StepWatch] = []
+        self._forwards = ForwardWatch(self.run)
+        self._armed = False
+        self._row_steps = 0
+        self._epoch: float | None = None
+        self._epoch_offset: float | None = None
+        self._entered = self._last_step = self._surveyed = 0.0
+        self._seconds = 0.0
+
+    @property
+    def notebook(self) -> Notebook:
+        return self.run.notebook
+
+    # --- coming and going ---------------------------------------------------------------------------------------------
+
+    def __enter__(self) -> Any:
+        if self._attached:
+            raise OptionError(
+                "This monitor is attached already.", hint="Leave its with block first, or make a monitor of its own."
+            )
+        self._attached = True
+        try:
+            self._begin()
+            self._steps = [StepWatch(self.run, i, self._stepped) for i in range(len(self.run.optimizers))]
+            for steps in self._steps:
+                steps.attach()
+            self._forwards.attach()
+            self._arm()
+        except BaseException:
+            self._detach()
+            if self.notebook.journal is not None:
+                self.notebook.journal.close()
+                self.notebook.journal = None
+            raise
+        self._entered = self._surveyed = time.perf_counter()
+        self._seconds = self.notebook.tally.seconds
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if not self._attached:
+            return
+        interrupted = ""
+        if error is not None:
+            interrupted = one_line(error) if str(error) else type(error).__name__
+        try:
+            self._detach()
+            if error is not None:
+                steps = self.notebook.tally.steps
+                self.notebook.event(Event(kind="interrupted", step=steps, epoch=self._epoch, detail=interrupted))
+            self._tick()
+            self._survey()
+        finally:
+            self.notebook.close(interrupted)
+
+    def _begin(self) -> None:
+        """Open the log, go on where it ended, and write the head of this session."""
+        notebook = self.notebook
+        if self._log is not None and _is_first_rank():
+            notebook.journal = Journal(self._log)
+            earlier = None if self._begun else notebook.journal.resume()
+            if earlier is not None:
+                notebook.ledger, notebook.tally = earlier, earlier.tally
+                self._epoch_offset = None
+        self._begun = True
+        settings: dict[str, Setting] = {}
+        for optimizer in self.run.optimizers[:1]:
+            settings |= settings_of(optimizer)
+        notebook.add(
+            Session(
+                version=JOURNAL_VERSION,
+                pid=os.getpid(),
+                started=time.time(),
+                source=self._source,
+                hyperparameters=settings | self._given,
+                accumulation=self._accumulation,
+            )
+        )
+        if notebook.journal is not None:
+            notebook.journal.flush()
+
+    def _detach(self) -> None:
+        for steps in self._steps:
+            steps.detach()
+        self._forwards.detach()
+        self._attached = False
+
+    # --- steps --------------------------------------------------------------------------------------------------------
+
+    def _arm(self) -> None:
+        """Put hooks on the layers if the coming step of the first optimizer is looked at closely."""
+        lead = self._steps[0] if self._steps else None
+        self._armed = lead is not None and lead.close
+        if lead is not None and lead.close:
+            self._forwards.arm(portrait=lead.portrait)
+
+    def _stepped(self, steps: StepWatch) -> None:
+        """Called after each step of any optimizer."""
+        forwards, tally, now = self._forwards, self.notebook.tally, time.perf_counter()
+        if steps is self._steps[0]:
+            if forwards.samples and self._last_step and not forwards.validated:
+                tally.stepping += now - self._last_step
+                tally.samples += forwards.samples
+            self._last_step = now
+            forwards.samples, forwards.validated = 0, False
+            if self._armed:
+                forwards.collect(tally.steps)
+            self._arm()
+        forwards.pending = False
+        if self.notebook.alarm:
+            self._post_mortem()
+        if self.notebook.is_due(now):
+            self._flush()
+
+    def _post_mortem(self) -> None:
+        """Something stopped being finite: see how far it has come, and look closely at the next step."""
+        self.notebook.alarm = False
+        for steps in self._steps:
+            steps.post_mortem()
+        self._arm()
+
+    def _flush(self) -> None:
+        self._tick()
+        if self.notebook.journal is not None and time.perf_counter() - self._surveyed > _STANDING_SECONDS:
+            self._survey()
+        self.notebook.flush()
+
+    def _tick(self) -> None:
+        self.notebook.tally.seconds = self._seconds + time.perf_counter() - self._entered
+        self.notebook.tally.peak_memory = _peak_memory(self.run.models)
+
+    def _survey(self) -> None:
+        self._surveyed = time.perf_counter()
+        for steps in self._steps:
+            steps.finish()
+        try:
+            self.notebook.add(self.run.standings())
+        except Exception as error:  # a model that was taken apart is no reason to lose the rest
+            self.notebook.trouble("the state of the parameters", error)
+
+    # --- what the loop says -------------------------------------------------------------------------------------------
+
+    def log(self, *, epoch: float | None = None, step: int | None = None, **values: Any) -> None:
+        """Log scalars by name: numbers, or tensors of one element, which are not fetched before the next flush.
+
+        With ``epoch`` they make a row by epoch, else one by optimizer step; ``step`` overrides the monitor's own count.
+        """
+        if epoch is not None:
+            self._log_epoch(float(epoch), values)
+            return
+        if step is None:
+            step = self._step_of_now()
+        self._take("step", step, values)
+        if self.notebook.alarm and self._attached:
+            self._post_mortem()
+
+    def _step_of_now(self) -> int:
+        """Say to which step something logged now belongs: to the coming one if its forward pass has run."""
+        tally = self.notebook.tally
+        if not self._steps:
+            tally.steps += 1
+            return tally.steps
+        return max(tally.steps + self._forwards.pending, 1)
+
+    def _take(self, axis: Axis, x: float, values: Mapping[str, Any]) -> None:
+        numbers: dict[str, float | None] = {}
+        waiting: dict[str, Tensor] = {}
+        for name, value in values.items():
+            if isinstance(value, Tensor) and value.device.type != "cpu":
+                waiting[name] = value
+            else:
+                numbers[name] = _number(name, value)
+        if not waiting:
+            self.notebook.row(Row(axis=axis, x=x, values=numbers))
+            return
+
+        def then(fetched: list[float]) -> None:
+            for name, number in zip(waiting, fetched, strict=True):
+                numbers[name] = _finite(number)
+            self.notebook.row(Row(axis=axis, x=x, values={name: numbers[name] for name in values}))
+
+        self.notebook.fetch(torch.stack([t.detach().reshape(()).float() for t in waiting.values()]), then)
+
+    def _log_epoch(self, epoch: float, values: Mapping[str, Any]) -> None:
+        ledger = self.notebook.ledger
+        if self._epoch_offset is None:  # the first row of a session: epochs go on where an earlier one ended
+            last = ledger.last_epoch
+            self._epoch_offset = last + 1 - epoch if last is not None and epoch <= last else 0.0
+        x = epoch + self._epoch_offset
+        if self._epoch != x:
+            values = {**self._current_rates(), **values}
+        self._epoch = x
+        self.notebook.settle()
+        self._take("epoch", x, values)
+        if self.notebook.alarm and self._attached:
+            self._post_mortem()
+        if self._attached:
+            self._flush()
+
+    def _current_rates(self) -> dict[str, float | None]:
+        rates: dict[str, float | None] = {}
+        for steps in self._steps:
+            rates |= steps.rates()
+        return rates
+
+    def log_text(self, text: str, *, epoch: float | None = None) -> None:
+        """Add a line to the text log of the run."""
+        self.notebook.event(Event(kind="text", step=self.notebook.tally.steps, epoch=epoch, detail=str(text)))
+
+    def epochs(self, epochs: Iterable[T]) -> Iterator[T]:
+        """Run over the epochs under a progress bar; the end of each is told to the monitor."""
+        with tqdm(epochs, unit="epoch", disable=None if self._progress else True) as bar:
+            for place, epoch in enumerate(bar):
+                yield epoch
+                x = float(epoch) if isinstance(epoch, (int, float)) else float(place)
+                if self._epoch is None or self._epoch != x + (self._epoch_offset or 0.0):
+                    self._log_epoch(x, {})
+                bar.set_postfix(self._last_values(), refresh=False)
+
+    def _last_values(self) -> dict[str, str]:
+        recorder = self.notebook.ledger.recorder
+        names = [name for name in recorder.names("epoch") if not name.startswith("learning_rate")]
+        shown = {name: recorder.recent(name, "epoch", 1)[0] for name in names[:4]}
+        return {name: "not finite" if value is None else f"{value:.4g}" for name, value in shown.items()}
+
+    def batches(self, loader: Iterable[T]) -> Iterator[T]:
+        """Run over a training loader, and take the time that the loop waits for it."""
+        tally, iterator, began = self.notebook.tally, iter(loader), time.perf_counter()
+        waited = 0.0
+        try:
+            while True:
+                asked = time.perf_counter()
+                try:
+                    batch = next(iterator)
+                except StopIteration:
+                    return
+                finally:
+                    waited += time.perf_counter() - asked
+                yield batch
+        finally:
+            tally = self.notebook.tally
+            tally.waited += waited
+            tally.looping += time.perf_counter() - began
+
+    def history(self) -> History:
+        """Return what is known so far; at any time, also while the loop runs."""
+        if self._attached:
+            self._tick()
+            self._survey()
+        return self.notebook.history()
+
+
+def models_of(model: Any) -> dict[str, nn.Module]:
+    """Map prefixes of names to models: '' for one; 'generator.' for a dict; the class (and a number) for a list."""
+    if isinstance(model, nn.Module):
+        return {"": model}
+    if isinstance(model, Mapping):
+        found = {f"{name}.": m for name, m in model.items()}
+    elif isinstance(model, Sequence):
+        kinds = [kind_of(m) if isinstance(m, nn.Module) else "" for m in model]
+        labels = [k if kinds.count(k) == 1 else f"{k}{kinds[:i].count(k)}" for i, k in enumerate(kinds)]
+        found = {f"{label}.": m for label, m in zip(labels, model, strict=True)}
+    else:
+        found = {"": model}  # said below
+    wrong = next((type(m).__name__ for m in found.values() if not isinstance(m, nn.Module)), None)
+    if wrong is not None or not found:
+        raise OptionError(
+            f"Cannot watch a {wrong or 'list without models'}.",
+            hint="Expected an nn.Module, or several in a list or dict.",
+        )
+    return found
+
+
+def optimizers_of(optimizer: Optimizer | Sequence[Optimizer] | None) -> list[Optimizer]:
+    """Return the optimizers as a list, each out of what may be wrapped around it."""
+    given: list[Any] = []
+    if optimizer is not None:
+        given = list(optimizer) if isinstance(optimizer, (list, tuple)) else [optimizer]
+    found: list[Optimizer] = []
+    for one in given:
+        while isinstance(getattr(one, "optimizer", None), Optimizer):  # Accelerate, Lightning and others wrap
+            one = one.optimizer
+        if not isinstance(one, Optimizer):
+            raise OptionError(
+                f"Cannot watch an optimizer of type {type(one).__name__}.",
+                hint="Expected a torch.optim.Optimizer, or several in a list.",
+            )
+        found.append(one)
+    return found
+
+
+def plain(settings: Mapping[str, Any]) -> dict[str, Setting]:
+    """Turn hyper-parameters into numbers, texts, flags and None."""
+    return {
+        str(name): value
+        if value is None or isinstance(value, (bool, str)) or (isinstance(value, (int, float)) and abs(value) < 1e308)
+        else str(value)
+        for name, value in settings.items()
+    }
+
+
+def _number(name: str, value: Any) -> float | None:
+    try:
+        return _finite(float(value.detach() if isinstance(value, Tensor) else value))
+    except (TypeError, ValueError, RuntimeError):
+        shape = f" of shape {tuple(value.shape)}" if hasattr(value, "shape") else ""
+        raise OptionError(
+            f"Cannot log {name}: it is a {type(value).__name__}{shape}.",
+            hint="Expected a number, or a tensor of one element; log text with log_text.",
+        ) from None
+
+
+def _finite(value: float) -> float | None:
+    return value if abs(value) < float("inf") else None
+
+
+def _is_first_rank() -> bool:
+    distributed = torch.distributed
+    return not (distributed.is_available() and distributed.is_initialized()) or distributed.get_rank() == 0
+
+
+def _peak_memory(models: Mapping[str, nn.Module]) -> int | None:
+    """Return the highest use of memory so far, in bytes: of the model's CUDA device, else of this process."""
+    first = next((p for model in models.values() for p in model.parameters()), None)
+    if first is not None and first.device.type == "cuda":
+        return int(torch.cuda.max_memory_allocated(first.device))
+    try:
+        import resource
+    except ImportError:  # not on this system
+        return None
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
