@@ -1,0 +1,147 @@
+"""The bench itself: what it calls healthy is well, what it calls sick suffers, and its splits are what they say.
+
+The last test is the short score that every change has to pass.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+import torch
+
+import reportgen
+from tests.faults import score, verdict
+from tests.faults.case import CASES, GROUP_OF
+from tests.faults.catalogue import SHORT, SPLITS, chosen, seeds_of, split_of
+from tests.faults.loop import run
+
+SICK = [case for case in CASES.values() if not case.healthy]
+HEALTHY = [case for case in CASES.values() if case.healthy]
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+def test_every_cause_has_a_case_in_each_split() -> None:
+    for split in SPLITS:
+        covered = {cause for case in SICK if split_of(case) == split for cause in case.causes}
+        assert covered == set(GROUP_OF)
+
+
+def test_there_are_enough_cases_of_enough_families() -> None:
+    assert len(SICK) >= 60
+    assert len(HEALTHY) >= 40
+    assert len({case.family for case in HEALTHY}) >= 14
+
+
+def test_splits_share_neither_cases_nor_seeds() -> None:
+    tune, report = chosen("tune"), chosen("report")
+    assert len(tune) + len(report) == len(CASES)
+    assert not {case.name for case in tune} & {case.name for case in report}
+    assert 0.4 < len(tune) / len(CASES) < 0.6
+    assert not set(seeds_of("tune", 99)) & set(seeds_of("report", 99))
+
+
+def test_the_short_score_is_half_sick_and_of_both_splits() -> None:
+    short = chosen(short=True)
+    assert len(short) == len(SHORT)
+    assert 2 * sum(case.healthy for case in short) == len(short)
+    assert {split_of(case) for case in short} == set(SPLITS)
+
+
+def test_the_same_seed_gives_the_same_program() -> None:
+    case = CASES["mlp-on-clusters"]
+    first, again = run(case, 3), run(case, 3)
+    assert first.steps == again.steps
+    assert first.score == again.score
+    assert run(case, 4).steps != first.steps
+
+
+def _verdict(kind: str, named: list[str], false: list[str], rules: list[str]) -> verdict.Verdict:
+    proofs = {cause: rules for cause in named}
+    hit = kind == "sick" and "dead-relu" in named
+    return verdict.Verdict(
+        *("c", "mlp", "tune", 0, kind, ["dead-relu"]),
+        named=named,
+        false=false,
+        rules=rules,
+        proofs=proofs,
+        hit=hit,
+        group_hit=hit,
+    )
+
+
+def test_the_scorecard_counts_each_rule_on_sick_and_clean_runs() -> None:
+    runs = [
+        _verdict("sick", ["dead-relu"], [], ["silent"]),
+        _verdict("sick", [], [], []),
+        _verdict("twin", ["lr-too-high"], ["lr-too-high"], ["loud"]),
+        _verdict("healthy", [], [], []),
+    ]
+    assert verdict.scorecard(runs) == {
+        "silent": {"causes": ["dead-relu"], "known": 2, "fired": 1, "healthy": 2, "false": 0},
+        "loud": {"causes": [], "known": 0, "fired": 0, "healthy": 2, "false": 1},
+    }
+    text = "\n".join(verdict.summary(runs))
+    assert "recall                   0.500 (1 of 2; 95 % 0.095 to 0.905)" in text
+    assert "false alarms per clean run 0.500" in text
+
+
+def test_a_crash_is_a_miss_that_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise RuntimeError("no such thing")
+
+    monkeypatch.setattr(score, "run", broken)
+    result = score.judge_one(("mlp-on-clusters", "healthy", 0))
+    assert "RuntimeError: no such thing" in result.crash
+    assert result.mark == "CRASH"
+    assert "crashes 1" in verdict.summary([result])[-1]
+
+
+# a GAN's losses say nothing about overfitting
+_NO_CURVE = {"gan"}
+
+
+def _assert_well(case: str, seed: int, fixed: bool) -> None:
+    outcome = run(CASES[case], seed, fixed)
+    assert outcome.score >= CASES[case].bar
+    assert outcome.score >= outcome.constant + 0.1
+    assert all(math.isfinite(loss) for loss in outcome.steps)
+    if CASES[case].family not in _NO_CURVE:
+        assert outcome.train_score - outcome.score < 0.12
+        assert outcome.losses[-1] < 1.6 * min(outcome.losses)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [case.name for case in HEALTHY])
+def test_healthy_cases_are_well(name: str) -> None:
+    _assert_well(name, seeds_of(split_of(CASES[name]), 1)[0], False)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [case.name for case in SICK])
+def test_faults_do_harm_and_their_repair_heals(name: str) -> None:
+    case = CASES[name]
+    seed = seeds_of(split_of(case), 1)[0]
+    _assert_well(name, seed, True)
+    assert case.proof is not None
+    assert case.proof(run(case, seed), run(case, seed, True))
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(reportgen, "Monitor"), reason="the monitor is not part of this version")
+def test_short_score(tmp_path: Path) -> None:
+    """No crash, no alarm on what is well, and the faults that everybody meets are named."""
+    card = tmp_path / "scorecard.json"
+    verdicts = list(score.judge_all(score.jobs("all", 1, short=True, kinds=("sick", "healthy"))))
+    card.write_text(json.dumps(verdict.scorecard(verdicts)), encoding="utf-8")
+    told = "\n".join(map(score.line, verdicts))
+    assert not any(v.crash for v in verdicts), told
+    assert not any(v.false for v in verdicts), told
+    sick = [v for v in verdicts if v.sick]
+    assert sum(v.hit for v in sick) >= 5, told
