@@ -139,7 +139,7 @@ def gradient_clipping(seed: int) -> Training:
         training.optimizer.step()
         return loss
 
-    return program(nets.mlp(12, 32, 32, 5), data.clusters(), sgd(0.1, momentum=0.9), 10, step=step)
+    return program(nets.mlp(12, 32, 32, 5), data.clusters(), sgd(0.03, momentum=0.9), 9, step=step)
 
 
 @healthy("mlp", bar=0.85)
@@ -365,7 +365,9 @@ def shifted_and_noisy_augmentation(seed: int) -> Training:
 @healthy("resnet", bar=0.85)
 def small_resnet_sgd(seed: int) -> Training:
     optimizer = sgd(0.05, momentum=0.9, weight_decay=5e-4, nesterov=True)
-    return program(nets.resnet(), data.shapes(1400), optimizer, 9)
+    training = program(nets.resnet(), data.shapes(1400), optimizer, 9)
+    training.scheduler = lr_scheduler.CosineAnnealingLR(training.optimizer, 9)
+    return training
 
 
 @healthy("resnet", bar=0.85)
