@@ -57,7 +57,7 @@ def judge_one(job: Job) -> Verdict:
         where = traceback.extract_tb(error.__traceback__)[-1]
         text = f"{type(error).__name__}: {error} ({Path(where.filename).name}:{where.lineno})"
         return Verdict(name, case.family, split, seed, kind, sorted(case.causes), crash=text)
-    return judged(name, kind, seed, split, outcome.report, outcome.seconds)
+    return judged(case, kind, seed, split, outcome)
 
 
 def judge_all(todo: list[Job], workers: int = 1) -> Iterator[Verdict]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -9,7 +10,7 @@ from typing import Any
 
 from reportgen.document.scores import wilson
 
-from .case import CASES, GROUP_OF
+from .case import GROUP_OF, Case, Outcome
 
 _ALARMS = ("warning", "error")
 
@@ -36,6 +37,10 @@ class Verdict:
     hit: bool = False
     group_hit: bool = False
     crash: str = ""
+    score: float | None = None
+    """What the model is worth, seen from outside; None when it is not finite."""
+    unfit: bool = False
+    """A twin or a healthy program that did not reach its bar with this seed: the bench is to blame, not the report."""
     seconds: float = 0.0
 
     @property
@@ -51,16 +56,16 @@ class Verdict:
         return f"{word} FALSE" if self.false and self.sick else "ALARM" if self.false else word
 
 
-def judged(name: str, kind: str, seed: int, split: str, report: Any, seconds: float) -> Verdict:
+def judged(case: Case, kind: str, seed: int, split: str, outcome: Outcome) -> Verdict:
     """Hold the diagnoses of a report against the causes of the case."""
-    case = CASES[name]
+    report = outcome.report
     alarms = [d for d in report.diagnoses if d.severity in _ALARMS]
     named = {d.cause for d in alarms}
     expected = case.causes if kind == "sick" else frozenset()
     allowed = expected | (case.also if kind == "sick" else frozenset())
     groups = {GROUP_OF[c] for c in expected}
     return Verdict(
-        case=name,
+        case=case.name,
         family=case.family,
         split=split,
         seed=seed,
@@ -72,7 +77,9 @@ def judged(name: str, kind: str, seed: int, split: str, report: Any, seconds: fl
         proofs={d.cause: sorted({f.rule for f in d.findings if f.severity in _ALARMS}) for d in alarms},
         hit=bool(named & expected),
         group_hit=any(GROUP_OF.get(c) in groups for c in named),
-        seconds=round(seconds, 2),
+        score=outcome.score if math.isfinite(outcome.score) else None,
+        unfit=kind != "sick" and not outcome.score >= case.bar,
+        seconds=round(outcome.seconds, 2),
     )
 
 
@@ -107,6 +114,8 @@ def summary(verdicts: list[Verdict]) -> list[str]:
             lines.append("  " + ", ".join(f"{cause} × {n}" for cause, n in counts.most_common()))
     if counts := Counter(c for v in sick for c in v.false):
         lines.append("wrong causes named of sick runs: " + ", ".join(f"{c} × {n}" for c, n in counts.most_common()))
+    if unfit := sorted({f"{v.case} (seed {v.seed})" for v in clean if v.unfit}):
+        lines.append("programs of the bench that were not well: " + ", ".join(unfit))
     alarms = sum(len(v.false) for v in clean)
     lines.append(f"false alarms per clean run {alarms / max(1, len(clean)):.3f}")
     lines.append(f"crashes {sum(bool(v.crash) for v in verdicts)}, {sum(v.seconds for v in verdicts):.0f} s in all")
