@@ -366,14 +366,26 @@ def test_noise_in_a_regression_target() -> None:
     assert not alarms(case("noisy-targets"))
 
 
+@pytest.mark.xfail(
+    reason="losses of a generator and a critic, which two optimizers pull apart, are judged like those of one model "
+    "(h-never-learned, h-overfit)",
+)
 def test_adversarial_losses() -> None:
     assert not alarms(case("generative-adversarial"))
 
 
+@pytest.mark.xfail(
+    reason="a distance with targets 0 and 1 is judged as if it were the score of a classifier (o-baseline-skill), "
+    "though the loss is no cross-entropy",
+)
 def test_contrastive_loss() -> None:
     assert not alarms(case("siamese-pairs"))
 
 
+@pytest.mark.xfail(
+    reason="a loss that wanders about zero is told to have diverged (h-diverged), though the accuracy rises",
+    raises=AssertionError,
+)
 def test_policy_gradient_loss() -> None:
     """The loss of REINFORCE wanders about zero while the reward rises."""
     model = nets.mlp(12, 32, 5)
@@ -391,7 +403,10 @@ def test_policy_gradient_loss() -> None:
         return loss
 
     training = program(model, table, adam(5e-3), 20, step=step)
-    assert not alarms(trained(training))
+    curves, report = watched(training)
+    if curves.scores[-1] < 0.9:
+        raise RuntimeError("the policy learned nothing")
+    assert not alarms(report)
 
 
 # ----------------------------------------------------------------------------------------- gradients and updates

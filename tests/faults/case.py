@@ -79,6 +79,8 @@ class Training:
     begin_validation: Callable[[Training], None] = lambda training: _mode(training, False)
     finish: Callable[[Training], None] | None = None
     """Done to the model after the last epoch, before it is examined."""
+    supervised: bool = True
+    """False: targets and loss mean nothing to a report (a generator), so it is given the inputs alone."""
     patience: int | None = None
     """Stop after so many epochs without a better validation loss."""
     fresh: Iterable[Any] | None = None

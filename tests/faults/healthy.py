@@ -560,7 +560,7 @@ def adversarial(epochs: int = 40) -> Training:
         Adam(model.generator.parameters(), lr=1e-3, betas=(0.5, 0.99)),
         Adam(model.critic.parameters(), lr=2e-3, betas=(0.5, 0.99)),
     ]
-    return Training(model, optimizers, distance, train, val, epochs, RING, step=adversarial_step)
+    return Training(model, optimizers, distance, train, val, epochs, RING, step=adversarial_step, supervised=False)
 
 
 @healthy("gan", bar=0.7)

@@ -52,9 +52,12 @@ def watched(training: Training) -> tuple[Curves, Any]:
     """Train with a monitor in the loop and examine the model as a user would; return the curves and the report."""
     import reportgen
 
-    monitor = reportgen.Monitor(training.model, training.optimizer, scheduler=training.scheduler, loss=training.loss)
+    loss = training.loss if training.supervised else None
+    monitor = reportgen.Monitor(training.model, training.optimizer, scheduler=training.scheduler, loss=loss)
     with monitor:
         curves = _trained(training, monitor)
+    if not training.supervised:
+        return curves, monitor.report([batch[0] for batch in training.val])
     return curves, monitor.report(training.val, train_data=training.train, loss=training.loss)
 
 
