@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from itertools import chain
 from pathlib import Path
 from typing import Any
+
+from msgspec import structs
 
 from ..document.history import History
 from ..errors import HistoryError
 from .importers import json_lines, tables, tensorboard, text, trainer_state
 from .importers.points import Log, history_of
+from .journal import is_journal, read_journal
 
 _INSIDE = ("history.jsonl", "metrics.csv", "metrics.jsonl", "log.jsonl", "training.csv", "log.csv", "history.json")
 
@@ -20,10 +23,10 @@ def read_history(
 ) -> History:
     """Return the history that ``source`` is or holds.
 
-    A path may lead to a TensorBoard folder or event file, a Lightning ``metrics.csv`` or its folder, a Hugging Face
-    ``trainer_state.json`` or the folder of an output or a checkpoint, a CSV with a header (Keras' CSVLogger), one JSON
-    object a line, a JSON list of objects, or a JSON object of lists. The content decides, not the suffix. A mapping
-    holds lists by name, as Keras' ``History.history`` does.
+    A path may lead to the log of a monitor, a TensorBoard folder or event file, a Lightning ``metrics.csv`` or its
+    folder, a Hugging Face ``trainer_state.json`` or the folder of an output or a checkpoint, a CSV with a header
+    (Keras' CSVLogger), one JSON object a line, a JSON list of objects, or a JSON object of lists. The content decides,
+    not the suffix. A mapping holds lists by name, as Keras' ``History.history`` does.
 
     Scalars are named ``train_*`` and ``val_*`` by the rules of ``importers.names``; ``names`` maps a name of the file
     to one of ours where the rules are wrong: ``{"my_metric": "val_accuracy"}``. Long curves are thinned. Raises
@@ -73,6 +76,8 @@ def _read_file(path: Path, names: dict[str, str]) -> History:
     start = text.head(path)
     if tensorboard.MARK in start[:64]:
         return _made(tensorboard.read(path), names)
+    if is_journal(path):
+        return _renamed(read_journal(path), names)
     encoding = text.encoding_of(path, start)
     begin = start.decode(encoding, errors="replace").lstrip("\ufeff \t\r\n\x00")
     if begin[:1] in ("{", "["):
@@ -115,10 +120,20 @@ def _lightning_settings(path: Path) -> dict[str, float | str | bool | None]:
     return {k: v for k, v in kept.items() if not isinstance(v, (int, float)) or abs(v) < 2**53}
 
 
+def _renamed(history: History, names: dict[str, str]) -> History:
+    """Rename scalars of a log whose names are ours already."""
+    _check_names(names, [series.name for series in history.series])
+    series = [structs.replace(s, name=names.get(s.name, s.name)) for s in history.series]
+    return structs.replace(history, series=series)
+
+
+def _check_names(names: dict[str, str], known: Collection[str]) -> None:
+    """Refuse a name that was given and is nowhere in the log."""
+    strange = next((name for name in names if name not in known), None)
+    if strange is not None:
+        raise HistoryError(f"The history holds no {strange!r}.", hint=f"It holds {', '.join(list(known)[:20])}.")
+
+
 def _made(log: Log, names: dict[str, str]) -> History:
-    """Make the History; a name that was given and is nowhere in the log is an error."""
-    strange = [name for name in names if name not in log.columns]
-    if strange:
-        known = ", ".join(list(log.columns)[:20])
-        raise HistoryError(f"The history holds no {strange[0]!r}.", hint=f"It holds {known}.")
+    _check_names(names, log.columns)
     return history_of(log, names)

@@ -1,0 +1,45 @@
+"""The command line itself: every command hangs on ``app``, and ``main`` turns what goes wrong into an exit code."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import typer
+
+from ..errors import ReportgenError, one_line
+
+INTERRUPTED = 130  # 128 + SIGINT, as shells have it
+
+app = typer.Typer(
+    name="reportgen",
+    help="Examine a PyTorch model and write one standalone report.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+
+def main() -> None:
+    """Run the command line: every foreseen error is one line on standard error, and an exit code."""
+    try:
+        status = app(standalone_mode=False)
+    except ReportgenError as error:
+        print(f"reportgen: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    except (KeyboardInterrupt, typer.Abort):
+        status = INTERRUPTED
+    except Exception as error:
+        # typer's own errors about the command line bring their message and their exit code
+        if hasattr(error, "format_message") and hasattr(error, "exit_code"):
+            print(f"reportgen: {' '.join(error.format_message().split())}", file=sys.stderr)
+            sys.exit(error.exit_code)
+        if os.environ.get("REPORTGEN_TRACEBACK"):
+            raise
+        told = "this should not happen; REPORTGEN_TRACEBACK=1 shows where"
+        print(f"reportgen: {one_line(error)} ({told})", file=sys.stderr)
+        sys.exit(2)
+    if status == INTERRUPTED:
+        print("\nreportgen: interrupted; nothing more was written", file=sys.stderr)
+    sys.exit(status if isinstance(status, int) else 0)

@@ -1,0 +1,79 @@
+"""The commands that work on what is written: reports, rules, the schema. None of them imports torch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from ..errors import OptionError
+from .app import app
+from .output import Out, checked, say, written
+
+Level = Literal["info", "warning", "error"]
+
+
+@app.command()
+def render(report: Annotated[Path, typer.Argument(help="a report.json")], output: Out = None) -> None:
+    """Write a report.json in other formats, report.html unless told otherwise. Needs no torch."""
+    from ..document.codec import read
+
+    paths = checked(output or [report.with_suffix(".html")])
+    written(read(report), paths)
+
+
+@app.command()
+def check(
+    report: Annotated[Path, typer.Argument(help="a report.json")],
+    fail_on: Annotated[Level | None, typer.Option(help="Exit with 1 when a diagnosis is at least so severe.")] = None,
+) -> int:
+    """Gate a build: exit with 1 when the report holds a diagnosis of at least that severity. Needs no torch.
+
+    That is a warning, unless --fail-on or [check] in the settings says otherwise.
+    """
+    from .. import settings
+    from ..document.codec import read
+    from ..document.facts import Severity
+    from ..health.gate import offending
+    from ..page.formats import name
+    from ..page.wording import summary
+
+    level = settings.load(None, {"check": {"fail_on": fail_on}}).check.fail_on
+    document = read(report)
+    hits = offending(document, Severity(level))
+    for diagnosis in hits:
+        # a layer's name comes from outside and must not steer the terminal
+        where = name(diagnosis.subject)
+        say(f"{diagnosis.severity:8} {diagnosis.cause:24} {where:24} {summary(diagnosis)}")
+    others = len(document.diagnoses) - len(hits)
+    say(f"{len(hits)} of severity {level} or above, {others} below, in {report}")
+    return 1 if hits else 0
+
+
+@app.command()
+def rules(
+    rule: Annotated[str | None, typer.Argument(help="The id of a rule; all of them if left out.")] = None,
+) -> None:
+    """List what is tested, or say of one rule what it measures, from which source, and when it is wrong."""
+    import difflib
+    import inspect
+
+    from ..health.rules import RULES
+
+    if rule is None:
+        for name, function in RULES.items():
+            say(f"{name:26} {(inspect.getdoc(function) or '').splitlines()[0]}")
+    elif rule in RULES:
+        say(f"{rule}\n\n{inspect.getdoc(RULES[rule])}")
+    else:
+        near = difflib.get_close_matches(rule, RULES) or list(RULES)
+        raise OptionError(f"There is no rule named {rule!r}.", hint=f"Did you mean {', '.join(near)}?")
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON Schema of report.json."""
+    from ..document.codec import schema as text
+
+    say(text().decode().rstrip())

@@ -1,0 +1,188 @@
+"""``reportgen examine``: load, probe, report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ..errors import OptionError
+from .app import app
+from .output import (
+    MAX_SEED,
+    ClassNames,
+    Data,
+    Device,
+    Loss,
+    MaxBatches,
+    Out,
+    Strict,
+    Task,
+    Threshold,
+    Title,
+    TrainData,
+    checked,
+    interrupts_kept,
+    names_of,
+    strictly,
+    thresholds_of,
+    written,
+)
+
+if TYPE_CHECKING:
+    from ..document.facts import Report
+    from ..document.history import History
+    from ..settings import Settings
+
+WEIGHT_SUFFIXES = (".safetensors", ".pt", ".pth", ".ckpt", ".bin")
+_SUBJECT = "pkg.mod:name, file.py:name, torchvision:name, a weights file, or a settings file (.toml)"
+
+
+@app.command()
+def examine(
+    subject: Annotated[str | None, typer.Argument(metavar="[MODEL|CHECKPOINT|CONFIG]", help=_SUBJECT)] = None,
+    checkpoint: Annotated[
+        Path | None, typer.Option(help="Weights to load into the model; without a model, to examine alone.")
+    ] = None,
+    data: Data = None,
+    train_data: TrainData = None,
+    loss: Loss = None,
+    history: Annotated[
+        Path | None,
+        typer.Option(
+            help="The run: a monitor's log, a TensorBoard folder, metrics.csv, trainer_state.json, CSV, JSON."
+        ),
+    ] = None,
+    history_name: Annotated[
+        list[str] | None, typer.Option(help="What a scalar of the history is: my_metric=val_accuracy. Repeatable.")
+    ] = None,
+    input_size: Annotated[
+        str | None, typer.Option(help="Shape of one sample, when there are no data: 3,224,224.")
+    ] = None,
+    title: Title = None,
+    task: Task = None,
+    class_names: ClassNames = None,
+    device: Device = None,
+    max_batches: MaxBatches = None,
+    threshold: Threshold = None,
+    seed: Annotated[int | None, typer.Option(min=0, max=MAX_SEED, help="Of noise inputs and random layers.")] = None,
+    strict: Strict = None,
+    output: Out = None,
+) -> int:
+    """Load a model, probe it, and write a report about it; or report on weights alone, or on a history alone.
+
+    What is not given is taken from the settings: the file named, reportgen.toml, or [tool.reportgen] in pyproject.toml.
+    """
+    from .. import settings
+
+    config = Path(subject) if subject is not None and subject.endswith(".toml") else None
+    model = None if config is not None else subject
+    if model is not None and (Path(model).suffix in (".jsonl", ".csv") or "tfevents" in model):
+        raise OptionError(f"{model} looks like a history, not like a model.", hint=f"Write --history {model}.")
+    given = settings.load(
+        config,
+        {
+            "model": model,
+            "checkpoint": None if checkpoint is None else str(checkpoint),
+            "data": data,
+            "train_data": train_data,
+            "loss": loss,
+            "history": None if history is None else str(history),
+            "history_names": _names(history_name),
+            "input_size": _sizes(input_size),
+            "title": title,
+            "task": task,
+            "class_names": names_of(class_names),
+            "device": device,
+            "max_batches": max_batches,
+            "thresholds": thresholds_of(threshold),
+            "seed": seed,
+            "strict": strict,
+            "output": None if output is None else [str(path) for path in output],
+        },
+        # another model than the configured one has other weights and another history
+        without=() if model is None else ("model", "checkpoint", "history", "history_names"),
+    )
+    paths = checked([Path(path) for path in given.output])
+    report = _examined(given)
+    written(report, paths)
+    return strictly(report, strict=given.strict)
+
+
+def _examined(given: Settings) -> Report:
+    """Resolve every target, so that a wrong one is told before any work, and examine."""
+    if given.model is None and given.checkpoint is None and given.history is None:
+        raise OptionError("There is nothing to examine.", hint=f"Name a model, {_SUBJECT}, or give --history.")
+    with interrupts_kept():
+        import msgspec
+
+        from ..pipeline import examine
+        from ..subject import checkpoint, specs
+
+    history = _history(given)
+    if given.model is None:
+        file = None if given.checkpoint is None else Path(given.checkpoint)
+        report = examine(file, history=history, options=given.options)
+    elif isinstance(given.model, str) and is_weights_file(given.model):
+        if given.checkpoint is not None:
+            raise OptionError(f"Both {given.model} and {given.checkpoint} are weights.", hint="Give one of them.")
+        report = examine(Path(given.model), history=history, options=given.options)
+    else:
+        module = specs.model_of(specs.spec_of(given.model))
+        if given.checkpoint is not None:
+            checkpoint.load_into(module, checkpoint.read(Path(given.checkpoint)))
+        report = examine(
+            module,
+            None if given.data is None else specs.data_of(specs.spec_of(given.data)),
+            train_data=None if given.train_data is None else specs.data_of(specs.spec_of(given.train_data)),
+            loss=None if given.loss is None else specs.loss_of(specs.spec_of(given.loss, "torch.nn")),
+            history=history,
+            options=given.options,
+        )
+    meta = msgspec.structs.replace(report.meta, sources=report.meta.sources | sources(given))
+    return msgspec.structs.replace(report, meta=meta)
+
+
+def _history(given: Settings) -> History | None:
+    from ..training.histories import read_history
+
+    return None if given.history is None else read_history(given.history, names=given.history_names)
+
+
+def sources(given: Settings) -> dict[str, str]:
+    """Tell what was read, by what it is for."""
+    table: dict[str, Any] = {key: getattr(given, key) for key in ("model", "checkpoint", "data", "train_data", "loss")}
+    table["history"] = given.history
+    if isinstance(given.model, str) and is_weights_file(given.model):
+        table["checkpoint"] = table.pop("model")
+    return {key: value if isinstance(value, str) else _told(value) for key, value in table.items() if value is not None}
+
+
+def _told(target: dict[str, Any]) -> str:
+    arguments = ", ".join(f"{key}={value!r}" for key, value in target.items() if key != "target")
+    return f"{target.get('target')}({arguments})"
+
+
+def is_weights_file(name: str) -> bool:
+    """Tell a file from an import target: a target has a colon before its name."""
+    return Path(name).is_file() or (":" not in name and Path(name).suffix in WEIGHT_SUFFIXES)
+
+
+def _sizes(text: str | None) -> list[int] | None:
+    if text is None:
+        return None
+    try:
+        return [int(part) for part in text.replace("x", ",").strip("()[] ").split(",")]
+    except ValueError:
+        raise OptionError(f"Input size {text!r} is no list of numbers.", hint="Expected such as 3,224,224.") from None
+
+
+def _names(pairs: list[str] | None) -> dict[str, str] | None:
+    table = {}
+    for pair in pairs or ():
+        theirs, sign, ours = pair.rpartition("=")
+        if not (theirs and sign and ours.strip()):
+            raise OptionError(f"History name {pair!r} names nothing.", hint="Expected such as my_metric=val_accuracy.")
+        table[theirs.strip()] = ours.strip()
+    return table or None

@@ -1,0 +1,110 @@
+"""What the commands share: where they write, how they speak, and the options that several of them have."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ..errors import OptionError, OutputError
+
+if TYPE_CHECKING:
+    from ..document.facts import Report
+
+DEFAULT_OUTPUT = [Path("report.html"), Path("report.json")]
+MAX_SEED = 2**32 - 1
+
+Out = Annotated[
+    list[Path] | None,
+    typer.Option("-o", "--output", help="Where to write; the suffix chooses: .html .pdf .json .md .xml. Repeatable."),
+]
+Data = Annotated[str | None, typer.Option(help="A loader, or a function that makes one: pkg.mod:name.")]
+TrainData = Annotated[str | None, typer.Option(help="The same for the training data.")]
+Loss = Annotated[str | None, typer.Option(help="The loss: CrossEntropyLoss, torch.nn.MSELoss, pkg.mod:name.")]
+Title = Annotated[str | None, typer.Option(help="Of the report.")]
+Task = Annotated[str | None, typer.Option(help="multiclass, binary or regression; found out if left out.")]
+ClassNames = Annotated[str | None, typer.Option(help="Comma-separated, in the order of the indices.")]
+Device = Annotated[str | None, typer.Option(help="cpu, cuda, ...; where the model is if left out.")]
+MaxBatches = Annotated[int | None, typer.Option(min=1, help="Read so many batches at most.")]
+Threshold = Annotated[list[str] | None, typer.Option(help="Set a threshold: name=number. Repeatable.")]
+Strict = Annotated[bool | None, typer.Option("--strict", help="Exit with 3 when a part failed to be measured.")]
+
+
+def checked(output: list[Path] | None) -> list[Path]:
+    """Refuse what cannot be written before the work, not after it."""
+    from ..render.write import check_path
+
+    paths = output or DEFAULT_OUTPUT
+    for path in paths:
+        check_path(path)
+    return paths
+
+
+def written(report: Report, paths: list[Path]) -> None:
+    from ..render.write import write
+
+    for path in paths:
+        write(report, path)
+    for path in paths:
+        say(f"wrote {path}")
+    counts = Counter(d.severity for d in report.diagnoses)
+    told = ", ".join(f"{counts[level]} {level}" for level in sorted(counts, key=lambda s: -s.rank))
+    say(f"verdict: {told or 'nothing found'}")
+
+
+def say(text: str) -> None:
+    """Print a line; a reader that has gone away is no failure of the work."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        # from here on into nothing, so that closing it at exit does not fail either
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise OutputError(f"Cannot write to standard output: {error.strerror}.") from None
+
+
+@contextmanager
+def interrupts_kept() -> Iterator[None]:
+    """Hold Ctrl-C back while libraries are imported: some swallow it there, and the user would wait in vain."""
+    seen: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, frame: seen.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if seen:
+        raise KeyboardInterrupt
+
+
+def names_of(text: str | None) -> list[str] | None:
+    """Split the names of classes."""
+    return [part.strip() for part in text.split(",")] if text else None
+
+
+def thresholds_of(pairs: list[str] | None) -> dict[str, float] | None:
+    """Read thresholds, each name=number."""
+    table = {}
+    for pair in pairs or ():
+        name, _, number = pair.partition("=")
+        try:
+            table[name.strip()] = float(number)
+        except ValueError:
+            raise OptionError(f"Threshold {pair!r} has no number.", hint="Expected name=number.") from None
+    return table or None
+
+
+def strictly(report: Report, *, strict: bool) -> int:
+    """Return the exit code: 3 when it is to be strict and a part failed to be measured."""
+    failed = [row.part for row in report.coverage if row.failed]
+    if strict and failed:
+        print(f"reportgen: could not be measured in full: {', '.join(failed)}", file=sys.stderr)
+        return 3
+    return 0
