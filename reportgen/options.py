@@ -23,6 +23,8 @@ class Options(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     max_batches: int | None = None
     """Stop reading the data after so many batches; None: all of them."""
     gradient_batches: int = 4
+    trial_budget: float = 20.0
+    """Seconds that all experiments on copies of the model together may take; 0: none are made."""
     thresholds: dict[str, float] = {}
     """Overrides of ``health.thresholds.Thresholds`` by name."""
     language: Literal["en"] = "en"

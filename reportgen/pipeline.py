@@ -33,6 +33,7 @@ from .document.facts import (
     SubjectFacts,
 )
 from .document.history import History
+from .document.trials import TrialFacts
 from .errors import DataError, ForwardError, OptionError, ReportgenError, one_line
 from .health.judge import judge
 from .health.thresholds import Thresholds
@@ -43,6 +44,8 @@ from .probe.dataset import DatasetProbe
 from .probe.evaluation import EvaluationProbe
 from .probe.guard import generators_kept, untouched
 from .probe.layers import kind_of, where_it_failed
+from .probe.trials import run as trials
+from .probe.trials.sample import Reservoir
 from .subject import checkpoint
 from .subject.data import Batch, batches, device_of, needs_no_input, synthetic
 from .subject.wrappers import ExportedProgram, eagerly, underneath
@@ -96,6 +99,7 @@ def examine(
             report = _examine_model(subject, data, steps)
             if train_data is not None:
                 report = _add_training_data(subject, train_data, report, steps)
+            report = _add_trials(subject, report, steps)
     elif model is None and history is not None:
         report = _examine_run(history, options, steps)
     else:
@@ -170,6 +174,10 @@ class _Subject:
     """What was taken off the model that the caller gave."""
     example: Batch | None
     """Inputs that an exported program brings along."""
+    given: Reservoir = field(default_factory=lambda: Reservoir(0))
+    """Some batches of the data given, for experiments."""
+    training: Reservoir = field(default_factory=lambda: Reservoir(1))
+    """The same of the training data."""
 
 
 def _subject(
@@ -194,7 +202,7 @@ def _examine_file(path: Path, options: Options, steps: _Steps) -> Report:
         architecture=steps.run("architecture", lambda: architecture.of_tensors(file.tensors.values())),
     )
     steps.partial("architecture", f"{_NO_MODEL}; only sizes are known")
-    for part in ("activations", "gradients", "dataset", "evaluation"):
+    for part in ("activations", "gradients", "dataset", "evaluation", "trials"):
         steps.skip(part, _NO_MODEL)
     return report
 
@@ -251,7 +259,7 @@ def _add_data(subject: _Subject, report: Report, batches: Iterator[Batch], steps
     """Read all batches once for activations, data and evaluation, then a few of them again for gradients."""
     model, options = subject.model, subject.options
     probe, real = ActivationProbe(model), report.subject.inputs == "real"
-    readers = _Readers(subject) if real else None
+    readers = _Readers(subject, subject.given) if real else None
 
     def read() -> tuple[stream.Passage, ActivationFacts]:
         with probe.attached():
@@ -284,7 +292,7 @@ def _add_data(subject: _Subject, report: Report, batches: Iterator[Batch], steps
 
 def _add_training_data(subject: _Subject, data: Iterable[Any], report: Report, steps: _Steps) -> Report:
     """Run the model over its training data too, for the gap between the splits."""
-    readers = _Readers(subject)
+    readers = _Readers(subject, subject.training)
     model, limit = subject.model, subject.options.max_batches
     passage = stream.run(
         model, _guarded(batches(data, model, device_of(model), limit)), lambda n: None, readers.watchers, 0
@@ -293,15 +301,44 @@ def _add_training_data(subject: _Subject, data: Iterable[Any], report: Report, s
     return msgspec.structs.replace(report, train_dataset=dataset, train_evaluation=evaluation)
 
 
+def _add_trials(subject: _Subject, report: Report, steps: _Steps) -> Report:
+    """Make experiments on copies of the model, with a few of the batches that were read."""
+    given, training, options = subject.given.batches(), subject.training.batches(), subject.options
+    if not given and not training:
+        steps.skip("trials", _NOISE if report.subject.inputs == "synthetic" else _NO_DATA)
+        return report
+    if options.trial_budget <= 0:
+        steps.skip("trials", "no time was given to them")
+        return report
+
+    def measure() -> tuple[TrialFacts, dict[str, float]]:
+        return trials.run(
+            subject.model, subject.loss, subject.optimizers, given, training, options.trial_budget, options.seed
+        )
+
+    outcome = steps.run("trials", measure)
+    if outcome is None:
+        return report
+    facts, seconds = outcome
+    steps.seconds |= seconds
+    failed = [t for t in facts.trials if t.failed]
+    if facts.out_of_time:
+        steps.partial("trials", trials.TIME_UP)
+    elif failed:
+        steps.partial("trials", f"{failed[0].name}: {failed[0].reason}")
+    return msgspec.structs.replace(report, trials=facts)
+
+
 class _Readers:
     """The parts that read batches and outputs of one split."""
 
-    def __init__(self, subject: _Subject) -> None:
+    def __init__(self, subject: _Subject, kept: Reservoir) -> None:
         self._dataset = DatasetProbe(subject.model)
         self._evaluation = EvaluationProbe(subject.loss, subject.options.task, subject.options.class_names)
         self.watchers: dict[str, stream.Watcher] = {
             "dataset": lambda output, batch: self._dataset.update(batch),
             "evaluation": self._evaluation.update,
+            "trials": lambda output, batch: kept.update(batch),
         }
 
     def facts(

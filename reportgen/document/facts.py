@@ -13,6 +13,7 @@ from msgspec import Struct
 
 from .history import History
 from .stats import TensorStats
+from .trials import TrialFacts
 
 
 class Severity(StrEnum):
@@ -391,6 +392,8 @@ class Report(Struct, frozen=True, kw_only=True):
     """The training data, when they were given beside."""
     train_evaluation: EvaluationFacts | None = None
     """The same model on its training data, in eval mode."""
+    trials: TrialFacts | None = None
+    """Experiments on a copy of the model."""
     findings: list[Finding] = []
     diagnoses: list[Diagnosis] = []
 

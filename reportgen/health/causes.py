@@ -35,7 +35,7 @@ def _mostly_untouched(finding: Finding) -> bool:
 
 
 _NONFINITE = ("param-nonfinite", "act-nonfinite", "grad-nonfinite", "h-nonfinite")
-_STUCK = ("h-never-learned", "o-baseline-skill", "constant-channel")
+_STUCK = ("h-never-learned", "o-baseline-skill", "constant-channel", "input-ignored", "one-batch", "position-unseen")
 _SICK_SIGNAL = ("dead-relu", "constant-channel", "grad-depth-slope", "bn-stats-mismatch", "w-scale")
 
 SYNDROMES: tuple[Syndrome, ...] = (
@@ -45,7 +45,16 @@ SYNDROMES: tuple[Syndrome, ...] = (
         ("d-input-scale",),
         (*_NONFINITE, *_STUCK, *_SICK_SIGNAL, "h-diverged", "h-oscillating", "update-ratio"),
     ),
-    Syndrome("double-softmax", ("double-softmax",), ("h-never-learned", "o-baseline-skill")),
+    Syndrome("double-softmax", ("double-softmax",), _STUCK),
+    Syndrome("loss-sign-flipped", ("loss-sign",), (*_STUCK, *_SICK_SIGNAL, *_NONFINITE, "h-diverged", "update-ratio")),
+    Syndrome("wrong-loss", ("loss-blind",), (*_STUCK, "w-at-default-init", "update-ratio", "param-no-grad")),
+    Syndrome("bad-init", ("equal-units",), (*_STUCK, *_SICK_SIGNAL, "w-at-default-init", "update-ratio")),
+    Syndrome("unregistered-parameters", ("unregistered-parameters",), (*_STUCK, "w-at-default-init")),
+    Syndrome("detached-graph", ("loss-detached",), (*_STUCK, "param-no-grad", "w-at-default-init", "update-ratio")),
+    Syndrome("causal-leak", ("causal-leak",), ()),
+    Syndrome("batch-mixing", ("batch-coupling",), _STUCK, _detail("by", "layer")),
+    Syndrome("missing-nonlinearity", ("missing-nonlinearity",), (*_STUCK, "affine-pair")),
+    Syndrome("dropout-active-in-eval", ("eval-nondeterminism",), ()),
     Syndrome(
         "lr-too-high",
         ("update-ratio", "h-diverged", "h-oscillating"),
@@ -71,11 +80,14 @@ SYNDROMES: tuple[Syndrome, ...] = (
     Syndrome("loss-shape-broadcast", ("loss-shape",), _STUCK),
     Syndrome(
         "no-weight-update",
-        ("update-ratio", "w-at-default-init"),
+        ("step-without-effect", "update-ratio", "w-at-default-init"),
         _STUCK,
-        lambda proofs: any(f.detail.get("direction") == "none" or _mostly_untouched(f) for f in proofs),
+        lambda proofs: any(
+            f.rule == "step-without-effect" or f.detail.get("direction") == "none" or _mostly_untouched(f)
+            for f in proofs
+        ),
     ),
-    Syndrome("bn-statistics", ("bn-stats-mismatch", "bn-never-updated"), ("o-baseline-skill", "constant-channel")),
+    Syndrome("bn-statistics", ("eval-train-gap", "bn-stats-mismatch", "bn-never-updated"), _STUCK),
     # dead layers pass no gradient, so the steps behind them are nothing
     Syndrome("dead-relu", ("dead-relu",), ("h-never-learned", "o-baseline-skill", "constant-channel", "update-ratio")),
     Syndrome("bad-init", ("w-scale",), _STUCK),
@@ -90,6 +102,21 @@ SYNDROMES: tuple[Syndrome, ...] = (
 # rule -> the cause it stands for when nothing else explains it
 DEFAULTS: dict[str, str] = {
     "act-nonfinite": "numerical-instability",
+    "affine-pair": "missing-nonlinearity",
+    "batch-coupling": "batch-mixing",
+    "causal-leak": "causal-leak",
+    "equal-units": "bad-init",
+    "eval-nondeterminism": "dropout-active-in-eval",
+    "eval-train-gap": "bn-statistics",
+    "input-ignored": "layer-collapse",
+    "loss-blind": "wrong-loss",
+    "loss-detached": "detached-graph",
+    "loss-sign": "loss-sign-flipped",
+    "missing-nonlinearity": "missing-nonlinearity",
+    "one-batch": "underfitting",
+    "position-unseen": "missing-position-info",
+    "step-without-effect": "no-weight-update",
+    "unregistered-parameters": "unregistered-parameters",
     "bn-never-updated": "bn-statistics",
     "bn-stats-mismatch": "bn-statistics",
     "constant-channel": "layer-collapse",
@@ -118,6 +145,20 @@ DEFAULTS: dict[str, str] = {
 }
 
 ADVICE: dict[str, str] = {
+    "batch-mixing": "Look at the first layer named, and before it, for a view or reshape where a permute was meant, a "
+    "softmax or mean over dimension 0, and batch_first of recurrent and attention layers.",
+    "causal-leak": "Mask the future in attention (is_causal=True), drop bidirectional layers, and pad convolutions on "
+    "the left only.",
+    "dropout-active-in-eval": "Call F.dropout with training=self.training, make dropout layers in __init__, and pass "
+    "dropout_p=0.0 to attention outside of training. Sampling on purpose is fine.",
+    "loss-sign-flipped": "Minimise the loss: remove the minus before it, or maximize=True from the optimizer.",
+    "missing-nonlinearity": "Put an activation (ReLU, GELU, tanh) between the affine layers.",
+    "missing-position-info": "Add positional embeddings or encodings to the inputs of the attention layers, or use a "
+    "layer that reads in order. Where order does not matter, nothing is amiss.",
+    "unregistered-parameters": "Keep layers in nn.ModuleList or nn.ModuleDict and tensors in nn.Parameter, then make "
+    "the optimizer anew from model.parameters().",
+    "wrong-loss": "Use the loss of the task: CrossEntropyLoss on K > 1 raw scores for exclusive classes, "
+    "BCEWithLogitsLoss on one raw score for each yes-or-no answer, NLLLoss on log-probabilities, MSELoss for numbers.",
     "bad-init": "Initialise the named layers for their activation (nn.init.kaiming_normal_ for ReLU, xavier_uniform_ "
     "for tanh), or put a normalisation layer behind them.",
     "bn-statistics": "Recompute the running statistics: some hundred training batches in train mode without "

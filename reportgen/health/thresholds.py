@@ -76,6 +76,19 @@ class Thresholds(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     overfit_rise: float = 0.05
     oscillation: float = 0.2
 
+    # experiments: relative to the size (eval_change) or the spread of the outputs; rounding reaches 1e-6 to 1e-5
+    eval_change: float = 1e-4
+    coupling: float = 1e-3
+    affine_departure: float = 1e-4
+    order_change: float = 1e-4
+    output_spread: float = 1e-4
+    smallest_rate: float = 1e-8
+    """Learning rate from which a step must move a weight."""
+    uphill: float = 0.05
+    """Cosine between step and gradient from which the optimizer climbs."""
+    eval_train_loss: float = 1.5
+    eval_train_accuracy: float = 0.1
+
     outcome_r2: float = 0.1
     """R² from which a regressor counts as clearly better than the mean of the targets."""
 

@@ -19,6 +19,7 @@ from .sections import (
     overview,
     provenance,
     training,
+    trials,
     weights,
 )
 
@@ -32,6 +33,7 @@ SECTIONS: tuple[Callable[[Report], Section | None], ...] = (
     activations.section,
     gradients.section,
     dataset.section,
+    trials.section,
     coverage.section,
     provenance.section,
 )

@@ -63,6 +63,12 @@ def number(value: float | None, digits: int = 3) -> str:
     return text.replace("-", MINUS)
 
 
+def amount(value: float | None) -> str:
+    """Show a number of evidence: counts in full, measures with sensible digits."""
+    whole = value is not None and math.isfinite(value) and float(value).is_integer() and abs(value) < 1e15
+    return count(int(value)) if whole and value is not None else number(value)
+
+
 def short(value: float | None) -> str:
     """Show a number without the zeros at its end, as a threshold is written."""
     text = number(value, 4)

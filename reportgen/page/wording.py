@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ..document.facts import Diagnosis, Finding
-from .formats import count, number, percent
+from . import words_trials
+from .formats import amount as _n
+from .formats import percent
 
 _CAUSES: dict[str, tuple[str, str]] = {
     "bad-init": (
@@ -96,11 +98,6 @@ _CAUSES: dict[str, tuple[str, str]] = {
         "Gradient size falls exponentially from the output back to the first layers, which therefore hardly learn.",
     ),
 }
-
-
-def _n(value: float) -> str:
-    """Write a number of the evidence: counts in full, measures with sensible digits."""
-    return count(int(value)) if float(value).is_integer() and abs(value) < 1e15 else number(value)
 
 
 def _nonfinite(f: Finding) -> str:
@@ -297,6 +294,9 @@ _RULES: dict[str, tuple[str, Callable[[Finding], str], str]] = {
         "The layer may be made for tiny or huge inputs.",
     ),
 }
+
+_RULES |= words_trials.RULES
+_CAUSES |= words_trials.CAUSES
 
 
 def describe(finding: Finding) -> str:

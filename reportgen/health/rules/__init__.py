@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from ...document.facts import Finding, Report
 from ..context import Context
 from ..thresholds import Thresholds
-from . import activations, dataset, evaluation, gradients, training, weights
+from . import activations, dataset, evaluation, gradients, training, trials, weights
 
 Rule = Callable[[Report, Context, Thresholds], Iterator[Finding]]
 
@@ -18,6 +18,7 @@ _BY_SECTION: tuple[tuple[Rule, ...], ...] = (
     training.RULES,
     dataset.RULES,
     evaluation.RULES,
+    trials.RULES,
 )
 
 RULES: dict[str, Rule] = {rule.__name__.replace("_", "-"): rule for section in _BY_SECTION for rule in section}

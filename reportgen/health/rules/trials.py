@@ -1,0 +1,392 @@
+"""Rules on experiments: what the model does when its inputs, neighbours, modes or weights are changed on a copy."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ...document.facts import Finding, Report, Severity
+from ...document.trials import Trial
+from ..context import Context
+from ..thresholds import Thresholds
+
+SECTION = "trials"
+_ROUTED = ("moe", "expert", "router", "switch")
+
+
+def _trial(report: Report, name: str) -> Trial | None:
+    return report.trials.done(name) if report.trials is not None else None
+
+
+def _numbers(trial: Trial, *names: str) -> dict[str, float]:
+    return {name: trial.numbers[name] for name in names if name in trial.numbers}
+
+
+def eval_nondeterminism(report: Report, context: Context, limits: Thresholds) -> Iterator[Finding]:
+    """Two passes over one input in eval mode give different outputs.
+
+    max|f(x) - f(x)| over the root mean square of the outputs, above 1e-4; rounding alone reaches some 1e-6. A warning
+    where dropout (functional without ``training=self.training``, made in forward, or the ``dropout_p`` of attention),
+    noise on the input or unnamed random numbers are the source. It only informs where the model samples (a variational
+    one is meant to) or keeps state between passes. Wrong for Monte-Carlo dropout, which is left on for its purpose.
+    """
+    trial = _trial(report, "eval-twice")
+    if trial is None or max(trial.numbers["change"], trial.numbers["same_seed"]) <= limits.eval_change:
+        return
+    source = trial.detail.get("source", "")
+    mild = source in ("sampling", "state")
+    yield Finding(
+        rule="eval-nondeterminism",
+        severity=Severity.INFO if mild else Severity.WARNING,
+        subject="output",
+        section=SECTION,
+        evidence=trial.numbers,
+        threshold={"change": limits.eval_change},
+        detail={"source": source},
+    )
+
+
+def batch_coupling(report: Report, context: Context, limits: Thresholds) -> Iterator[Finding]:
+    """The output for one sample depends on the other samples of its batch, in eval mode.
+
+    Every second sample is replaced, half of them are left away, all are reordered; largest movement of an output that
+    should stay, over the spread of the outputs, above 1e-3 and above 20 times what a plain repeat and rounding make. A
+    ``view`` for a ``permute``, a softmax over dimension 0, a recurrent or attention layer fed (batch, time) as (time,
+    batch). Not judged where the output belongs to pairs of samples or the model refuses other batches; it informs where
+    the first layer that couples is a batch norm and the model works, or experts are routed with a capacity. Wrong for
+    retrieval over the batch by design.
+    """
+    trial = _trial(report, "neighbours")
+    if trial is None or trial.numbers["change"] <= max(limits.coupling, 20 * trial.numbers["noise"]):
+        return
+    first = trial.detail.get("first", "")
+    by_norm = "BatchNorm" in first
+    kinds = [row.kind.lower() for row in report.architecture.rows] if report.architecture is not None else []
+    routed = any(word in kind for kind in kinds for word in _ROUTED)
+    mild = routed or (by_norm and context.outcome_ok)
+    yield Finding(
+        rule="batch-coupling",
+        severity=Severity.INFO if mild else Severity.ERROR,
+        subject="output",
+        section=SECTION,
+        evidence=trial.numbers,
+        threshold={"change": limits.coupling},
+        detail={"first": first, "by": "batch norm" if by_norm else "layer"},
+    )
+
+
+def causal_leak(report: Report, context: Context, limits: Thresholds) -> Iterator[Finding]:
+    """A model that predicts the next element sees it: changing later elements moves earlier outputs.
+
+    The later half of each sequence is replaced; largest movement of an output before it, over the spread of all
+    outputs, above 1e-3. Judged only where the target is the input shifted by one, so that the future is the answer, and
+    only where outputs do not already depend on the other samples of the batch.
+    """
+    trial, coupled = _trial(report, "later-tokens"), _trial(report, "neighbours")
+    if trial is None or trial.numbers["change"] <= limits.coupling:
+        return
+    if coupled is not None and coupled.numbers["change"] > limits.coupling:
+        return
+    yield Finding(
+        rule="causal-leak",
+        severity=Severity.ERROR,
+        subject="output",
+        section=SECTION,
+        evidence=trial.numbers,
+        threshold={"change": limits.coupling},
+    )
+
+
+def missing_nonlinearity(report: Report, context: Context, limits: Thresholds) -> Iterator[Finding]:
+    """The whole network is affine, though it has two affine layers or more that could be one.
+
+    ‖f(a x + (1-a) x') - a f(x) - (1-a) f(x')‖ / ‖f(x) - f(x')‖ at the last affine layer, below 1e-4 in three draws, x'
+    of the opposite sign and up to 400 times as large as data, so that ReLUs cannot all be on. An error, a warning where
+    the model works all the same (a linear model may); it informs where the network is untrained (zero-initialised
+    branches) or every inner layer is a bottleneck (a factorisation, a linear autoencoder). One affine layer is a
+    regression on purpose and passes.
+    """
+    trial = _trial(report, "affinity")
+    if trial is None or trial.numbers["departure"] >= limits.affine_departure:
+        return
+    factorised = trial.numbers["collapsible"] == 0
+    severity = Severity.WARNING if context.outcome_ok else Severity.ERROR
+    yield Finding(
+        rule="missing-nonlinearity",
+        severity=Severity.INFO if factorised or context.state == "untrained" else severity,
+        subject="model",
+        section=SECTION,
+        evidence=_numbers(trial, "departure", "affine_layers", "collapsible"),
+        threshold={"departure": limits.affine_departure},
+        detail={"last": trial.detail.get("last", "")},
+    )
+
+
+def affine_pair(report: Report, context: Context, limits: Thresholds) -> Iterator[Finding]:
+    """Two Linear layers in a row with nothing between them, and no narrower layer between: one would say the same.
+
+    The tensor that enters the second is the output of the first, and the inner width is not below both outer ones. It
+    only informs: projections of attention and adapters are made so.
+    """
+    trial = _trial(report, "affinity")
+    if trial is None or not trial.numbers["redundant"] or trial.numbers["departure"] < limits.affine_departure:
+        return
+    yield Finding(
+        rule="affine-pair",
+        severity=Severity.INFO,
+        subject="model",
+        section=SECTION,
+        evidence=_numbers(trial, "redundant"),
+        detail={"pairs": trial.detail.get("pairs", "")},
+    )
+
+
+def unregistered_parameters(report: Report, context: Context, limits: Thresholds) -> Iterator[Finding]:
+    """The loss depends on trainable tensors that neither ``model.parameters()`` nor an optimizer or the loss holds.
+
+    Found by walking the graph of one training loss to its leaves. Layers in a plain list or dict, or tensors that are
+    no nn.Parameter: they are not moved with the model, not saved, and not trained. An error where optimizers were given
+    and do not hold them, else a warning. Wrong where another optimizer, not given, owns them.
+    """
+    trial = _trial(report, "one-step")
+    if trial is None or not trial.numbers.get("strangers"):
+        return
+    yield Finding(
+        rule="unregistered-parameters",
+        severity=Severity.ERROR if report.subject.optimizer else Severity.WARNING,
+        subject=trial.detail.get("where") or "model",
+        section=SECTION,
+        evidence=_numbers(trial, "strangers", "stranger_elements"),
+        threshold={"strangers": 0},
+        detail={"shapes": trial.detail.get("strangers", "")},
+    )
+
+
+def loss_detached(report: Report, context: Context, limits: Thresholds) -> Iterator[Finding]:
+    """The loss has no graph: no trainable parameter can get a gradient from it.
+
+    ``loss.requires_grad`` is False though parameters are trainable: a ``detach()``, ``.data``, ``no_grad``, ``argmax``,
+    ``.item()`` or a tensor made anew lies between all of them and the loss.
+    """
+    trial = _trial(report, "one-step")
+    if trial is None or trial.numbers["connected"] or not trial.numbers["trainable"]:
+        return
+    yield Finding(
+        rule="loss-detached",
+        severity=Severity.ERROR,
+        subject="loss",
+        section=SECTION,
+        evidence=_numbers(trial, "trainable"),
+        threshold={"connected": 1},
+    )
+
+
+def step_without_effect(report: Report, context: Context, limits: Thresholds) -> Iterator[Finding]:
+    """One step of the true optimizers on a copy moves no weight, though gradients arrive and the rate is not zero.
+
+    Made with copies of model and optimizers together, a fresh optimizer state and no weight decay. An error where
+    nothing at all moves; parameters that the optimizers do not hold are told of elsewhere. A rate of zero is no fault
+    here: schedules end there.
+    """
+    trial = _trial(report, "one-step")
+    if trial is None or "moved" not in trial.numbers:
+        return
+    n = trial.numbers
+    if n["moved"] or not n["pushed"] or not n["held"] or n["largest_rate"] < limits.smallest_rate:
+        return
+    yield Finding(
+        rule="step-without-effect",
+        severity=Severity.ERROR,
+        subject="optimizer",
+        section=SECTION,
+        evidence=_numbers(trial, "trainable", "pushed", "held", "moved", "largest_rate"),
+        threshold={"moved": 1},
+    )
+
+
+def loss_sign(report: Report, context: Context, limits: Thresholds) -> Iterator[Finding]:
+    """Training climbs: the optimizer maximises a loss that prefers right answers, or the loss prefers wrong ones.
+
+    The loss is handed right and wrong answers in the shape of the outputs; negated, it is negative and lower for wrong
+    ones. The optimizer's first step from a fresh state, without weight decay, is held against the gradient: a cosine
+    above 0 leads uphill. Both together undo each other. Losses that are positive are not judged by their answers,
+    because distances are scores that are small where they are right.
+    """
+    step, answers = _trial(report, "one-step"), _trial(report, "loss-of-answers")
+    uphill = step is not None and step.numbers.get("slope", 0.0) > limits.uphill
+    negated = False
+    if answers is not None:
+        right, wrong = answers.numbers["right"], answers.numbers["wrong"]
+        negated = wrong < 0 and right - wrong > 0.01 * max(abs(right), abs(wrong))
+    if uphill == negated:
+        return
+    evidence = _numbers(answers, "right", "wrong") if answers is not None else {}
+    if step is not None:
+        evidence |= _numbers(step, "slope", "maximize")
+    yield Finding(
+        rule="loss-sign",
+        severity=Severity.ERROR,
+        subject="optimizer" if uphill else "loss",
+        section=SECTION,
+        evidence=evidence,
+        threshold={"slope": limits.uphill},
+        detail={"by": "optimizer" if uphill else "loss"},
+    )
+
+
+def loss_blind(report: Report, context: Context, limits: Thresholds) -> Iterator[Finding]:
+    """The loss is the same for right and for wrong answers, and its derivative by the outputs is zero.
+
+    Cross-entropy over a single column is such a loss: it is zero whatever the model says.
+    """
+    answers = _trial(report, "loss-of-answers")
+    if answers is None:
+        return
+    right, wrong = answers.numbers["right"], answers.numbers["wrong"]
+    if abs(right - wrong) > 1e-6 * max(abs(right), abs(wrong)) or answers.numbers["pull"] > 0:
+        return
+    yield Finding(
+        rule="loss-blind",
+        severity=Severity.ERROR,
+        subject="loss",
+        section=SECTION,
+        evidence=_numbers(answers, "right", "wrong", "pull"),
+        threshold={"pull": 0},
+    )
+
+
+def eval_train_gap(report: Report, context: Context, limits: Thresholds) -> Iterator[Finding]:
+    """On the same batches the model is worse in eval mode than with batch norm in training mode, all else equal.
+
+    The running statistics do not describe the data. An error where eval loss is above 1.5 times the other and accuracy
+    falls by more than 0.1 and three standard errors of the paired difference (McNemar 1947: (b - c)/sqrt(b + c) over
+    samples that only one mode gets right). Without class scores: twice the loss, worse in every one of at least four
+    batches. Measured on training data where they were given, so that another source of validation data is no reason.
+    """
+    trial = _trial(report, "train-and-eval")
+    if trial is None or "norms_loss" not in trial.numbers or context.state == "untrained":
+        return
+    n = trial.numbers
+    worse = n["eval_loss"] > limits.eval_train_loss * max(n["norms_loss"], 1e-12)
+    if "only_norms" in n:
+        gain, lost = n["only_norms"], n["only_eval"]
+        apart = (gain - lost) / max(gain + lost, 1.0) ** 0.5 > 3 and gain - lost > limits.eval_train_accuracy * n[
+            "samples"
+        ]
+    else:
+        apart = n["eval_loss"] > 2 * n["norms_loss"] and n["worse_batches"] == n["batches"] >= 4
+    if not (worse and apart):
+        return
+    yield Finding(
+        rule="eval-train-gap",
+        severity=Severity.ERROR,
+        subject="model",
+        section=SECTION,
+        evidence=_numbers(trial, "eval_loss", "norms_loss", "eval_accuracy", "norms_accuracy", "samples"),
+        threshold={"loss_ratio": limits.eval_train_loss, "accuracy_gap": limits.eval_train_accuracy},
+    )
+
+
+def input_ignored(report: Report, context: Context, limits: Thresholds) -> Iterator[Finding]:
+    """A trained model gives the same output whatever the input.
+
+    Standard deviation of the outputs over samples, over their root mean square, below 1e-4 though the inputs vary. An
+    error; an untrained network may rightly be constant (a head initialised to zero).
+    """
+    trial = _trial(report, "inputs-permuted")
+    if trial is None or context.state == "untrained" or trial.numbers["spread"] >= limits.output_spread:
+        return
+    yield Finding(
+        rule="input-ignored",
+        severity=Severity.WARNING if context.state == "unknown" else Severity.ERROR,
+        subject="output",
+        section=SECTION,
+        evidence=_numbers(trial, "spread", "input_spread", "samples"),
+        threshold={"spread": limits.output_spread},
+    )
+
+
+def position_unseen(report: Report, context: Context, limits: Thresholds) -> Iterator[Finding]:
+    """The model cannot see the order of a sequence: its outputs follow any permutation of the positions.
+
+    Positions are permuted, outputs put back in order; largest movement over the spread of the outputs below 1e-4. A
+    warning where the trained model is no better than a constant guess; otherwise it informs, because a bag of words is
+    often all that a task needs.
+    """
+    trial = _trial(report, "tokens-reordered")
+    if trial is None or trial.numbers["change"] >= limits.order_change:
+        return
+    failed = context.state == "trained" and context.outcome_known and not context.outcome_ok
+    yield Finding(
+        rule="position-unseen",
+        severity=Severity.WARNING if failed else Severity.INFO,
+        subject="model",
+        section=SECTION,
+        evidence=_numbers(trial, "change", "attention"),
+        threshold={"change": limits.order_change},
+    )
+
+
+def equal_units(report: Report, context: Context, limits: Thresholds) -> Iterator[Finding]:
+    """All units of a layer hold the same weights: made alike, they get the same gradient and stay alike for ever.
+
+    Rows of a weight matrix equal to a part in a hundred thousand, and not zero: an error. A matrix that is zero
+    altogether in a trained model that is no better than a guess: an error too, because nothing passes it either way.
+    Zero heads and zero branches of an untrained model are made so on purpose.
+    """
+    trial = _trial(report, "equal-units")
+    if trial is None:
+        return
+    stuck = context.state == "trained" and not context.outcome_ok
+    for key in ("equal", "zero"):
+        if trial.numbers[key] and (key == "equal" or stuck):
+            yield Finding(
+                rule="equal-units",
+                severity=Severity.ERROR,
+                subject=trial.detail.get(key, "").partition(", ")[0] or "model",
+                section=SECTION,
+                evidence={"layers": trial.numbers[key], "tested": trial.numbers["tested"]},
+                threshold={"layers": 0},
+                detail={"layers": trial.detail.get(key, ""), "value": key},
+            )
+
+
+def one_batch(report: Report, context: Context, limits: Thresholds) -> Iterator[Finding]:
+    """A trained model that does not work cannot learn even one batch of 32 samples by heart.
+
+    At most 200 steps of Adam at two learning rates without dropout, from the weights as they are; solved at accuracy
+    0.95, or a mean squared error below a tenth of the targets' variance (Karpathy 2019, A recipe for training neural
+    networks). The fault then lies in model, loss or optimisation, not in the amount of data. Wrong for models too small
+    for 32 samples and for contradictory labels; never judged where the model works.
+    """
+    trial = _trial(report, "one-batch")
+    if trial is None or trial.numbers["solved"] or context.state != "trained":
+        return
+    if not context.outcome_known or context.outcome_ok:
+        return
+    yield Finding(
+        rule="one-batch",
+        severity=Severity.WARNING,
+        subject="model",
+        section=SECTION,
+        evidence=_numbers(trial, "start", "end", "accuracy", "error_share", "samples", "tries"),
+        threshold={"accuracy": 0.95, "error_share": 0.1},
+    )
+
+
+RULES = (
+    eval_nondeterminism,
+    batch_coupling,
+    causal_leak,
+    missing_nonlinearity,
+    affine_pair,
+    unregistered_parameters,
+    loss_detached,
+    step_without_effect,
+    loss_sign,
+    loss_blind,
+    eval_train_gap,
+    input_ignored,
+    position_unseen,
+    equal_units,
+    one_batch,
+)

@@ -1,0 +1,318 @@
+"""The words for experiments, and for the findings that rest on them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from ..document.facts import Finding
+from ..document.trials import Trial
+from .formats import amount, name, percent
+from .language import _
+
+CAUSES: dict[str, tuple[str, str]] = {
+    "batch-mixing": (
+        "Samples of one batch see each other",
+        "What the model says of one sample depends on its neighbours in the batch, so a score depends on how samples "
+        "were grouped.",
+    ),
+    "causal-leak": (
+        "The model sees the future that it is to predict",
+        "Outputs depend on later elements of the sequence: training looks excellent, and generation fails.",
+    ),
+    "dropout-active-in-eval": (
+        "Two evaluations of one input differ",
+        "In eval mode the output is still random, so every score is one draw of many, and lower than need be.",
+    ),
+    "loss-sign-flipped": (
+        "Training climbs the loss",
+        "Steps lead to worse answers: the loss is negated, or the optimizer maximises it.",
+    ),
+    "missing-nonlinearity": (
+        "The network is affine",
+        "Affine layers in a row make one affine layer: however deep, the model can draw no more than a plane.",
+    ),
+    "missing-position-info": (
+        "The model cannot see the order of a sequence",
+        "Its answer is the same for every order of the elements.",
+    ),
+    "unregistered-parameters": (
+        "Trainable tensors that the model does not register",
+        "The forward pass uses them, but model.parameters() does not list them: they are not trained, saved or moved.",
+    ),
+    "wrong-loss": (
+        "The loss does not fit the task",
+        "Its value says nothing, or something else than meant, about how good the answers are.",
+    ),
+}
+
+
+def _neighbours(f: Finding) -> str:
+    e, first = f.evidence, f.detail.get("first", "")
+    ways = [f"{word} {amount(e[key])}" for key, word in _WAYS if key in e]
+    place = f" The first layer whose output moves is {first}." if first else ""
+    return (
+        f"Outputs that should stay move by {', '.join(ways)} of their spread; a plain repeat by "
+        f"{amount(e['noise'])}.{place}"
+    )
+
+
+_WAYS = (("replaced", "neighbours replaced:"), ("fewer", "fewer neighbours:"), ("reordered", "neighbours reordered:"))
+
+
+def _sign(f: Finding) -> str:
+    e = f.evidence
+    if f.detail.get("by") == "optimizer":
+        return f"The first step of the optimizer leads uphill: its cosine with the gradient is {e['slope']:+.2f}."
+    return f"The loss of right answers is {amount(e['right'])}, of wrong ones {amount(e['wrong'])}: wrong ones win."
+
+
+def _gap(f: Finding) -> str:
+    e = f.evidence
+    share = ""
+    if "eval_accuracy" in e:
+        share = f", accuracy {percent(e['eval_accuracy'])} against {percent(e['norms_accuracy'])}"
+    return (
+        f"On {amount(e['samples'])} samples: loss {amount(e['eval_loss'])} in eval mode against "
+        f"{amount(e['norms_loss'])} with batch norm in training mode{share}."
+    )
+
+
+def _equal(f: Finding) -> str:
+    what = "zero altogether" if f.detail.get("value") == "zero" else "the same in every unit"
+    return (
+        f"The weights of {amount(f.evidence['layers'])} of {amount(f.evidence['tested'])} layers are {what}: "
+        f"{f.detail.get('layers', f.subject)}."
+    )
+
+
+def _by_heart(f: Finding) -> str:
+    e = f.evidence
+    result = f"accuracy {percent(e['accuracy'])}" if "accuracy" in e else ""
+    if "error_share" in e:
+        result = f"an error of {amount(e['error_share'])} of the targets' variance"
+    return (
+        f"After 200 steps on {amount(e['samples'])} samples a copy reached {result} (loss from {amount(e['start'])} "
+        f"to {amount(e['end'])})."
+    )
+
+
+# rule -> name, sentence, when the rule is wrong
+RULES: dict[str, tuple[str, Callable[[Finding], str], str]] = {
+    "affine-pair": (
+        "Affine layers in a row",
+        lambda f: f"Nothing stands between {f.detail.get('pairs', '')}: one layer would say the same.",
+        "Projections of attention and adapters are made so.",
+    ),
+    "batch-coupling": ("Neighbours in the batch", _neighbours, "Models that retrieve over the batch are made so."),
+    "causal-leak": (
+        "Change of later elements",
+        lambda f: (
+            f"With elements from {amount(f.evidence['cut'])} of {amount(f.evidence['length'])} on replaced, earlier "
+            f"outputs move by {amount(f.evidence['change'])} of the spread of all outputs."
+        ),
+        "A prefix may be read in both directions on purpose.",
+    ),
+    "equal-units": ("Units that are all alike", _equal, "Weights may be zero by pruning."),
+    "eval-nondeterminism": (
+        "Two passes in eval mode",
+        lambda f: (
+            f"One input evaluated twice: outputs differ by up to {amount(f.evidence['change'])} of their size "
+            f"({amount(f.evidence['same_seed'])} with the same random numbers). Source: "
+            f"{f.detail.get('source') or 'unknown'}."
+        ),
+        "Dropout and sampling may be left on for their purpose (Monte-Carlo dropout, variational models).",
+    ),
+    "eval-train-gap": ("Eval mode against training mode", _gap, ""),
+    "input-ignored": (
+        "Output against input",
+        lambda f: (
+            f"Over {amount(f.evidence['samples'])} samples the outputs vary by {amount(f.evidence['spread'])} of "
+            f"their size, though the inputs vary."
+        ),
+        "",
+    ),
+    "loss-blind": (
+        "Loss of right and of wrong answers",
+        lambda f: (
+            f"The loss is {amount(f.evidence['right'])} for right answers and {amount(f.evidence['wrong'])} for wrong "
+            f"ones, and no output moves it."
+        ),
+        "",
+    ),
+    "loss-detached": (
+        "Graph of the loss",
+        lambda f: (
+            f"The loss has no gradient function, so none of {amount(f.evidence['trainable'])} parameters can learn."
+        ),
+        "",
+    ),
+    "loss-sign": ("Direction of training", _sign, "A score that is to be maximised may be given as a loss on purpose."),
+    "missing-nonlinearity": (
+        "Departure from an affine function",
+        lambda f: (
+            f"Over {amount(f.evidence['affine_layers'])} affine layers, up to {f.detail.get('last', '')}, the output "
+            f"of a mixture is the mixture of the outputs within {amount(f.evidence['departure'])}."
+        ),
+        "A linear model may be meant.",
+    ),
+    "one-batch": ("One batch learned by heart", _by_heart, "The model may be too small for a batch."),
+    "position-unseen": (
+        "Order of the elements",
+        lambda f: (
+            f"Permuting the elements moves the outputs by {amount(f.evidence['change'])} of their spread at most."
+        ),
+        "A bag of words is all that many tasks need.",
+    ),
+    "step-without-effect": (
+        "One step of the optimizer",
+        lambda f: (
+            f"Of {amount(f.evidence['pushed'])} parameters with a gradient not one moved in a step at a learning rate "
+            f"of {amount(f.evidence['largest_rate'])}."
+        ),
+        "",
+    ),
+    "unregistered-parameters": (
+        "Leaves of the graph",
+        lambda f: (
+            f"The loss depends on {amount(f.evidence['strangers'])} trainable tensors "
+            f"({amount(f.evidence['stranger_elements'])} elements; {f.detail.get('shapes', '')}) that the model does "
+            f"not list."
+        ),
+        "Another optimizer that was not given may hold them.",
+    ),
+}
+
+
+def titles() -> dict[str, str]:
+    """Name each experiment as a reader would ask it."""
+    return {
+        "affinity": _("Is the network more than an affine map?"),
+        "equal-units": _("Do the units of each layer differ?"),
+        "eval-twice": _("Do two evaluations agree?"),
+        "fresh-start": _("What is the loss before any training?"),
+        "head-range": _("Which range can the last activation reach?"),
+        "inputs-permuted": _("Does the output follow the input?"),
+        "later-tokens": _("Is the future hidden?"),
+        "loss-of-answers": _("Does the loss prefer right answers?"),
+        "neighbours": _("Is a sample judged by itself?"),
+        "one-batch": _("Can one batch be learned by heart?"),
+        "one-step": _("Does one step move every weight, downhill?"),
+        "shuffled-labels": _("Do true labels teach more than shuffled ones?"),
+        "tokens-reordered": _("Does order matter to the model?"),
+        "train-and-eval": _("Do training and evaluation mode agree?"),
+    }
+
+
+def outcome(trial: Trial) -> str:
+    """Say in a sentence what an experiment found; of one unknown here, its numbers."""
+    try:
+        return _OUTCOMES[trial.name](trial.numbers, trial.detail)
+    except KeyError:
+        return ", ".join(f"{key} {amount(value)}" for key, value in trial.numbers.items())
+
+
+Numbers = dict[str, float]
+Detail = dict[str, str]
+
+
+def _twice(n: Numbers, d: Detail) -> str:
+    if not max(n["change"], n["same_seed"]):
+        return _("Yes, to the bit.")
+    text = _("They differ by up to {change} of the size of the outputs; source: {source}.")
+    return text.format(change=amount(n["change"]), source=d.get("source", ""))
+
+
+def _apart(n: Numbers, d: Detail) -> str:
+    text = _("Outputs that should stay move by {change} of their spread when neighbours change (rounding: {noise}).")
+    return text.format(change=amount(n["change"]), noise=amount(n["noise"]))
+
+
+def _stepped(n: Numbers, d: Detail) -> str:
+    if not n["connected"]:
+        return _("No: the loss has no graph.")
+    text = _("{pushed} of {trainable} trainable parameters get a gradient").format(
+        pushed=amount(n["pushed"]), trainable=amount(n["trainable"])
+    )
+    if "moved" in n:
+        text += "; " + _("{moved} move").format(moved=amount(n["moved"]))
+    if "slope" in n:
+        way = _("downhill") if n["slope"] < 0 else _("uphill")
+        text += "; " + _("the step leads {way} (cosine with the gradient {slope})").format(
+            way=way, slope=f"{n['slope']:+.2f}"
+        )
+    return text + "."
+
+
+def _preferred(n: Numbers, d: Detail) -> str:
+    return _("Loss {right} for right answers, {wrong} for wrong ones.").format(
+        right=amount(n["right"]), wrong=amount(n["wrong"])
+    )
+
+
+def _modes(n: Numbers, d: Detail) -> str:
+    parts = [(_("evaluation"), "eval"), (_("batch norm in training mode"), "norms"), (_("training"), "train")]
+    said = []
+    for label, key in parts:
+        if f"{key}_loss" in n:
+            share = f" ({percent(n[f'{key}_accuracy'])})" if f"{key}_accuracy" in n else ""
+            said.append(f"{label} {amount(n[f'{key}_loss'])}{share}")
+    return _("Loss on the same samples: {values}.").format(values="; ".join(said))
+
+
+def _learned(n: Numbers, d: Detail) -> str:
+    reached = percent(n["accuracy"]) if "accuracy" in n else ""
+    reached = reached or _("an error of {share} of the variance").format(share=amount(n.get("error_share")))
+    text = _("Yes: {reached} after {steps} steps.") if n["solved"] else _("No: {reached} after {steps} steps.")
+    return text.format(reached=reached, steps=amount(n["steps"]))
+
+
+def _started(n: Numbers, d: Detail) -> str:
+    text = _("{loss} with weights drawn anew").format(loss=amount(n["loss"]))
+    if "constant" in n:
+        text += "; " + _("the best constant answer has {constant}").format(constant=amount(n["constant"]))
+    return text + "."
+
+
+def _units(n: Numbers, d: Detail) -> str:
+    return _("{equal} of {tested} layers repeat one unit, {zero} are zero.").format(
+        equal=amount(n["equal"]), tested=amount(n["tested"]), zero=amount(n["zero"])
+    )
+
+
+def _affine(n: Numbers, d: Detail) -> str:
+    return _("It departs from an affine map by {departure} (0 = affine) over {layers} affine layers.").format(
+        departure=amount(n["departure"]), layers=amount(n["affine_layers"])
+    )
+
+
+def _reach(n: Numbers, d: Detail) -> str:
+    text = _("From {low} to {high} when layer {layer} puts out {drive} either way.")
+    return text.format(
+        low=amount(n["low"]), high=amount(n["high"]), layer=name(d.get("layer", "")), drive=amount(n["drive"])
+    )
+
+
+_OUTCOMES: dict[str, Callable[[Numbers, Detail], str]] = {
+    "affinity": _affine,
+    "equal-units": _units,
+    "eval-twice": _twice,
+    "fresh-start": _started,
+    "head-range": _reach,
+    "inputs-permuted": lambda n, d: _("Over samples the outputs vary by {spread} of their size.").format(
+        spread=amount(n["spread"])
+    ),
+    "later-tokens": lambda n, d: _(
+        "Earlier outputs move by {change} of the spread of the outputs, later ones by {later}."
+    ).format(change=amount(n["change"]), later=amount(n["later_change"])),
+    "loss-of-answers": _preferred,
+    "neighbours": _apart,
+    "one-batch": _learned,
+    "one-step": _stepped,
+    "shuffled-labels": lambda n, d: _(
+        "After 100 steps from new weights: {true} right with true labels, {shuffled} with shuffled ones."
+    ).format(true=percent(n["true_labels"]), shuffled=percent(n["shuffled"])),
+    "tokens-reordered": lambda n, d: _("Permuting positions moves the outputs by {change} of their spread.").format(
+        change=amount(n["change"])
+    ),
+    "train-and-eval": _modes,
+}

@@ -1,0 +1,1 @@
+"""Cheap experiments on a copy of the model, which settle what statistics cannot."""

@@ -1,0 +1,81 @@
+"""What the loss says of right and of wrong answers, without the model."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from ...subject.data import call
+from .lab import Lab, Loss, NotApplicableError, Result, value_of
+
+
+def loss_of_answers(lab: Lab) -> Result:
+    """Hand the loss right answers and wrong ones in the shape of the model's outputs, without the model.
+
+    Class scores: the largest score of each row is moved to the true class (``right``) or to a wrong one (``wrong``).
+    Numbers: outputs are the targets, or those of other samples. ``aligned``: the right answers in the very shape of
+    the targets. A loss that prefers wrong answers is climbed; one that cannot tell them apart teaches nothing; one that
+    depends on the shape is broadcast. ``pull``: largest derivative by the model's own outputs.
+    """
+    batch = lab.targeted(64, least=6)
+    torch.manual_seed(lab.seed)
+    with torch.no_grad():
+        output = call(lab.model, batch)
+    if not isinstance(output, Tensor) or not isinstance(batch.target, Tensor):
+        raise NotApplicableError("outputs or targets are no single tensor")
+    right, wrong, kind = _answers(output.detach(), batch.target)
+    numbers = {"right": _told(lab.loss, right, batch.target), "wrong": _told(lab.loss, wrong, batch.target)}
+    if kind == "numbers":
+        numbers["aligned"] = _told(lab.loss, right.reshape(batch.target.shape), batch.target)
+        numbers["same_shape"] = float(right.shape == batch.target.shape)
+    numbers["pull"] = _pull(lab.loss, output, batch.target)
+    if not all(map(math.isfinite, numbers.values())):
+        raise NotApplicableError("the loss of made-up answers is not finite")
+    return Result(numbers, {"answers": kind})
+
+
+def _told(loss: Loss, output: Tensor, target: Tensor) -> float:
+    with torch.no_grad():
+        return float(value_of(loss, output, target))
+
+
+def _pull(loss: Loss, output: Tensor, target: Tensor) -> float:
+    """Return the largest derivative of the loss by an output."""
+    with torch.enable_grad():
+        moved = output.detach().clone().requires_grad_(True)
+        value = value_of(loss, moved, target)
+        if not value.requires_grad:
+            return 0.0
+        (gradient,) = torch.autograd.grad(value, moved)
+    return float(gradient.abs().max())
+
+
+def _answers(output: Tensor, target: Tensor) -> tuple[Tensor, Tensor, str]:
+    n = len(output)
+    if output.dim() == 2 and output.shape[1] > 1 and target.dim() == 1 and not target.is_floating_point():
+        legal = bool(((target >= 0) & (target < output.shape[1])).all())
+        if not legal or torch.unique(target).numel() < 2:
+            raise NotApplicableError("the targets are not all classes of the output, or all the same")
+        return _moved_to(output, target), _moved_to(output, (target + 1) % output.shape[1]), "scores"
+    if output.numel() != target.numel() or len(target) != n or not target.is_floating_point():
+        raise NotApplicableError("outputs and targets are neither class scores nor numbers of one size")
+    if not bool((target[1:] != target[:-1]).any()):
+        raise NotApplicableError("the targets are all the same")
+    yes_or_no = bool(((target == 0) | (target == 1)).all())
+    if yes_or_no:  # inside (0, 1), so that losses of probabilities and of logits both take them
+        right = (0.1 + 0.8 * target).reshape(output.shape).to(output)
+        return right, 1.0 - right, "yes or no"
+    right = target.reshape(output.shape).to(output)
+    return right, right.roll(n // 2, 0), "numbers"
+
+
+def _moved_to(output: Tensor, place: Tensor) -> Tensor:
+    """Swap the largest entry of each row with the one at ``place``."""
+    rows = torch.arange(len(output), device=output.device)
+    largest = output.argmax(1)
+    moved = output.clone()
+    moved[rows, largest] = output[rows, place]
+    moved[rows, place] = output[rows, largest]
+    return moved

@@ -1,0 +1,239 @@
+"""Change the neighbours of a sample, or the future of a position, and watch the outputs that must not move."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from ...subject.data import Batch, call, tensors
+from ..layers import kind_of, layers_of, main_tensor
+from .lab import Lab, NotApplicableError, Result, a_row_each, answer, spread
+from .sample import changed, mapped, rows
+
+_ROUNDING = 4e-6  # of the largest output: other batch sizes take other kernels, which add up in another order
+
+_UNSTEADY = "two passes over one input differ, with the same random numbers too"
+
+
+def neighbours(lab: Lab) -> Result:
+    """Replace every second sample, leave the second half away, reorder the others; the rest must not move.
+
+    ``change``: largest movement of an output that should stay, over the spread of the outputs; ``noise``: what
+    rounding and a plain repeat amount to on the same scale.
+    """
+    batch = lab.samples(32, least=6)
+    n, model, seed = batch.n_samples, lab.model, lab.seed
+    base = a_row_each(answer(model, batch, seed), n)
+    repeat = a_row_each(answer(model, batch, seed), n)
+    unit = spread(base)
+    if not unit > 1e-6 * float(base.abs().max()):
+        raise NotApplicableError("the outputs do not vary from sample to sample")
+    numbers = {"noise": (float((repeat - base).abs().max()) + _ROUNDING * float(base.abs().max())) / unit}
+    drawn = float((answer(model, batch, seed + 1).reshape(n, -1) - base).abs().max()) > 1e-3 * unit
+    for name, index, kept, place in _rearrangements(n):
+        if drawn and name != "replaced":  # random numbers fall on other samples where order or number changes
+            continue
+        output = answer(model, rows(batch, index), seed)
+        if output.shape[:1] != index.shape or output[0].numel() != base.shape[1]:
+            raise NotApplicableError("the size of an output depends on the number of samples")
+        moved = output.reshape(len(index), -1)[place] - base[kept]
+        numbers[name] = float(moved.abs().max()) / unit
+    numbers["change"] = max(numbers.get(name, 0.0) for name in ("replaced", "fewer", "reordered"))
+    detail = {}
+    if numbers["change"] > max(1e-3, 20 * numbers["noise"]):
+        detail = {"first": _first_coupled(lab, batch)}
+    return Result(numbers, detail)
+
+
+class _Rearrangement(NamedTuple):
+    name: str
+    order: Tensor
+    """Samples of the changed batch."""
+    kept: Tensor
+    """Samples to watch, by their place in the batch as it was."""
+    place: Tensor
+    """Where those stand in the changed batch."""
+
+
+def _rearrangements(n: int) -> list[_Rearrangement]:
+    all_ = torch.arange(n)
+    even = all_[::2]
+    fewer = all_[: n // 2]
+    return [
+        _Rearrangement("replaced", _odd_replaced(n), even, even),
+        _Rearrangement("fewer", fewer, fewer, fewer),
+        _Rearrangement("reordered", all_.flip(0), all_, all_.flip(0)),
+    ]
+
+
+def _odd_replaced(n: int) -> Tensor:
+    index = torch.arange(n)
+    index[1::2] = 1  # one sample for all of them: a permutation would leave sums over the batch as they are
+    return index
+
+
+def _first_coupled(lab: Lab, batch: Batch) -> str:
+    """Name the first layer, in order of execution, whose output for a kept sample moves with its neighbours."""
+    n = batch.n_samples
+    even = torch.arange(n)[::2]
+    first = dict(_layer_rows(lab, batch, even))
+    for name, value in _layer_rows(lab, rows(batch, _odd_replaced(n)), even):
+        before = first.get(name)
+        if before is None or before.shape != value.shape:
+            continue
+        unit = float(before.abs().max())
+        if float((value - before).abs().max()) > 1e-3 * unit:
+            return f"{name} ({kind_of(lab.model.get_submodule(name))})"
+    return ""
+
+
+def _layer_rows(lab: Lab, batch: Batch, kept: Tensor) -> Iterator[tuple[str, Tensor]]:
+    found: dict[str, Tensor] = {}
+
+    def watch(name: str) -> Any:
+        def hook(module: nn.Module, args: Any, output: Any) -> None:
+            tensor = main_tensor(output)
+            if tensor is not None and tensor.dim() and tensor.shape[0] == batch.n_samples and name not in found:
+                found[name] = tensor.detach()[kept.to(tensor.device)].float().clone()
+
+        return hook
+
+    handles = [module.register_forward_hook(watch(name)) for name, module in layers_of(lab.model).items()]
+    try:
+        torch.manual_seed(lab.seed)
+        with torch.no_grad():
+            call(lab.model, batch)
+    finally:
+        for handle in handles:
+            handle.remove()
+    yield from found.items()
+
+
+def inputs_permuted(lab: Lab) -> Result:
+    """Hand the model the inputs of other samples: outputs that do not follow do not depend on the input.
+
+    ``spread``: of the outputs over samples, over their root mean square; ``input_spread`` the same of the inputs.
+    With several inputs, ``input_k`` is how much outputs move when only the k-th is permuted, over their spread.
+    """
+    batch = lab.samples(ROWS_TO_PERMUTE)
+    n = batch.n_samples
+    base = a_row_each(answer(lab.model, batch, lab.seed), n)
+    inputs = list(tensors((batch.args, batch.kwargs)))
+    varied = max(spread(t.reshape(n, -1).double()) for t in inputs)
+    if not varied:
+        raise NotApplicableError("the inputs do not vary from sample to sample")
+    size = float(base.square().mean().sqrt())
+    unit = spread(base)
+    numbers = {"samples": float(n), "spread": unit / size if size else 0.0, "input_spread": varied}
+    if len(inputs) > 1 and unit:
+        for k, one in enumerate(inputs):
+            other = changed(batch, lambda t, one=one: t.roll(1, 0) if t is one else t)  # type: ignore[misc]
+            moved = a_row_each(answer(lab.model, other, lab.seed), n) - base
+            if spread(one.reshape(n, -1).double()):
+                numbers[f"input_{k}"] = float(moved.square().mean().sqrt()) / unit
+    return Result(numbers)
+
+
+ROWS_TO_PERMUTE = 64
+
+
+def later_tokens(lab: Lab) -> Result:
+    """Change the later half of a sequence in a model that predicts the next element: earlier outputs must not move.
+
+    Made only where the target is an input shifted by one along time, so that the future is the answer. ``change``:
+    largest movement of an earlier output over the spread of all outputs.
+    """
+    batch = lab.samples(16, least=2)
+    place, dim = _shifted(batch)
+    n = batch.n_samples
+    base = answer(lab.model, batch, lab.seed)
+    length = place.shape[dim]
+    by_time = _by_time(base, place, dim)
+    unit = float(base.std()) or 1.0
+    if float((answer(lab.model, batch, lab.seed) - base).abs().max()) > 1e-3 * unit:
+        raise NotApplicableError(_UNSTEADY)
+    cut = length // 2
+    donor = place.roll(1, 0) if n > 1 and dim == 1 else place.flip(dim)
+    future = torch.cat([place.narrow(dim, 0, cut), donor.narrow(dim, cut, length - cut)], dim)
+    if torch.equal(future, place):
+        raise NotApplicableError("the sequences do not differ")
+    altered = Batch(
+        mapped(batch.args, lambda t: future if t is place else t),
+        mapped(batch.kwargs, lambda t: future if t is place else t),
+        batch.target,
+    )
+    moved = (_by_time(answer(lab.model, altered, lab.seed), place, dim) - by_time).abs()
+    return Result(
+        {
+            "change": float(moved[:cut].max()) / unit,
+            "later_change": float(moved[cut:].max()) / unit,
+            "length": float(length),
+            "cut": float(cut),
+        }
+    )
+
+
+def _shifted(batch: Batch) -> tuple[Tensor, int]:
+    """Find the input of which the target is the next element, and the dimension of time."""
+    target = batch.target
+    if not isinstance(target, Tensor):
+        raise NotApplicableError("the data hold no target tensor")
+    for tensor in tensors((batch.args, batch.kwargs)):
+        if tensor.dim() < 2 or tensor.numel() != target.numel():
+            continue
+        wanted = target.reshape(tensor.shape)
+        for dim in (1, 0):
+            length = tensor.shape[dim]
+            if length < 4:
+                continue
+            ahead, next_ = tensor.narrow(dim, 1, length - 1), wanted.narrow(dim, 0, length - 1)
+            told = next_ >= 0 if not next_.is_floating_point() else torch.ones_like(next_, dtype=torch.bool)
+            varied = bool((ahead != ahead.flatten()[0]).any())
+            if varied and bool(told.any()) and bool((ahead == next_)[told].all()):
+                return tensor, dim
+    raise NotApplicableError("the target is not the input shifted by one, so nothing says that order runs one way")
+
+
+def _by_time(output: Tensor, sequence: Tensor, dim: int) -> Tensor:
+    """Bring time to dimension 0: (time, others)."""
+    lead = sequence.shape[:2]
+    if output.shape[:2] != lead:
+        if output.numel() % (lead[0] * lead[1]) or output.shape[0] != lead[0] * lead[1]:
+            raise NotApplicableError("the output has no row for each position")
+        output = output.reshape(*lead, -1)
+    return output.transpose(0, dim).reshape(lead[dim], -1)
+
+
+def tokens_reordered(lab: Lab) -> Result:
+    """Permute the positions of every sequence: a model whose outputs only follow along cannot see the order.
+
+    ``change``: largest movement of the outputs (put back in order where there is one to a position), over their spread.
+    """
+    batch = lab.samples(32)
+    model, n = lab.model, batch.n_samples
+    sequence = batch.first
+    if sequence is None or sequence.dim() not in (2, 3) or len(list(tensors((batch.args, batch.kwargs)))) != 1:
+        raise NotApplicableError("the input is no single sequence")
+    if sequence.is_floating_point() and sequence.dim() == 2:
+        raise NotApplicableError("the input is a table, not a sequence")
+    if sequence.shape[1] < 3:
+        raise NotApplicableError("the sequences are shorter than three")
+    base = a_row_each(answer(model, batch, lab.seed), n)
+    unit = spread(base)
+    if not unit > 1e-6 * float(base.abs().max()):
+        raise NotApplicableError("the outputs do not vary from sample to sample")
+    if float((a_row_each(answer(model, batch, lab.seed), n) - base).abs().max()) > 1e-3 * unit:
+        raise NotApplicableError(_UNSTEADY)
+    order = torch.randperm(sequence.shape[1], generator=torch.Generator().manual_seed(lab.seed)).to(sequence.device)
+    output = answer(model, changed(batch, lambda t: t.index_select(1, order)), lab.seed)
+    same = float((output.reshape(n, -1) - base).abs().max())
+    if output.dim() == 3 and output.shape[1] == sequence.shape[1]:
+        back = output.index_select(1, order.argsort().to(output.device)).reshape(n, -1)
+        same = min(same, float((back - base).abs().max()))
+    attends = any(isinstance(m, (nn.MultiheadAttention, nn.TransformerEncoderLayer)) for m in model.modules())
+    attends |= any("attention" in kind_of(m).lower() or "transformer" in kind_of(m).lower() for m in model.modules())
+    recurs = any(isinstance(m, nn.RNNBase) for m in model.modules())
+    return Result({"change": same / unit, "attention": float(attends), "recurrent": float(recurs)})

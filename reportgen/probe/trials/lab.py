@@ -1,0 +1,171 @@
+"""What every experiment is given: a copy of the model, batches, a clock; and how it says that it cannot be made."""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from ...subject.data import Batch, call
+from ..layers import main_tensor
+from .sample import first_samples, is_by_sample
+
+ROWS = 64  # samples that an experiment on outputs looks at
+COPY_BYTES = 1 << 31
+
+Loss = Callable[[Any, Any], Any]
+
+
+class NotApplicableError(Exception):
+    """An experiment makes no sense for this model or these data; the message says why."""
+
+
+class OutOfTimeError(Exception):
+    """The time that all experiments together were given is used up."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """What an experiment found."""
+
+    numbers: dict[str, float]
+    detail: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass
+class Clock:
+    """Seconds that all experiments together may take, and what one forward pass costs."""
+
+    budget: float
+    began: float = field(default_factory=time.perf_counter)
+    forward: float = 0.0
+
+    def left(self) -> float:
+        return self.budget - (time.perf_counter() - self.began)
+
+    def need(self, passes: float) -> None:
+        """Raise OutOfTimeError when so many forward passes do not fit in any more."""
+        if self.left() <= passes * self.forward:
+            raise OutOfTimeError
+
+
+@dataclass(frozen=True)
+class Outfit:
+    """One copy to work on, its optimizers and its loss linked to it as the originals are."""
+
+    model: nn.Module
+    optimizers: tuple[Optimizer, ...]
+    loss: Loss | None
+
+
+@dataclass(frozen=True)
+class Lab:
+    """A copy of the model in eval mode, and what there is to try it with."""
+
+    outfit: Outfit
+    owned: frozenset[int]
+    """Ids of the original parameters in the original optimizers."""
+    given: list[Batch]
+    training: list[Batch]
+    """Of the training data; the same as ``given`` when there were none."""
+    clock: Clock
+    seed: int
+
+    @property
+    def model(self) -> nn.Module:
+        return self.outfit.model
+
+    @property
+    def loss(self) -> Loss:
+        if self.outfit.loss is None:
+            raise NotApplicableError("no loss was given")
+        return self.outfit.loss
+
+    def fresh(self) -> Outfit:
+        """Return a copy that may be changed."""
+        return copied(self.outfit)
+
+    def some(self, n: int = ROWS, *, training: bool = False) -> Batch:
+        """Return up to ``n`` samples as one batch, the same at every call."""
+        batch = first_samples(self.training if training else self.given, n)
+        if batch is None or batch.first is None:
+            raise NotApplicableError("no data were given")
+        return batch
+
+    def samples(self, n: int = ROWS, *, least: int = 4, training: bool = False) -> Batch:
+        """Return up to ``n`` samples whose tensors all count samples along dimension 0."""
+        batch = self.some(n, training=training)
+        if not is_by_sample(batch, with_target=False):
+            raise NotApplicableError("the inputs do not count samples along their first dimension")
+        if batch.n_samples < least:
+            raise NotApplicableError(f"{batch.n_samples} samples, too few")
+        return batch
+
+    def targeted(self, n: int = ROWS, *, least: int = 4, training: bool = True) -> Batch:
+        """Return up to ``n`` samples with their targets."""
+        batch = self.some(n, training=training)
+        if batch.target is None:
+            raise NotApplicableError("the data hold no targets")
+        if batch.n_samples < least:
+            raise NotApplicableError(f"{batch.n_samples} samples, too few")
+        return batch
+
+
+def copied(outfit: Outfit) -> Outfit:
+    """Copy model, optimizers and loss together, so that the links between them are copied too."""
+    size = sum(p.numel() * p.element_size() for p in outfit.model.parameters())
+    if size > COPY_BYTES:
+        raise NotApplicableError("the model is too large to be copied")
+    kept = outfit.loss if isinstance(outfit.loss, nn.Module) else None
+    model, optimizers, loss = copy.deepcopy((outfit.model, outfit.optimizers, kept))
+    return Outfit(model, optimizers, outfit.loss if kept is None else loss)
+
+
+def answer(model: nn.Module, batch: Batch, seed: int = 0) -> Tensor:
+    """Run the model without gradients from fixed random numbers; return its first floating-point output."""
+    torch.manual_seed(seed)
+    with torch.no_grad():
+        return as_answer(call(model, batch))
+
+
+def as_answer(output: Any) -> Tensor:
+    """Return the first floating-point tensor of an output, as float32 at least; it must be finite."""
+    tensor = main_tensor(output)
+    if tensor is None or tensor.is_complex():
+        raise NotApplicableError("the output holds no floating-point tensor")
+    tensor = tensor.detach()
+    tensor = tensor if tensor.dtype == torch.float64 else tensor.float()
+    if not tensor.numel() or not bool(torch.isfinite(tensor).all()):
+        raise NotApplicableError("the outputs are not all finite")
+    return tensor
+
+
+def a_row_each(output: Tensor, n: int) -> Tensor:
+    """Return outputs as (samples, values); raise where dimension 0 does not count samples."""
+    if not output.dim() or output.shape[0] != n:
+        raise NotApplicableError("the output has no row for each sample")
+    return output.reshape(n, -1)
+
+
+def spread(output: Tensor) -> float:
+    """Return the root mean square of the deviations from the mean output over samples."""
+    return float((output - output.mean(0, keepdim=True)).square().mean().sqrt())
+
+
+def value_of(loss: Loss, output: Any, target: Any) -> Tensor:
+    """Return the loss as a tensor with one number."""
+    value = loss(output, target)
+    if not isinstance(value, Tensor) or value.numel() != 1:
+        raise NotApplicableError("the loss is no tensor with one number")
+    return value.reshape(())
+
+
+def optimizers_own(optimizers: Sequence[Optimizer]) -> frozenset[int]:
+    """Return the ids of the tensors in the optimizers."""
+    return frozenset(id(p) for o in optimizers for group in o.param_groups for p in group["params"])

@@ -1,0 +1,325 @@
+"""Training a copy for a little: one true step, one batch to be learned by heart, a fresh start, shuffled labels."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from ...subject.data import Batch, call, tensors
+from .lab import Lab, NotApplicableError, Outfit, Result, optimizers_own, value_of
+from .modes import right_answers
+from .sample import shuffled
+
+_STEPS = 200
+_RATES = (3e-3, 3e-2)
+_NAMES = 4
+
+
+def one_step(lab: Lab) -> Result:
+    """Take one step with copies of the true optimizers, without their past and without weight decay.
+
+    What has a gradient, what the graph holds that ``model.parameters()`` does not, what moved, and whether the step
+    leads downhill (``slope``: gradient times movement, over both lengths; -1 is straight down).
+    """
+    batch = lab.targeted(64, least=1)
+    work = lab.fresh()
+    _in_training(work.model, batches=batch.n_samples)
+    for optimizer in work.optimizers:
+        _forget(optimizer)
+    parameters = dict(work.model.named_parameters())
+    trainable = {name: p for name, p in parameters.items() if p.requires_grad}
+    value = _value(work, batch, lab.seed)
+    numbers = {"trainable": float(len(trainable)), "loss": float(value.detach())}
+    if not math.isfinite(numbers["loss"]):
+        raise NotApplicableError("the loss is not finite")
+    numbers["connected"] = float(value.requires_grad)
+    detail: dict[str, str] = {}
+    if not value.requires_grad:
+        return Result(numbers, detail)
+    leaves = _leaves(value)
+    _enter_strangers(lab, work, leaves, batch, numbers, detail)
+    value.backward()  # type: ignore[no-untyped-call]
+    reached = {name: p for name, p in trainable.items() if p.grad is not None}
+    pushed = {name: p for name, p in reached.items() if p.grad is not None and bool(p.grad.count_nonzero())}
+    numbers |= {"reached": float(len(reached)), "pushed": float(len(pushed))}
+    if work.optimizers:
+        _step(work, trainable, pushed, numbers, detail)
+    return Result(numbers, detail)
+
+
+def _in_training(model: nn.Module, batches: int) -> None:
+    """Put a copy in training mode, save batch norms that a single sample would make fail."""
+    model.train()
+    if batches < 2:
+        for module in model.modules():
+            if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                module.eval()
+
+
+def _forget(optimizer: Optimizer) -> None:
+    """Drop the past of an optimizer, and weight decay: what is left follows the gradient alone."""
+    optimizer.state.clear()
+    for group in optimizer.param_groups:
+        if "weight_decay" in group:
+            group["weight_decay"] = 0.0
+
+
+def _value(work: Outfit, batch: Batch, seed: int) -> Tensor:
+    torch.manual_seed(seed)
+    assert work.loss is not None
+    with torch.enable_grad():
+        return value_of(work.loss, call(work.model, batch), batch.target)
+
+
+def _leaves(value: Tensor) -> list[Tensor]:
+    """Return the leaf tensors that the graph of a value ends in."""
+    found: list[Tensor] = []
+    known: set[Any] = set()
+    stack: list[Any] = [value.grad_fn]
+    while stack:
+        node = stack.pop()
+        if node is None or node in known:
+            continue
+        known.add(node)
+        leaf = getattr(node, "variable", None)
+        if isinstance(leaf, Tensor):
+            found.append(leaf)
+        stack.extend(next_ for next_, _ in node.next_functions)
+    return found
+
+
+def _enter_strangers(
+    lab: Lab, work: Outfit, leaves: list[Tensor], batch: Batch, numbers: dict[str, float], detail: dict[str, str]
+) -> None:
+    """Enter the leaves that need a gradient and belong neither to model, loss or optimizers nor to the data."""
+    known = {id(p) for p in work.model.parameters()} | optimizers_own(work.optimizers) | lab.owned
+    known |= {id(t) for t in tensors((batch.args, batch.kwargs, batch.target))}
+    if isinstance(work.loss, nn.Module):
+        known |= {id(p) for p in work.loss.parameters()}
+    strangers = [leaf for leaf in leaves if id(leaf) not in known]
+    numbers["strangers"] = float(len(strangers))
+    if strangers:
+        numbers["stranger_elements"] = float(sum(leaf.numel() for leaf in strangers))
+        shapes = [" × ".join(map(str, leaf.shape)) or "scalar" for leaf in strangers[:_NAMES]]
+        detail["strangers"] = ", ".join(shapes)
+        detail["where"] = _where(work.model, strangers)
+
+
+def _where(model: nn.Module, strangers: list[Tensor]) -> str:
+    """Name the attribute of the model that holds the strangers, as far as plain lists, tuples and dicts go."""
+    wanted = {id(s) for s in strangers}
+    for name, module in model.named_modules():
+        for attribute, value in vars(module).items():
+            if attribute.startswith("_"):
+                continue
+            held = list(value.values()) if isinstance(value, dict) else value
+            items = list(held) if isinstance(held, (list, tuple)) else [held]
+            inside: list[Tensor] = [p for m in items if isinstance(m, nn.Module) for p in m.parameters()]
+            inside += [t for t in items if isinstance(t, Tensor)]
+            if any(id(t) in wanted for t in inside):
+                return f"{name}.{attribute}" if name else attribute
+    return ""
+
+
+def _step(
+    work: Outfit,
+    trainable: dict[str, nn.Parameter],
+    pushed: dict[str, nn.Parameter],
+    numbers: dict[str, float],
+    detail: dict[str, str],
+) -> None:
+    owned = optimizers_own(work.optimizers)
+    before = {name: p.detach().clone() for name, p in trainable.items()}
+    gradients = {name: p.grad.detach().clone() for name, p in pushed.items() if p.grad is not None}
+    for optimizer in work.optimizers:
+        if type(optimizer).__name__ == "LBFGS":
+            raise NotApplicableError("the optimizer calls the model itself")
+        optimizer.step()
+    moved = {name for name, p in trainable.items() if not torch.equal(p.detach(), before[name])}
+    held = {name for name, p in trainable.items() if id(p) in owned}
+    stuck = [name for name in pushed if name in held and name not in moved]
+    groups = [g for o in work.optimizers for g in o.param_groups]
+    numbers |= {
+        "held": float(len(held)),
+        "moved": float(len(moved)),
+        "stuck": float(len(stuck)),
+        "largest_rate": max((float(g.get("lr", 0.0)) for g in groups), default=0.0),
+        "maximize": float(any(g.get("maximize") for g in groups)),
+    }
+    if stuck:
+        detail["stuck"] = ", ".join(stuck[:_NAMES])
+    steps = [(trainable[n].detach() - before[n]).double().flatten() for n in gradients]
+    pulls = [g.double().flatten() for g in gradients.values()]
+    along = sum(float(s @ g) for s, g in zip(steps, pulls, strict=True))
+    lengths = [math.sqrt(sum(float(t @ t) for t in part)) for part in (steps, pulls)]
+    if lengths[0] and lengths[1]:
+        numbers["slope"] = along / (lengths[0] * lengths[1])
+
+
+def one_batch(lab: Lab) -> Result:
+    """Let a copy learn 32 samples by heart with Adam, without dropout: at most 200 steps at each of two rates.
+
+    ``solved``: accuracy reached 0.95 (scores), or the mean squared error fell below a tenth of the targets' variance.
+    A linear model, one that is frozen for the most part, and contradictory labels cannot.
+    """
+    batch = lab.targeted(32)
+    tries = []
+    for rate in _RATES:
+        tries.append(_by_heart(lab, lab.fresh(), batch, rate, _STEPS))
+        if tries[-1]["solved"]:
+            break
+    best = min(tries, key=lambda t: t["end"])
+    return Result({"samples": float(batch.n_samples), "tries": float(len(tries)), **best})
+
+
+def _by_heart(lab: Lab, work: Outfit, batch: Batch, rate: float, steps: int) -> dict[str, float]:
+    parameters = [p for p in work.model.parameters() if p.requires_grad]
+    if not parameters:
+        raise NotApplicableError("no parameter is trainable")
+    optimizer = torch.optim.Adam(parameters, lr=rate)
+    _in_training(work.model, batch.n_samples)
+    start = end = math.nan
+    numbers: dict[str, float] = {"rate": rate, "solved": 0.0}
+    with _without_dropout(work.model):
+        for step in range(steps + 1):
+            if step % 10 == 0:
+                lab.clock.need(30)
+            optimizer.zero_grad()
+            torch.manual_seed(lab.seed)
+            with torch.enable_grad():
+                output = call(work.model, batch)
+                value = value_of(lab.loss if work.loss is None else work.loss, output, batch.target)
+            end = float(value.detach())
+            if not math.isfinite(end) or not value.requires_grad:
+                raise NotApplicableError("the loss is not finite, or no parameter reaches it")
+            start = end if step == 0 else start
+            numbers |= _memory(output, batch.target)
+            if numbers["solved"] or step == steps:
+                break
+            value.backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+    return numbers | {"start": start, "end": end, "steps": float(step)}
+
+
+def _memory(output: Any, target: Any) -> dict[str, float]:
+    """Say how much of the batch is known by heart."""
+    right = right_answers(output, target)
+    if right is not None:
+        share = float(right.float().mean())
+        return {"accuracy": share, "solved": float(share >= 0.95)}
+    told = next(tensors(output), None)
+    if told is None or not isinstance(target, Tensor) or told.numel() != target.numel():
+        raise NotApplicableError("outputs and targets cannot be compared here")
+    wanted = target.double().flatten()
+    error = float((told.detach().double().flatten() - wanted).square().mean())
+    variance = float(wanted.var(correction=0))
+    share = error / variance if variance else math.inf
+    return {"error_share": min(share, 1e9), "solved": float(share < 0.1)}
+
+
+@contextmanager
+def _without_dropout(model: nn.Module) -> Iterator[None]:
+    """Switch dropout off in a copy, whatever its mode."""
+    for module in model.modules():
+        if isinstance(module, nn.modules.dropout._DropoutNd):
+            module.p = 0.0
+        elif isinstance(module, (nn.RNNBase, nn.MultiheadAttention)):
+            module.dropout = 0.0
+    yield
+
+
+def fresh_start(lab: Lab) -> Result:
+    """Draw a copy's weights anew by ``reset_parameters`` and measure the loss before any step.
+
+    ``loss`` is what an untrained model of this architecture gets with PyTorch's own initialisation, ``constant`` the
+    cross-entropy of the best constant answer where the targets are classes.
+    """
+    batch = lab.targeted(64)
+    work = lab.fresh()
+    reset(work.model, lab.seed)
+    _in_training(work.model, batch.n_samples)
+    with torch.no_grad():
+        value = float(_value(work, batch, lab.seed).detach())
+    if not math.isfinite(value):
+        raise NotApplicableError("the loss is not finite")
+    numbers = {"loss": value}
+    if isinstance(batch.target, Tensor) and not batch.target.is_floating_point():
+        counts = batch.target.flatten()[batch.target.flatten() >= 0].bincount().double()
+        shares = counts[counts > 0] / counts.sum()
+        numbers["constant"] = float(-(shares * shares.log()).sum())
+    return Result(numbers)
+
+
+def reset(model: nn.Module, seed: int) -> None:
+    """Draw all weights anew; raise where a module holds parameters and cannot do so."""
+    torch.manual_seed(seed)
+    for module in model.modules():
+        if not module._parameters and not module._buffers:
+            continue
+        again: Callable[[], None] | None = getattr(module, "reset_parameters", None)
+        again = again or getattr(module, "_reset_parameters", None)
+        if again is None:
+            raise NotApplicableError(f"{type(module).__name__} cannot be initialised anew")
+        again()
+
+
+def shuffled_labels(lab: Lab) -> Result:
+    """Train two fresh copies alike, one on the true targets, one on shuffled ones; score both on the data given.
+
+    Where the first is no better, the targets hold nothing that this model can learn in so few steps. Made only for
+    class scores, and only where the model as it is does not beat a constant guess.
+    """
+    batches = shuffled(lab.training, lab.seed, least=32)
+    scored = lab.targeted(256, least=20, training=False)
+    if _beats_guessing(lab, scored):
+        raise NotApplicableError("the model beats a constant guess, so the targets hold something to learn")
+    shares = []
+    for mixed in (False, True):
+        work = lab.fresh()
+        reset(work.model, lab.seed)
+        _train(lab, work, batches, mixed=mixed)
+        work.model.eval()
+        with torch.no_grad():
+            right = right_answers(call(work.model, scored), scored.target)
+        if right is None:
+            raise NotApplicableError("the outputs are no class scores")
+        shares.append(float(right.float().mean()))
+    return Result({"true_labels": shares[0], "shuffled": shares[1], "samples": float(scored.n_samples)})
+
+
+def _beats_guessing(lab: Lab, batch: Batch) -> bool:
+    """Tell whether the model as it is scores three standard errors above the commonest class."""
+    with torch.no_grad():
+        right = right_answers(call(lab.model, batch), batch.target)
+    if right is None:
+        raise NotApplicableError("the outputs are no class scores")
+    commonest = float(torch.as_tensor(batch.target).flatten().long().bincount().max()) / len(right)
+    error = math.sqrt(max(commonest * (1 - commonest), 1e-9) / len(right))
+    return float(right.float().mean()) > commonest + 3 * error
+
+
+def _train(lab: Lab, work: Outfit, batches: list[Batch], *, mixed: bool, steps: int = 100) -> None:
+    optimizer = torch.optim.Adam([p for p in work.model.parameters() if p.requires_grad], lr=_RATES[0])
+    generator = torch.Generator().manual_seed(lab.seed)
+    shuffle: dict[int, Any] = {}
+    work.model.train()
+    for step in range(steps):
+        if step % 10 == 0:
+            lab.clock.need(30)
+        batch = batches[step % len(batches)]
+        if not isinstance(batch.target, Tensor):
+            raise NotApplicableError("the targets are no tensor")
+        order = shuffle.setdefault(step % len(batches), torch.randperm(len(batch.target), generator=generator))
+        target = batch.target[order.to(batch.target.device)] if mixed else batch.target
+        optimizer.zero_grad()
+        value = _value(work, Batch(batch.args, batch.kwargs, target), lab.seed + step)
+        if not value.requires_grad or not bool(torch.isfinite(value)):
+            raise NotApplicableError("the loss is not finite, or no parameter reaches it")
+        value.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()

@@ -1,0 +1,103 @@
+"""The same batches in evaluation mode, with batch norm alone in training mode, and in training mode altogether."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from ...subject.data import Batch, call
+from ..evaluation import are_class_scores
+from ..layers import main_tensor
+from .lab import Lab, NotApplicableError, Result, value_of
+from .sample import shuffled
+
+
+def train_and_eval(lab: Lab) -> Result:
+    """Measure loss and accuracy of one model on the same batches in three modes, on copies.
+
+    ``eval``: as it is evaluated. ``norms``: batch norms normalise by the batch, all else as in eval. ``train``: all in
+    training mode. ``only_norms`` and ``only_eval`` count samples that one mode gets right and the other wrong.
+    """
+    batches = [b for b in shuffled(lab.training, lab.seed, least=32) if b.n_samples >= 8]
+    if not batches or any(b.target is None for b in batches):
+        raise NotApplicableError("no batches of eight samples or more with targets")
+    norms = [m for m in lab.model.modules() if isinstance(m, _BatchNorm) and m.track_running_stats]
+    drops = any(_drops(m) for m in lab.model.modules())
+    if not norms and not drops:
+        raise NotApplicableError("neither batch norm nor dropout, so both modes are the same")
+    outcome = {"eval": _score(lab, batches, norms=False, all_=False)}
+    if norms:
+        outcome["norms"] = _score(lab, batches, norms=True, all_=False)
+    outcome["train"] = _score(lab, batches, norms=True, all_=True)
+    numbers = {"samples": float(sum(b.n_samples for b in batches)), "batches": float(len(batches))}
+    for mode, score in outcome.items():
+        if math.isfinite(score.loss):
+            numbers[f"{mode}_loss"] = score.loss
+        if score.right is not None:
+            numbers[f"{mode}_accuracy"] = float(score.right.float().mean())
+    _compare(numbers, outcome)
+    return Result(numbers)
+
+
+@dataclass(frozen=True)
+class _Score:
+    loss: float
+    losses: list[float]
+    right: Tensor | None
+    """Of each sample; None where outputs are no class scores."""
+
+
+def _drops(module: nn.Module) -> bool:
+    if isinstance(module, nn.modules.dropout._DropoutNd):
+        return module.p > 0
+    rate = getattr(module, "dropout", 0.0)
+    return isinstance(module, (nn.RNNBase, nn.MultiheadAttention)) and isinstance(rate, float) and rate > 0
+
+
+def _score(lab: Lab, batches: list[Batch], *, norms: bool, all_: bool) -> _Score:
+    model = lab.fresh().model
+    model.train(all_)
+    for module in model.modules():
+        if isinstance(module, _BatchNorm):
+            module.training = norms
+    losses, right, weight = [], [], []
+    torch.manual_seed(lab.seed)
+    with torch.no_grad():
+        for batch in batches:
+            lab.clock.need(1)
+            output = call(model, batch)
+            losses.append(float(value_of(lab.loss, output, batch.target)))
+            weight.append(batch.n_samples)
+            right.append(right_answers(output, batch.target))
+    total = sum(v * n for v, n in zip(losses, weight, strict=True)) / sum(weight)
+    known = [r for r in right if r is not None]
+    return _Score(total, losses, torch.cat(known) if len(known) == len(right) else None)
+
+
+def right_answers(output: Any, target: Any) -> Tensor | None:
+    """Tell of each sample whether the answer is right; None where outputs are neither class nor yes-or-no scores."""
+    tensor = main_tensor(output)
+    if tensor is None or not isinstance(target, Tensor):
+        return None
+    if are_class_scores(tensor, target):
+        return tensor.argmax(1) == target
+    if tensor.numel() == target.numel() and bool(((target == 0) | (target == 1)).all()):
+        cut = 0.5 if float(tensor.min()) >= 0 and float(tensor.max()) <= 1 else 0.0
+        return (tensor.reshape(-1) > cut) == (target.reshape(-1) > 0.5)
+    return None
+
+
+def _compare(numbers: dict[str, float], outcome: dict[str, _Score]) -> None:
+    """Enter the paired comparison of eval mode with batch norm in training mode."""
+    norms, plain = outcome.get("norms"), outcome["eval"]
+    if norms is None:
+        return
+    numbers["worse_batches"] = float(sum(a > b for a, b in zip(plain.losses, norms.losses, strict=True)))
+    if plain.right is not None and norms.right is not None:
+        numbers["only_norms"] = float((norms.right & ~plain.right).sum())
+        numbers["only_eval"] = float((plain.right & ~norms.right).sum())

@@ -1,0 +1,119 @@
+"""Making the experiments one after the other inside a fixed time, the cheap and decisive ones first."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from contextlib import suppress
+
+from torch import nn
+from torch.optim import Optimizer
+
+from ...document.trials import Trial, TrialFacts
+from ...errors import one_line
+from ...subject.data import Batch
+from . import answers, chance, coupling, learning, modes, shape
+from .lab import Clock, Lab, Loss, NotApplicableError, Outfit, OutOfTimeError, Result, answer, copied, optimizers_own
+
+Experiment = Callable[[Lab], Result]
+
+# name, experiment, forward passes that it costs at least
+EXPERIMENTS: tuple[tuple[str, Experiment, int], ...] = (
+    ("eval-twice", chance.eval_twice, 3),
+    ("one-step", learning.one_step, 4),
+    ("loss-of-answers", answers.loss_of_answers, 1),
+    ("neighbours", coupling.neighbours, 6),
+    ("later-tokens", coupling.later_tokens, 3),
+    ("equal-units", shape.equal_units, 0),
+    ("affinity", shape.affinity, 10),
+    ("head-range", shape.head_range, 2),
+    ("inputs-permuted", coupling.inputs_permuted, 2),
+    ("train-and-eval", modes.train_and_eval, 8),
+    ("tokens-reordered", coupling.tokens_reordered, 3),
+    ("fresh-start", learning.fresh_start, 2),
+    ("one-batch", learning.one_batch, 60),
+    ("shuffled-labels", learning.shuffled_labels, 200),
+)
+TIME_UP = "the time given to experiments was used up"
+
+
+def run(
+    model: nn.Module,
+    loss: Loss | None,
+    optimizers: tuple[Optimizer, ...],
+    given: list[Batch],
+    training: list[Batch],
+    budget: float,
+    seed: int,
+) -> tuple[TrialFacts, dict[str, float]]:
+    """Make every experiment on copies; return what came out, and the seconds that each took.
+
+    ``given`` and ``training``: some batches of either split; the second may be empty. The caller holds the guard of the
+    original: nothing here writes to it, but copying and a shared loss call its code. Raises NotApplicableError when
+    the model cannot be copied.
+    """
+    lab = laboratory(model, loss, optimizers, given, training, Clock(budget), seed)
+    trials: list[Trial] = []
+    seconds: dict[str, float] = {}
+    for name, experiment, passes in EXPERIMENTS:
+        began = time.perf_counter()
+        trials.append(_made(lab, name, experiment, passes))
+        lab.model.eval()
+        took = time.perf_counter() - began
+        if trials[-1].status == "done":
+            seconds[f"trial {name}"] = round(took, 4)
+            if not lab.clock.forward:
+                lab.clock.forward = took / max(passes, 1)
+    late = any(t.reason == TIME_UP for t in trials)
+    return TrialFacts(trials=trials, budget=budget, out_of_time=late), seconds
+
+
+def laboratory(
+    model: nn.Module,
+    loss: Loss | None,
+    optimizers: tuple[Optimizer, ...],
+    given: list[Batch],
+    training: list[Batch],
+    clock: Clock,
+    seed: int,
+) -> Lab:
+    """Copy the model with its optimizers and its loss, and lay the batches beside it."""
+    model.eval()
+    return Lab(
+        outfit=_copy(Outfit(model, optimizers, loss), given or training),
+        owned=optimizers_own(optimizers) | frozenset(id(p) for p in model.parameters()),
+        given=given or training,
+        training=training or given,
+        clock=clock,
+        seed=seed,
+    )
+
+
+def _copy(outfit: Outfit, given: list[Batch]) -> Outfit:
+    """Copy everything, after a pass without a graph: a weight that is computed anew in each pass can be copied then."""
+    if given:
+        with suppress(NotApplicableError):
+            answer(outfit.model, given[0])
+    try:
+        return copied(outfit)
+    except NotApplicableError:
+        raise
+    except Exception as error:
+        raise NotApplicableError(f"the model cannot be copied: {one_line(error)}") from error
+
+
+def _made(lab: Lab, name: str, experiment: Experiment, passes: int) -> Trial:
+    try:
+        lab.clock.need(passes)
+        result = experiment(lab)
+    except OutOfTimeError:
+        return Trial(name=name, status="skipped", reason=TIME_UP)
+    except NotApplicableError as reason:
+        return Trial(name=name, status="skipped", reason=str(reason))
+    except Exception as error:
+        return Trial(name=name, status="skipped", reason=one_line(error), failed=True)
+    bad = [key for key, value in result.numbers.items() if not math.isfinite(value)]
+    if bad:
+        return Trial(name=name, status="skipped", reason=f"not finite: {', '.join(bad)}", failed=True)
+    return Trial(name=name, status="done", numbers=result.numbers, detail={k: v for k, v in result.detail.items() if v})

@@ -1,0 +1,225 @@
+"""What kind of function the model is: affine or not, and which range its last activation can reach."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from itertools import pairwise
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.conv import _ConvNd
+
+from ...subject.data import Batch, call, tensors
+from ..layers import main_tensor
+from .lab import Lab, NotApplicableError, Result, answer, as_answer
+from .sample import mapped
+
+_DRIVE = 40.0  # what the last affine layer is made to put out: far out for every activation, small for exp in float32
+
+
+def affinity(lab: Lab) -> Result:
+    """Hold f(a x + (1-a) x') against a f(x) + (1-a) f(x') at the last affine layer, before any final activation.
+
+    x are real inputs, x' other real inputs of the opposite sign, 4, 40 and 400 times as large, so that a network of
+    ReLUs that happen to be all on does not pass as affine. ``departure``: largest root mean square difference over
+    three draws, over that of f(x) - f(x'). ``affine_layers``: Linear and convolution layers that ran. ``redundant``:
+    pairs of Linear layers fed one into the other as they are, the inner width no bottleneck, so that one layer would
+    say the same; ``collapsible``: the same of all neighbours, whatever stands between.
+    """
+    batch = lab.samples(32, least=2)
+    if not all(t.is_floating_point() for t in tensors((batch.args, batch.kwargs))):
+        raise NotApplicableError("the inputs are no floating-point numbers, between which nothing lies")
+    model = lab.model
+    with _affine_layers(model) as seen:
+        answer(model, batch, lab.seed)
+    if len(seen.order) < 2:
+        raise NotApplicableError("fewer than two affine layers, so there is nothing to put between them")
+    last = seen.order[-1]
+    numbers = {
+        "affine_layers": float(len(seen.order)),
+        "redundant": float(len(seen.pairs)),
+        "collapsible": float(_collapsible([model.get_submodule(name) for name in seen.order])),
+    }
+    departures = []
+    for draw, (share, times) in enumerate(((0.5, 4.0), (0.3, 40.0), (0.8, 400.0))):
+        other = _far(batch, draw + 1, times)
+        mixed = _mixed(batch, other, share)
+        f_x, f_y, f_mixed = (_at(lab, last, b) for b in (batch, other, mixed))
+        unit = float((f_x - f_y).double().square().mean().sqrt())
+        if not unit > 1e-6 * float(f_x.abs().max()):
+            raise NotApplicableError("the outputs do not vary with the input")
+        gap = f_mixed.double() - share * f_x.double() - (1 - share) * f_y.double()
+        departures.append(float(gap.square().mean().sqrt()) / unit)
+    numbers["departure"] = max(departures)
+    return Result(numbers, {"last": last, "pairs": ", ".join(seen.pairs[:4])})
+
+
+def _collapsible(layers: list[nn.Module]) -> int:
+    """Count neighbours in a chain of affine layers that one layer could replace: those without a bottleneck between."""
+    widths = [
+        (m.in_features, m.out_features) if isinstance(m, nn.Linear) else (0, 0)  # convolutions add up to a wider one
+        for m in layers
+    ]
+    return sum(inner >= min(first, last) for (first, inner), (_, last) in pairwise(widths))
+
+
+class _Seen:
+    """Affine layers in the order they ran, and pairs of which one feeds the other as it is."""
+
+    def __init__(self) -> None:
+        self.order: list[str] = []
+        self.outputs: dict[int, tuple[str, nn.Linear, Tensor]] = {}
+        self.pairs: list[str] = []
+
+    def note(self, name: str, module: nn.Module, given: Tensor | None, output: Tensor) -> None:
+        """Enter one call."""
+        self.order.append(name)
+        if not isinstance(module, nn.Linear):
+            return
+        before = self.outputs.get(given.data_ptr()) if given is not None else None
+        # the layer before is kept alive here, so its memory cannot have been given to another tensor meanwhile
+        if before is not None and given is not None and before[2].numel() == given.numel():
+            inner = module.in_features
+            if before[1].out_features == inner >= min(before[1].in_features, module.out_features):
+                self.pairs.append(f"{before[0]} → {name}")
+        self.outputs[output.data_ptr()] = (name, module, output)
+
+
+@contextmanager
+def _affine_layers(model: nn.Module) -> Iterator[_Seen]:
+    seen = _Seen()
+
+    def watch(name: str) -> Callable[..., None]:
+        def hook(module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+            if isinstance(output, Tensor):
+                given = args[0] if args and isinstance(args[0], Tensor) else None
+                seen.note(name, module, given, output)
+
+        return hook
+
+    found = [(name, m) for name, m in model.named_modules() if isinstance(m, (nn.Linear, _ConvNd))]
+    handles = [module.register_forward_hook(watch(name)) for name, module in found]
+    try:
+        yield seen
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _far(batch: Batch, by: int, times: float) -> Batch:
+    """Return other samples, of the opposite sign and so many times as large."""
+    return Batch(
+        mapped(batch.args, lambda t: -times * t.roll(by, 0)),
+        mapped(batch.kwargs, lambda t: -times * t.roll(by, 0)),
+        batch.target,
+    )
+
+
+def _mixed(one: Batch, other: Batch, share: float) -> Batch:
+    others = iter([*tensors(other.args), *tensors(other.kwargs)])
+
+    def mix(t: Tensor) -> Tensor:
+        return share * t + (1 - share) * next(others)
+
+    return Batch(mapped(one.args, mix), mapped(one.kwargs, mix), one.target)
+
+
+def _at(lab: Lab, name: str, batch: Batch) -> Tensor:
+    """Return what the named layer puts out in its last call."""
+    found: list[Tensor] = []
+    handle = lab.model.get_submodule(name).register_forward_hook(lambda m, a, output: found.append(output))
+    try:
+        answer(lab.model, batch, lab.seed)
+    finally:
+        handle.remove()
+    return as_answer(found[-1])
+
+
+def head_range(lab: Lab) -> Result:
+    """Make the last affine layer put out -40 to 40 and look at what the rest of the model makes of it.
+
+    Judged only where the output has the size of that layer's, so that what follows can be an activation. ``low`` and
+    ``high``: range reached; ``row_sum_error``: largest |sum over classes - 1|; the targets' range stands beside.
+    """
+    batch = lab.samples(32, least=2)
+    model = lab.model
+    with _affine_layers(model) as seen:
+        plain = answer(model, batch, lab.seed)
+    if not seen.order:
+        raise NotApplicableError("no affine layer ran")
+    last = model.get_submodule(seen.order[-1])
+    sizes: list[int] = []
+    driven = torch.linspace(-_DRIVE, _DRIVE, plain.numel())
+    order = torch.randperm(plain.numel(), generator=torch.Generator().manual_seed(lab.seed))
+
+    def replace(module: nn.Module, args: Any, output: Any) -> Any:
+        if not isinstance(output, Tensor):
+            return None
+        sizes.append(output.numel())
+        if output.numel() != plain.numel():
+            return None
+        return driven[order].to(output).reshape(output.shape)
+
+    handle = last.register_forward_hook(replace)
+    try:
+        torch.manual_seed(lab.seed)
+        with torch.no_grad():
+            reached = main_tensor(call(model, batch))
+    finally:
+        handle.remove()
+    if sizes != [plain.numel()] or reached is None or reached.shape != plain.shape:
+        raise NotApplicableError("what follows the last affine layer is more than an activation")
+    reached = reached.float()
+    if not bool(torch.isfinite(reached).all()):
+        raise NotApplicableError("the driven outputs are not all finite")
+    numbers = {"low": float(reached.min()), "high": float(reached.max()), "drive": _DRIVE}
+    numbers["distinct"] = float(torch.unique(reached).numel())
+    if reached.dim() >= 2:
+        numbers["row_sum_error"] = float((reached.sum(1) - 1).abs().max())
+        numbers["column_sum_error"] = float((reached.sum(0) - 1).abs().max())
+        numbers["width"] = float(reached.shape[1])
+        numbers["log_sum_exp_error"] = float(reached.logsumexp(1).abs().max())
+    return Result(numbers | _target_range(batch), {"layer": seen.order[-1]})
+
+
+def equal_units(lab: Lab) -> Result:
+    """Count the weight matrices all of whose rows are the same: units made alike get the same gradient and stay alike.
+
+    ``tested`` matrices have two rows or more; ``equal`` of them repeat one row that is not zero, to a part in a hundred
+    thousand; ``zero`` are zero altogether.
+    """
+    tested, equal, zero = 0, [], []
+    for name, module in lab.model.named_modules():
+        if not isinstance(module, (nn.Linear, _ConvNd)) or isinstance(module.weight, nn.UninitializedParameter):
+            continue
+        rows_ = module.weight.detach().float().flatten(1)
+        if len(rows_) < 2 or not rows_.shape[1] or not bool(torch.isfinite(rows_).all()):
+            continue
+        tested += 1
+        largest = float(rows_.abs().max())
+        if not largest:
+            zero.append(name)
+        elif float((rows_ - rows_[:1]).abs().max()) <= 1e-5 * largest and _same_bias(module):
+            equal.append(name)
+    if not tested:
+        raise NotApplicableError("no weight matrix with two rows")
+    numbers = {"tested": float(tested), "equal": float(len(equal)), "zero": float(len(zero))}
+    return Result(numbers, {"equal": ", ".join(equal[:4]), "zero": ", ".join(zero[:4])})
+
+
+def _same_bias(module: nn.Linear | _ConvNd) -> bool:
+    if module.bias is None:
+        return True
+    bias = module.bias.detach()
+    return float((bias - bias[:1]).abs().max()) <= 1e-5 * float(bias.abs().max())
+
+
+def _target_range(batch: Batch) -> dict[str, float]:
+    target = batch.target
+    if not isinstance(target, Tensor) or not target.numel():
+        return {}
+    values = target.double()
+    values = values[torch.isfinite(values)]
+    return {"target_low": float(values.min()), "target_high": float(values.max())} if values.numel() else {}
