@@ -210,7 +210,7 @@ def _examine_file(path: Path, options: Options, steps: _Steps) -> Report:
 def _examine_run(history: History | Mapping[str, Any] | str | Path, options: Options, steps: _Steps) -> Report:
     """Begin the report of a history alone."""
     name = Path(history).absolute().name if isinstance(history, (str, Path)) else "training run"
-    for part in ("architecture", "weights", "activations", "gradients", "dataset", "evaluation"):
+    for part in ("architecture", "weights", "activations", "gradients", "dataset", "evaluation", "trials"):
         steps.skip(part, _NO_SUBJECT)
     return Report(
         format_version=FORMAT_VERSION,

@@ -236,4 +236,4 @@ def test_a_history_is_read_from_where_it_is_and_needs_no_model(tmp_path: Path) -
     alone = reportgen.examine(None, history=path)
     assert (alone.subject.kind, alone.subject.name, alone.title) == ("run", "run.json", "run.json")
     assert [row.part for row in alone.coverage if row.status == "measured"] == ["training"]
-    assert len(alone.coverage) == 7
+    assert len(alone.coverage) == 8
