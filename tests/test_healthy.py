@@ -28,7 +28,6 @@ from tests.faults.programs import adam, adamw, counting_gpt, program, sgd, shape
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.skipif(not hasattr(reportgen, "Monitor"), reason="the monitor is not part of this version"),
     pytest.mark.filterwarnings("ignore"),
 ]
 
