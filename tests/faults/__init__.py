@@ -4,7 +4,7 @@
               right report may name, further causes that are true of the sick run, and a proof that the fault does harm
 ``data`` ``nets`` ``metrics`` ``programs``   what the programs are made of; all of it is generated or comes with
               scikit-learn
-``healthy`` ``sick_*``   the cases, by kind of fault
+``healthy_*`` ``sick_*``   the cases, by kind of fault
 ``loop``      the one training loop, with a Monitor in it
 ``catalogue`` ``split.toml``   which cases and seeds thresholds are chosen on, and which are reported
 ``verdict`` ``score``   what a report said, held against the truth; sums and the command

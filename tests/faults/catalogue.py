@@ -6,7 +6,19 @@ import hashlib
 import tomllib
 from pathlib import Path
 
-from . import healthy, sick_data, sick_fit, sick_graph, sick_loss, sick_steps  # noqa: F401 (each registers its cases)
+from . import (  # noqa: F401 (each registers its cases)
+    healthy_signals,
+    healthy_special,
+    healthy_tables,
+    sick_data,
+    sick_fit,
+    sick_graph,
+    sick_handover,
+    sick_loss,
+    sick_numbers,
+    sick_steps,
+    sick_structure,
+)
 from .case import CASES, Case
 
 _FILE = tomllib.loads(Path(__file__).with_name("split.toml").read_text(encoding="utf-8"))
