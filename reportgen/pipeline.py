@@ -295,7 +295,7 @@ def _add_training_data(subject: _Subject, data: Iterable[Any], report: Report, s
     readers = _Readers(subject, subject.training)
     model, limit = subject.model, subject.options.max_batches
     passage = stream.run(
-        model, _guarded(batches(data, model, device_of(model), limit)), lambda n: None, readers.watchers, 0
+        model, _guarded(batches(data, model, device_of(model), limit)), lambda batch: None, readers.watchers, 0
     )
     dataset, evaluation = readers.facts(passage, steps, "training ")
     return msgspec.structs.replace(report, train_dataset=dataset, train_evaluation=evaluation)

@@ -1,11 +1,15 @@
 """Layer outputs over all batches, against a direct computation on the concatenated outputs."""
 
+import gc
+import weakref
 from collections import OrderedDict
+from collections.abc import Callable
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from reportgen.document.facts import ActivationFacts
 from reportgen.probe import stream
@@ -141,3 +145,181 @@ def test_odd_models_do_not_stop_the_pass(model: nn.Module, x: Tensor | None) -> 
     else:
         facts = probe(model, [x])
         assert not facts.reasons
+
+
+class Functional(nn.Module):
+    """Activations as functions: no hook sees them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(1)
+        self.conv, self.second, self.head = nn.Conv2d(3, 6, 3), nn.Conv2d(6, 4, 3), nn.Linear(4 * 16, 5)
+        self.smooth = nn.Linear(5, 2)
+        with torch.no_grad():
+            self.second.bias[1] = -100.0  # never fires
+
+    def forward(self, x: Tensor) -> Tensor:  # (B, 3, 8, 8)
+        x = functional.relu(self.second(functional.relu(self.conv(x), inplace=True)))
+        return self.smooth(functional.gelu(self.head(x.flatten(1))))
+
+
+def test_rectifiers_that_are_functions_are_seen_by_what_enters_the_next_layer() -> None:
+    model = Functional().eval()
+    inputs = [torch.randn(6, 3, 8, 8, generator=torch.Generator().manual_seed(n)) for n in range(2)]
+    rows = {row.name: row for row in probe(model, inputs).rows}
+    assert [name for name, row in rows.items() if row.functional] == ["second (input)", "head (input)"]
+    with torch.no_grad():
+        hidden = functional.relu(model.second(functional.relu(model.conv(torch.cat(inputs)))))
+    seen = rows["head (input)"]
+    (channels,) = seen.channels
+    # the flattened map is four channels of sixteen places, not sixty-four units
+    assert (channels.n_channels, channels.silent, channels.silent_examples) == (4, 1, [1])
+    assert seen.stats.zeros == int((hidden == 0).sum())
+    assert channels.fired_share == pytest.approx(float((hidden > 0).flatten(2).any(2).double().mean()))
+    assert seen.rectifier
+    # GELU goes below zero, and raw input is no activation: neither has a row
+    assert "smooth (input)" not in rows
+    assert "conv (input)" not in rows
+
+
+def test_a_layer_before_a_batch_norm_is_worked_back_from_it() -> None:
+    torch.manual_seed(2)
+    model = nn.Sequential(nn.Conv2d(3, 16, 3), nn.BatchNorm2d(16), nn.ReLU()).eval()
+    with torch.no_grad():
+        model[1].weight.uniform_(-2, 2)
+        model[1].bias.normal_()
+        model[1].running_mean.normal_()
+        model[1].running_var.uniform_(0.1, 3)
+    inputs = [torch.randn(8, 3, 20, 20, generator=torch.Generator().manual_seed(n)) for n in range(3)]
+    conv, norm, relu = probe(model, inputs).rows
+    with torch.no_grad():
+        full = model[0](torch.cat(inputs)).double()
+        after = model(torch.cat(inputs))
+    assert conv.derived
+    assert not norm.derived
+    assert conv.stats.count == full.numel()
+    assert (conv.stats.min, conv.stats.max) == (
+        pytest.approx(float(full.min()), rel=1e-5),
+        pytest.approx(float(full.max()), rel=1e-5),
+    )
+    assert conv.stats.mean == pytest.approx(float(full.mean()), rel=1e-4, abs=1e-6)
+    assert conv.stats.std == pytest.approx(float(full.std()), rel=0.03)
+    assert conv.shape == norm.shape
+    assert relu.stats.max == float(after.max())
+
+
+def test_the_layer_that_began_a_nan_is_the_one_named() -> None:
+    model = nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU()).eval()
+    with torch.no_grad():
+        model[0].weight[2, 0, 0, 0] = float("nan")
+    conv, norm, _ = probe(model, [torch.randn(2, 1, 9, 9)]).rows
+    assert conv.stats.nan == norm.stats.nan == 2 * 49
+    whole = nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4)).eval()
+    with torch.no_grad():
+        whole[1].bias[1] = float("inf")
+    rows = probe(whole, [torch.randn(2, 1, 9, 9)]).rows
+    assert [row.stats.nonfinite for row in rows] == [0, 2 * 49]
+
+
+def test_a_wrong_guess_of_what_reads_a_layer_costs_nothing() -> None:
+    class Late(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv, self.norm = nn.Conv2d(2, 4, 1), nn.BatchNorm2d(4)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.norm(self.conv(x) + 1.0)
+
+    model, x = Late().eval(), torch.randn(3, 2, 5, 5)
+    facts = probe(model, [x])
+    assert not facts.reasons
+    with torch.no_grad():
+        y = model.conv(x)
+    assert not facts.rows[0].derived
+    assert (facts.rows[0].stats.min, facts.rows[0].stats.max) == (float(y.min()), float(y.max()))
+
+
+def test_units_at_the_flat_end_and_near_an_end_are_counted() -> None:
+    model = nn.Sequential(nn.Linear(4, 6), nn.GELU(), nn.Linear(6, 5), nn.Tanh()).eval()
+    with torch.no_grad():
+        model[0].bias[3] = -30.0  # GELU gives nothing but zeros
+        model[2].bias[1] = 20.0  # tanh sits at 1
+    x = torch.randn(64, 4, generator=torch.Generator().manual_seed(3))
+    rows = {row.name: row for row in probe(model, [x]).rows}
+    assert rows["1"].channels[0].idle == 1
+    with torch.no_grad():
+        y = model(x)
+    assert rows["3"].channels[0].saturated == 1
+    assert rows["3"].saturated_share == pytest.approx(float((y.abs() > 0.97).double().mean()))
+    assert rows["0"].saturated_share is None
+
+
+def test_dormant_channels_are_those_far_below_the_mean() -> None:
+    model = nn.Sequential(nn.Linear(1, 3, bias=False), nn.ReLU()).eval()
+    with torch.no_grad():
+        model[0].weight.copy_(torch.tensor([[1.0], [0.005], [-1.0]]))
+    (channels,) = probe(model, [torch.rand(50, 1)]).rows[1].channels
+    assert (channels.dormant, channels.silent) == (2, 1)
+
+
+def test_energy_in_one_place_and_everywhere() -> None:
+    model = nn.Sequential(nn.ReLU()).eval()
+    spot = torch.zeros(2, 8, 10, 10)
+    spot[:, :, 4, 4] = 1.0
+    assert probe(model, [spot]).rows[0].concentration == pytest.approx(0.01)
+    assert probe(model, [torch.ones(2, 8, 10, 10)]).rows[0].concentration == pytest.approx(1.0)
+
+
+def test_layer_norm_rows_without_variance_are_counted() -> None:
+    model = nn.Sequential(nn.LayerNorm(16)).eval()
+    x = torch.randn(10, 8, 16)
+    x[:, :2] = 0.5  # two of eight tokens are constant
+    (row,) = probe(model, [x]).layer_norms
+    assert (row.n_rows, row.tiny) == (80, 20)
+
+
+class Residual(nn.Module):
+    def __init__(self, scale: float) -> None:
+        super().__init__()
+        self.inner, self.scale = nn.Linear(32, 32), scale
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.scale * self.inner(x)
+
+
+def test_how_far_a_block_moves_what_passes() -> None:
+    model = nn.Sequential(Residual(1e-5), Residual(1.0)).eval()
+    x = torch.randn(20, 32, generator=torch.Generator().manual_seed(4))
+    quiet, loud = probe(model, [x]).blocks
+    with torch.no_grad():
+        middle = model[0](x)
+        wanted = float((model[1](middle) - middle).norm() / middle.norm())
+    assert quiet.change < 1e-4
+    assert loud.change == pytest.approx(wanted, rel=1e-4)
+
+
+@pytest.mark.parametrize("build", [cnn, Functional, lambda: Residual(0.5)])
+def test_outputs_are_the_same_to_the_bit_under_the_probe(build: Callable[[], nn.Module]) -> None:
+    model = build().eval().double()
+    x = torch.randn(4, *{"Residual": (32,), "Functional": (3, 8, 8)}.get(type(model).__name__, (3, 6, 6))).double()
+    watcher = ActivationProbe(model)
+    with torch.no_grad():
+        bare = model(x)
+        with watcher.attached():
+            watcher.next_batch(Batch((x,)))
+            assert torch.equal(model(x), bare)
+
+
+def test_nothing_of_an_activation_outlives_the_next_layer() -> None:
+    model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 8, 3), nn.ReLU()).eval()
+    alive: list[weakref.ref[Tensor]] = []
+    for layer in model:
+        layer.register_forward_hook(lambda m, a, out: alive.append(weakref.ref(out)))
+    watcher = ActivationProbe(model)
+    with torch.no_grad(), watcher.attached():
+        x = torch.randn(2, 3, 12, 12)
+        watcher.next_batch(Batch((x,)))
+        model(x)
+        watcher.facts()
+        gc.collect()
+        assert [ref() for ref in alive] == [None] * 5

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 import reportgen
 from reportgen.probe.guard import untouched
+from reportgen.subject.data import Batch
 
 
 class Awkward(nn.Module):
@@ -144,7 +145,7 @@ def test_outputs_are_the_same_to_the_bit_under_the_probe() -> None:
         plain = model(x)
         probe = ActivationProbe(model)
         with probe.attached():
-            probe.next_batch(len(x))
+            probe.next_batch(Batch((x,)))
             probed = model(x)
     assert_same(probed, plain)
 

@@ -189,7 +189,33 @@ class ChannelFacts(Struct, frozen=True, kw_only=True):
     """Channels whose range over everything seen is below 1e-3 of the layer's standard deviation, and not silent."""
     constant_examples: list[int] = []
     fired_share: float | None = None
-    """Mean over channels of the share of samples on which the channel was above zero somewhere."""
+    """Mean over channels of the share of samples on which the channel was above zero somewhere; rectified outputs."""
+    dormant: int | None = None
+    """Channels whose mean is at most 0.025 of the layer's mean (Sokar et al. 2023), silent ones included; of rectified
+    outputs."""
+    idle: int | None = None
+    """Channels that never leave the flat end of a smooth rectifier (GELU, SiLU): max|y| < 1e-3 of the layer's rms."""
+    saturated: int | None = None
+    """Channels of a bounded activation (tanh, sigmoid, ...) with more than 95 % of their values near an end."""
+
+
+class SpreadFacts(Struct, frozen=True, kw_only=True):
+    """How many directions the channels of a layer span, and whether batches differ: from one vector a sample, the mean
+    over places. Covariances come from a random sketch of fixed size."""
+
+    n_samples: int
+    n_batches: int
+    participation: float
+    """(trace of the covariance)^2 / trace of its square: the number of directions that share the variance."""
+    participation_null: float
+    """The same for independent channels at this number of samples: C·N / (C + N)."""
+    mean_r2: float | None
+    """Mean squared correlation between channels, weighted by their variances."""
+    mean_r2_null: float | None
+    """Of independent channels: 1 / (N − 1)."""
+    drift: float | None = None
+    """Median over channels of F = variance between batch means, times the batch size, / variance within batches: 1 for
+    batches drawn alike."""
 
 
 class ActivationRow(Struct, frozen=True, kw_only=True):
@@ -209,6 +235,18 @@ class ActivationRow(Struct, frozen=True, kw_only=True):
     """The layer's output is that of a ReLU: zero where it does not fire."""
     bypassed: bool = False
     """A skip connection runs past this layer, so silence here does not cut the path."""
+    functional: bool = False
+    """Not a module's output but what a layer reads, made by a function (``F.relu``) that no hook sees."""
+    derived: bool = False
+    """Worked back from the batch norm that reads it, to float32 rounding; there is no histogram."""
+    sampled: bool = False
+    """Deviation, norm, zeros and quantiles come from even places of every sample, the rest from every value."""
+    spread: SpreadFacts | None = None
+    saturated_share: float | None = None
+    """Values of a bounded activation near one of its ends: |tanh| > 0.97, sigmoid outside 0.03 to 0.97."""
+    concentration: float | None = None
+    """(sum of energy over places)^2 / (number of places · sum of squared energy): 1 where energy is spread evenly over
+    the map, 1 / places where it sits in one."""
 
 
 class NormRow(Struct, frozen=True, kw_only=True):
@@ -226,17 +264,57 @@ class NormRow(Struct, frozen=True, kw_only=True):
     """|ln((var of data + eps) / (running var + eps))|."""
 
 
+class LayerNormRow(Struct, frozen=True, kw_only=True):
+    """The variance that enters a layer norm, over a few rows of every sample."""
+
+    name: str
+    n_rows: int
+    eps: float
+    tiny: int
+    """Rows whose variance is below 10 eps: the norm multiplies noise there."""
+
+
+class BlockRow(Struct, frozen=True, kw_only=True):
+    """A module whose output has the shape of its input: how far it moves what passes."""
+
+    name: str
+    kind: str
+    order: int
+    change: float
+    """rms(output − input) / rms(input), over places taken of every sample. With a skip connection inside, output −
+    input is the branch."""
+
+
+class AttentionRow(Struct, frozen=True, kw_only=True):
+    """Attention recomputed from projected queries and keys, on a few queries of one sample a batch. By head."""
+
+    name: str
+    n_queries: int
+    causal: bool
+    entropy: list[float]
+    """Mean over queries of entropy / ln(visible keys): 0 looks at one key, 1 at all alike."""
+    logit_std: list[float]
+    """Mean over queries of the standard deviation of the logits over visible keys."""
+    logit_max: float
+    """Largest |logit|."""
+    mask_known: bool = True
+    """False: the mask, if any, is not to be seen from the module, and all keys were taken as visible."""
+
+
 class ActivationFacts(Struct, frozen=True, kw_only=True):
     mode: Literal["eval", "train"]
     n_batches: int
     n_samples: int
     rows: list[ActivationRow]
     norms: list[NormRow] = []
+    layer_norms: list[LayerNormRow] = []
+    blocks: list[BlockRow] = []
+    attention: list[AttentionRow] = []
     first_input: TensorStats | None = None
     """What the first executed layer read: the model's input after whatever forward does to it before."""
     not_executed: list[str] = []
     exact: list[str] = []
-    """Columns taken from every value; the others come from a fixed stride."""
+    """Columns taken from every value; in rows marked ``sampled`` the others come from evenly spread places."""
     reasons: list[str] = []
     """What could not be measured, and why."""
 

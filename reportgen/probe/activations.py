@@ -6,6 +6,7 @@ import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -13,38 +14,96 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from ..document.facts import ActivationFacts, ActivationRow, ChannelFacts, NormRow
-from ..document.stats import TensorStats, merge_all
-from .layers import RECTIFIERS, bypassed, channel_dim, kind_of, layers_of, main_tensor, samples_first, unhookable
-from .reduce import ChannelAccumulator, as_real, as_rows, tensor_stats
+from ..document.stats import merge_all
+from ..subject.data import Batch, tensors
+from .attention import AttentionProbe
+from .blocks import BlockProbe
+from .channels import ChannelAccumulator, Range
+from .derived import affine_of, before_norm, rectified_range, tells_its_input
+from .layers import (
+    ACTIVATIONS,
+    AFFINE,
+    BOUNDED,
+    NORMS,
+    RECTIFIERS,
+    SMOOTH_RECTIFIERS,
+    bypassed,
+    channel_dim,
+    kind_of,
+    layers_of,
+    main_tensor,
+    samples_first,
+    unhookable,
+)
+from .norms import LayerNormInput, first_tensor, norm_row
+from .reduce import as_real
+from .shape import Concentration, Saturation
+from .spread import MAX_WIDTH, Spread
 
 MAX_CALLS = 8  # calls of one module in one forward that keep channels of their own; later ones share the last
 MAX_CHANNELS = 1 << 17
 CONSTANT_RANGE = 1e-3  # of the layer's standard deviation: below it a channel says the same to every sample
+DORMANT = 0.025
+IDLE = 1e-3
 _EXAMPLES = 16
-EXACT = ["count", "mean", "std", "min", "max", "norm", "zeros", "non-finite", "silent", "constant"]
+EXACT = ["count", "mean", "min", "max", "non-finite", "silent"]
+
+
+@dataclass
+class _Channels:
+    """One call of a layer."""
+
+    exact: ChannelAccumulator
+    spread: Spread | None
+    saturation: Saturation | None = None
+    concentration: Concentration | None = None
 
 
 @dataclass
 class _Layer:
     """What is known of one layer while batches stream by."""
 
+    name: str
     module: nn.Module
+    rectified: bool = False
+    functional: bool = False
     order: int | None = None
     calls: int = 0
     calls_in_batch: int = 0
     shape: str = ""
-    accumulators: dict[int, ChannelAccumulator] = field(default_factory=dict)
+    parts: dict[int, _Channels] = field(default_factory=dict)
     trouble: str = ""
+    ignored: bool = False
+    norm: _Layer | None = None
+    """The batch norm that reads its output, as far as the order of registration tells."""
+    linked: bool = False
+    """That norm did read it, so that its figures tell those of this layer."""
+    derived: bool = False
+    broken: ChannelAccumulator | None = None
+    """Counts of what was not finite in outputs that the norm told of otherwise."""
+    activated: bool = False
+    """An activation follows, as far as the order of registration tells."""
 
 
-@dataclass
-class _NormInput:
-    """Sums over the input of one batch norm: (C,) float64, on the device."""
+@dataclass(frozen=True)
+class _Made:
+    """A tensor that a hook saw made, in the state it was left in."""
 
-    rows: int = 0
-    samples: int = 0
-    sums: Tensor | float = 0.0
-    squares: Tensor | float = 0.0
+    tensor: weakref.ref[Tensor]
+    version: int
+    dim: int
+    range: Range | None = None
+
+
+@dataclass(frozen=True)
+class _Waiting:
+    """An output that the batch norm which reads it will tell about; it waits until the next layer is called."""
+
+    layer: _Layer
+    tensor: Tensor
+    version: int
+    dim: int
+    norm: nn.Module
 
 
 class ActivationProbe:
@@ -56,88 +115,238 @@ class ActivationProbe:
 
     def __init__(self, model: nn.Module) -> None:
         self._model = model
-        self._layers = {name: _Layer(module) for name, module in layers_of(model).items()}
-        self._norms: dict[str, _NormInput] = {}
-        self._dims: dict[int, tuple[weakref.ref[Tensor], int]] = {}
+        self._layers = {name: _Layer(name, m, isinstance(m, RECTIFIERS)) for name, m in layers_of(model).items()}
+        for layer, following in pairwise(self._layers.values()):
+            norm = following.module
+            if isinstance(layer.module, AFFINE) and isinstance(norm, _BatchNorm) and tells_its_input(norm):
+                layer.norm = following
+            layer.activated = isinstance(following.module, ACTIVATIONS)
+        self._read: dict[str, _Layer] = {}
+        """What affine layers read where no hook saw it made."""
+        self._layer_norms: dict[str, LayerNormInput] = {}
+        self._attention = AttentionProbe(model)
+        self._blocks = BlockProbe(model)
+        self._made: dict[int, _Made] = {}
+        self._waiting: _Waiting | None = None
+        self._reads: Range | None = None
+        """Extremes of what a rectifier is about to read."""
+        self._range: Range | None = None
+        """Extremes of the tensor measured last, if all of it was finite."""
+        self._given: set[int] = set()
+        self._maps = 0
         self._executed = 0
-        self._first_input = TensorStats()
+        self._first: ChannelAccumulator | None = None
         self._n_batches = 0
         self._n_samples = 0
 
     @contextmanager
     def attached(self) -> Iterator[ActivationProbe]:
         """Install the hooks and take them off again, whatever happens."""
-        handles = []
+        handles: list[Any] = []
         try:
             for name, layer in self._layers.items():
+                if isinstance(layer.module, nn.LayerNorm):
+                    self._layer_norms[name] = LayerNormInput(layer.module)
+                handles.append(layer.module.register_forward_pre_hook(self._input_hook(layer)))
                 handles.append(layer.module.register_forward_hook(self._output_hook(layer)))
-                if isinstance(layer.module, _BatchNorm) and layer.module.running_mean is not None:
-                    self._norms[name] = _NormInput()
-                    handles.append(layer.module.register_forward_pre_hook(_norm_hook(layer, self._norms[name])))
+            handles += self._attention.attach()
+            handles += self._blocks.attach()
             yield self
         finally:
             for handle in handles:
                 handle.remove()
 
-    def next_batch(self, n_samples: int) -> None:
+    def next_batch(self, batch: Batch) -> None:
         """Begin a new batch: calls are counted from zero again."""
         self._n_batches += 1
-        self._n_samples += n_samples
-        self._dims.clear()
-        for layer in self._layers.values():
+        self._n_samples += batch.n_samples
+        self._settle()
+        self._made.clear()
+        self._attention.next_batch()
+        self._given = {_address(t) for t in tensors((batch.args, batch.kwargs))}
+        for layer in (*self._layers.values(), *self._read.values()):
             layer.calls_in_batch = 0
 
-    def _output_hook(self, layer: _Layer) -> Any:
-        def hook(module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
-            if layer.order is None:
-                layer.order = self._executed
-                self._executed += 1
-            call = min(layer.calls_in_batch, MAX_CALLS - 1)
-            layer.calls += 1
-            layer.calls_in_batch += 1
-            if layer.trouble:
-                return
+    def _input_hook(self, layer: _Layer) -> Any:
+        """Watch what a layer reads. Only some kinds are looked at closely, so most calls return at once."""
+        module, name = layer.module, layer.name
+        affine, rectifier = isinstance(module, AFFINE), isinstance(module, RECTIFIERS)
+
+        def hook(module: nn.Module, args: tuple[Any, ...]) -> None:
+            x = first_tensor(args)
             try:
-                self._measure(layer, call, args, output)
+                if self._waiting is not None and (self._waiting.norm is not module or self._waiting.tensor is not x):
+                    self._settle()
+                if x is None or layer.trouble:
+                    return
+                if self._executed == 0:
+                    self._read_first(x)
+                if name in self._layer_norms:
+                    self._layer_norms[name].see(x)
+                elif affine:
+                    self._read_function(layer, x)
+                elif rectifier:
+                    known = self._known(x)
+                    self._reads = None if known is None or known.tensor() is not x else known.range
             except Exception as error:
                 layer.trouble = f"{type(error).__name__}: {error}"
 
         return hook
 
-    def _measure(self, layer: _Layer, call: int, args: tuple[Any, ...], output: Any) -> None:
-        if layer.order == 0 and layer.calls_in_batch == 1:
-            first = as_real(args[0]) if args and isinstance(args[0], Tensor) else None
-            stats = None if first is None else tensor_stats(first, histogram=False)
-            self._first_input = self._first_input if stats is None else self._first_input.merge(stats)
-        tensor = main_tensor(output)
-        if tensor is None:
-            layer.trouble = "its output holds no floating-point tensor"
+    def _settle(self) -> None:
+        """Measure the output that waits by itself: what was called next is not the norm that would have told of it."""
+        waiting, self._waiting = self._waiting, None
+        if waiting is None or waiting.layer.trouble:
             return
-        dim = channel_dim(layer.module, tensor, self._inherited(args, tensor))
-        self._dims[id(tensor)] = (weakref.ref(tensor), dim)
-        x = as_real(samples_first(layer.module, tensor))
+        if _version(waiting.tensor) != waiting.version:
+            waiting.layer.trouble = "its output was changed in place before it could be measured"
+            return
+        try:
+            self._measure(waiting.layer, 0, waiting.tensor, waiting.dim)
+            self._remember(waiting.tensor, waiting.dim)
+        except Exception as error:
+            waiting.layer.trouble = f"{type(error).__name__}: {error}"
+
+    def _settle_by_norm(self, x: Tensor | None, *, calm: bool) -> None:
+        """Let the norm that was just measured tell about the output it read.
+
+        Where the norm's output is not finite, the layer's own is looked at, to tell which of the two began it.
+        """
+        waiting = self._waiting
+        if waiting is None or waiting.tensor is not x:
+            return
+        self._waiting = None
+        waiting.layer.linked = True
+        if not calm and (real := as_real(waiting.tensor)) is not None:
+            seen = waiting.layer.broken or ChannelAccumulator(real.shape[1], real.device)
+            waiting.layer.broken = seen
+            seen.update(real, 1)
+
+    def _read_first(self, x: Tensor) -> None:
+        """Measure what the first executed layer reads: the input after whatever forward does to it before."""
+        real = as_real(x)
+        if real is None or not real.numel():
+            return
+        # channels of the first layer's own are of no interest here
+        flat = real.reshape(real.shape[0] if real.dim() else 1, -1, 1)
+        self._first = self._first or ChannelAccumulator(1, real.device)
+        self._first.update(flat, 2)
+
+    def _read_function(self, layer: _Layer, x: Tensor) -> None:
+        """Measure what an affine layer reads when it looks like the output of ``F.relu``: zeros, and nothing below.
+
+        It is looked at where no hook saw it made and it is not part of the model's input.
+        """
+        if self._known(x) is not None or _address(x) in self._given or self._executed == 0:
+            return
+        name = f"{layer.name} (input)"
+        read = self._read.get(name)
+        if read is None:
+            read = self._read[name] = _Layer(name, layer.module, rectified=True, functional=True)
+        if read.ignored or not x.is_floating_point():
+            return
+        x, dim = self._as_maps(layer.module, x)
+        if x.device.type == "cpu" and not read.parts and not _looks_rectified(x):
+            read.ignored = True
+            return
+        self._count_call(read)
+        self._measure(read, min(read.calls_in_batch, MAX_CALLS) - 1, x, dim)
+
+    def _as_maps(self, module: nn.Module, x: Tensor) -> tuple[Tensor, int]:
+        """Undo a flattening before a dense layer: the channels of the maps are the units, not each of their places."""
+        if isinstance(module, nn.Linear):
+            base = x._base
+            if base is not None and base.dim() >= 4 and base.numel() == x.numel() and len(base) == len(x):
+                return base, 1
+            if x.dim() == 2 and self._maps > 1 and x.shape[1] > self._maps and x.shape[1] % self._maps == 0:
+                return x.reshape(len(x), self._maps, -1), 1
+            return x, max(x.dim() - 1, 0)
+        return x, max(x.dim() - 1 - len(module.kernel_size), 0)  # type: ignore[arg-type]
+
+    def _known(self, x: Tensor) -> _Made | None:
+        """Return what is known of a tensor, or of the one it is a view of, if it is still as a hook left it."""
+        for tensor in (x, x._base):
+            made = self._made.get(id(tensor)) if tensor is not None else None
+            if made is not None and made.tensor() is tensor and made.version == _version(tensor):
+                return made
+        return None
+
+    def _count_call(self, layer: _Layer) -> None:
+        if layer.order is None:
+            layer.order = self._executed
+            self._executed += 1
+        layer.calls += 1
+        layer.calls_in_batch += 1
+
+    def _output_hook(self, layer: _Layer) -> Any:
+        is_norm = isinstance(layer.module, _BatchNorm)
+
+        def hook(module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+            self._count_call(layer)
+            if layer.trouble:
+                return
+            try:
+                tensor = main_tensor(output)
+                if tensor is None:
+                    layer.trouble = "its output holds no floating-point tensor"
+                    return
+                dim = channel_dim(module, tensor, self._inherited(args, tensor))
+                if tensor.dim() >= 4 and dim == 1:
+                    self._maps = tensor.shape[1]
+                if layer.norm is not None and dim == 1 and layer.calls_in_batch == 1:
+                    self._waiting = _Waiting(layer, tensor, _version(tensor), dim, layer.norm.module)
+                    return
+                known, self._reads = rectified_range(module, self._reads), None
+                call = min(layer.calls_in_batch, MAX_CALLS) - 1
+                calm = self._measure(layer, call, samples_first(module, tensor), dim, known)
+                self._remember(tensor, dim)
+                if is_norm:
+                    self._settle_by_norm(first_tensor(args), calm=calm)
+            except Exception as error:
+                layer.trouble = f"{type(error).__name__}: {error}"
+
+        return hook
+
+    def _remember(self, tensor: Tensor, dim: int) -> None:
+        self._made[id(tensor)] = _Made(weakref.ref(tensor), _version(tensor), dim, self._range)
+
+    def _measure(self, layer: _Layer, call: int, tensor: Tensor, dim: int, known: Range | None = None) -> bool:
+        """Add one output to its layer; tell whether all of it is known to be finite."""
+        self._range = None
+        x = as_real(tensor)
         if x is None:
             layer.trouble = "its output holds no dense real numbers"
-            return
+            return False
         layer.shape = layer.shape or " × ".join(map(str, tensor.shape))
         n_channels = x.shape[dim] if x.dim() else 1
         if n_channels > MAX_CHANNELS or (x.dim() and dim == 0):
-            x, dim, n_channels = x.reshape(1, 1, -1), 1, 1
-        accumulator = layer.accumulators.get(call)
-        if accumulator is None:
-            accumulator = layer.accumulators[call] = ChannelAccumulator(n_channels, x.device)
-        if accumulator.n_channels != n_channels:
-            layer.trouble = f"its number of channels changed from {accumulator.n_channels} to {n_channels}"
-            return
-        accumulator.update(x, dim)
+            x, dim, n_channels, known = x.reshape(1, -1, 1), 2, 1, None
+        part = layer.parts.get(call)
+        if part is None:
+            part = layer.parts[call] = _new_part(layer, n_channels, x)
+        if part.exact.n_channels != n_channels:
+            layer.trouble = f"its number of channels changed from {part.exact.n_channels} to {n_channels}"
+            return False
+        seen = part.exact.update(x, dim, known)
+        if seen is None:
+            return True
+        if seen.calm and seen.reduced.low is not None:
+            self._range = Range(seen.reduced.low, seen.reduced.high)
+        if part.spread is not None:
+            part.spread.update(seen.reduced.sums, seen.layout.before * seen.layout.behind)
+        if part.saturation is not None:
+            part.saturation.update(seen.taken)
+        if part.concentration is not None:
+            part.concentration.update(seen)
+        return seen.calm
 
     def _inherited(self, args: tuple[Any, ...], output: Tensor) -> int | None:
         """Return the channel dimension of the tensor that a layer read, if a hook saw that very tensor made."""
-        first = args[0] if args else None
-        if not isinstance(first, Tensor) or first.dim() != output.dim():
+        first = first_tensor(args)
+        if first is None or first.dim() != output.dim():
             return None
-        known = self._dims.get(id(first))
-        return known[1] if known is not None and known[0]() is first else None
+        known = self._made.get(id(first))
+        return known.dim if known is not None and known.tensor() is first else None
 
     def order(self) -> dict[str, int]:
         """Return the place of each executed layer in the order of first execution."""
@@ -145,85 +354,137 @@ class ActivationProbe:
 
     def facts(self) -> ActivationFacts:
         """Fetch the accumulators and return what was measured."""
-        executed = [(n, layer) for n, layer in self._layers.items() if layer.order is not None]
-        executed.sort(key=lambda item: item[1].order or 0)
+        self._settle()
+        executed = [layer for layer in (*self._layers.values(), *self._read.values()) if layer.order is not None]
+        executed.sort(key=lambda layer: layer.order or 0)
+        for layer in executed:
+            _add_told_by_norm(layer)
+        rows = [_row(layer, self._model) for layer in executed if layer.parts]
         return ActivationFacts(
             mode="eval",
             n_batches=self._n_batches,
             n_samples=self._n_samples,
-            rows=[_row(name, layer, self._model) for name, layer in executed if layer.accumulators],
-            norms=[row for name in self._norms if (row := self._norm_row(name)) is not None],
+            rows=[row for row in rows if not row.functional or _is_rectified(row)],
+            norms=[norm for layer in executed if (norm := _norm_row(layer)) is not None],
+            layer_norms=[row for n, seen in self._layer_norms.items() if (row := seen.row(n)) is not None],
+            blocks=self._blocks.rows(self.order()),
+            attention=self._attention.rows(),
             not_executed=[name for name, layer in self._layers.items() if layer.order is None],
             exact=EXACT,
-            first_input=self._first_input if self._first_input.count else None,
+            first_input=self._first.stats() if self._first is not None and self._first.count else None,
             reasons=self._reasons(executed),
         )
 
-    def _reasons(self, executed: list[tuple[str, _Layer]]) -> list[str]:
+    def _reasons(self, executed: list[_Layer]) -> list[str]:
         closed = unhookable(self._model)
         told = [f"{closed} TorchScript modules take no hooks"] if closed else []
-        return told + [f"{name}: {layer.trouble}" for name, layer in executed if layer.trouble]
-
-    def _norm_row(self, name: str) -> NormRow | None:
-        seen, module = self._norms[name], self._layers[name].module
-        if not seen.rows or not isinstance(module, _BatchNorm) or module.running_mean is None:
-            return None
-        mean = torch.as_tensor(seen.sums, dtype=torch.float64) / seen.rows
-        var = (torch.as_tensor(seen.squares, dtype=torch.float64) / seen.rows - mean.square()).clamp_(min=0.0)
-        assert module.running_var is not None  # set together with running_mean
-        running_var = module.running_var.double() + module.eps
-        mean_gap = ((mean - module.running_mean.double()).abs() / running_var.sqrt()).median()
-        log_gap = ((var + module.eps) / running_var).log().abs().median()
-        if not bool(torch.isfinite(mean_gap) & torch.isfinite(log_gap)):
-            return None
-        tracked = module.num_batches_tracked
-        return NormRow(
-            name=name,
-            n_channels=module.num_features,
-            n_samples=seen.samples,
-            batches_tracked=None if tracked is None else int(tracked),
-            at_default=bool((module.running_mean == 0).all() & (module.running_var == 1).all()),
-            mean_gap=float(mean_gap),
-            log_var_gap=float(log_gap),
+        return (
+            told + [f"{layer.name}: {layer.trouble}" for layer in executed if layer.trouble] + self._attention.reasons
         )
 
 
-def _norm_hook(layer: _Layer, seen: _NormInput) -> Any:
-    def hook(module: nn.Module, args: tuple[Any, ...]) -> None:
-        x = as_real(args[0]) if args and isinstance(args[0], Tensor) else None
-        if x is None or not x.numel() or x.dim() < 2:
-            return
-        rows = as_rows(x, 1)
-        seen.rows += x.numel() // x.shape[1]
-        seen.samples += x.shape[0]
-        seen.sums = seen.sums + rows.sum((1, 3)).double().sum(0)
-        seen.squares = seen.squares + torch.linalg.vector_norm(rows, dim=(1, 3)).double().square().sum(0)
-
-    return hook
-
-
-def _row(name: str, layer: _Layer, model: nn.Module) -> ActivationRow:
-    parts = {call: accumulator.stats() for call, accumulator in layer.accumulators.items()}
-    return ActivationRow(
-        name=name,
-        kind=kind_of(layer.module),
-        order=layer.order or 0,
-        calls=layer.calls,
-        shape=layer.shape,
-        stats=merge_all(parts.values()),
-        channels=[
-            _channels(call, accumulator, parts[call].std) for call, accumulator in sorted(layer.accumulators.items())
-        ],
-        rectifier=isinstance(layer.module, RECTIFIERS),
-        bypassed=bypassed(name, model),
+def _new_part(layer: _Layer, n_channels: int, x: Tensor) -> _Channels:
+    module = layer.module
+    bounds = None if layer.functional else BOUNDED.get(type(module))
+    # between a convolution, its norm and its activation one look is enough, behind the last
+    followed = layer.norm is not None or layer.activated
+    maps = x.dim() == 4 and (layer.functional or not isinstance(module, (*AFFINE, *NORMS)))
+    return _Channels(
+        ChannelAccumulator(n_channels, x.device, rectified=layer.rectified),
+        Spread(n_channels, x.device) if 1 < n_channels <= MAX_WIDTH and not followed else None,
+        None if bounds is None else Saturation(n_channels, bounds, x.device),
+        Concentration() if maps else None,
     )
 
 
-def _channels(call: int, seen: ChannelAccumulator, std: float | None) -> ChannelFacts:
+def _add_told_by_norm(layer: _Layer) -> None:
+    """Give a layer that a norm tells about its figures."""
+    norm, layer.linked = layer.norm if layer.linked else None, False
+    if norm is None or 0 not in norm.parts or not isinstance(norm.module, _BatchNorm):
+        return
+    affine, behind = affine_of(norm.module), norm.parts[0].exact
+    if affine is None or len(affine.gain) != behind.n_channels:
+        layer.trouble = "the norm behind it changed during the pass"
+        return
+    layer.derived = True
+    told = before_norm(behind, affine)
+    if layer.broken is not None:
+        told.nonfinite, told.taken_nonfinite = layer.broken.nonfinite, behind.taken_nonfinite
+    if 0 in layer.parts:
+        layer.parts[0].exact.merge(told)
+    else:
+        layer.parts[0] = _Channels(told, None)
+    layer.shape = layer.shape or norm.shape
+
+
+def _norm_row(layer: _Layer) -> NormRow | None:
+    if not isinstance(layer.module, _BatchNorm) or len(layer.parts) != 1 or 0 not in layer.parts:
+        return None
+    return norm_row(layer.name, layer.module, layer.parts[0].exact)
+
+
+def _address(x: Tensor) -> int:
+    try:
+        return x.untyped_storage().data_ptr()
+    except (RuntimeError, NotImplementedError):  # sparse and other tensors without a storage
+        return id(x)
+
+
+def _version(x: Tensor | None) -> int:
+    # tensors of inference mode keep no count of their changes
+    return -1 if x is None or x.is_inference() else x._version
+
+
+def _looks_rectified(x: Tensor) -> bool:
+    """Tell from 4096 values whether x may be the output of a rectifier."""
+    flat = x.detach().reshape(-1)
+    few = flat[:: max(1, flat.numel() // 4096)]
+    return bool((few >= 0).all() & (few == 0).any())
+
+
+def _is_rectified(row: ActivationRow) -> bool:
+    return row.stats.min == 0.0 and row.stats.zeros > 0
+
+
+def _row(layer: _Layer, model: nn.Module) -> ActivationRow:
+    parts = sorted(layer.parts.items())
+    stats = {call: part.exact.stats() for call, part in parts}
+    kind = kind_of(layer.module)
+    saturated = [part.saturation for _, part in parts if part.saturation is not None]
+    concentrated = [c for _, p in parts if p.concentration is not None and (c := p.concentration.share()) is not None]
+    spreads = [part.spread.facts() for _, part in parts[:1] if part.spread is not None]
+    seen = sum(s.n for s in saturated)
+    return ActivationRow(
+        name=layer.name,
+        kind="function" if layer.functional else kind,
+        order=layer.order or 0,
+        calls=layer.calls,
+        shape=layer.shape,
+        stats=merge_all(stats.values()),
+        channels=[_channels(call, part, stats[call].std, stats[call].rms, layer) for call, part in parts],
+        rectifier=layer.rectified,
+        bypassed=bypassed(layer.name.removesuffix(" (input)"), model),
+        functional=layer.functional,
+        derived=layer.derived,
+        sampled=any(not part.exact.whole for _, part in parts),
+        spread=spreads[0] if spreads else None,
+        saturated_share=sum(s.share() * s.n for s in saturated) / seen if seen else None,
+        concentration=sum(concentrated) / len(concentrated) if concentrated else None,
+    )
+
+
+def _channels(call: int, part: _Channels, std: float | None, rms: float | None, layer: _Layer) -> ChannelFacts:
     """Fold channel vectors to counts. A silent channel was never above zero; a constant one hardly moves."""
+    seen = part.exact
     silent = seen.high <= 0
     constant = (seen.high - seen.low <= CONSTANT_RANGE * (std or 0.0)) & ~silent
     enough = seen.n_samples > 1
+    idle = dormant = None
+    if isinstance(layer.module, SMOOTH_RECTIFIERS) and not layer.functional:
+        idle = int((torch.maximum(seen.high.abs(), seen.low.abs()) < IDLE * (rms or 0.0)).sum())
+    if layer.rectified and seen.n_channels:
+        dormant = int((seen.sums <= DORMANT * seen.sums.mean()).sum())
+    fired = layer.rectified and seen.n_samples and seen.n_channels
     return ChannelFacts(
         call=call,
         n_channels=seen.n_channels,
@@ -233,5 +494,8 @@ def _channels(call: int, seen: ChannelAccumulator, std: float | None) -> Channel
         silent_examples=silent.nonzero().flatten()[:_EXAMPLES].tolist(),
         constant=int(constant.sum()) if enough else 0,
         constant_examples=constant.nonzero().flatten()[:_EXAMPLES].tolist() if enough else [],
-        fired_share=float(seen.fired.double().mean()) / seen.n_samples if seen.n_samples else None,
+        fired_share=float(seen.fired.mean()) / seen.n_samples if fired else None,
+        dormant=dormant,
+        idle=idle,
+        saturated=None if part.saturation is None else part.saturation.units(),
     )

@@ -15,8 +15,9 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from ..document.facts import GradientFacts, GradientRow, OutputGradientRow
 from ..document.stats import TensorStats
 from ..subject.data import Batch, call
+from .channels import ChannelAccumulator
 from .layers import channel_dim, kind_of, layers_of, main_tensor
-from .reduce import ChannelAccumulator, as_real, tensor_stats
+from .reduce import as_real, tensor_stats
 
 _HISTOGRAM_SAMPLE = 1 << 16
 

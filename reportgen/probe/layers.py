@@ -19,6 +19,17 @@ _CHANNELS_FIRST = (_ConvNd, _NormBase, nn.GroupNorm, nn.LocalResponseNorm, nn.PR
 _CHANNELS_LAST = (nn.Linear, nn.Bilinear, nn.LayerNorm, nn.RMSNorm, nn.Embedding, nn.RNNBase, nn.MultiheadAttention)
 NORMS = (_NormBase, nn.GroupNorm, nn.LayerNorm, nn.RMSNorm)
 RECTIFIERS = (nn.ReLU, nn.ReLU6)
+SMOOTH_RECTIFIERS = (nn.GELU, nn.SiLU, nn.Mish, nn.Hardswish, nn.Softplus)
+ACTIVATIONS = (*RECTIFIERS, *SMOOTH_RECTIFIERS, nn.LeakyReLU, nn.ELU, nn.SELU, nn.PReLU, nn.Tanh, nn.Sigmoid)
+AFFINE = (nn.Linear, _ConvNd)
+# values below the first or above the second are near an end
+BOUNDED: dict[type[nn.Module], tuple[float, float]] = {
+    nn.Tanh: (-0.97, 0.97),
+    nn.Hardtanh: (-0.97, 0.97),
+    nn.Softsign: (-0.97, 0.97),
+    nn.Sigmoid: (0.03, 0.97),
+    nn.Hardsigmoid: (0.03, 0.97),
+}
 
 
 def layers_of(model: nn.Module) -> dict[str, nn.Module]:

@@ -33,13 +33,13 @@ class Passage:
 def run(
     model: nn.Module,
     batches: Iterable[Batch],
-    begin: Callable[[int], None],
+    begin: Callable[[Batch], None],
     watchers: dict[str, Watcher],
     keep: int,
 ) -> Passage:
     """Run the model in eval mode over all batches; the caller holds the guard.
 
-    ``begin(n_samples)`` is called before each batch, every watcher with (output, batch) after it. A model or loader
+    ``begin(batch)`` is called before each batch, every watcher with (output, batch) after it. A model or loader
     that fails after the first batch ends the pass; what was seen until then stands.
     """
     model.eval()
@@ -47,7 +47,7 @@ def run(
     with torch.no_grad():
         try:
             for batch in batches:
-                begin(batch.n_samples)
+                begin(batch)
                 output = call(model, batch)
                 passage.n_batches += 1
                 passage.n_samples += batch.n_samples

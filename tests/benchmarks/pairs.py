@@ -10,16 +10,17 @@ from statistics import median
 def ratio(measured: Callable[[], object], baseline: Callable[[], object], pairs: int = 5) -> tuple[float, float, float]:
     """Run both in turn after one warm-up and return (minimum, median, maximum) of the time ratios, pair by pair.
 
-    Pair by pair, because a machine's speed drifts: both halves of a pair drift together.
+    Pair by pair, because a machine's speed drifts: both halves of a pair drift together. Seconds of the processor, not
+    of the clock: with one thread they are the same on an idle machine, and a busy neighbour does not count.
     """
     measured(), baseline()
     ratios = []
     for _ in range(pairs):
-        started = time.perf_counter()
+        started = time.process_time()
         baseline()
-        middle = time.perf_counter()
+        middle = time.process_time()
         measured()
-        ratios.append((time.perf_counter() - middle) / (middle - started))
+        ratios.append((time.process_time() - middle) / (middle - started))
     return min(ratios), median(ratios), max(ratios)
 
 

@@ -18,7 +18,7 @@ from reportgen.subject.model import load_model
 
 from .pairs import ratio, show
 
-MODELS = ["resnet18", "mobilenet_v3_large", "vit_b_16"]
+MODELS = ["resnet18", "resnet50", "vit_b_16", "mobilenet_v3_large"]
 
 
 def activations(model: nn.Module, x: torch.Tensor) -> None:
@@ -27,7 +27,7 @@ def activations(model: nn.Module, x: torch.Tensor) -> None:
 
     def hooked() -> None:
         with torch.no_grad(), probe.attached():
-            probe.next_batch(len(x))
+            probe.next_batch(Batch((x,)))
             model(x)
 
     def bare() -> None:

@@ -1,0 +1,325 @@
+"""What is kept of one layer's outputs while batches stream by: fixed-size sums by channel, on the layer's own device.
+
+A tensor is seen as (B, M, C, S): samples, places before the channel, channels, places behind. Of every tensor the sums,
+the largest and the smallest values and what is not finite are taken exactly. Everything else (squares, zeros, the
+histogram) comes from the same places of every sample: ``SAMPLE`` values of each, all of them where a sample has no
+more. The places depend on the shape of one sample alone, so it makes no difference how the samples are cut in batches.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from ..document.stats import N_BINS, Histogram, TensorStats
+from .reduce import bin_counts, histogram_of
+
+SAMPLE = 1024  # values taken of each sample; the cost of a hook stays flat in the size of the output
+_BLOCK = 1 << 18  # values that are reduced several ways while they lie in the processor's cache
+_SHORT = 128  # places: reducing shorter rows one by one is slow, so samples are folded first
+_SAFE = 1e30  # sums below it hold no infinity, no NaN and nothing near either
+_MAX_LAYOUTS = 32
+
+
+class Layout(NamedTuple):
+    """How one sample lies, and which of its values are taken."""
+
+    before: int
+    channels: int
+    behind: int
+    picked: Tensor | None
+    """(P·C,) indices into a flat sample, channel fastest; None where the flat sample is just that already."""
+    whole: bool
+    """All values are taken."""
+
+
+class Reduced(NamedTuple):
+    """Exact figures of one tensor: sums (B, C) of each sample, or of all (1, C); extremes (C,) of all."""
+
+    sums: Tensor
+    low: Tensor | None
+    high: Tensor
+
+
+class Range(NamedTuple):
+    """Extremes (C,) of one tensor, known from the tensor that it was made of."""
+
+    low: Tensor
+    high: Tensor
+
+
+def layout_of(shape: torch.Size, dim: int, device: torch.device) -> Layout:
+    """Lay out samples of ``shape`` (B, ...) with their channels along ``dim`` (1 or more; 0 for a lone vector)."""
+    if len(shape) <= 1:
+        return Layout(1, math.prod(shape) if shape else 1, 1, None, True)
+    before, channels, behind = math.prod(shape[1:dim]), shape[dim], math.prod(shape[dim + 1 :])
+    places = before * behind
+    taken = min(places, max(1, SAMPLE // max(channels, 1)))
+    if taken == places and behind == 1:
+        return Layout(before, channels, behind, None, True)
+    # Each channel begins at another place, so that a few places a channel still see the whole of the map.
+    step, hop = places // taken, int(places * 0.618) | 1
+    place = torch.arange(taken).unsqueeze(1) * step + torch.arange(channels).unsqueeze(0) * hop
+    place = torch.arange(taken).unsqueeze(1).expand_as(place) if taken == places else place % places
+    index = (place // behind * channels + torch.arange(channels)) * behind + place % behind
+    return Layout(before, channels, behind, index.reshape(-1).to(device), taken == places)
+
+
+class Seen(NamedTuple):
+    """One tensor as it went by, for measures that want a second look; not to be kept."""
+
+    layout: Layout
+    flat: Tensor
+    """(B, M·C·S)"""
+    reduced: Reduced
+    """Of the finite values."""
+    taken: Tensor
+    """(B·P, C)"""
+    calm: bool
+    """All of it is known to be finite."""
+
+
+class ChannelAccumulator:
+    """Sums, counts and extremes by channel over any number of tensors of one layer.
+
+    State: float64 vectors of length C and a few scalars, on the device. ``rectified`` says that no value is below
+    zero, which saves a look at the smallest and makes the sum of a sample tell whether the channel fired on it.
+    """
+
+    def __init__(self, n_channels: int, device: torch.device, *, rectified: bool = False) -> None:
+        def filled(value: float) -> Tensor:
+            return torch.full((n_channels,), value, dtype=torch.float64, device=device)
+
+        self.n_channels = n_channels
+        self.rectified = rectified
+        self.n_samples = self.n_batches = self.count = self.n_taken = 0
+        self.sums = filled(0.0)
+        self.low = torch.full((n_channels,), math.inf, device=device)  # in the precision of what comes
+        self.high = torch.full((n_channels,), -math.inf, device=device)
+        self.taken_sums, self.taken_squares = filled(0.0), filled(0.0)
+        self.fired = filled(0.0)
+        self.nonfinite = torch.zeros(3, dtype=torch.int64, device=device)  # NaN, +inf, -inf
+        self.taken_nonfinite = torch.zeros((), dtype=torch.int64, device=device)
+        self.zeros: Tensor | int = 0
+        self.bins = torch.zeros(N_BINS, dtype=torch.int64, device=device)
+        self._layouts: dict[tuple[torch.Size, int], Layout] = {}
+        self._ones: dict[int, Tensor] = {}
+
+    def update(self, x: Tensor, dim: int, known: Range | None = None) -> Seen | None:
+        """Add one output with samples along dimension 0 and channels along ``dim``.
+
+        ``known``: what need not be looked for, where it follows from another tensor. Returns what was seen, for
+        whoever wants a second look; None of an empty tensor.
+        """
+        if not x.numel():
+            return None
+        x, dim = in_memory_order(x, dim)
+        lay = self._layout(x, dim)
+        samples = x.shape[0] if x.dim() > 1 else 1
+        flat = x.reshape(samples, -1)
+        taken = take(flat, lay)
+        if known is not None:
+            reduced = Reduced(_sums(flat, lay), known.low, known.high)
+        else:
+            reduced = _reduce(flat, lay, lower=not self.rectified)
+        total = reduced.sums.sum(0, dtype=torch.float64)
+        calm = x.device.type == "cpu" and abs(float(total.sum())) < _SAFE
+        if calm:
+            self._add_taken(taken, taken.double())
+            self.zeros += taken.numel() - int(torch.count_nonzero(taken))
+            if reduced.low is None:
+                reduced = reduced._replace(low=_low_of_rectified(flat, taken))
+        else:
+            # a look at the sums is free on the CPU; elsewhere it would wait for the device, so there every
+            # tensor takes the careful way
+            finite = torch.isfinite(taken)
+            self.taken_nonfinite += finite.logical_not().sum()
+            self.zeros = self.zeros + (taken == 0).sum()
+            self._add_taken(taken, taken.double().where(finite, 0.0))
+            reduced = self._careful(flat, lay, reduced.sums)
+            total = reduced.sums.sum(0, dtype=torch.float64)
+        self._add(reduced, total, samples)
+        self.count += x.numel()
+        self.n_taken += taken.numel()
+        return Seen(lay, flat, reduced, taken, calm)
+
+    def _layout(self, x: Tensor, dim: int) -> Layout:
+        key = (x.shape[1:] if x.dim() > 1 else x.shape, dim)
+        known = self._layouts.get(key)
+        if known is None:
+            if len(self._layouts) >= _MAX_LAYOUTS:  # sequences of every length: do not keep a map for each
+                self._layouts.clear()
+                self._ones.clear()
+            known = self._layouts[key] = layout_of(x.shape, dim, x.device)
+        return known
+
+    def _add_taken(self, taken: Tensor, finite: Tensor) -> None:
+        ones = self._ones.get(len(taken))
+        if ones is None:
+            ones = self._ones[len(taken)] = torch.ones(len(taken), dtype=torch.float64, device=taken.device)
+        self.bins += bin_counts(taken)
+        # a product with ones is a sum that adds up in place
+        self.taken_sums.addmv_(finite.T, ones)
+        self.taken_squares.addmv_((finite * finite).T, ones)  # not in place: a double may be the layer's own
+
+    def _add(self, reduced: Reduced, total: Tensor, samples: int) -> None:
+        self.high = torch.maximum(self.high, reduced.high)
+        if reduced.low is not None:
+            self.low = torch.minimum(self.low, reduced.low)
+        self.sums += total
+        if self.rectified:
+            self.fired += (reduced.sums > 0).sum(0)
+        self.n_samples += samples
+        self.n_batches += 1
+
+    def _careful(self, flat: Tensor, lay: Layout, sums: Tensor) -> Reduced:
+        """Count what is not finite and put it out; sums that hold none of it stay as they are."""
+        x = flat.double() if flat.device.type == "cpu" else flat.float()
+        self.nonfinite += torch.stack([x.isnan().sum(), (x == math.inf).sum(), (x == -math.inf).sum()])
+        finite = torch.isfinite(x)
+        rows = (len(flat), lay.before, lay.channels, lay.behind)
+        return Reduced(
+            sums.double().where(sums.abs() < _SAFE, x.where(finite, 0.0).reshape(rows).sum((1, 3)).double()),
+            x.where(finite, math.inf).reshape(rows).amin((0, 1, 3)),
+            x.where(finite, -math.inf).reshape(rows).amax((0, 1, 3)),
+        )
+
+    def merge(self, other: ChannelAccumulator) -> None:
+        """Add another part of the same layer's outputs."""
+        if other.n_channels != self.n_channels:
+            raise ValueError(f"{other.n_channels} channels do not merge with {self.n_channels}")
+        for name in ("sums", "taken_sums", "taken_squares", "fired", "nonfinite", "taken_nonfinite", "bins"):
+            getattr(self, name).add_(getattr(other, name))
+        self.low, self.high = torch.minimum(self.low, other.low), torch.maximum(self.high, other.high)
+        for name in ("zeros", "n_samples", "n_batches", "count", "n_taken"):
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+
+    @property
+    def whole(self) -> bool:
+        """Nothing was left out: all figures are exact."""
+        return self.n_taken == self.count
+
+    def variances(self) -> Tensor:
+        """Return the variance of each channel over the values taken, (C,)."""
+        n = max(self.n_taken // max(self.n_channels, 1), 1)
+        return (self.taken_squares / n - (self.taken_sums / n).square()).clamp_(min=0.0)
+
+    def _histogram(self) -> Histogram | None:
+        counts = histogram_of(self.bins, max(1, round(self.count / self.n_taken)) if self.n_taken else 1)
+        return counts if counts.bins or not self.count else None
+
+    def stats(self) -> TensorStats:
+        """Return the whole layer's statistics; what was taken stands for the rest."""
+        nan, pos_inf, neg_inf = self.nonfinite.tolist()
+        finite, taken = self.count - nan - pos_inf - neg_inf, self.n_taken - int(self.taken_nonfinite)
+        total, squares = float(self.taken_sums.sum()), float(self.taken_squares.sum())
+        m2 = max(squares - total * total / taken, 0.0) / taken * finite if taken and math.isfinite(squares) else 0.0
+        share = int(self.zeros) / self.n_taken if self.n_taken else 0.0
+        return TensorStats(
+            count=self.count,
+            nan=nan,
+            pos_inf=pos_inf,
+            neg_inf=neg_inf,
+            zeros=int(self.zeros) if self.whole else min(round(share * self.count), finite),
+            sum=float(self.sums.sum()),
+            m2=m2,
+            min=_finite(float(self.low.min())) if self.n_channels else None,
+            max=_finite(float(self.high.max())) if self.n_channels else None,
+            histogram=self._histogram(),
+        )
+
+
+def in_memory_order(x: Tensor, dim: int) -> tuple[Tensor, int]:
+    """Return x as it lies in memory, channels last where they are: flattening it is then no copy."""
+    if x.dim() == 4 and dim == 1 and not x.is_contiguous() and x.is_contiguous(memory_format=torch.channels_last):
+        return x.permute(0, 2, 3, 1), 3
+    if x.dim() == 5 and dim == 1 and not x.is_contiguous() and x.is_contiguous(memory_format=torch.channels_last_3d):
+        return x.permute(0, 2, 3, 4, 1), 4
+    return x, dim
+
+
+def take(flat: Tensor, lay: Layout) -> Tensor:
+    """Return the values taken of every sample: (B·P, C), float32 or float64."""
+    values = flat if lay.picked is None else flat.index_select(1, lay.picked)
+    values = values.reshape(-1, lay.channels)
+    return values if values.dtype in (torch.float32, torch.float64) else values.float()
+
+
+def _reduce(flat: Tensor, lay: Layout, *, lower: bool) -> Reduced:
+    """Reduce (B, M·C·S) exactly; ``lower`` asks for the smallest values too."""
+    samples, channels = len(flat), lay.channels
+    if lay.behind == 1:
+        x = flat.view(samples, lay.before, channels)
+        if lay.before == 1:
+            rows = x.view(samples, channels)
+            return Reduced(_wide(rows), rows.amin(0) if lower else None, rows.amax(0))
+        parts = torch.split(x, 1) if samples > 1 and x[0].numel() > _BLOCK // 8 else (x,)
+        seen = [(_sum(p, 1), p.amin((0, 1)) if lower else None, p.amax((0, 1))) for p in parts]
+        if len(seen) == 1:
+            return Reduced(*seen[0])
+        low = torch.stack([p[1] for p in seen if p[1] is not None]).amin(0) if lower else None
+        return Reduced(torch.cat([p[0] for p in seen]), low, torch.stack([p[2] for p in seen]).amax(0))
+    if lay.before > 1:
+        x = flat.view(samples, lay.before, channels, lay.behind)
+        return Reduced(_sum(x, (1, 3)), x.amin((0, 1, 3)) if lower else None, x.amax((0, 1, 3)))
+    if lay.behind < _SHORT and samples > 2:
+        sums = _sum(flat.view(-1, lay.behind), 1)
+        low = flat.amin(0).view(channels, lay.behind).amin(1) if lower else None
+        return Reduced(sums.view(samples, channels), low, flat.amax(0).view(channels, lay.behind).amax(1))
+    return _reduce_rows(flat.view(-1, lay.behind), channels, lower=lower)
+
+
+def _sums(flat: Tensor, lay: Layout) -> Tensor:
+    """Return the sums (B, C) of each sample alone."""
+    if lay.behind == 1:
+        x = flat.view(len(flat), lay.before, lay.channels)
+        return _wide(x[:, 0]) if lay.before == 1 else _sum(x, 1)
+    if lay.before == 1:
+        return _sum(flat.view(-1, lay.behind), 1).view(len(flat), lay.channels)
+    return _sum(flat.view(len(flat), lay.before, lay.channels, lay.behind), (1, 3))
+
+
+def _reduce_rows(rows: Tensor, channels: int, *, lower: bool) -> Reduced:
+    """Reduce (B·C, S) block by block: the first look at a block brings it into the cache, the others find it there."""
+    if rows.numel() <= 2 * _BLOCK:
+        low = rows.amin(1).view(-1, channels).amin(0) if lower else None
+        return Reduced(_sum(rows, 1).view(-1, channels), low, rows.amax(1).view(-1, channels).amax(0))
+    step = max(1, _BLOCK // rows.shape[1])
+    sums = rows.new_empty(len(rows), dtype=_width(rows))
+    lows, highs = (rows.new_empty(len(rows)) if lower else None), rows.new_empty(len(rows))
+    for start in range(0, len(rows), step):
+        part, place = rows[start : start + step], slice(start, start + step)
+        torch.sum(part, 1, dtype=sums.dtype, out=sums[place])
+        torch.amax(part, 1, out=highs[place])
+        if lows is not None:
+            torch.amin(part, 1, out=lows[place])
+    return Reduced(
+        sums.view(-1, channels),
+        None if lows is None else lows.view(-1, channels).amin(0),
+        highs.view(-1, channels).amax(0),
+    )
+
+
+def _low_of_rectified(flat: Tensor, taken: Tensor) -> Tensor:
+    """Return the smallest value taken of each channel; zero is the end of the scale, so one zero makes it exact."""
+    low = taken.amin(0)
+    return low if float(low.min()) == 0.0 else torch.minimum(low, flat.min())
+
+
+def _width(x: Tensor) -> torch.dtype:
+    return torch.float64 if x.dtype == torch.float64 else torch.float32
+
+
+def _wide(x: Tensor) -> Tensor:
+    return x if x.dtype in (torch.float32, torch.float64) else x.float()
+
+
+def _sum(x: Tensor, dim: int | tuple[int, ...]) -> Tensor:
+    return x.sum(dim, dtype=_width(x))
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
