@@ -24,6 +24,11 @@ def is_state(document: Any) -> bool:
     return isinstance(document, dict) and isinstance(document.get("log_history"), list)
 
 
+def is_total(key: str) -> bool:
+    """Tell the figures on a whole run or a whole evaluation, which are no curves."""
+    return key in _TOTALS or bool(_PER_CALL.search(key))
+
+
 def read(document: Mapping[str, Any], where: str) -> Log:
     """Read the log of a Trainer. The entry with the totals of the run gives its time; its mean loss is no new point."""
     log = Log("trainer_state")
@@ -34,7 +39,7 @@ def read(document: Mapping[str, Any], where: str) -> Log:
             seconds = entry["train_runtime"]
             log.seconds = float(seconds) if isinstance(seconds, (int, float)) and math.isfinite(seconds) else None
             continue
-        add_row(log, {key: value for key, value in entry.items() if not _PER_CALL.search(key) and key not in _TOTALS})
+        add_row(log, {key: value for key, value in entry.items() if not is_total(key)})
     if not log.columns:
         raise HistoryError(
             f"{where} has an empty log_history: nothing was logged before it was saved.",
