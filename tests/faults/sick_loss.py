@@ -25,7 +25,7 @@ def _probabilities(outcome: Outcome) -> bool:
     return bool((output >= 0).all() and (output <= 1).all() and (single or torch.allclose(rows, torch.ones_like(rows))))
 
 
-@sick("cnn", "double-softmax", proof=shown(_probabilities), bar=0.9)
+@sick("cnn", "double-softmax", also=("underfitting", "undertrained"), proof=shown(_probabilities), bar=0.9)
 def softmax_at_the_end_of_a_cnn(seed: int, fixed: bool) -> Training:
     model = nn.Sequential(nets.cnn(), nn.Identity() if fixed else nn.Softmax(dim=1))
     return program(model, data.shapes(), adam(3e-3), 8)

@@ -6,6 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from statistics import median
 from typing import Any
 
 from reportgen.document.scores import wilson
@@ -118,7 +119,9 @@ def summary(verdicts: list[Verdict]) -> list[str]:
         lines.append("programs of the bench that were not well: " + ", ".join(unfit))
     alarms = sum(len(v.false) for v in clean)
     lines.append(f"false alarms per clean run {alarms / max(1, len(clean)):.3f}")
-    lines.append(f"crashes {sum(bool(v.crash) for v in verdicts)}, {sum(v.seconds for v in verdicts):.0f} s in all")
+    lines.append(f"crashes {sum(bool(v.crash) for v in verdicts)}")
+    if times := [v.seconds for v in verdicts if not v.crash]:
+        lines.append(f"seconds a run, with training: median {median(times):.1f}, longest {max(times):.1f}")
     return lines
 
 
