@@ -124,7 +124,15 @@ def _by_class(table: data.Data) -> data.Data:
     return data.Data(table.x[order], table.y[order], table.x_val, table.y_val)
 
 
-_FORGETS = ("lr-too-high", "underfitting", "undertrained", "label-corruption", "train-val-mismatch", "class-imbalance")
+_FORGETS = (
+    "dead-relu",
+    "lr-too-high",
+    "underfitting",
+    "undertrained",
+    "label-corruption",
+    "train-val-mismatch",
+    "class-imbalance",
+)
 
 
 @sick("mlp", "unshuffled-data", also=_FORGETS, proof=harmed(0.05), bar=0.85)
