@@ -30,3 +30,28 @@ def noise(y: Sequence[float]) -> float:
         return 0.0
     centre = median(steps)
     return 1.4826 * median([abs(s - centre) for s in steps]) / 2**0.5
+
+
+def spearman(a: Sequence[float], b: Sequence[float]) -> float | None:
+    """Return the rank correlation; None when one of the two never changes."""
+    first, second = _ranks(a), _ranks(b)
+    n = len(first)
+    mean = (n - 1) / 2
+    spread = sum((x - mean) ** 2 for x in first) * sum((y - mean) ** 2 for y in second)
+    if not spread:
+        return None
+    return float(sum((x - mean) * (y - mean) for x, y in zip(first, second, strict=True)) / spread**0.5)
+
+
+def _ranks(values: Sequence[float]) -> list[float]:
+    """Return the place of each value in order; equal values share the mean of their places."""
+    order = sorted(range(len(values)), key=values.__getitem__)
+    ranks, start = [0.0] * len(values), 0
+    while start < len(order):
+        stop = start
+        while stop < len(order) and values[order[stop]] == values[order[start]]:
+            stop += 1
+        for place in order[start:stop]:
+            ranks[place] = (start + stop - 1) / 2
+        start = stop
+    return ranks

@@ -73,8 +73,48 @@ class Thresholds(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     diverged_ratio: float = 1.25
     never_learned_drop: float = 0.02
     never_learned_chance: float = 0.95
-    overfit_rise: float = 0.05
+    blown_up_ratio: float = 10.0
+    overfit_rise: float = 0.1
+    """Good runs with plain SGD end that far above their best validation loss."""
+    overfit_rise_of_drop: float = 0.05
+    overfit_rise_far: float = 0.5
+    generalisation_gap: float = 0.1
     oscillation: float = 0.2
+    underfit_chance: float = 0.6
+    underfit_slope: float = 0.03
+    plateau_by: float = 0.3
+    undertrained_fall: float = 0.2
+    """Share of the drop of the loss that fell to the last third: exponentials reach it in their first time constant."""
+    undertrained_end: float = 0.4
+    below_share: float = 0.5
+    init_loss_info: float = 0.3
+    init_loss_warning: float = 3.0
+    init_loss_far: float = 10.0
+    spike_sigma: float = 6.0
+    metric_agreement: float = 0.3
+
+    # learning rates and optimizer state
+    lr_low: float = 1e-6
+    lr_high: float = 1.0
+    lr_high_adaptive: float = 1e-2
+    collapse_rate: float = 0.01
+    collapse_left: float = 0.5
+    eps_floor: float = 0.5
+    stale_v: float = 2.3
+    decay_share: float = 1.0
+
+    # the loop
+    stale_gradients_warning: float = 0.05
+    stale_gradients_error: float = 0.5
+    eval_steps: float = 0.2
+    clipped_info: float = 0.5
+    clipped_warning: float = 0.9
+    clip_factor: float = 0.1
+    gradient_spike: float = 5.0
+    gradient_growth: float = 1e3
+    scaler_halvings: float = 0.05
+    dead_rise: float = 0.3
+    dead_rising_warning: float = 0.9
 
     # experiments: relative to the size (eval_change) or the spread of the outputs; rounding reaches 1e-6 to 1e-5
     eval_change: float = 1e-4

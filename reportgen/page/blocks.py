@@ -117,6 +117,8 @@ class Pictures(Struct, frozen=True, kw_only=True):
     title: str = ""
     caption: str = ""
     figures: list[Figure]
+    small: bool = False
+    """Three in a row rather than two."""
 
 
 class Code(Struct, frozen=True, kw_only=True):

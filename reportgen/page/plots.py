@@ -17,12 +17,14 @@ from typing import Any
 from msgspec import Struct
 
 from .cleaner import cleaned
+from .formats import short
 from .language import _
 from .palette import BAR, DASHES, ERROR, INK, MARKERS, MUTED, RULE, SERIES
 from .svg import Element
 
 _lock = Lock()
 _MAX_POINTS = 200
+_NOISY = 60  # points from which a curve by step gets a moving mean
 _SETTINGS = {
     "svg.fonttype": "none",
     "font.family": "sans-serif",
@@ -61,6 +63,10 @@ class Line(Struct, frozen=True):
     label: str
     x: list[float]
     y: list[float | None]
+    best: tuple[float, float] | None = None
+    """A point to ring, and to name in the legend."""
+    noisy: bool = False
+    """A value for every step: draw it pale, and its moving mean above."""
 
 
 @contextmanager
@@ -113,10 +119,7 @@ def curves(id: str, title: str, lines: Sequence[Line], *, x_label: str, y_label:
     with _settings(id):
         figure, axes = _axes(5.1, 2.9)
         for i, line in enumerate(lines):
-            x, y = thinned(line.x, line.y)
-            every = max(1, len(x) // 12)
-            style = {"color": SERIES[i % 6], "linestyle": DASHES[i % 6], "marker": MARKERS[i % 6]}
-            axes.plot(x, [_drawable(v) for v in y], label=_plain(line.label), markevery=every, **style)
+            _curve(axes, line, i)
         positive = [v for line in lines for v in map(_drawable, line.y) if not math.isnan(v)]
         if positive and min(positive) > 0 and max(positive) / min(positive) > 200:
             _log_axis(axes, positive)
@@ -124,9 +127,42 @@ def curves(id: str, title: str, lines: Sequence[Line], *, x_label: str, y_label:
         axes.set_ylabel(_plain(y_label))
         if all(float(v).is_integer() for line in lines for v in line.x):
             axes.xaxis.get_major_locator().set_params(integer=True)
-        if len(lines) > 1:
+        if len(lines) > 1 or any(line.best is not None for line in lines):
             axes.legend(loc="best", fontsize=9)
         return cleaned(_svg(figure), id, title)
+
+
+def _curve(axes: Any, line: Line, place: int) -> None:
+    colour = SERIES[place % 6]
+    if line.noisy and len(line.y) > _NOISY:
+        x, y = thinned(line.x, line.y, 100)
+        axes.plot(x, [_drawable(v) for v in y], color=colour, linewidth=0.7, alpha=0.4)
+        x, y = thinned(line.x, _moving_mean(line.y, max(5, len(line.y) // 25)), 60)
+        axes.plot(x, [_drawable(v) for v in y], label=_plain(line.label), color=colour, linestyle=DASHES[place % 6])
+        return
+    x, y = thinned(line.x, line.y)
+    style = {"color": colour, "linestyle": DASHES[place % 6], "marker": MARKERS[place % 6]}
+    axes.plot(x, [_drawable(v) for v in y], label=_plain(line.label), markevery=max(1, len(x) // 12), **style)
+    if line.best is not None:
+        at, value = line.best
+        ring = {"marker": "o", "markersize": 9, "markerfacecolor": "none", "markeredgecolor": INK, "linestyle": "none"}
+        label = _("best {name}: {value} at {x}").format(name=line.label, value=short(value), x=short(at))
+        axes.plot([at], [_drawable(value)], label=_plain(label), **ring)
+
+
+def _moving_mean(values: Sequence[float | None], width: int) -> list[float | None]:
+    """Return the mean of the known values of a centred window; a gap stays a gap."""
+    sums, counts = [0.0], [0]
+    for v in values:
+        known = v is not None and abs(v) < 1e100
+        sums.append(sums[-1] + (v if known and v is not None else 0.0))
+        counts.append(counts[-1] + known)
+    out: list[float | None] = []
+    for i, v in enumerate(values):
+        low, high = max(0, i - width // 2), min(len(values), i + width // 2 + 1)
+        n = counts[high] - counts[low]
+        out.append((sums[high] - sums[low]) / n if v is not None and n else None)
+    return out
 
 
 def depth_profile(id: str, title: str, lines: Sequence[Line], *, x_label: str, y_label: str) -> Element:
@@ -182,11 +218,13 @@ def _plain(text: str) -> str:
     return text.replace("$", r"\$") if not text.startswith("_") else " " + text.replace("$", r"\$")
 
 
-def thinned(x: Sequence[float], y: Sequence[float | None]) -> tuple[list[float], list[float | None]]:
+def thinned(
+    x: Sequence[float], y: Sequence[float | None], points: int = _MAX_POINTS
+) -> tuple[list[float], list[float | None]]:
     """Keep the smallest and the largest value of each stretch, so that a spike survives; gaps stay gaps."""
-    if len(x) <= _MAX_POINTS:
+    if len(x) <= points:
         return list(x), list(y)
-    width = math.ceil(len(x) / (_MAX_POINTS // 2))
+    width = math.ceil(len(x) / (points // 2))
     kept: list[int] = []
     for start in range(0, len(x), width):
         stretch = range(start, min(start + width, len(x)))

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ..document.facts import Diagnosis, Finding
-from . import words_trials
+from ..health.causes import is_note
+from . import words_run, words_trials
 from .formats import amount as _n
 from .formats import percent
 
@@ -44,6 +45,11 @@ _CAUSES: dict[str, tuple[str, str]] = {
         "Channels say the same to every sample",
         "What such a channel puts out does not depend on the input, so it carries no information.",
     ),
+    "loss-shape-broadcast": (
+        "Outputs and targets are broadcast against each other",
+        "Their shapes differ, so every output is compared with every target, and the best answer to that is one "
+        "constant.",
+    ),
     "lr-too-high": (
         "The learning rate is too high",
         "Optimizer steps are so large that they overwrite what was learned, or the initialisation itself.",
@@ -55,15 +61,6 @@ _CAUSES: dict[str, tuple[str, str]] = {
     "nan-in-data": (
         "The data hold NaN or infinity",
         "One such value makes the loss of its batch, every gradient and soon every weight non-finite.",
-    ),
-    "loss-shape-broadcast": (
-        "Outputs and targets are broadcast against each other",
-        "Their shapes differ, so every output is compared with every target, and the best answer to that is one "
-        "constant.",
-    ),
-    "params-not-in-optimizer": (
-        "The optimizer does not hold these parameters",
-        "They get gradients, but no step ever moves them.",
     ),
     "no-weight-update": (
         "Training did not move the weights",
@@ -80,6 +77,10 @@ _CAUSES: dict[str, tuple[str, str]] = {
     "overfitting": (
         "The model overfits",
         "Since its best epoch the validation loss has been rising while the training loss kept falling.",
+    ),
+    "params-not-in-optimizer": (
+        "The optimizer does not hold these parameters",
+        "They get gradients, but no step ever moves them.",
     ),
     "underfitting": (
         "The model did not learn the task",
@@ -295,8 +296,8 @@ _RULES: dict[str, tuple[str, Callable[[Finding], str], str]] = {
     ),
 }
 
-_RULES |= words_trials.RULES
-_CAUSES |= words_trials.CAUSES
+_RULES |= words_run.RULES | words_trials.RULES
+_CAUSES |= words_run.CAUSES | words_trials.CAUSES
 
 
 def describe(finding: Finding) -> str:
@@ -324,6 +325,17 @@ def cause_title(cause: str) -> str:
     return _CAUSES[cause][0] if cause in _CAUSES else cause
 
 
+def diagnosis_title(diagnosis: Diagnosis) -> str:
+    """Name a diagnosis for a heading: by its cause, a mere remark by what was looked at."""
+    return rule_title(diagnosis.findings[0].rule) if _is_remark(diagnosis) else cause_title(diagnosis.cause)
+
+
+def _is_remark(diagnosis: Diagnosis) -> bool:
+    return bool(diagnosis.findings) and all(is_note(f) for f in diagnosis.findings)
+
+
 def summary(diagnosis: Diagnosis) -> str:
     """Say in one or two sentences what is wrong and what it does."""
+    if _is_remark(diagnosis):
+        return describe(diagnosis.findings[0])
     return _CAUSES[diagnosis.cause][1] if diagnosis.cause in _CAUSES else ""

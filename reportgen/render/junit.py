@@ -11,7 +11,7 @@ from xml.etree import ElementTree as ET
 
 from ..document.facts import Diagnosis, Report, Severity
 from ..page.formats import name, visible
-from ..page.wording import cause_title, describe, summary
+from ..page.wording import describe, diagnosis_title, summary
 
 MAX_FINDINGS = 50
 
@@ -59,7 +59,7 @@ def _case(suite: ET.Element, group: str, title: str, taken: dict[tuple[str, str]
 
 def _title(diagnosis: Diagnosis) -> str:
     where = "" if diagnosis.subject in ("", "model") else f": {name(diagnosis.subject)}"
-    return cause_title(diagnosis.cause) + where
+    return diagnosis_title(diagnosis) + where
 
 
 def _text(diagnosis: Diagnosis) -> str:

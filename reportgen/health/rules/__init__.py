@@ -7,7 +7,19 @@ from collections.abc import Callable, Iterator
 from ...document.facts import Finding, Report
 from ..context import Context
 from ..thresholds import Thresholds
-from . import activations, dataset, evaluation, gradients, training, trials, weights
+from . import (
+    activations,
+    course,
+    dataset,
+    evaluation,
+    gradients,
+    loop,
+    optimizer,
+    reach,
+    training,
+    trials,
+    weights,
+)
 
 Rule = Callable[[Report, Context, Thresholds], Iterator[Finding]]
 
@@ -16,6 +28,10 @@ _BY_SECTION: tuple[tuple[Rule, ...], ...] = (
     activations.RULES,
     gradients.RULES,
     training.RULES,
+    course.RULES,
+    optimizer.RULES,
+    loop.RULES,
+    reach.RULES,
     dataset.RULES,
     evaluation.RULES,
     trials.RULES,

@@ -12,7 +12,7 @@ from ..cells import of_name, of_text
 from ..formats import name, short, words
 from ..icons import icon
 from ..language import _, plural
-from ..wording import cause_title, describe, doubt, rule_title, summary
+from ..wording import describe, diagnosis_title, doubt, rule_title, summary
 from .overview import measured_anything, ranked
 
 SHOWN = 6  # findings of one diagnosis before the rest is folded
@@ -65,7 +65,7 @@ def _card(place: int, diagnosis: Diagnosis) -> DiagnosisCard:
         tone=tone,
         severity=severity_word(diagnosis.severity),
         icon=icon(tone),
-        title=cause_title(diagnosis.cause),
+        title=diagnosis_title(diagnosis),
         subject="" if diagnosis.subject in ("", "model") else name(diagnosis.subject),
         summary=summary(diagnosis),
         evidence=_findings(f"{id}-evidence", _("Evidence"), first),

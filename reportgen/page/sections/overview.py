@@ -9,7 +9,7 @@ from ..blocks import Figure, Link, Pair, Section, Tone, Verdict
 from ..formats import count, listing, name, number, percent, short, si, size
 from ..icons import icon
 from ..language import _, plural
-from ..wording import cause_title
+from ..wording import diagnosis_title
 
 MAX_STRIP = 120
 _WORST_FIRST = (Severity.ERROR, Severity.WARNING, Severity.INFO)
@@ -43,7 +43,7 @@ def verdict(report: Report) -> Verdict:
 def _link(place: int, diagnosis: Diagnosis) -> Link:
     where = "" if diagnosis.subject in ("", "model") else f" · {name(diagnosis.subject)}"
     tone: Tone = "error" if diagnosis.severity is Severity.ERROR else "warning"
-    return Link(target=f"diagnosis-{place}", text=cause_title(diagnosis.cause) + where, tone=tone, icon=icon(tone))
+    return Link(target=f"diagnosis-{place}", text=diagnosis_title(diagnosis) + where, tone=tone, icon=icon(tone))
 
 
 def _detail(report: Report, notes: int) -> str:

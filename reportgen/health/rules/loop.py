@@ -1,0 +1,285 @@
+"""Rules on the loop itself, seen from hooks: what is cleared, clipped, in which mode, and what happened on the way."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from statistics import median
+
+from ...document.facts import Finding, Report, Severity
+from ...document.history import Event, LayerRun, LoopFacts
+from ..context import Context
+from ..curves import finite, losses
+from ..robust import running_median
+from ..thresholds import Thresholds
+from .course import h_still_improving
+from .optimizer import is_adaptive
+from .reach import trainable
+from .training import h_never_learned, is_lost, noted
+
+_PARTS = ("weight", "activation", "loss", "gradient")
+
+
+def _loop(report: Report) -> LoopFacts | None:
+    return report.training.loop if report.training is not None else None
+
+
+def missing_zero_grad(report: Report, context: Context, limits: Thresholds) -> Iterator[Finding]:
+    """Steps that began with the gradients of an earlier step still in place.
+
+    Seen at the first backward pass after a step, so a fact; gradients accumulated over several backward passes and
+    cleared after their step do not count. More than half of the steps is an error, a twentieth a warning.
+    """
+    loop = _loop(report)
+    if loop is None or loop.n_stale < 3:
+        return
+    share = loop.n_stale / max(loop.n_fresh_checked, 1)
+    if share > limits.stale_gradients_warning:
+        yield noted(
+            "missing-zero-grad",
+            Severity.ERROR if share > limits.stale_gradients_error else Severity.WARNING,
+            "model",
+            {"stale": loop.n_stale, "checked": loop.n_fresh_checked, "share": share},
+            {"error": limits.stale_gradients_error, "warning": limits.stale_gradients_warning},
+        )
+
+
+def eval_mode_training(report: Report, context: Context, limits: Thresholds) -> Iterator[Finding]:
+    """Training steps in which every dropout and normalisation layer stood in eval mode, or validation in train mode.
+
+    More than a fifth of the looked-at training steps, three at least, is a warning. It informs where all those layers
+    are batch norms that were frozen on purpose: their own parameters do not train, or their statistics come from
+    elsewhere (not the initial ones), the model works, and no step at all was in train mode. Validation in train mode
+    counts when there were validation figures, and no pass without gradients was in eval mode.
+    """
+    loop = _loop(report)
+    if loop is None:
+        return
+    steps = loop.n_train_steps + loop.n_eval_steps
+    if loop.n_eval_steps >= 3 and loop.n_eval_steps > limits.eval_steps * steps:
+        yield noted(
+            "eval-mode-training",
+            Severity.INFO if _frozen_norms(report, context, loop) else Severity.WARNING,
+            _first_in_eval(report),
+            {"eval_steps": loop.n_eval_steps, "steps": steps},
+            {"share": limits.eval_steps},
+            direction="training",
+        )
+    judged = any(s.name.startswith("val_") for s in report.training.series) if report.training is not None else False
+    if judged and loop.n_train_validations >= 3 and not loop.n_eval_validations:
+        yield noted(
+            "eval-mode-training",
+            Severity.WARNING,
+            "model",
+            {"train_validations": loop.n_train_validations},
+            {"passes": 3},
+            direction="validation",
+        )
+
+
+def _in_eval(report: Report) -> list[LayerRun]:
+    layers = report.training.layers if report.training is not None else []
+    return [row for row in layers if row.eval_calls and ("Norm" in row.kind or "Dropout" in row.kind)]
+
+
+def _first_in_eval(report: Report) -> str:
+    return next((row.name for row in _in_eval(report)), "model")
+
+
+def _frozen_norms(report: Report, context: Context, loop: LoopFacts) -> bool:
+    """Tell whether only batch norms stood in eval mode, and by intent."""
+    layers = _in_eval(report)
+    if not layers or any("Norm" not in row.kind for row in layers):
+        return False
+    training = {p.name.rpartition(".")[0] for p in trainable(report)}
+    if all(row.name not in training for row in layers):
+        return True
+    norms = report.activations.norms if report.activations is not None else []
+    loaded = bool(norms) and not any(norm.at_default for norm in norms)
+    return loaded and context.outcome_ok and not loop.n_train_steps
+
+
+def clip_fraction(report: Report, context: Context, limits: Thresholds) -> Iterator[Finding]:
+    """How often gradients were clipped, and to what part of their length.
+
+    More than half of the steps informs ("extremely aggressive" by the Tuning Playbook; the 90th percentile of the
+    norms is a usual limit). A warning when nine of ten steps are cut to less than a tenth of their length by an
+    optimizer whose steps depend on it (not Adam and its kin) and the run ended with a poor fit or was still falling
+    steeply.
+    """
+    loop = _loop(report)
+    if loop is None or report.training is None or loop.n_clip_checked < 10:
+        return
+    share = loop.n_clipped / loop.n_clip_checked
+    if share <= limits.clipped_info:
+        return
+    short = share > limits.clipped_warning and (loop.clip_factor or 1.0) < limits.clip_factor
+    evidence = {"share": share, "steps": loop.n_clip_checked}
+    evidence |= {key: v for key, v in (("factor", loop.clip_factor), ("limit", loop.clip_norm)) if v is not None}
+    yield noted(
+        "clip-fraction",
+        Severity.WARNING
+        if short and not is_adaptive(report.training) and _slow(report, context, limits)
+        else Severity.INFO,
+        "gradients",
+        evidence,
+        {"share": limits.clipped_warning, "factor": limits.clip_factor},
+    )
+
+
+def _slow(report: Report, context: Context, limits: Thresholds) -> bool:
+    """Tell whether the run has little to show: a poor fit, a loss that stands still, or one cut off in full fall."""
+    train, _ = losses(report.training, limits)
+    if train is not None and is_lost(train, context):
+        return True
+    steep = any(f.severity is Severity.WARNING for f in h_still_improving(report, context, limits))
+    return steep or any(True for _ in h_never_learned(report, context, limits))
+
+
+def grad_spikes(report: Report, context: Context, limits: Thresholds) -> Iterator[Finding]:
+    """Steps whose gradient is far longer than those around it.
+
+    The log of the total norm lies more than six robust sigma above its running median, and the norm is at least five
+    times that median. It informs; a warning when the norm was a thousand times its median or grew so from the first
+    tenth of the run to the last, gradients were not clipped, and the run ended with a poor fit.
+    """
+    series = report.training.get("gradient_norm", "step") if report.training is not None else None
+    points = [(x, y) for x, y in finite(series) if y > 0]
+    if series is None or len(points) < 50:
+        return
+    norms = [y for _, y in points]
+    level = running_median(norms, max(9, (len(norms) // 10) | 1))
+    ratios = [y / m for y, m in zip(norms, level, strict=True)]
+    low = median(norms)
+    spread = 1.4826 * median([abs(r - 1) for r in ratios])
+    line = max(1 + limits.spike_sigma * spread, limits.gradient_spike)
+    hit = [i for i, r in enumerate(ratios) if r > line]
+    tenth = max(5, len(norms) // 10)
+    growth = median(norms[-tenth:]) / median(norms[:tenth])
+    if not hit and growth <= limits.gradient_growth:
+        return
+    train, _ = losses(report.training, limits)
+    loop = _loop(report)
+    tamed = loop is not None and loop.n_clipped > 0
+    far = max(growth, max(ratios)) > limits.gradient_growth
+    poor = (train is not None and is_lost(train, context)) or bool(series.nonfinite)
+    yield noted(
+        "grad-spikes",
+        Severity.WARNING if far and not tamed and poor else Severity.INFO,
+        "gradients",
+        {"spikes": len(hit), "ratio": max(ratios), "growth": growth, "typical": low},
+        {"ratio": line, "growth": limits.gradient_growth},
+    )
+
+
+def run_nonfinite(report: Report, context: Context, limits: Thresholds) -> Iterator[Finding]:
+    """The first value that was not finite in the whole run: at which step, in which layer, and what came before it.
+
+    Within one step weights come before outputs, outputs before the loss, the loss before gradients. Gradients alone
+    inform under a gradient scaler, which skips such steps.
+    """
+    history, loop = report.training, _loop(report)
+    events = [e for e in history.events if e.kind == "nonfinite"] if history is not None else []
+    if not events:
+        return
+    first = min(events, key=_moment)
+    scaled = loop is not None and loop.scaler_first is not None and all(e.part == "gradient" for e in events)
+    evidence = {"events": float(len(events))}
+    if first.step is not None:
+        evidence["step"] = float(first.step)
+    elif first.epoch is not None:
+        evidence["epoch"] = first.epoch
+    yield noted(
+        "run-nonfinite",
+        Severity.INFO if scaled else Severity.ERROR,
+        first.subject or first.part,
+        evidence,
+        {"nonfinite": 0},
+        part=first.part,
+        before=first.detail,
+    )
+
+
+def _moment(event: Event) -> tuple[float, float, int]:
+    """Order events by step and epoch, and within a step by what follows from what."""
+    step = float(event.step) if event.step is not None else float("inf")
+    return step, event.epoch or 0.0, _PARTS.index(event.part) if event.part in _PARTS else len(_PARTS)
+
+
+def amp_scaler(report: Report, context: Context, limits: Thresholds) -> Iterator[Finding]:
+    """The gradient scaler of mixed precision had to halve its scale again and again.
+
+    More than one halving in twenty steps (after the first twenty, in which it finds its place), or a scale that ended
+    below 1: gradients overflow for good. A halving now and then is how the scaler works.
+    """
+    loop, history = _loop(report), report.training
+    if loop is None or history is None or loop.scaler_halvings is None:
+        return
+    steps = max(history.steps, 1)
+    often = max(loop.scaler_halvings - 20, 0) / steps
+    last = loop.scaler_last
+    if often > limits.scaler_halvings or (last is not None and last < 1):
+        evidence = {"halvings": float(loop.scaler_halvings), "steps": float(steps)}
+        yield noted(
+            "amp-scaler",
+            Severity.WARNING,
+            "gradient scaler",
+            {**evidence, **({"scale": last} if last is not None else {})},
+            {"share": limits.scaler_halvings, "scale": 1},
+        )
+
+
+def dead_rising(report: Report, context: Context, limits: Thresholds) -> Iterator[Finding]:
+    """Units of a rectifier that fell silent in the course of the run.
+
+    Share of channels above zero nowhere in a looked-at batch: median of the last three looks minus that of the first
+    three above 0.3, and above one half at the end. A warning when nine of ten are silent and the model does not work,
+    otherwise it informs. A batch is small, so silence at one moment means little; that it grows means more.
+    """
+    for row in report.training.layers if report.training is not None else []:
+        silent = [y for _, y in finite(row.silent)] if row.rectifier else []
+        if len(silent) < 6:
+            continue
+        first, last = median(silent[:3]), median(silent[-3:])
+        if last - first > limits.dead_rise and last > limits.dead_relu_warning:
+            grave = last > limits.dead_rising_warning and not context.outcome_ok
+            yield noted(
+                "dead-rising",
+                Severity.WARNING if grave else Severity.INFO,
+                row.name,
+                {"first": first, "last": last},
+                {"rise": limits.dead_rise, "last": limits.dead_rising_warning},
+            )
+
+
+def optimizer_maximizes(report: Report, context: Context, limits: Thresholds) -> Iterator[Finding]:
+    """The optimizer was told to maximise, and the loss rose.
+
+    ``maximize=True`` and a training loss that ended above its start by more than its noise. Wrong where the logged
+    loss is a reward.
+    """
+    loop = _loop(report)
+    climbs = [o for o in loop.optimizers if o.settings.get("maximize") is True] if loop is not None else []
+    train, _ = losses(report.training, limits)
+    if not climbs or train is None or context.outcome_ok:
+        return
+    rise = train.end - min(train.start, train.y[0])
+    if rise > max(3 * train.noise, 0.02 * abs(train.y[0])):
+        yield noted(
+            "optimizer-maximizes",
+            Severity.ERROR,
+            climbs[0].name,
+            {"start": train.y[0], "end": train.end},
+            {"rise": 0},
+        )
+
+
+RULES = (
+    missing_zero_grad,
+    eval_mode_training,
+    run_nonfinite,
+    amp_scaler,
+    clip_fraction,
+    grad_spikes,
+    dead_rising,
+    optimizer_maximizes,
+)

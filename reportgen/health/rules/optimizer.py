@@ -1,0 +1,296 @@
+"""Rules on steps, rates and the optimizer's own state over a run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from statistics import median
+
+from ...document.facts import Finding, Report, Severity
+from ...document.history import History, ParameterRun, Series
+from ..context import Context
+from ..curves import Curve, at_full_rate, finite, learning_rates, losses, update_ratios
+from ..robust import running_median, theil_sen
+from ..thresholds import Thresholds
+from .course import h_spikes, h_still_improving, h_underfit
+from .training import SECTION, h_never_learned, is_lost, is_poor
+
+_ADAPTIVE = ("adam", "lion", "adagrad", "adadelta", "rmsprop", "adafactor", "lamb", "muon", "sophia", "rprop")
+
+
+def update_ratio(report: Report, context: Context, limits: Thresholds) -> Iterator[Finding]:
+    """Size of a real optimizer step against the weights: ‖Δw‖/‖w‖, median over the weight matrices.
+
+    Over the run, while the learning rate stands at half of its peak at least, healthy medians lie at 7e-4 to 2.1e-2;
+    above 0.1 is a warning; below 2e-5 only together with a loss that stands still, below 1e-4 also with one that was
+    still falling steeply at the end; exactly 0 says that no step reaches the weights at all. One of the first three
+    steps above 1 is a warning too: it is larger than the weights it moves, so that nothing of the initialisation is
+    left (later the weights have grown, and the ratio looks harmless). Wrong for weights that start near zero (LoRA).
+    """
+    history = report.training
+    points = update_ratios(history) if history is not None else []
+    if history is None or len(points) < 3:
+        return
+    typical = median(y for _, y in at_full_rate(history, points))
+    first = max((y for x, y in points if x <= 3), default=0.0)
+    high = typical > limits.update_ratio_high or first > limits.update_ratio_first
+    # a tiny step is a fault only together with a loss to show for it
+    low = typical < limits.update_ratio_low and any(True for _ in h_never_learned(report, context, limits))
+    low = low or (typical < limits.update_ratio_info_low and _cut_short(report, context, limits))
+    if not high and limits.update_ratio_info_low <= typical <= limits.update_ratio_info_high:
+        return
+    yield Finding(
+        rule="update-ratio",
+        severity=Severity.WARNING if high or low else Severity.INFO,
+        subject="model",
+        section=SECTION,
+        evidence={"ratio": typical, "first": first, "steps": len(points)},
+        threshold={
+            "low": limits.update_ratio_low,
+            "high": limits.update_ratio_high,
+            "first": limits.update_ratio_first,
+        },
+        detail={"direction": _direction(typical, high=high or typical > limits.update_ratio_info_high)},
+    )
+
+
+def _direction(typical: float, *, high: bool) -> str:
+    return "high" if high else "none" if typical == 0 else "low"
+
+
+def _cut_short(report: Report, context: Context, limits: Thresholds) -> bool:
+    return any(f.severity is Severity.WARNING for f in h_still_improving(report, context, limits))
+
+
+def lr_extreme(report: Report, context: Context, limits: Thresholds) -> Iterator[Finding]:
+    """A learning rate outside of what is usual, where the size of the steps confirms it.
+
+    The peak above 1 (above 1e-2 for Adam and its kin) with an update ratio above 5e-2, or below 1e-6 with one below
+    1e-4. Rates alone say nothing: they depend on the loss, the model and the optimizer. It informs.
+    """
+    history = report.training
+    points = update_ratios(history) if history is not None else []
+    if history is None or len(points) < 3:
+        return
+    peak = max((y for s in learning_rates(history) for _, y in finite(s)), default=None)
+    if peak is None:
+        return
+    typical = median(y for _, y in at_full_rate(history, points))
+    most = limits.lr_high_adaptive if is_adaptive(history) else limits.lr_high
+    if (peak > most and typical > limits.update_ratio_info_high) or (
+        0 < peak < limits.lr_low and typical < limits.update_ratio_info_low
+    ):
+        yield Finding(
+            rule="lr-extreme",
+            severity=Severity.INFO,
+            subject="learning rate",
+            section=SECTION,
+            evidence={"rate": peak, "ratio": typical},
+            threshold={"low": limits.lr_low, "high": most},
+            detail={"direction": "high" if peak > most else "low"},
+        )
+
+
+def is_adaptive(history: History) -> bool:
+    names = [o.name for o in history.loop.optimizers] if history.loop is not None else []
+    return any(word in (name or "").lower() for name in (names or [history.optimizer]) for word in _ADAPTIVE)
+
+
+def lr_schedule_collapse(report: Report, context: Context, limits: Thresholds) -> Iterator[Finding]:
+    """The schedule took the learning rate to next to nothing while there was still much to learn.
+
+    From the point where the rate fell below a hundredth of its peak for good, at least half of the run was left; in it
+    the loss was flat; while the rate stood at a third of its peak at least the loss was still falling; and the end is a
+    poor fit: no better than a constant guess, or above 0.6 of what such a guess (or the start) gives. A rate near zero
+    at the end of a cosine or one-cycle schedule is healthy, and so are drops after a plateau.
+    """
+    history = report.training
+    train, _ = losses(history, limits)
+    if history is None or train is None or not is_poor(train, context):
+        return
+    for series in learning_rates(history):
+        found = _collapse(series, limits)
+        if found is None:
+            continue
+        place, share = found
+        full = max(x for x, y in finite(series) if y >= 0.3 * max(v for _, v in finite(series)))
+        before, after = _split(history, train, series, full)[0], _split(history, train, series, place)[1]
+        if not _flat(after) or not _was_falling(before):
+            continue
+        yield Finding(
+            rule="lr-schedule-collapse",
+            severity=Severity.WARNING,
+            subject=series.name,
+            section=SECTION,
+            evidence={
+                "peak": max(y for _, y in finite(series)),
+                "end": finite(series)[-1][1],
+                "at": place,
+                "left": share,
+                "loss": train.end,
+            },
+            threshold={"rate": limits.collapse_rate, "left": limits.collapse_left},
+            detail={"axis": series.axis},
+        )
+        return
+
+
+def _collapse(series: Series, limits: Thresholds) -> tuple[float, float] | None:
+    """Return where the rate fell for good, and the share of the run left; None when it did not, or late."""
+    points = finite(series)
+    peak = max((y for _, y in points), default=0.0)
+    if len(points) < 5 or peak <= 0:
+        return None
+    last = max(i for i, (_, y) in enumerate(points) if y >= limits.collapse_rate * peak)
+    first, end, place = points[0][0], points[-1][0], points[last][0]
+    share = (end - place) / (end - first) if end > first else 0.0
+    return (place, share) if share >= limits.collapse_left and last + 1 < len(points) else None
+
+
+def _split(history: History, train: Curve, rate: Series, place: float) -> tuple[list[float], list[float]]:
+    """Return the training loss before and after a moment of the learning rate's axis, as finely as it is known."""
+    points = finite(history.get("train_loss", rate.axis))
+    if len(points) < 5:
+        span = finite(rate)
+        cut = round((place - span[0][0]) / max(span[-1][0] - span[0][0], 1e-12) * len(train.y))
+        return train.y[:cut], train.y[cut:]
+    return [y for x, y in points if x <= place], [y for x, y in points if x > place]
+
+
+def _flat(values: list[float]) -> bool:
+    """Tell whether a loss stood still: its robust trend is under 5 % of its level."""
+    if len(values) < 3:
+        return False
+    smooth = running_median(values, max(3, (len(values) // 10) | 1))
+    return abs(theil_sen(smooth) * len(smooth)) < 0.05 * abs(median(values))
+
+
+def _was_falling(values: list[float]) -> bool:
+    """Tell whether a loss fell by more than 5 % over its second half, or was too short to have come to rest."""
+    if len(values) < 6:
+        return True
+    half = running_median(values, max(3, (len(values) // 10) | 1))[len(values) // 2 :]
+    return -theil_sen(half) * len(half) > 0.05 * abs(median(half))
+
+
+def param_group_zero_lr(report: Report, context: Context, limits: Thresholds) -> Iterator[Finding]:
+    """A parameter group whose learning rate was exactly zero over the whole run.
+
+    Its parameters are handed to the optimizer and never moved. It informs where the model works: a rate of zero is one
+    way to freeze layers.
+    """
+    history = report.training
+    for series in learning_rates(history) if history is not None else []:
+        values = [y for _, y in finite(series)]
+        if len(values) >= 3 and max(values) == 0 == min(values):
+            yield Finding(
+                rule="param-group-zero-lr",
+                severity=Severity.INFO if context.outcome_ok else Severity.WARNING,
+                subject=series.name,
+                section=SECTION,
+                evidence={"values": series.n},
+                threshold={"rate": 0},
+            )
+
+
+def _owned(report: Report) -> list[ParameterRun]:
+    """Return the weight matrices that an optimizer moves."""
+    parameters = report.training.parameters if report.training is not None else []
+    return [p for p in parameters if p.is_matrix and p.trainable and p.optimizer is not None and p.n_steps > 0]
+
+
+def adam_eps_floor(report: Report, context: Context, limits: Thresholds) -> Iterator[Finding]:
+    """Adam's second moment has sunk below its epsilon, so that it no longer adapts: tiny plain steps are left.
+
+    √v̂ < ε for more than half of the elements of a matrix (those that never had a gradient left out). A warning where it
+    is most matrices and the loss stands still at a poor fit; otherwise it informs: at the end of a run that fits its
+    data whole, gradients are that small by right. (Wortsman et al. 2023.)
+    """
+    known = [p for p in _owned(report) if p.eps_floor is not None]
+    low = [p for p in known if (p.eps_floor or 0.0) > limits.eps_floor]
+    if not low:
+        return
+    train, _ = losses(report.training, limits)
+    lost = train is not None and is_lost(train, context)
+    worst = max(low, key=lambda p: p.eps_floor or 0.0)
+    yield Finding(
+        rule="adam-eps-floor",
+        severity=Severity.WARNING if lost and len(low) > len(known) / 2 else Severity.INFO,
+        subject=worst.name,
+        section=SECTION,
+        evidence={"share": worst.eps_floor or 0.0, "matrices": len(low), "of": len(known)},
+        threshold={"share": limits.eps_floor},
+    )
+
+
+def adam_stale_v(report: Report, context: Context, limits: Thresholds) -> Iterator[Finding]:
+    """Adam's second moment lagged behind the gradients when the loss spiked.
+
+    √mean(g²/max(v̂, ε²)) above 2.3 at a looked-at step after the first ten: such steps are too long, and the loss spikes
+    some steps later. Only together with spikes of the loss, for rare gradients (embeddings) raise it in any healthy
+    run. It informs. (Wortsman et al. 2023; lower β2, or clip the update.)
+    """
+    spikes = list(h_spikes(report, context, limits))
+    high = {
+        p.name: max(values)
+        for p in _owned(report)
+        if (values := [y for x, y in finite(p.stale_v) if x > 10]) and max(values) > limits.stale_v
+    }
+    if not spikes or not high:
+        return
+    worst = max(high, key=high.__getitem__)
+    yield Finding(
+        rule="adam-stale-v",
+        severity=Severity.INFO,
+        subject=worst,
+        section=SECTION,
+        evidence={"ratio": high[worst], "matrices": len(high)},
+        threshold={"ratio": limits.stale_v},
+    )
+
+
+def optimizer_state_nonfinite(report: Report, context: Context, limits: Thresholds) -> Iterator[Finding]:
+    """The optimizer's own state (momentum, second moments) holds NaN or infinity at the end of the run."""
+    bad = [p for p in report.training.parameters if p.state_nonfinite] if report.training is not None else []
+    if bad:
+        yield Finding(
+            rule="optimizer-state-nonfinite",
+            severity=Severity.ERROR,
+            subject=bad[0].name,
+            section=SECTION,
+            evidence={"values": sum(p.state_nonfinite for p in bad), "tensors": len(bad)},
+            threshold={"nonfinite": 0},
+        )
+
+
+def weight_decay_dominance(report: Report, context: Context, limits: Thresholds) -> Iterator[Finding]:
+    """Weight decay moves the weights more than the loss does.
+
+    ‖lr·λ·w‖ / ‖Δw‖ above 1 for most weight matrices (median over looked-at steps). A warning only with a poor fit: once
+    a model has converged, decay and gradient hold each other and the steps left are small by right.
+    """
+    known = [p for p in _owned(report) if p.decay_share is not None]
+    high = [p for p in known if (p.decay_share or 0.0) > limits.decay_share]
+    if not known or len(high) <= len(known) / 2:
+        return
+    train, _ = losses(report.training, limits)
+    poor = (train is not None and is_lost(train, context)) or any(True for _ in h_underfit(report, context, limits))
+    yield Finding(
+        rule="weight-decay-dominance",
+        severity=Severity.WARNING if poor else Severity.INFO,
+        subject=max(high, key=lambda p: p.decay_share or 0.0).name,
+        section=SECTION,
+        evidence={"share": median(p.decay_share or 0.0 for p in known), "matrices": len(high), "of": len(known)},
+        threshold={"share": limits.decay_share},
+    )
+
+
+RULES = (
+    update_ratio,
+    lr_extreme,
+    lr_schedule_collapse,
+    param_group_zero_lr,
+    adam_eps_floor,
+    adam_stale_v,
+    optimizer_state_nonfinite,
+    weight_decay_dominance,
+)

@@ -1,0 +1,137 @@
+"""Rules on what training reached: parameters without gradient, with none but zero, and those that never moved."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from math import prod
+
+from ...document.facts import Finding, Report, Severity
+from ...document.history import ParameterRun
+from ..context import Context
+from ..thresholds import Thresholds
+from .training import noted
+
+
+def trainable(report: Report) -> list[ParameterRun]:
+    """Return the parameters of the run that were to be trained."""
+    return [p for p in report.training.parameters if p.trainable] if report.training is not None else []
+
+
+def _size(parameters: list[ParameterRun]) -> int:
+    return sum(prod(p.shape) for p in parameters)
+
+
+def no_weight_update(report: Report, context: Context, limits: Thresholds) -> Iterator[Finding]:
+    """After the run every trainable parameter that was looked at is what it was at the start.
+
+    Or the optimizers took no step at all although there were backward passes. Three backward passes at least; a single
+    parameter that moved disproves it.
+    """
+    loop = report.training.loop if report.training is not None else None
+    parameters = trainable(report)
+    known = [p for p in parameters if p.changed is not None]
+    steps = sum(o.n_steps for o in loop.optimizers) if loop is not None else 0
+    backwards = loop.n_backwards if loop is not None else None
+    ran = steps >= 3 or (backwards or 0) >= 3
+    if loop is None or not ran or not known or any(p.changed for p in known):
+        return
+    yield noted(
+        "no-weight-update",
+        Severity.ERROR,
+        "model",
+        {"parameters": len(known), "steps": steps, "backwards": backwards or 0},
+        {"changed": 0},
+        reason="no step" if not steps else "cleared" if _cleared(known) else "no effect",
+    )
+
+
+def _cleared(parameters: list[ParameterRun]) -> bool:
+    """Tell whether no parameter had a gradient, or only zeros, whenever the optimizer stepped."""
+    looked = [p for p in parameters if p.n_looked]
+    return bool(looked) and all(p.n_grad_none + p.n_grad_zero == p.n_looked for p in looked)
+
+
+def param_not_moved(report: Report, context: Context, limits: Thresholds) -> Iterator[Finding]:
+    """Weight matrices that an optimizer holds and that get a gradient, yet never moved, while others did.
+
+    Their rate is zero, steps too small for their precision (a step below half of the last digit is rounded away), or
+    something writes the old values back. It informs where the model works and they are less than a tenth of it.
+    """
+    parameters = [p for p in trainable(report) if p.is_matrix]
+    stuck = [
+        p
+        for p in parameters
+        if p.changed is False and p.optimizer is not None and p.n_looked >= 5 and p.n_grad_none + p.n_grad_zero == 0
+    ]
+    if not stuck or not any(p.changed for p in parameters):
+        return
+    share = _size(stuck) / max(_size(parameters), 1)
+    yield noted(
+        "param-not-moved",
+        Severity.INFO if context.outcome_ok and share < limits.no_grad_share_error else Severity.WARNING,
+        stuck[0].name,
+        {"tensors": len(stuck), "share": share, "steps": stuck[0].n_steps},
+        {"share": limits.no_grad_share_error},
+        names=", ".join(p.name for p in stuck[:5]),
+    )
+
+
+def run_no_grad(report: Report, context: Context, limits: Thresholds) -> Iterator[Finding]:
+    """Trainable parameters of layers that ran, but that had no gradient at any looked-at step of the whole run.
+
+    Left out: layers that never ran, parameters that moved all the same (someone else updates them: a moving average),
+    and runs in which no parameter at all has a gradient left at a step although backward passes reached them. An error
+    from 10 % of the trainable elements on. Wrong for heads whose output is no part of the loss.
+    """
+    parameters = trainable(report)
+    ran = {row.name for row in report.training.layers if row.train_calls + row.eval_calls} if report.training else set()
+    cut = [
+        p
+        for p in parameters
+        if p.n_looked >= 3 and p.n_grad_none == p.n_looked and not p.changed and p.name.rpartition(".")[0] in ran
+    ]
+    loop = report.training.loop if report.training is not None else None
+    # gradients of a pass that came through, all gone before the step: they were cleared, not cut off
+    cleared = loop is not None and (loop.n_backwards or 0) >= 3 and len(cut) == sum(p.n_looked > 0 for p in parameters)
+    if not cut or cleared:
+        return
+    share = _size(cut) / max(_size(parameters), 1)
+    yield noted(
+        "run-no-grad",
+        Severity.ERROR if share > limits.no_grad_share_error else Severity.WARNING,
+        cut[0].name,
+        {"tensors": len(cut), "share": share, "steps": cut[0].n_looked},
+        {"error": limits.no_grad_share_error},
+        names=", ".join(p.name for p in cut[:5]),
+    )
+
+
+def param_zero_grad(report: Report, context: Context, limits: Thresholds) -> Iterator[Finding]:
+    """Weight matrices whose gradient was exactly zero everywhere, at every looked-at step of the run.
+
+    Five steps at least. Rounding, a sign or a comparison in the forward pass, units that are all dead, or weights all
+    of one value do that. Biases are left out: before a batch norm, or at the end of a siamese net, their gradient is
+    zero by right. A warning, and an error from 10 % of the elements on in a model that does not work; below that it
+    informs where the model works.
+    """
+    parameters = [p for p in trainable(report) if p.is_matrix]
+    zero = [p for p in parameters if p.n_looked >= 5 and p.n_grad_zero == p.n_looked and not p.changed]
+    if not zero:
+        return
+    share = _size(zero) / max(_size(parameters), 1)
+    much = share > limits.no_grad_share_error
+    severity = Severity.ERROR if much and not context.outcome_ok else Severity.WARNING
+    rows = {row.name: row.stats for row in report.weights.rows} if report.weights is not None else {}
+    of_one_value = [p for p in zero if (s := rows.get(p.name)) is not None and s.count > 1 and s.min == s.max]
+    yield noted(
+        "param-zero-grad",
+        severity if much or not context.outcome_ok else Severity.INFO,
+        zero[0].name,
+        {"tensors": len(zero), "share": share, "steps": zero[0].n_looked},
+        {"error": limits.no_grad_share_error},
+        names=", ".join(p.name for p in zero[:5]),
+        constant="yes" if len(of_one_value) == len(zero) else "",
+    )
+
+
+RULES = (no_weight_update, param_not_moved, run_no_grad, param_zero_grad)

@@ -1,0 +1,50 @@
+"""Rules on curves, measured: how often they alarm on healthy runs, and how many sick ones they find."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from random import Random
+
+import pytest
+
+from reportgen.document.codec import FORMAT_VERSION
+from reportgen.document.facts import Finding, Meta, Report, Severity, SubjectFacts
+from reportgen.document.history import History
+from reportgen.health.judge import judge
+
+from .histories import HEALTHY, SICK
+
+SEEDS = 100
+Record = Callable[[str, object], None]
+
+
+def report(history: History) -> Report:
+    subject = SubjectFacts(name="Net", kind="model", inputs="none", n_samples=0, n_batches=0)
+    return Report(format_version=FORMAT_VERSION, title="t", meta=Meta(), subject=subject, training=history)
+
+
+def alarms(history: History) -> list[Finding]:
+    judged = judge(report(history))
+    assert not [row for row in judged.coverage if row.failed]
+    return [f for f in judged.findings if f.severity is not Severity.INFO]
+
+
+def rng(make: Callable[[Random], History], seed: int) -> Random:
+    return Random(f"{make.__name__} {seed}")
+
+
+@pytest.mark.parametrize("make", HEALTHY, ids=lambda make: make.__name__)
+def test_healthy_runs_raise_no_alarm(make: Callable[[Random], History], record_property: Record) -> None:
+    fired = Counter(f.rule for seed in range(SEEDS) for f in alarms(make(rng(make, seed))))
+    record_property("alarms", dict(fired))
+    assert sum(fired.values()) <= 0.01 * SEEDS, fired
+
+
+@pytest.mark.parametrize("make", SICK, ids=lambda make: make.__name__)
+def test_sick_runs_are_found(make: Callable[[Random], History], record_property: Record) -> None:
+    found = [{f.rule for f in alarms(make(rng(make, seed)))} for seed in range(SEEDS)]
+    recall = sum(bool(rules & set(SICK[make])) for rules in found) / SEEDS
+    others = Counter(rule for rules in found for rule in rules - set(SICK[make]))
+    record_property("recall", recall)
+    assert recall >= 0.95, others
