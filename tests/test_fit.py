@@ -1,6 +1,8 @@
 """The training loop and what it writes down."""
 
 import math
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -132,3 +134,104 @@ def test_an_empty_loader_is_told() -> None:
             epochs=1,
             progress=False,
         )
+
+
+def noisy() -> nn.Sequential:
+    """A model that draws random numbers in every step."""
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Dropout(0.3), nn.BatchNorm1d(8), nn.Linear(8, 2))
+
+
+def shuffled() -> DataLoader[tuple[Tensor, ...]]:
+    return DataLoader(data().dataset, 8, shuffle=True)
+
+
+def run_of(net: nn.Module, epochs: int, **options: Any) -> reportgen.History:
+    optimizer = torch.optim.Adam(net.parameters(), lr=0.01)
+    scheduler = torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.02, total_steps=20)
+    return reportgen.fit(
+        net,
+        shuffled(),
+        data(16),
+        loss=nn.CrossEntropyLoss(),
+        optimizer=optimizer,
+        epochs=epochs,
+        scheduler=scheduler,
+        scheduler_per="batch",
+        progress=False,
+        **options,
+    )
+
+
+def test_a_run_that_was_broken_off_goes_on_to_the_same_end(tmp_path: Path) -> None:
+    whole, first, second = noisy(), noisy(), noisy()
+    once = run_of(whole, 4, seed=7)
+    path, log = tmp_path / "model.pt", tmp_path / "run.jsonl"
+    run_of(first, 2, seed=7, checkpoint=path, log=log)
+    torch.manual_seed(99)  # another process would have other random numbers
+    again = run_of(second, 4, checkpoint=path, log=log, resume=True)
+    for a, b in zip(whole.state_dict().values(), second.state_dict().values(), strict=True):
+        assert torch.equal(a, b)
+    for name in ("train_loss", "val_loss", "learning_rate"):
+        ours, theirs = again.get(name, "epoch"), once.get(name, "epoch")
+        assert ours is not None
+        assert theirs is not None
+        assert (ours.x, ours.y) == (theirs.x, theirs.y)
+    assert again.get("train_loss", "step").y == once.get("train_loss", "step").y  # type: ignore[union-attr]
+    assert [e.kind for e in again.events] == ["gap"]
+    assert (again.steps, again.epochs) == (20, 4)
+
+
+def test_a_scheduler_by_batch_is_stepped_after_each_batch() -> None:
+    history = run_of(noisy(), 4)
+    reference = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=0.01)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(reference, 0.02, total_steps=20)
+    rates = []
+    for _ in range(20):
+        rates.append(reference.param_groups[0]["lr"])
+        reference.step()
+        schedule.step()
+    assert history.get("learning_rate", "step").y == pytest.approx(rates)  # type: ignore[union-attr]
+
+
+def test_the_best_weights_are_kept_and_training_stops_when_nothing_improves(tmp_path: Path) -> None:
+    net, path = model(), tmp_path / "model.pt"
+    x, y = torch.randn(32, 4), torch.randint(2, (32,))  # labels without meaning: validation soon gets worse
+    history = reportgen.fit(
+        net,
+        [(x[:16], y[:16])],
+        [(x[16:], y[16:])],
+        loss=nn.CrossEntropyLoss(),
+        optimizer=torch.optim.Adam(net.parameters(), lr=0.1),
+        epochs=200,
+        early_stopping=5,
+        checkpoint=path,
+        progress=False,
+    )
+    losses = history.get("val_loss", "epoch").y  # type: ignore[union-attr]
+    best = losses.index(min(v for v in losses if v is not None))
+    assert len(losses) == best + 1 + 5
+    kept = torch.load(path, weights_only=True)
+    assert kept["epoch"] == best + 1
+    net.load_state_dict(kept["state_dict"])
+    with torch.no_grad():
+        assert float(nn.functional.cross_entropy(net.eval()(x[16:]), y[16:])) == pytest.approx(losses[best], rel=1e-6)
+    assert "stopped early" in history.events[-1].detail
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["model.last.pt", "model.pt"]
+
+
+def test_a_seed_makes_two_runs_the_same_and_another_seed_does_not() -> None:
+    a, b, c = noisy(), noisy(), noisy()
+    for net, seed in ((a, 1), (b, 1), (c, 2)):
+        run_of(net, 2, seed=seed)
+    assert torch.equal(a[0].weight, b[0].weight)
+    assert not torch.equal(a[0].weight, c[0].weight)
+
+
+def test_a_checkpoint_of_another_model_is_told(tmp_path: Path) -> None:
+    run_of(noisy(), 1, checkpoint=tmp_path / "m.pt")
+    other = nn.Sequential(nn.Linear(4, 2))
+    with pytest.raises(reportgen.ReportgenError, match=r"Cannot go on from .*m\.last\.pt"):
+        run_of(other, 2, checkpoint=tmp_path / "m.pt", resume=True)
+    with pytest.raises(reportgen.ReportgenError, match="resume needs a checkpoint"):
+        run_of(noisy(), 2, resume=True)

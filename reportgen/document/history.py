@@ -150,7 +150,7 @@ class LoopFacts(Struct, frozen=True, kw_only=True):
 
     optimizers: list[OptimizerRun] = []
     n_backwards: int | None = None
-    """Backward passes that reached a parameter."""
+    """Backward passes that reached a parameter, counted in looked-at steps, and until a first step is taken."""
     declared_accumulation: int | None = None
     backwards_per_step: float | None = None
     """Median over steps."""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import time
-from collections.abc import Callable, Iterable, Sized
+from collections.abc import Callable, Iterable, Mapping, Sized
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -13,10 +15,12 @@ from torch.optim import Optimizer
 from tqdm.auto import tqdm
 
 from ..document.history import History
+from ..errors import OptionError
 from ..probe.evaluation import are_class_scores
 from ..probe.guard import modes_kept
 from ..probe.layers import main_tensor
 from ..subject.data import Batch, batches, call, device_of
+from .keep import Progress, Trained, load_last, save, seed_all
 from .watch import Watch
 
 
@@ -65,37 +69,63 @@ def fit(
     optimizer: Optimizer,
     epochs: int,
     scheduler: Any = None,
+    scheduler_per: Literal["epoch", "batch"] = "epoch",
+    early_stopping: int | None = None,
+    checkpoint: str | os.PathLike[str] | None = None,
+    resume: bool = False,
+    log: str | os.PathLike[str] | None = None,
+    seed: int | None = None,
+    hyperparameters: Mapping[str, Any] | None = None,
     progress: bool = True,
 ) -> History:
     """Train ``model`` and return its history.
 
     Each epoch runs over ``train_loader`` in train mode and over ``val_loader`` in eval mode. ``scheduler.step()`` is
-    called after each epoch (with the validation loss where it asks for a metric). Batches may be ``(input, target)``,
-    ``(args..., target)`` or dicts; they are moved to the device of the model. ``progress`` shows a bar on standard
-    error. Modules that were in eval mode inside a model in train mode stay frozen.
+    called after each epoch (with the validation loss where it asks for a metric), or after each batch. Batches may be
+    ``(input, target)``, ``(args..., target)`` or dicts; they are moved to the device of the model. ``progress`` shows a
+    bar on standard error. Modules that were in eval mode inside a model in train mode stay frozen.
+
+    ``early_stopping``: epochs without a lower loss (of validation where there is one) after which training stops.
+    ``checkpoint``: where the weights of the best epoch are kept; the state after the last epoch lies beside, in
+    ``<name>.last.<suffix>``, and ``resume`` goes on from it to the same end as an unbroken run. The model itself is
+    left with its last weights. ``log``: an append-only file that survives the process. ``seed`` seeds the generators of
+    torch, Python and numpy. ``hyperparameters`` are entered in the history.
 
     By epoch: ``train_loss`` (mean over samples, while training), ``val_loss``, ``train_accuracy`` and
     ``val_accuracy`` for class scores and, with a binary cross-entropy of torch, for single outputs,
     ``learning_rate``, ``seconds``. By step: ``train_loss``, and what a ``Monitor`` sees.
     """
-    watch = Watch(model, optimizer, scheduler=scheduler, source="fit")
-    run = _Run(model, loss, optimizer, watch, device_of(model))
-    frozen = [m for m in model.modules() if model.training and not m.training]
-    total = _total(train_loader, epochs)
+    if resume and checkpoint is None:
+        raise OptionError("resume needs a checkpoint.", hint="Give its path as checkpoint=.")
+    if seed is not None:
+        seed_all(seed)
+    path = None if checkpoint is None else Path(checkpoint)
+    trained = Trained(model, optimizer, scheduler, (train_loader, val_loader))
+    done = load_last(path, trained) if resume and path is not None else Progress()
+    watch = Watch(model, optimizer, log=log, hyperparameters=hyperparameters, source="fit")
+    run = _Run(model, loss, optimizer, watch, device_of(model), scheduler if scheduler_per == "batch" else None)
+    total = _total(train_loader, epochs - done.epoch)
     with modes_kept(model), watch, tqdm(total=total, unit="batch", disable=not progress) as bar:
-        for epoch in range(1, epochs + 1):
+        while done.epoch < epochs and not _is_stuck(done, early_stopping):
             started = time.perf_counter()
-            bar.set_description(f"epoch {epoch}/{epochs}", refresh=False)
-            model.train()
-            for module in frozen:
-                module.training = False
-            figures = run.train(train_loader, bar)
-            model.eval()
-            figures |= run.validate(val_loader) if val_loader is not None else {}
-            _advance(scheduler, figures)
-            watch.log(epoch=epoch, **figures, seconds=time.perf_counter() - started)
+            done.epoch += 1
+            bar.set_description(f"epoch {done.epoch}/{epochs}", refresh=False)
+            figures = run.epoch(train_loader, val_loader, bar)
+            if scheduler_per == "epoch":
+                _advance(scheduler, figures)
+            is_best = done.improve(figures.get("val_loss", figures["train_loss"]))
+            if path is not None:
+                save(path, trained, done, is_best=is_best)
+            # after the checkpoint: an epoch that is run again was not logged before
+            watch.log(epoch=done.epoch, **figures, seconds=time.perf_counter() - started)
             bar.set_postfix({name: f"{value:.4g}" for name, value in figures.items()}, refresh=False)
+        if done.epoch < epochs:
+            watch.log_text(f"stopped early, after {done.epoch} of {epochs} epochs; best epoch {done.best_epoch}")
     return watch.history()
+
+
+def _is_stuck(done: Progress, patience: int | None) -> bool:
+    return patience is not None and done.epoch - done.best_epoch >= max(patience, 1)
 
 
 @dataclass
@@ -107,10 +137,24 @@ class _Run:
     optimizer: Optimizer
     watch: Watch
     device: torch.device
+    scheduler: Any = None
+    """Stepped after each batch."""
 
     @property
     def _threshold(self) -> float | None:
         return {nn.BCEWithLogitsLoss: 0.0, nn.BCELoss: 0.5}.get(type(self.loss))
+
+    def __post_init__(self) -> None:
+        self._frozen = [m for m in self.model.modules() if self.model.training and not m.training]
+
+    def epoch(self, train_loader: Iterable[Any], val_loader: Iterable[Any] | None, bar: tqdm[Any]) -> dict[str, Any]:
+        """Run one epoch in train mode, and validation in eval mode."""
+        self.model.train()
+        for module in self._frozen:
+            module.training = False
+        figures = self.train(train_loader, bar)
+        self.model.eval()
+        return figures | (self.validate(val_loader) if val_loader is not None else {})
 
     def train(self, loader: Iterable[Any], bar: tqdm[Any]) -> dict[str, Any]:
         """Run one epoch of steps and return its loss, and its accuracy where outputs are class scores."""
@@ -140,6 +184,8 @@ class _Run:
             self.optimizer.step()
         value, output = results[0]
         self.watch.log(train_loss=value)
+        if self.scheduler is not None:
+            self.scheduler.step()
         tally.add(value, output, batch)
         return value
 

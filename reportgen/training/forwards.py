@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, is_grad_enabled, nn
+from torch.compiler import is_compiling
 from torch.nn.modules.batchnorm import _NormBase
 
 from ..probe.layers import RECTIFIERS, channel_dim, kind_of, layers_of, main_tensor
@@ -18,7 +19,6 @@ from .observations import NOTHING, LayerEntry, Layers, Outputs
 from .parameters import clean
 from .run import Run
 from .samples import entries, lifted
-from .steps import guarded
 
 MAX_LAYERS = 512
 MAX_ELEMENTS = 1 << 22  # of one output; of a larger one the first samples are taken
@@ -42,12 +42,17 @@ class Hook:
     People copy and save models in the middle of training, and what they save must load without this package.
     """
 
-    def __init__(self, module: nn.Module, call: Any) -> None:
-        self._module, self._call = module, call
+    def __init__(self, watch: ForwardWatch, module: nn.Module, call: Any) -> None:
+        self._watch, self._module, self._call = watch, module, call
 
     def __call__(self, module: nn.Module, *rest: Any) -> None:
-        if module is self._module and not torch.compiler.is_compiling():
+        if module is not self._module or is_compiling() or self._watch.run.paused:
+            return
+        try:
             self._call(module, *rest)
+        except Exception as error:
+            self._watch.detach()
+            self._watch.run.notebook.trouble("the forward pass", error)
 
     def __reduce__(self) -> tuple[Any, ...]:
         # of what every Python has, this takes any arguments, does nothing and returns None, as a hook should
@@ -74,24 +79,26 @@ class ForwardWatch:
     """One light hook on each model all the time, and one on each layer while ``armed``."""
 
     def __init__(self, run: Run) -> None:
-        self.run, self.broken = run, False
+        self.run = run
         self.validated = False
         """A forward pass without gradients has run since the last step."""
-        self.pending = False
-        """A forward pass with gradients has run since the last step."""
-        self.samples = 0
-        """Samples that went forward with gradients since the last step."""
+        self.passes = 0
+        """Forward passes with gradients since the last step."""
+        self.size = 0
+        """Samples in a batch, when it was last looked at."""
         self._called = False
         self._with_gradients = False
         self._portrait = False
         self._layers: list[_Layer] = []
         self._entries: list[LayerEntry] = []
+        self._roots: list[nn.Module] = []
         self._modal: list[nn.Module] = []
         self._handles: list[Any] = []
         self._armed: list[Any] = []
 
     def attach(self) -> None:
         models = self.run.models
+        self._roots = [m for m in models.values() if not isinstance(m, torch.jit.ScriptModule)]
         self._modal = [m for model in models.values() for m in model.modules() if has_two_modes(m)]
         found = [(clean(prefix + name), m) for prefix, model in models.items() for name, m in layers_of(model).items()]
         # dropouts are no layers of the reports, but they are what modes are about
@@ -105,12 +112,7 @@ class ForwardWatch:
         self._layers += [_Layer(m, True) for m in drops]
         if self._entries:
             self.run.notebook.add(Layers(entries=self._entries))
-        begins = guarded(self, "the forward pass", self._pass_begins)
-        self._handles = [
-            model.register_forward_pre_hook(Hook(model, begins), with_kwargs=True)
-            for model in models.values()
-            if not isinstance(model, torch.jit.ScriptModule)
-        ]
+        self._handles = [model.register_forward_pre_hook(Hook(self, model, self._pass_begins)) for model in self._roots]
 
     def detach(self) -> None:
         self.disarm()
@@ -121,28 +123,25 @@ class ForwardWatch:
     def arm(self, *, portrait: bool) -> None:
         """Look at the layers in the training passes until ``collect``."""
         self._portrait = portrait
-        if self._armed:
+        if self._armed or not self._handles:
             return
+        for model in self._roots:
+            self._armed.append(model.register_forward_pre_hook(Hook(self, model, self._sized), with_kwargs=True))
         chosen = set(spread(list(range(len(self._entries))), MAX_PORTRAITS))
         for place, layer in enumerate(self._layers):
             what = functools.partial(self._output, layer, place in chosen, place < len(self._entries))
-            hook = Hook(layer.module, guarded(self, "the outputs of layers", what))
-            self._armed.append(layer.module.register_forward_hook(hook))
+            self._armed.append(layer.module.register_forward_hook(Hook(self, layer.module, what)))
 
     def disarm(self) -> None:
         for handle in self._armed:
             handle.remove()
         self._armed = []
 
-    def _pass_begins(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        self._called, self._with_gradients = True, torch.is_grad_enabled()
+    def _pass_begins(self, module: nn.Module, args: tuple[Any, ...]) -> None:
+        self._called = True
+        self._with_gradients = is_grad_enabled()
         if self._with_gradients:
-            self.pending = True
-            first = args[0] if args and isinstance(args[0], Tensor) else next(tensors((args, kwargs)), None)
-            if first is not None and first.dim():
-                self.samples += first.shape[0]
-                tally = self.run.notebook.tally
-                tally.batch_size = tally.batch_size or first.shape[0]
+            self.passes += 1
             return
         self.validated = True
         if self._modal:
@@ -152,11 +151,19 @@ class ForwardWatch:
             else:
                 tally.eval_validations += 1
 
+    def _sized(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """Read the batch size off the arguments of the model."""
+        first = next(tensors((args, kwargs)), None)
+        if first is not None and first.dim() and is_grad_enabled():
+            self.size = first.shape[0]
+            tally = self.run.notebook.tally
+            tally.batch_size = tally.batch_size or self.size
+
     def _output(self, layer: _Layer, chosen: bool, measured: bool, module: nn.Module, args: Any, output: Any) -> None:
         # under activation checkpointing layers run without gradients inside a pass that has them
-        if not (self._with_gradients if self._called else torch.is_grad_enabled()):
+        if not (self._with_gradients if self._called else is_grad_enabled()):
             return
-        self.pending = True
+        self.passes = max(self.passes, 1)
         layer.train += module.training
         layer.eval += not module.training
         x = main_tensor(output) if measured and layer.rms is None else None

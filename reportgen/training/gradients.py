@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from .observations import NOTHING, Clip, Gradients, Row
+from .observations import NOTHING, Clip, Gradients
 from .run import Run
 from .samples import lifted
 
@@ -38,29 +38,35 @@ def look(run: Run, look: Look, fresh: Tensor | None, seen: Callable[[dict[int, f
     ``seen`` is given the finite norms by place.
     """
     parameters = run.table().parameters
-    present = [p for p in look.places if parameters[p].grad is not None]
+    held = {place: g.detach() for place in look.places if (g := parameters[place].grad) is not None}
+    present = list(held)
     if not present:
         _read(run, look, present, seen, [])
         return
-    norms = norms_of(parameters[p].grad for p in present)
+    norms = norms_of(list(held.values()))
     if fresh is not None and look.sentinel in present:
         norms = torch.cat([norms, fresh.to(norms).reshape(1)])
     run.notebook.fetch(norms, functools.partial(_read, run, look, present, seen))
 
 
-def norms_of(gradients: Iterable[Tensor | None]) -> Tensor:
-    """Return the L2 norm of each tensor on one device: (n,), float32 or wider."""
-    held = [_values(g) for g in gradients if g is not None]
-    norms = torch._foreach_norm([lifted(g) if g.dtype in _HALF else g for g in held])
+def norms_of(gradients: list[Tensor]) -> Tensor:
+    """Return the L2 norm of each tensor, on the device of the first: (n,), float32 or wider."""
+    norms = torch._foreach_norm([g if _is_plain(g) else _values(g) for g in gradients])
+    first = norms[0]
+    if all(n.dtype == first.dtype and n.device == first.device for n in norms):
+        return torch.stack(norms)
     kind = torch.float64 if any(n.dtype == torch.float64 for n in norms) else torch.float32
-    return torch.stack([n.detach().to(norms[0].device, kind) for n in norms])
+    return torch.stack([n.to(first.device, kind) for n in norms])
+
+
+def _is_plain(gradient: Tensor) -> bool:
+    return gradient.layout == torch.strided and gradient.dtype not in _HALF
 
 
 def _values(gradient: Tensor) -> Tensor:
-    gradient = gradient.detach()
     if gradient.layout == torch.sparse_coo:
-        return gradient.coalesce().values()
-    return gradient if gradient.layout == torch.strided else gradient.to_dense()
+        return lifted(gradient.coalesce().values())
+    return lifted(gradient if gradient.layout == torch.strided else gradient.to_dense())
 
 
 def _read(
@@ -68,8 +74,7 @@ def _read(
 ) -> None:
     norms = dict(zip(present, numbers, strict=False))
     total = math.sqrt(sum(n * n for n in norms.values())) if norms else 0.0
-    row = Row(axis="step", x=look.step, values={f"gradient_norm{look.label}": _finite(total)})
-    run.notebook.row(row)
+    run.notebook.row("step", look.step, {f"gradient_norm{look.label}": _finite(total)})
     bad = [place for place, norm in norms.items() if not math.isfinite(norm)]
     if bad:
         # gradients flow backwards: of those that are not finite, the one nearest to the loss came first
@@ -106,14 +111,14 @@ def autopsy(run: Run, index: int) -> None:
     table = run.table()
     for part in ("gradient", "weight"):
         held = {
-            place: tensor
+            place: tensor.detach()
             for place in table.covers[index]
             if (tensor := table.parameters[place].grad if part == "gradient" else table.parameters[place]) is not None
             and not tensor.is_meta
         }
         if held:
             then = functools.partial(_autopsy_read, run, part, list(held), run.notebook.tally.steps)
-            run.notebook.fetch(norms_of(held.values()), then)
+            run.notebook.fetch(norms_of(list(held.values())), then)
 
 
 def _autopsy_read(run: Run, part: str, places: list[int], step: int, numbers: list[float]) -> None:

@@ -6,6 +6,7 @@ Both take the same road, so that a history read back from a file is the history 
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from statistics import median
@@ -39,6 +40,7 @@ from .observations import (
     Parameters,
     Portrait,
     Row,
+    Rows,
     Session,
     Setting,
     Standing,
@@ -143,6 +145,7 @@ class Ledger:
         self._take: dict[type, Callable[[Any], None]] = {
             Session: self._session,
             Row: self._row,
+            Rows: self._rows,
             Parameters: self._table,
             Layers: self._layer_table,
             Gradients: self._gradients,
@@ -170,14 +173,19 @@ class Ledger:
             self._event(Event(kind="gap", step=self.tally.steps, epoch=self.last_epoch))
 
     def _row(self, seen: Row) -> None:
-        self.recorder.log(seen.axis, seen.x, seen.values)
         if seen.axis == "epoch":
+            self.recorder.log("epoch", seen.x, seen.values)
             self._close_epoch(seen.x)
-            return
-        for name, value in seen.values.items():
+        else:
+            self._rows(Rows(x=[seen.x], values={name: [value] for name, value in seen.values.items()}))
+
+    def _rows(self, seen: Rows) -> None:
+        self.recorder.extend("step", seen.x, seen.values)
+        for name, values in seen.values.items():
             if name.startswith(SPLITS):
                 total, n = self._means.get(name, (0.0, 0))
-                self._means[name] = (total + (float("nan") if value is None else value), n + 1)
+                total += sum(math.nan if value is None else value for value in values)
+                self._means[name] = (total, n + len(values))
 
     def _close_epoch(self, x: float) -> None:
         """Turn what was logged by step since the last epoch into means; a new x begins a new epoch."""

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from .observations import NOTHING, Movement, Portrait, Row
+from .observations import NOTHING, Movement, Portrait
 from .parameters import Table, decay_of, second_moment, start_of
 from .run import Run
 from .samples import bars_of, bars_read, entries, lifted
@@ -106,7 +106,7 @@ def _read(
     if of_matrices:
         finite = [r for r in of_matrices if r is not None]
         typical = median_low(finite) if finite else None
-        run.notebook.row(Row(axis="step", x=step, values={f"update_ratio{label}": typical}))
+        run.notebook.row("step", step, {f"update_ratio{label}": typical})
     bad = [p for p, a, b in zip(places, moved, norms, strict=True) if not math.isfinite(a + b)]
     if bad:
         run.notebook.nonfinite("weight", table.entries[bad[0]].name, step)

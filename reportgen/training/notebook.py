@@ -13,10 +13,12 @@ from ..document.history import Event, History
 from ..errors import one_line
 from .journal import Journal
 from .ledger import Ledger
-from .observations import Counters, End, Happening, Observation, Row, Tally
+from .observations import Counters, End, Happening, Observation, Row, Rows, Tally
+from .recorder import Axis
 
 FLUSH_SECONDS = 30.0
 _MANY = 1 << 12  # tensors that wait, at most
+_BLOCK = 64  # rows by step that are entered together
 _BEFORE = 5  # values of a curve that are told of the time before a value stopped being finite
 _CAUSES = ("learning_rate", "learning_rate/0", "gradient_norm", "train_loss")
 
@@ -32,9 +34,11 @@ class Notebook:
     tally: Tally = field(default_factory=Tally)
     alarm: bool = False
     """Something stopped being finite and nobody has looked closely since."""
+    _rows: list[tuple[float, dict[str, float | None]]] = field(default_factory=list)
+    due: float = field(default_factory=lambda: time.perf_counter() + FLUSH_SECONDS)
+    """When to flush next, by ``time.perf_counter``."""
     _waiting: list[tuple[Tensor, Then]] = field(default_factory=list)
     _known: set[str] = field(default_factory=set)
-    _flushed: float = field(default_factory=time.monotonic)
 
     def add(self, seen: Observation) -> None:
         self.ledger.add(seen)
@@ -67,19 +71,40 @@ class Notebook:
             taken[tensor.device] = start + tensor.numel()
             then(numbers[tensor.device][start : start + tensor.numel()])
 
-    def row(self, row: Row) -> None:
-        """Take a row of scalars, and see whether a loss among them has stopped being finite."""
-        self.add(row)
-        for name, value in row.values.items():
-            if value is None and "loss" in name:
-                step, epoch = (None, row.x) if row.axis == "epoch" else (int(row.x), None)
-                self.nonfinite("loss", name, step, epoch)
+    def row(self, axis: Axis, x: float, values: dict[str, float | None]) -> None:
+        """Take scalars, and see whether a loss among them has stopped being finite.
+
+        Those by step are gathered: what is logged at every step costs little more than a place in a list.
+        """
+        if axis == "epoch":
+            self.spill()
+            self.add(Row(axis=axis, x=x, values=values))
+        else:
+            self._rows.append((x, values))
+            if len(self._rows) >= _BLOCK:
+                self.spill()
+        if None in values.values():
+            for name, value in values.items():
+                if value is None and "loss" in name:
+                    step, epoch = (None, x) if axis == "epoch" else (int(x), None)
+                    self.nonfinite("loss", name, step, epoch)
+
+    def spill(self) -> None:
+        """Enter the gathered rows, those with the same names together."""
+        rows, self._rows = self._rows, []
+        blocks: dict[tuple[str, ...], list[tuple[float, dict[str, float | None]]]] = {}
+        for row in rows:
+            blocks.setdefault(tuple(row[1]), []).append(row)
+        for names, block in blocks.items():
+            columns = {name: [values[name] for _, values in block] for name in names}
+            self.add(Rows(x=[x for x, _ in block], values=columns))
 
     def nonfinite(self, part: str, subject: str, step: int | None, epoch: float | None = None) -> None:
         """Note the first time that something was not finite, with what came before; of each part once."""
         if part in self._known:
             return
         self._known.add(part)
+        self.spill()
         self.alarm = True
         self.event(Event(kind="nonfinite", part=part, subject=subject, step=step, epoch=epoch, detail=self._before()))
 
@@ -97,13 +122,11 @@ class Notebook:
         """Note that a part of the watching broke off."""
         self.event(Event(kind="note", step=self.tally.steps, detail=f"{what} is no longer watched: {one_line(error)}"))
 
-    def is_due(self, now: float) -> bool:
-        return now - self._flushed > FLUSH_SECONDS
-
     def flush(self) -> None:
         """Fetch what waits and write all lines out."""
-        self._flushed = time.monotonic()
+        self.due = time.perf_counter() + FLUSH_SECONDS
         self.settle()
+        self.spill()
         self.add(Counters(tally=self.tally))
         if self.journal is not None:
             self.journal.flush()
@@ -117,5 +140,6 @@ class Notebook:
 
     def history(self) -> History:
         self.settle()
+        self.spill()
         self.ledger.add(Counters(tally=self.tally))
         return self.ledger.history()

@@ -32,11 +32,18 @@ class Session(Struct, tag="session", kw_only=True, omit_defaults=True):
 
 
 class Row(Struct, tag="row", kw_only=True, omit_defaults=True):
-    """Scalars that were logged together."""
+    """Scalars that were logged together, once."""
 
     axis: Axis
     x: float
     values: dict[str, float | None]
+
+
+class Rows(Struct, tag="rows", kw_only=True):
+    """Scalars that were logged by step, several times the same ones: a column for each name."""
+
+    x: list[float]
+    values: dict[str, list[float | None]]
 
 
 class ParameterEntry(Struct, kw_only=True, omit_defaults=True):
@@ -149,8 +156,9 @@ class Tally(Struct, kw_only=True):
     steps: int = 0
     optimizer_steps: list[int] = []
     backwards: int = 0
+    """Seen in looked-at steps, and in the one that is not done."""
     backwards_of_step: dict[int, int] = {}
-    """How many steps had so many backward passes."""
+    """How many of the looked-at steps had so many backward passes."""
     fresh_checked: int = 0
     stale: int = 0
     clip_checked: int = 0
@@ -188,6 +196,7 @@ class End(Struct, tag="end", kw_only=True):
 Observation = (
     Session
     | Row
+    | Rows
     | Parameters
     | Layers
     | Gradients

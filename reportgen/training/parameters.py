@@ -31,6 +31,11 @@ class Table:
     covers: list[list[int]]
     n_owned: int
     """Parameters in all groups of all optimizers, to see that a group was added."""
+    places: dict[int, int]
+    """Place of each parameter by id."""
+
+    def place_of(self, parameter: nn.Parameter | None) -> int | None:
+        return self.places.get(id(parameter))
 
 
 def table_of(models: Mapping[str, nn.Module], optimizers: list[Optimizer]) -> Table:
@@ -63,6 +68,7 @@ def table_of(models: Mapping[str, nn.Module], optimizers: list[Optimizer]) -> Ta
         optimizers=[_optimizer(o, set(found)) for o in optimizers],
         covers=covers,
         n_owned=n_owned(optimizers),
+        places={key: place for place, key in enumerate(found)},
     )
 
 

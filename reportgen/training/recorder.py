@@ -41,6 +41,11 @@ class Track:
                 self.x, self.y, self.every = self.x[::2], self.y[::2], self.every * 2
         self.n += 1
 
+    def extend(self, x: list[float], values: list[float | None]) -> None:
+        """Add several points."""
+        for place, value in zip(x, values, strict=True):
+            self.add(place, value)
+
     @property
     def values(self) -> list[float]:
         """The kept values that are finite."""
@@ -59,10 +64,18 @@ class Recorder:
     def log(self, axis: Axis, x: float, values: dict[str, float | None]) -> None:
         """Add one point to each named series."""
         for name, value in values.items():
-            track = self._tracks.get((name, axis))
-            if track is None:
-                track = self._tracks[name, axis] = Track()
-            track.add(x, value)
+            self._track(name, axis).add(x, value)
+
+    def extend(self, axis: Axis, x: list[float], values: dict[str, list[float | None]]) -> None:
+        """Add several points to each named series."""
+        for name, column in values.items():
+            self._track(name, axis).extend(x, column)
+
+    def _track(self, name: str, axis: Axis) -> Track:
+        track = self._tracks.get((name, axis))
+        if track is None:
+            track = self._tracks[name, axis] = Track()
+        return track
 
     def has(self, name: str, axis: Axis) -> bool:
         return (name, axis) in self._tracks

@@ -1,42 +1,25 @@
-"""One optimizer, watched: each step counted, some looked at closely. Hooks on the optimizer and on one parameter.
+"""One optimizer, watched: each step counted, some looked at closely.
 
 A look never changes what it looks at. What goes wrong inside one is told in the history and ends the watching of that
-part; it never reaches the loop.
+optimizer; it never reaches the loop. Between looks a step costs one hook on the optimizer and one on a parameter.
 """
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.optim import Optimizer
 
-from ..document.history import Event
 from . import gradients, movement
-from .observations import Row
+from .backwards import BackwardWatch
 from .parameters import Table
 from .run import Run
-from .samples import entries, lifted
 from .schedule import GRADIENTS, LOOKS, PORTRAITS, Due
 
-
-def guarded(watch: Any, what: str, method: Callable[..., None]) -> Callable[..., None]:
-    """Let nothing that a hook raises reach the loop; a part that raised is watched no more."""
-
-    @functools.wraps(method)
-    def hook(*args: Any) -> None:
-        if watch.run.paused or watch.broken:
-            return
-        try:
-            method(*args)
-        except Exception as error:
-            watch.broken = True
-            watch.run.notebook.trouble(what, error)
-
-    return hook
+Hook = Callable[[Optimizer, tuple[Any, ...], dict[str, Any]], None]
 
 
 class StepWatch:
@@ -44,109 +27,71 @@ class StepWatch:
 
     def __init__(self, run: Run, index: int, after: Callable[[StepWatch], None]) -> None:
         """``after`` is called after each step, when it has been counted."""
-        self.run, self.index, self.broken = run, index, False
+        self.run, self.index = run, index
         self.optimizer = run.optimizers[index]
         self.label = "" if index == 0 else f"/{index}"
+        self.backwards = BackwardWatch(run)
+        self.gradients = self.close = self.portrait = False
+        """How closely the coming step is looked at."""
         self._after = after
         counts = run.notebook.tally.optimizer_steps
         counts += [0] * (index + 1 - len(counts))
         self.steps = counts[index]
         self._due = [Due(schedule, self.steps + 1) for schedule in (GRADIENTS, LOOKS, PORTRAITS)]
-        self._handles: list[Any] = []
-        self._sentinel: nn.Parameter | None = None
-        self._sentinel_handles: list[Any] = []
+        self._next = self.steps + 1
+        self._ends: Any = None
+        self._begins: Any = None
         self._rates: list[Any] = []
-        self._known_rates: list[float | None] = []
-        self._rates_at = 0
+        self._known_rates: list[float] = []
+        self._rates_at = self.steps
         self._before: movement.Before | None = None
-        self._backwards, self._n_backwards, self._cleared = 0, run.notebook.tally.backwards, False
-        self._kept: list[Tensor] = []
-        self._fresh: Tensor | None = None
-        self._plan()
 
     def attach(self) -> None:
-        before = guarded(self, f"optimizer {self.index}", self._step_begins)
-        after = guarded(self, f"optimizer {self.index}", self._step_ended)
-        self._handles = [
-            self.optimizer.register_step_pre_hook(before),
-            self.optimizer.register_step_post_hook(after),
-        ]
+        self._ends = self.optimizer.register_step_post_hook(self._guarded(self._step_ended))
         trainable = [p for g in self.optimizer.param_groups for p in g["params"] if p.requires_grad]
         if trainable:
-            self._stand_at(min(trainable, key=_size))
+            self.backwards.stand_at(min(trainable, key=_size))
+        self._plan()
 
     def detach(self) -> None:
-        for handle in self._handles:
-            handle.remove()
-        self._handles = []
-        self._leave()
+        self.backwards.count()
+        for handle in (self._ends, self._begins):
+            if handle is not None:
+                handle.remove()
+        self._ends = self._begins = None
+        self.backwards.leave()
 
-    def look_next(self) -> None:
-        """Look closely at the next step, whatever the schedule says."""
-        self.gradients = self.close = True
+    def _guarded(self, method: Hook) -> Hook:
+        """Let nothing that is raised here reach the loop."""
+
+        def hook(optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+            if self.run.paused:
+                return
+            try:
+                method(optimizer, args, kwargs)
+            except Exception as error:
+                self.detach()
+                self.run.notebook.trouble(f"optimizer {self.index} ({type(optimizer).__name__})", error)
+
+        return hook
 
     def _plan(self) -> None:
         """Decide how closely to look at the coming step."""
         step = self.steps + 1
-        self.gradients, self.close, self.portrait = (due.at(step) for due in self._due)
-        self.close |= self.portrait
-        self.gradients |= self.close
+        looks = [due.at(step) for due in self._due]
+        self._next = min(due.next for due in self._due)
+        self._look(gradients=any(looks), close=any(looks[1:]), portrait=looks[2])
 
-    # --- backward passes, seen at one parameter -----------------------------------------------------------------------
-
-    def _stand_at(self, parameter: nn.Parameter) -> None:
-        """Watch this parameter for backward passes: a small one that gets gradients tells as much as all of them."""
-        self._leave()
-        what = "the backward pass"
-        arriving, arrived = guarded(self, what, self._arriving), guarded(self, what, self._arrived)
-        self._sentinel = parameter
-        self._sentinel_handles = [
-            parameter.register_hook(arriving),  # type: ignore[no-untyped-call]
-            parameter.register_post_accumulate_grad_hook(arrived),  # type: ignore[no-untyped-call]
-        ]
-
-    def _leave(self) -> None:
-        for handle in self._sentinel_handles:
-            handle.remove()
-        self._sentinel_handles = []
-        for name in ("_backward_hooks", "_post_accumulate_grad_hooks"):
-            if getattr(self._sentinel, name, None) == {}:  # torch leaves the empty table behind
-                setattr(self._sentinel, name, None)
-
-    def _arriving(self, gradient: Tensor) -> None:
-        """See, before a gradient is added, whether the place had been cleared."""
-        old = None if self._sentinel is None else self._sentinel.grad
-        if old is None:
-            self._cleared = True
-        elif self.gradients and not self._cleared:
-            self._kept.append(torch.linalg.vector_norm(lifted(entries(old))))
-
-    def _arrived(self, parameter: Tensor) -> None:
-        self._backwards += 1
-        self._n_backwards += 1
-        tally = self.run.notebook.tally
-        tally.backwards = max(tally.backwards, self._n_backwards)
-        if self.gradients and parameter.grad is not None:
-            self._fresh = torch.linalg.vector_norm(lifted(entries(parameter.grad)))
-        scale = getattr(self.run.scaler, "_scale", None)
-        if isinstance(scale, Tensor):
-            self.run.notebook.fetch(scale, self._scale_read)
-
-    def _scale_read(self, numbers: list[float]) -> None:
-        (scale,), tally, last = numbers, self.run.notebook.tally, self.run.scale
-        if tally.scale_first is None:
-            tally.scale_first = scale
-        if last is not None and scale < last:
-            tally.halvings += 1
-            self.run.notebook.event(Event(kind="scaler", step=tally.steps + 1, value=scale))
-        tally.scale_last = self.run.scale = scale
-
-    # --- steps --------------------------------------------------------------------------------------------------------
+    def _look(self, *, gradients: bool, close: bool, portrait: bool) -> None:
+        self.gradients, self.close, self.portrait = gradients, close, portrait
+        self.backwards.look(gradients)
+        if gradients and self._begins is None and self._ends is not None:
+            self._begins = self.optimizer.register_step_pre_hook(self._guarded(self._step_begins))
+        elif not gradients and self._begins is not None:
+            self._begins.remove()
+            self._begins = None
 
     def _step_begins(self, optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        self._rates = [group["lr"] for group in optimizer.param_groups if "lr" in group]
-        if not self.gradients:
-            return
         table = self.run.table()
         if not _has_closure(args, kwargs):
             self._look_at_gradients(table, self.steps + 1)
@@ -154,101 +99,92 @@ class StepWatch:
             self._before = movement.begin(table, self.index)
 
     def _step_ended(self, optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        self.steps += 1
+        self.steps = steps = self.steps + 1
         tally = self.run.notebook.tally
-        tally.optimizer_steps[self.index] = self.steps
-        tally.steps = max(tally.steps, self.steps)
-        if self.gradients and _has_closure(args, kwargs):  # the gradients of the step were made inside it
+        tally.optimizer_steps[self.index] = steps
+        if steps > tally.steps:
+            tally.steps = steps
+        if self.gradients:
+            self._end_look(_has_closure(args, kwargs))
+        rates = [group.get("lr") for group in optimizer.param_groups]
+        if self.gradients or rates != self._rates:
+            self._note_rates(rates)
+        if self.gradients or steps + 1 >= self._next:
+            self._plan()
+        self._after(self)
+
+    def _end_look(self, has_closure: bool) -> None:
+        if has_closure:  # the gradients of the step were made inside it
             self._look_at_gradients(self.run.table(), self.steps)
-        self._count_backwards()
         if self._before is not None:
             movement.end(self.run, self.optimizer, self.label, self._before)
             self._before = None
         if self.portrait:
             movement.take_portrait(self.run, self.index)
-        self._note_rates()
-        self._plan()
-        self._after(self)
+        self.backwards.end_step()
 
     def _look_at_gradients(self, table: Table, own: int) -> None:
         """Measure the gradients that the optimizer gets in its step number ``own``."""
         if getattr(self.optimizer, "grad_scale", None) is not None:
             return  # a fused optimizer takes the AMP scale off itself, inside the step
-        fresh = None if _is_distributed() else self._fresh  # gradients of other ranks come in between
         look = gradients.Look(
             step=max(self.run.notebook.tally.steps, own),
             close=self.close,
             label=self.label,
             places=[p for p in table.covers[self.index] if table.parameters[p].requires_grad],
-            sentinel=next((i for i, p in enumerate(table.parameters) if p is self._sentinel), None),
+            sentinel=table.place_of(self.backwards.parameter),
         )
+        fresh = None if _is_distributed() else self.backwards.fresh  # gradients of other ranks come in between
         gradients.look(self.run, look, fresh, self._gradients_seen)
 
     def _gradients_seen(self, norms: dict[int, float]) -> None:
         """Move to another parameter for backward passes where this one gets no gradient."""
         table = self.run.table()
-        at = next((i for i, p in enumerate(table.parameters) if p is self._sentinel), None)
+        at = table.place_of(self.backwards.parameter)
         if at is not None and norms.get(at, 0.0) > 0:
             return
         live = [i for i, n in norms.items() if n > 0 and table.entries[i].optimizer == self.index]
-        if live:
-            self._stand_at(table.parameters[min(live, key=lambda i: _size(table.parameters[i]))])
+        if live and self._ends is not None:
+            self.backwards.stand_at(table.parameters[min(live, key=lambda i: _size(table.parameters[i]))])
 
     def post_mortem(self) -> None:
-        """Look for what is not finite in the gradients that are still there and in all weights."""
-        if not self.broken:
+        """Look for what is not finite in the gradients still there and in all weights, and look at the next step."""
+        if self._ends is not None:
             gradients.autopsy(self.run, self.index)
-            self.look_next()
+            self._look(gradients=True, close=True, portrait=self.portrait)
 
-    def _count_backwards(self) -> None:
-        tally, kept = self.run.notebook.tally, self._kept
-        if self._backwards:
-            n = min(self._backwards, 1 << 10)
-            tally.backwards_of_step[n] = tally.backwards_of_step.get(n, 0) + 1
-            if self._cleared:
-                tally.fresh_checked += 1
-            elif kept:
-                self.run.notebook.fetch(torch.stack(kept), self._freshness_read)
-        self._backwards, self._cleared, self._kept, self._fresh = 0, False, [], None
-
-    def _freshness_read(self, numbers: list[float]) -> None:
-        """A gradient that was zero before any of the step's backward passes had been cleared."""
-        self.run.notebook.tally.fresh_checked += 1
-        self.run.notebook.tally.stale += all(number != 0 for number in numbers)
-
-    # --- rates --------------------------------------------------------------------------------------------------------
+    # --- learning rates -----------------------------------------------------------------------------------------------
 
     def rates(self) -> dict[str, float | None]:
         """Return the learning rate of each group in the last step, by the name of its series."""
-        return dict(zip(self._rate_names(), self._known_rates, strict=False))
-
-    def _rate_names(self) -> list[str]:
         counts = [len(optimizer.param_groups) for optimizer in self.run.optimizers]
         first = sum(counts[: self.index])
         if sum(counts) == 1:
-            return ["learning_rate"]
-        return [f"learning_rate/{first + i}" for i in range(counts[self.index])]
+            return dict.fromkeys(["learning_rate"], self._known_rates[0]) if self._known_rates else {}
+        return {f"learning_rate/{first + i}": rate for i, rate in enumerate(self._known_rates)}
 
-    def _note_rates(self) -> None:
-        """Write the learning rates of the step down if they have changed, and the last step of the old ones."""
-        step = self.run.notebook.tally.steps
-        rates = [float(r) if not isinstance(r, Tensor) or r.device.type == "cpu" else None for r in self._rates]
-        if None in rates and self.gradients:  # a rate that lives on a device is read where we look anyway
-            held = torch.stack([torch.as_tensor(r, dtype=torch.float32, device="cpu") for r in self._rates])
-            rates = list(held.tolist())
-        if None not in rates and rates != self._known_rates:
+    def _note_rates(self, rates: list[Any]) -> None:
+        """Write the learning rates of the step down if they have changed, and the last step of the old ones.
+
+        A rate that is a tensor is written in place, and may lie on a device: it is read in looked-at steps.
+        """
+        self._rates = rates
+        numbers = [float(r) for r in rates if r is not None]
+        if numbers != self._known_rates:
+            step = self.run.notebook.tally.steps
             if self._rates_at < step - 1:
                 self._write_rates(step - 1)
-            self._known_rates = rates
+            self._known_rates = numbers
             self._write_rates(step)
 
     def _write_rates(self, step: int) -> None:
         if self._known_rates:
-            self.run.notebook.row(Row(axis="step", x=step, values=self.rates()))
+            self.run.notebook.row("step", step, self.rates())
         self._rates_at = step
 
     def finish(self) -> None:
-        """Close the curves of the learning rates at the last step."""
+        """Close the curves of the learning rates at the last step, and the count of backward passes."""
+        self.backwards.count()
         if self._rates_at < self.run.notebook.tally.steps:
             self._write_rates(self.run.notebook.tally.steps)
 

@@ -21,7 +21,7 @@ from ..probe.layers import kind_of
 from .forwards import ForwardWatch
 from .journal import Journal
 from .notebook import Notebook
-from .observations import JOURNAL_VERSION, Row, Session, Setting
+from .observations import JOURNAL_VERSION, Session, Setting
 from .parameters import settings_of
 from .recorder import Axis
 from .run import Run
@@ -155,20 +155,23 @@ class Watch:
 
     def _stepped(self, steps: StepWatch) -> None:
         """Called after each step of any optimizer."""
-        forwards, tally, now = self._forwards, self.notebook.tally, time.perf_counter()
-        if steps is self._steps[0]:
-            if forwards.samples and self._last_step and not forwards.validated:
+        forwards, notebook, now = self._forwards, self.notebook, time.perf_counter()
+        if steps.index == 0:
+            tally = notebook.tally
+            if not forwards.validated and self._last_step:
                 tally.stepping += now - self._last_step
-                tally.samples += forwards.samples
+                tally.samples += forwards.passes * forwards.size
             self._last_step = now
-            forwards.samples, forwards.validated = 0, False
+            forwards.validated = False
             if self._armed:
                 forwards.collect(tally.steps)
-            self._arm()
-        forwards.pending = False
-        if self.notebook.alarm:
+                self._armed = False
+            if steps.close:
+                self._arm()
+        forwards.passes = 0
+        if notebook.alarm:
             self._post_mortem()
-        if self.notebook.is_due(now):
+        if now > notebook.due:
             self._flush()
 
     def _post_mortem(self) -> None:
@@ -219,24 +222,24 @@ class Watch:
         if not self._steps:
             tally.steps += 1
             return tally.steps
-        return max(tally.steps + self._forwards.pending, 1)
+        return max(tally.steps + (self._forwards.passes > 0), 1)
 
     def _take(self, axis: Axis, x: float, values: Mapping[str, Any]) -> None:
         numbers: dict[str, float | None] = {}
         waiting: dict[str, Tensor] = {}
         for name, value in values.items():
-            if isinstance(value, Tensor) and value.device.type != "cpu":
+            if isinstance(value, Tensor) and not value.is_cpu:
                 waiting[name] = value
+                numbers[name] = None
             else:
                 numbers[name] = _number(name, value)
         if not waiting:
-            self.notebook.row(Row(axis=axis, x=x, values=numbers))
+            self.notebook.row(axis, x, numbers)
             return
 
         def then(fetched: list[float]) -> None:
-            for name, number in zip(waiting, fetched, strict=True):
-                numbers[name] = _finite(number)
-            self.notebook.row(Row(axis=axis, x=x, values={name: numbers[name] for name in values}))
+            numbers.update(zip(waiting, map(_finite, fetched), strict=True))
+            self.notebook.row(axis, x, numbers)
 
         self.notebook.fetch(torch.stack([t.detach().reshape(()).float() for t in waiting.values()]), then)
 
@@ -360,7 +363,7 @@ def plain(settings: Mapping[str, Any]) -> dict[str, Setting]:
 
 def _number(name: str, value: Any) -> float | None:
     try:
-        return _finite(float(value.detach() if isinstance(value, Tensor) else value))
+        return _finite(value.item() if isinstance(value, Tensor) else float(value))
     except (TypeError, ValueError, RuntimeError):
         shape = f" of shape {tuple(value.shape)}" if hasattr(value, "shape") else ""
         raise OptionError(
