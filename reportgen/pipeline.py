@@ -59,6 +59,7 @@ _NO_DATA = "no data and no input size were given"
 _NO_LOSS = "no loss was given"
 _NOISE = "the inputs are noise made from an input size, so there is nothing to compare with"
 _NO_MODEL = "a weights file holds no model to run"
+_NOTHING_TRAINABLE = "no parameter takes a gradient"
 _NO_VALUES = "the parameters are on the meta device, which holds shapes and no values"
 _NO_SUBJECT = "a history was given and no model"
 
@@ -278,6 +279,9 @@ def _add_data(subject: _Subject, report: Report, batches: Iterator[Batch], steps
     if readers is None:
         for part in ("dataset", "evaluation"):
             steps.skip(part, _NOISE)
+    used = {row.name for row in report.architecture.rows if row.used} if report.architecture is not None else set()
+    idle = [name for name in activations.not_executed if name not in used]  # a parent may read what it never calls
+    activations = msgspec.structs.replace(activations, not_executed=idle)
     return msgspec.structs.replace(
         report,
         subject=msgspec.structs.replace(
@@ -367,6 +371,9 @@ def _gradients(
     loss = subject.loss
     if loss is None or not real or any(batch.target is None for batch in kept):
         steps.skip("gradients", _NO_LOSS if loss is None else _NOISE if not real else "the data hold no targets")
+        return None
+    if not any(p.requires_grad for p in subject.model.parameters()):
+        steps.skip("gradients", _NOTHING_TRAINABLE)
         return None
     return steps.run(
         "gradients",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import subprocess
 import sys
 
@@ -43,6 +44,67 @@ def test_nms_agrees_with_a_brute_force_one(rows: list[tuple[int, ...]], threshol
     corners = torch.tensor([[x, y, x + w, y + h] for x, y, w, h, _ in rows], dtype=torch.float64).reshape(-1, 4)
     scores = torch.tensor([row[4] for row in rows], dtype=torch.float64)
     assert vision.nms(corners, scores, threshold).tolist() == brute_force(corners, scores, threshold)
+
+
+def pooled_by_hand(
+    features: torch.Tensor, roi: list[float], scale: float, size: tuple[int, int], ratio: int, aligned: bool
+) -> torch.Tensor:
+    """One region, one point at a time, in plain numbers."""
+    _, height, width = features.shape
+    shift = 0.5 if aligned else 0.0
+    x1, y1, x2, y2 = (v * scale - shift for v in roi)
+    w, h = x2 - x1, y2 - y1
+    if not aligned:
+        w, h = max(w, 1.0), max(h, 1.0)
+    nx = ratio if ratio > 0 else math.ceil(w / size[1])
+    ny = ratio if ratio > 0 else math.ceil(h / size[0])
+    out = torch.zeros(len(features), *size, dtype=features.dtype)
+
+    def at(y: float, x: float) -> torch.Tensor:
+        if y < -1 or y > height or x < -1 or x > width:
+            return torch.zeros(len(features), dtype=features.dtype)
+        y, x = min(max(y, 0.0), height - 1), min(max(x, 0.0), width - 1)
+        top, left = int(y), int(x)
+        bottom, right = min(top + 1, height - 1), min(left + 1, width - 1)
+        dy, dx = y - top, x - left
+        upper = features[:, top, left] * (1 - dx) + features[:, top, right] * dx
+        lower = features[:, bottom, left] * (1 - dx) + features[:, bottom, right] * dx
+        return upper * (1 - dy) + lower * dy
+
+    for i in range(size[0]):
+        for j in range(size[1]):
+            for iy in range(ny):
+                for ix in range(nx):
+                    y = y1 + h / size[0] * (i + (iy + 0.5) / ny)
+                    x = x1 + w / size[1] * (j + (ix + 0.5) / nx)
+                    out[:, i, j] += at(y, x) / (ny * nx)
+    return out
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 1), *[st.integers(-6, 40)] * 2, *[st.integers(0, 24)] * 2), max_size=5),
+    st.sampled_from([0.25, 0.5, 1.0]),
+    st.sampled_from([(1, 1), (2, 3), (7, 7)]),
+    st.sampled_from([-1, 1, 2]),
+    st.booleans(),
+)
+@settings(max_examples=40, deadline=None)
+def test_roi_align_agrees_with_one_point_at_a_time(
+    regions: list[tuple[int, ...]], scale: float, size: tuple[int, int], ratio: int, aligned: bool
+) -> None:
+    features = torch.randn(2, 3, 9, 11, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    rois = torch.tensor([[n, x, y, x + w, y + h] for n, x, y, w, h in regions], dtype=torch.float64).reshape(-1, 5)
+    found = vision.roi_align(features, rois, scale, *size, ratio, aligned)
+    assert found.shape == (len(rois), 3, *size)
+    for roi, pooled in zip(rois.tolist(), found, strict=True):
+        expected = pooled_by_hand(features[int(roi[0])], roi[1:], scale, size, ratio, aligned)
+        torch.testing.assert_close(pooled, expected, rtol=1e-9, atol=1e-9)
+
+
+def test_roi_align_has_a_gradient() -> None:
+    rois = torch.tensor([[0, 1.0, 1.0, 6.0, 5.0]], dtype=torch.float64)
+    features = torch.randn(1, 2, 6, 7, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(lambda f: vision.roi_align(f, rois, 1.0, 2, 2, 2, False), features)
 
 
 def test_nms_of_no_boxes_is_empty() -> None:

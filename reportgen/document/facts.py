@@ -101,7 +101,8 @@ class LayerRow(Struct, frozen=True, kw_only=True):
     """Elements of weights that a quantised module packed away: no parameters for PyTorch."""
     packed_bytes: int = 0
     used: bool | None = None
-    """Called, or its parameters were read by another module (attention reads its output projection so)."""
+    """Called, or something inside it was, or its parameters were read by another module (attention reads its output
+    projection so)."""
 
 
 class ArchitectureFacts(Struct, frozen=True, kw_only=True):

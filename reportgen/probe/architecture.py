@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ..document.facts import ArchitectureFacts, LayerRow
 from .forward import ForwardPass, ModulePass, is_lazy
-from .layers import kind_of
+from .layers import holds_weights, kind_of
 from .memory import nbytes, storage_of
 
 
@@ -21,6 +21,9 @@ def measure(model: nn.Module, seen: ForwardPass | None) -> ArchitectureFacts:
     parameters = [p for p in model.parameters() if not is_lazy(p)]
     buffers = [b for b in model.buffers() if not is_lazy(b)]
     rows = [_row(name, module, ledger, seen) for name, module in model.named_modules()]
+    if seen is not None:
+        used = _used(model, seen)
+        rows = [replace(row, used=used[row.name]) for row in rows]
     return ArchitectureFacts(
         rows=rows,
         parameters=sum(row.parameters for row in rows),
@@ -124,10 +127,10 @@ def _row(name: str, module: nn.Module, ledger: _Ledger, seen: ForwardPass | None
         packed=sum(t.numel() for t in packed),
         packed_bytes=sum(nbytes(t) for t in packed),
     )
-    return row if seen is None else _with_pass(row, own, seen.modules.get(name, ModulePass()), seen)
+    return row if seen is None else _with_pass(row, seen.modules.get(name, ModulePass()), seen)
 
 
-def _with_pass(row: LayerRow, own: list[nn.Parameter], told: ModulePass, seen: ForwardPass) -> LayerRow:
+def _with_pass(row: LayerRow, told: ModulePass, seen: ForwardPass) -> LayerRow:
     return replace(
         row,
         input_shape=told.input_shape,
@@ -136,8 +139,23 @@ def _with_pass(row: LayerRow, own: list[nn.Parameter], told: ModulePass, seen: F
         flops=told.flops if seen.flops is not None else None,
         mult_adds=told.mult_adds,
         output_bytes=told.output_bytes,
-        used=told.calls > 0 or any(id(p) in seen.read for p in own),
     )
+
+
+def _used(model: nn.Module, seen: ForwardPass) -> dict[str, bool]:
+    """Tell of each module whether it took part: called, its parameters read, or something inside it did."""
+    used: dict[str, bool] = {}
+    for name, module in reversed(list(model.named_modules())):
+        called = name in seen.modules and seen.modules[name].calls > 0
+        read = any(id(p) in seen.read for p in module._parameters.values() if p is not None)
+        used[name] = used.get(name, False) or called or read
+        parent, dot, _ = name.rpartition(".")
+        if used[name] and (dot or name):
+            used[parent] = True
+    for name, module in model.named_modules():
+        if holds_weights(module):  # nothing flows there: it is used with its owner
+            used[name] = used[name.rpartition(".")[0]]
+    return used
 
 
 def _bytes(parameter: Tensor, n: int) -> int:
@@ -181,7 +199,12 @@ def _dtypes(tensors: Iterable[Tensor]) -> dict[str, int]:
 
 
 def _tied(model: nn.Module) -> list[list[str]]:
-    names: dict[int, list[str]] = {}
+    """Group the names of parameters that are one object, or lie in the very same memory."""
+    groups: dict[tuple[int, ...], list[str]] = {}
     for name, parameter in model.named_parameters(remove_duplicate=False):
-        names.setdefault(id(parameter), []).append(name)
-    return [group for group in names.values() if len(group) > 1]
+        storage = None if is_lazy(parameter) or not parameter.numel() else storage_of(parameter)
+        place: tuple[int, ...] = (id(parameter),)
+        if storage is not None:
+            place = (storage._cdata, int(parameter.storage_offset()), parameter.numel())
+        groups.setdefault(place, []).append(name)
+    return [group for group in groups.values() if len(group) > 1]

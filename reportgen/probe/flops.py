@@ -130,10 +130,10 @@ def _cudnn_rnn(x: Tensor, weights: list[Tensor], *_: Any, out: Any = None, **__:
     return 2 * steps * sum(w.numel() for w in weights if w.dim() == 2)
 
 
-def _quantised_lstm(x: Tensor, state: Any, *args: Any, out: Any = None, **__: Any) -> int:
-    if isinstance(args[1], Tensor) or not isinstance(args[3], int):
-        return _refuse()
-    n_layers, directions = args[2], 2 if args[5] else 1
+def _quantised_lstm(x: Tensor, *args: Any, out: Any = None, **__: Any) -> int:
+    """Arguments: [batch sizes of a packed one], state, weights, has_biases, n_layers, dropout, train, both ways."""
+    state, _, _, n_layers, _, _, both_ways = args[:7] if isinstance(args[0], (list, tuple)) else args[1:8]
+    directions = 2 if both_ways else 1
     hidden, steps, width, total = state[0].shape[-1], prod(x.shape[:-1]), x.shape[-1], 0
     for _layer in range(n_layers):
         total += directions * 2 * steps * 4 * hidden * (width + hidden)

@@ -231,29 +231,27 @@ class _Operators(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 
 def _run_by_torchinfo(model: nn.Module, batch: Batch, seen: ForwardPass) -> None:
-    """Let torchinfo run the model, and keep its mult-adds."""
-    import torchinfo
-    from torchinfo import torchinfo as internals
+    """Let torchinfo run the model, and keep its mult-adds.
+
+    Its pass alone: the summary that it makes of it takes time exponential in the depth of nesting.
+    """
+    from torchinfo import torchinfo
+    from torchinfo.enums import Mode
 
     first = batch.first
+    device = first.device if first is not None else None
+    inputs = list(batch.args) if batch.args else batch.kwargs
     try:
-        statistics = torchinfo.summary(
-            model,
-            input_data=list(batch.args) if batch.args else batch.kwargs,
-            device=first.device if first is not None else "cpu",
-            mode="eval",
-            verbose=0,
-            col_names=("input_size", "output_size", "num_params", "mult_adds"),
-            depth=1000,
-            **(batch.kwargs if batch.args else {}),
+        layers = torchinfo.forward_pass(
+            model, inputs, None, False, device, Mode.EVAL, **(batch.kwargs if batch.args else {})
         )
     finally:
         # torchinfo keeps the layers of every model it saw, by class name, and with them the model
-        internals._cached_forward_pass.clear()
-    seen.mult_adds = int(statistics.total_mult_adds)
+        torchinfo._cached_forward_pass.clear()
     names = {id(module): name for name, module in model.named_modules()}
-    for layer in statistics.summary_list:
-        name = names.get(layer.layer_id)
-        if name is not None and layer.executed and layer.is_leaf_layer:
-            known = seen.of(name)
-            known.mult_adds = (known.mult_adds or 0) + int(layer.macs)
+    seen.mult_adds = 0
+    for layer in layers:
+        if layer.is_leaf_layer:
+            seen.mult_adds += int(layer.macs)
+            if layer.executed and (name := names.get(layer.layer_id)) is not None:
+                seen.of(name).mult_adds = (seen.of(name).mult_adds or 0) + int(layer.macs)

@@ -45,21 +45,21 @@ def _is_layer(name: str, module: nn.Module) -> bool:
     if isinstance(module, (nn.ModuleList, nn.ModuleDict, nn.ParameterList, nn.ParameterDict, torch.jit.ScriptModule)):
         return False
     if not module._parameters and any(True for _ in module.children()):
-        return bool(_packs_weights(module))
+        return all(map(holds_weights, module.children()))  # a quantised module with its weights packed in a child
     return not (
         isinstance(module, _TRANSPARENT)
         or kind_of(module) in _TRANSPARENT_NAMES
-        or type(module).__name__ in _HOLDERS
+        or holds_weights(module)
         or type(module).__module__.startswith("torch.ao.quantization")  # observers hand their input on
         or "parametrizations" in name.split(".")
     )
 
 
-def _packs_weights(module: nn.Module) -> bool:
-    """Tell whether the children of a quantised module only hold its weights."""
-    return all(
-        type(child).__name__ in _HOLDERS or isinstance(child, nn.ModuleList) for child in module.children()
-    ) and any(type(child).__name__ in _HOLDERS for child in module.modules())
+def holds_weights(module: nn.Module) -> bool:
+    """Tell whether a module only holds the packed weights of a quantised one."""
+    return type(module).__name__ in _HOLDERS or (
+        isinstance(module, nn.ModuleList) and len(module) > 0 and all(map(holds_weights, module))
+    )
 
 
 def unhookable(model: nn.Module) -> int:

@@ -126,7 +126,8 @@ def unpack(item: Any, accepts: frozenset[str] | None = None) -> Batch:
         return Batch((), kwargs, target)
     if isinstance(item, (list, tuple)) and item:
         if len(item) == 1:
-            return unpack(item[0], accepts)
+            # alone in a tuple: a list there is one argument, such as the images of a detector
+            return Batch((item[0],)) if isinstance(item[0], (list, tuple)) else unpack(item[0], accepts)
         return Batch(tuple(item[:-1]), {}, item[-1])
     raise DataError(
         f"The loader yielded {type(item).__name__}, which is no batch.",

@@ -2,7 +2,8 @@
 
 The torchvision that package indexes hand out is compiled against CUDA. Beside a CPU build of torch its operators do not
 load, and then the import itself fails, because the package describes ``torchvision::nms`` without anybody having
-declared it. torchmetrics imports torchvision and fails with it. Declaring the two schemas first is all that is missing.
+declared it. torchmetrics imports torchvision and fails with it. Declaring the schemas first is all that is missing.
+Detection models need two of the operators: they are implemented here in plain PyTorch.
 """
 
 from __future__ import annotations
@@ -13,12 +14,16 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 _MISSING = "operator torchvision::nms does not exist"
 _SCHEMAS = (
     "nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
     "qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
+    "roi_align(Tensor input, Tensor rois, float spatial_scale, SymInt pooled_height, SymInt pooled_width, "
+    "int sampling_ratio, bool aligned) -> Tensor",
 )
+_CHUNK = 1 << 24  # elements sampled at a time by roi_align
 _libraries: list[torch.library.Library] = []
 """What was declared; a Library that is collected takes its operators with it."""
 
@@ -43,9 +48,12 @@ def prepare() -> None:
         _forget()
         _declare()
         importlib.import_module("torchvision")
-        # torchvision.ops.nms asks whether the compiled operators are there before it calls the one that now is
+        # torchvision asks whether the compiled operators are there before it calls the ones that now are; for
+        # roi_align it would else call a compiler
         boxes: Any = importlib.import_module("torchvision.ops.boxes")
-        boxes._assert_has_ops = lambda: None
+        regions: Any = importlib.import_module("torchvision.ops.roi_align")
+        boxes._assert_has_ops = regions._assert_has_ops = lambda: None
+        regions._has_ops = lambda: True
 
 
 def nms(boxes: Tensor, scores: Tensor, iou_threshold: float) -> Tensor:
@@ -67,14 +75,69 @@ def nms(boxes: Tensor, scores: Tensor, iou_threshold: float) -> Tensor:
     return torch.cat(kept) if kept else left
 
 
+def roi_align(
+    features: Tensor,
+    rois: Tensor,
+    spatial_scale: float,
+    pooled_height: int,
+    pooled_width: int,
+    sampling_ratio: int,
+    aligned: bool,
+) -> Tensor:
+    """Average bilinear samples in each bin of each region: (K, C, pooled_height, pooled_width).
+
+    ``features`` (N, C, H, W); ``rois`` (K, 5): index of the image and corners in image pixels. Points further than one
+    pixel outside count as zero, as in Mask R-CNN (arXiv:1703.06870). ``sampling_ratio`` points a side and bin; with 0
+    or less as many as the bin has pixels.
+    """
+    corners = rois[:, 1:] * spatial_scale - (0.5 if aligned else 0.0)
+    size = corners[:, 2:] - corners[:, :2]  # (K, 2): width, height
+    size = size if aligned else size.clamp(min=1.0)
+    bins = size.new_tensor((pooled_width, pooled_height))
+    points = torch.full_like(size, sampling_ratio) if sampling_ratio > 0 else (size / bins).ceil()
+    out = features.new_zeros(len(rois), features.shape[1], pooled_height, pooled_width)
+    kinds = torch.cat((rois[:, :1], points), dim=1).long()  # regions that one call can sample together
+    for image, nx, ny in torch.unique(kinds, dim=0).tolist():
+        if nx < 1 or ny < 1:
+            continue  # an aligned region of no size has no points
+        group = (kinds == kinds.new_tensor((image, nx, ny))).all(1).nonzero().flatten()
+        step = max(1, _CHUNK // (features.shape[1] * pooled_height * ny * pooled_width * nx))
+        for part in torch.split(group, step):
+            xs = _places(corners[part, 0], size[part, 0] / pooled_width, pooled_width, nx)
+            ys = _places(corners[part, 1], size[part, 1] / pooled_height, pooled_height, ny)
+            sampled = _sample(features[image], ys, xs)  # (K, C, pooled_height ny, pooled_width nx)
+            out = out.index_copy(0, part, F.avg_pool2d(sampled, (ny, nx)).to(out.dtype))
+    return out
+
+
+def _places(start: Tensor, width: Tensor, n_bins: int, n_points: int) -> Tensor:
+    """Return the middles of ``n_points`` equal parts of each bin: (K, n_bins n_points)."""
+    steps = (torch.arange(n_bins * n_points, device=start.device, dtype=start.dtype) + 0.5) / n_points
+    return start[:, None] + width[:, None] * steps
+
+
+def _sample(image: Tensor, ys: Tensor, xs: Tensor) -> Tensor:
+    """Interpolate (C, H, W) at the grids ys (K, Y) by xs (K, X): (K, C, Y, X)."""
+    height, width = image.shape[-2:]
+    inside = ((ys >= -1) & (ys <= height))[:, :, None] & ((xs >= -1) & (xs <= width))[:, None, :]  # (K, Y, X)
+    across = xs.clamp(0, width - 1) * (2 / max(width - 1, 1)) - 1
+    down = ys.clamp(0, height - 1) * (2 / max(height - 1, 1)) - 1
+    n, n_y, n_x = len(ys), ys.shape[1], xs.shape[1]
+    grid = torch.stack((across[:, None, :].expand(n, n_y, n_x), down[:, :, None].expand(n, n_y, n_x)), dim=-1)
+    flat = grid.reshape(1, n * n_y, n_x, 2).to(image.dtype)
+    sampled = F.grid_sample(image[None], flat, padding_mode="border", align_corners=True)
+    return sampled[0].reshape(-1, n, n_y, n_x).transpose(0, 1) * inside[:, None]
+
+
 def _declare() -> None:
-    """Declare the schemas and give ``nms`` an implementation for every device."""
+    """Declare the schemas and give two of the operators an implementation for every device."""
     if _libraries:
         return
     library: Any = torch.library.Library("torchvision", "DEF")  # type: ignore[no-untyped-call]
     for schema in _SCHEMAS:
         library.define(schema)
     library.impl("nms", nms, "CompositeExplicitAutograd")
+    library.impl("roi_align", roi_align, "CompositeImplicitAutograd")  # made of operators that have gradients
     _libraries.append(library)
 
 

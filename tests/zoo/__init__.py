@@ -1,0 +1,9 @@
+"""Awkward models, one short class each, with what a report must say about it."""
+
+from __future__ import annotations
+
+from . import inputs, kinds, layers, numbers, outputs, sharing, structure, training
+from .case import Case
+
+MODULES = (inputs, outputs, sharing, layers, numbers, kinds, structure, training)
+CASES: dict[str, Case] = {name: case for module in MODULES for name, case in module.CASES.items()}
