@@ -101,7 +101,7 @@ class SharpAttention(nn.Module):
     bar=0.85,
 )
 def attention_scores_multiplied(seed: int, fixed: bool) -> Training:
-    return program(SharpAttention(24**-0.5 if fixed else 24.0), data.which_first(1600), adam(4e-3), 12)
+    return program(SharpAttention(24**-0.5 if fixed else 150.0), data.which_first(1600), adam(4e-3), 12)
 
 
 @sick("mlp", "missing-nonlinearity", also=("underfitting", "undertrained"), proof=harmed(0.2), bar=0.85)
