@@ -40,7 +40,7 @@ from .health.thresholds import Thresholds
 from .options import Options
 from .probe import architecture, forward, gradients, stream, weights
 from .probe.activations import ActivationProbe
-from .probe.dataset import DatasetProbe
+from .probe.dataset import DatasetProbe, compare
 from .probe.evaluation import EvaluationProbe
 from .probe.guard import generators_kept, untouched
 from .probe.layers import kind_of, where_it_failed
@@ -165,6 +165,14 @@ class _Steps:
         self.coverage = [row if c.part == part and c.status == "measured" else c for c in self.coverage]
 
 
+@dataclass
+class _Split:
+    """What is kept of one split beyond its pass: some batches for experiments, samples to compare with the other."""
+
+    reservoir: Reservoir = field(default_factory=lambda: Reservoir(0))
+    dataset: DatasetProbe | None = None
+
+
 @dataclass(frozen=True)
 class _Subject:
     model: nn.Module
@@ -175,10 +183,8 @@ class _Subject:
     """What was taken off the model that the caller gave."""
     example: Batch | None
     """Inputs that an exported program brings along."""
-    given: Reservoir = field(default_factory=lambda: Reservoir(0))
-    """Some batches of the data given, for experiments."""
-    training: Reservoir = field(default_factory=lambda: Reservoir(1))
-    """The same of the training data."""
+    given: _Split = field(default_factory=lambda: _Split())
+    training: _Split = field(default_factory=lambda: _Split())
 
 
 def _subject(
@@ -302,12 +308,15 @@ def _add_training_data(subject: _Subject, data: Iterable[Any], report: Report, s
         model, _guarded(batches(data, model, device_of(model), limit)), lambda batch: None, readers.watchers, 0
     )
     dataset, evaluation = readers.facts(passage, steps, "training ")
-    return msgspec.structs.replace(report, train_dataset=dataset, train_evaluation=evaluation)
+    ours, theirs, splits = subject.training.dataset, subject.given.dataset, None
+    if ours is not None and theirs is not None and dataset is not None and report.dataset is not None:
+        splits = steps.run("splits", lambda: compare(ours, theirs))
+    return msgspec.structs.replace(report, train_dataset=dataset, train_evaluation=evaluation, splits=splits)
 
 
 def _add_trials(subject: _Subject, report: Report, steps: _Steps) -> Report:
     """Make experiments on copies of the model, with a few of the batches that were read."""
-    given, training, options = subject.given.batches(), subject.training.batches(), subject.options
+    given, training, options = subject.given.reservoir.batches(), subject.training.reservoir.batches(), subject.options
     if not given and not training:
         steps.skip("trials", _NOISE if report.subject.inputs == "synthetic" else _NO_DATA)
         return report
@@ -336,13 +345,13 @@ def _add_trials(subject: _Subject, report: Report, steps: _Steps) -> Report:
 class _Readers:
     """The parts that read batches and outputs of one split."""
 
-    def __init__(self, subject: _Subject, kept: Reservoir) -> None:
-        self._dataset = DatasetProbe(subject.model)
+    def __init__(self, subject: _Subject, kept: _Split) -> None:
+        self._dataset = kept.dataset = DatasetProbe(subject.model)
         self._evaluation = EvaluationProbe(subject.loss, subject.options.task, subject.options.class_names)
         self.watchers: dict[str, stream.Watcher] = {
             "dataset": lambda output, batch: self._dataset.update(batch),
             "evaluation": self._evaluation.update,
-            "trials": lambda output, batch: kept.update(batch),
+            "trials": lambda output, batch: kept.reservoir.update(batch),
         }
 
     def facts(

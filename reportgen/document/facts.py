@@ -12,6 +12,7 @@ from typing import Literal
 from msgspec import Struct
 
 from .history import History
+from .samples import Copies, Order, Padding, Signal, SplitFacts
 from .stats import TensorStats
 from .trials import TrialFacts
 
@@ -380,6 +381,15 @@ class DatasetFacts(Struct, frozen=True, kw_only=True):
     class_counts: list[int] | None = None
     target_dtype: str | None = None
     target: TensorStats | None = None
+    target_classes: int | None = None
+    """Different values among the first targets, up to 64 of them, where each sample has one target."""
+    label_min: int | None = None
+    label_max: int | None = None
+    """Extremes of integer targets, those that a loss ignores (-100) left out."""
+    copies: Copies | None = None
+    order: Order | None = None
+    padding: Padding | None = None
+    signal: Signal | None = None
 
 
 class OutputFacts(Struct, frozen=True, kw_only=True):
@@ -471,6 +481,8 @@ class Report(Struct, frozen=True, kw_only=True):
     """The training data, when they were given beside."""
     train_evaluation: EvaluationFacts | None = None
     """The same model on its training data, in eval mode."""
+    splits: SplitFacts | None = None
+    """The training data against the data given."""
     trials: TrialFacts | None = None
     """Experiments on a copy of the model."""
     findings: list[Finding] = []

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from msgspec import Struct
 
 from ..document.facts import Diagnosis, Finding, Severity
+from .advice import ADVICE
 from .notes import NOTES
 
 _SERIOUS = Severity.WARNING.rank
@@ -70,6 +71,10 @@ _SICK_SIGNAL = (
     "w-scale",
 )
 
+_FAR_APART = ("h-overfit", "h-overconfident", "h-generalisation-gap")
+_BAD_LABELS = ("d-label-mapping", "d-labels-unrelated", "d-label-range", "d-label-constant", "d-label-signal")
+_HINTS = ("d-label-signal", "d-label-noise")
+
 # facts of the loop and of experiments come before what is inferred from sizes
 SYNDROMES: tuple[Syndrome, ...] = (
     Syndrome("nan-in-data", ("d-nonfinite",), (*_NONFINITE, "bn-stats-mismatch", *_STUCK)),
@@ -94,7 +99,17 @@ SYNDROMES: tuple[Syndrome, ...] = (
         ("d-input-scale",),
         (*_NONFINITE, *_SLOW, *_SICK_SIGNAL, *_WILD, "update-ratio", "h-init-loss"),
     ),
-    Syndrome("double-softmax", ("double-softmax",), _SLOW),
+    Syndrome("double-softmax", ("double-softmax", "probabilities-as-scores"), _SLOW),
+    Syndrome("wrong-output-activation", ("output-range",), (*_UNMOVED, "dead-relu", "loss-blind", "param-zero-grad")),
+    Syndrome("wrong-loss", ("loss-mismatch",), (*_SLOW, *_NONFINITE, *_WILD, "update-ratio")),
+    Syndrome("label-corruption", _BAD_LABELS, (*_SLOW, *_FAR_APART, *_HINTS)),
+    Syndrome("data-leakage", ("leakage",), ("h-val-below-train",)),
+    Syndrome(
+        "train-val-mismatch", ("d-train-val-shift", "d-missing-class"), (*_STUCK, *_FAR_APART, "bn-stats-mismatch")
+    ),
+    Syndrome("unshuffled-data", ("d-order",), (*_SLOW, *_FAR_APART, *_WILD, "bn-stats-mismatch", *_HINTS)),
+    Syndrome("unscaled-target", ("d-target-scale",), (*_SLOW, *_NONFINITE, *_WILD, *_SICK_SIGNAL, "update-ratio")),
+    Syndrome("class-imbalance", ("d-class-imbalance",), ("o-baseline-skill", "one-batch")),
     Syndrome("causal-leak", ("causal-leak",), ()),
     Syndrome("batch-mixing", ("batch-coupling",), _STUCK, _detail("by", "layer")),
     Syndrome("missing-nonlinearity", ("missing-nonlinearity",), (*_SLOW, "affine-pair")),
@@ -123,13 +138,13 @@ SYNDROMES: tuple[Syndrome, ...] = (
     Syndrome(
         "exploding-gradients",
         ("grad-depth-slope",),
-        (*_NONFINITE, *_WILD, "h-never-learned", "o-baseline-skill", "w-scale", "h-init-loss"),
+        (*_NONFINITE, *_WILD, *_STUCK, "w-scale", "h-init-loss"),
         _detail("direction", "exploding"),
     ),
     Syndrome("over-regularised", ("weight-decay-dominance",), (*_SLOW, *_SICK_SIGNAL)),
     Syndrome("non-finite-weights", ("param-nonfinite",), (*_NONFINITE, *_STUCK)),
     Syndrome("numerical-instability", _NONFINITE, _STUCK),
-    Syndrome("loss-shape-broadcast", ("loss-shape",), _STUCK),
+    Syndrome("loss-shape-broadcast", ("loss-shape", "loss-broadcast"), _STUCK),
     Syndrome("bn-statistics", ("eval-train-gap", "bn-stats-mismatch", "bn-never-updated"), _STUCK),
     # dead layers pass no gradient, so the steps behind them are nothing
     Syndrome(
@@ -169,8 +184,23 @@ DEFAULTS: dict[str, str] = {
     "causal-leak": "causal-leak",
     "clip-fraction": "gradient-clipping-too-small",
     "constant-channel": "layer-collapse",
+    "d-class-imbalance": "class-imbalance",
+    "d-conflicting-labels": "label-noise",
+    "d-constant-feature": "redundant-data",
+    "d-duplicates": "redundant-data",
     "d-input-scale": "unnormalised-input",
+    "d-label-constant": "label-corruption",
+    "d-label-mapping": "label-corruption",
+    "d-label-noise": "label-noise",
+    "d-label-range": "label-corruption",
+    "d-label-signal": "label-corruption",
+    "d-labels-unrelated": "label-corruption",
+    "d-missing-class": "train-val-mismatch",
     "d-nonfinite": "nan-in-data",
+    "d-order": "unshuffled-data",
+    "d-padding": "redundant-data",
+    "d-target-scale": "unscaled-target",
+    "d-train-val-shift": "train-val-mismatch",
     "dead-relu": "dead-relu",
     "dead-rising": "dead-relu",
     "double-softmax": "double-softmax",
@@ -199,8 +229,11 @@ DEFAULTS: dict[str, str] = {
     "h-val-below-train": "data-leakage",
     "h-val-noise": "too-little-data",
     "input-ignored": "layer-collapse",
+    "leakage": "data-leakage",
     "loss-blind": "wrong-loss",
+    "loss-broadcast": "loss-shape-broadcast",
     "loss-detached": "detached-graph",
+    "loss-mismatch": "wrong-loss",
     "loss-shape": "loss-shape-broadcast",
     "loss-sign": "loss-sign-flipped",
     "lr-extreme": "lr-too-high",
@@ -213,6 +246,7 @@ DEFAULTS: dict[str, str] = {
     "optimizer-maximizes": "loss-sign-flipped",
     "optimizer-missing-params": "params-not-in-optimizer",
     "optimizer-state-nonfinite": "numerical-instability",
+    "output-range": "wrong-output-activation",
     "param-frozen": "frozen-layers",
     "param-group-zero-lr": "no-weight-update",
     "param-no-grad": "detached-graph",
@@ -221,6 +255,7 @@ DEFAULTS: dict[str, str] = {
     "param-unused": "unused-parameters",
     "param-zero-grad": "detached-graph",
     "position-unseen": "missing-position-info",
+    "probabilities-as-scores": "double-softmax",
     "run-no-grad": "detached-graph",
     "run-nonfinite": "numerical-instability",
     "step-without-effect": "no-weight-update",
@@ -229,76 +264,6 @@ DEFAULTS: dict[str, str] = {
     "w-at-default-init": "frozen-layers",
     "w-scale": "bad-init",
     "weight-decay-dominance": "over-regularised",
-}
-
-ADVICE: dict[str, str] = {
-    "bad-init": "Initialise the named layers for their activation (nn.init.kaiming_normal_ for ReLU, xavier_uniform_ "
-    "for tanh), or put a normalisation layer behind them.",
-    "batch-mixing": "Look at the first layer named, and before it, for a view or reshape where a permute was meant, a "
-    "softmax or mean over dimension 0, and batch_first of recurrent and attention layers.",
-    "bn-statistics": "Recompute the running statistics: some hundred training batches in train mode without "
-    "optimizer steps. Check momentum, the batch size, and that validation inputs are prepared as in training.",
-    "causal-leak": "Mask the future in attention (is_causal=True), drop bidirectional layers, and pad convolutions on "
-    "the left only.",
-    "data-leakage": "Look for validation samples, or copies of them, among the training data, and for features "
-    "made from the labels.",
-    "dead-relu": "Lower the learning rate, check the biases and the scale of the inputs, or use LeakyReLU or GELU. "
-    "If the model works well, the silent channels can be pruned.",
-    "detached-graph": "Look between the last layer that gets a gradient and the first that gets none for detach(), "
-    ".data, no_grad(), argmax, .item() or a tensor made anew.",
-    "double-softmax": "Return raw scores from the model and leave softmax (or sigmoid) to the loss; apply it yourself "
-    "only for display.",
-    "dropout-active-in-eval": "Call F.dropout with training=self.training, make dropout layers in __init__, and pass "
-    "dropout_p=0.0 to attention outside of training. Sampling on purpose is fine.",
-    "eval-mode-training": "Call model.train() at the start of every epoch and model.eval() before each validation; "
-    "layers that are frozen on purpose may stay in eval mode.",
-    "exploding-gradients": "Clip the gradient norm, lower the learning rate, and check the initialisation; "
-    "normalisation layers or residual connections stop the growth.",
-    "frozen-layers": "If these layers were meant to train, set requires_grad_(True) and give them to the optimizer. "
-    "A backbone that is frozen on purpose is fine.",
-    "gradient-clipping-too-small": "Raise the clipping limit to about the 90th percentile of the gradient norm (see "
-    "the curve), or leave clipping out and compare.",
-    "layer-collapse": "Look at the layer before the named one: its output no longer depends on the input.",
-    "loss-shape-broadcast": "Give outputs and targets one shape: squeeze(1) the output, or unsqueeze(1) the target.",
-    "loss-sign-flipped": "Minimise the loss: remove the minus before it, or maximize=True from the optimizer.",
-    "lr-schedule-collapse": "Check where scheduler.step() is called (once an epoch or once a batch) against the unit "
-    "of its settings, and how much of the run is left when the rate has gone.",
-    "lr-too-high": "Divide the learning rate by 10 and compare the first epochs; a warm-up or clipping helps where "
-    "only the start is unstable.",
-    "lr-too-low": "Multiply the learning rate by 10 and compare the first epochs; check that the scheduler does not "
-    "start near zero.",
-    "missing-nonlinearity": "Put an activation (ReLU, GELU, tanh) between the affine layers.",
-    "missing-position-info": "Add positional embeddings or encodings to the inputs of the attention layers, or use a "
-    "layer that reads in order. Where order does not matter, nothing is amiss.",
-    "missing-zero-grad": "Call optimizer.zero_grad() once for each optimizer.step(), before the first backward pass "
-    "that belongs to it.",
-    "nan-in-data": "Drop or fill the non-finite values before training, and assert torch.isfinite in the data set.",
-    "no-weight-update": "Check that optimizer.step() is called after backward() and before zero_grad(), that the "
-    "optimizer was made from this very model, and that its learning rate is not zero.",
-    "non-finite-weights": "Go back to the last checkpoint with finite weights. Then lower the learning rate or clip "
-    "gradients; with float16 look at the loss scaling.",
-    "numerical-instability": "Look at the first layer named: a logarithm or division of 0, or an overflow. "
-    "torch.autograd.set_detect_anomaly(True) names the line.",
-    "over-regularised": "Divide the weight decay by ten and compare; leave biases and normalisation layers out of it.",
-    "overfitting": "Keep the checkpoint of the best epoch; then more data, augmentation, weight decay or dropout, or "
-    "fewer epochs.",
-    "params-not-in-optimizer": "Make the optimizer after the model is complete and on its device, from "
-    "model.parameters(), or add the missing ones with add_param_group.",
-    "resumed-without-state": "Save and load the states of optimizer, scheduler and sampler along with the weights.",
-    "too-little-data": "Collect more data, or use cross-validation to make the most of what there is.",
-    "underfitting": "Try to overfit one batch: if that fails too, the fault lies in the model, the loss or the "
-    "labels, not in the amount of data.",
-    "undertrained": "Train longer: the losses were still falling when the run ended.",
-    "unnormalised-input": "Scale the inputs to mean 0 and standard deviation 1 (or to 0..1) by figures of the training "
-    "set, the same for training and validation.",
-    "unregistered-parameters": "Keep layers in nn.ModuleList or nn.ModuleDict and tensors in nn.Parameter, then make "
-    "the optimizer anew from model.parameters().",
-    "unused-parameters": "Remove the layers, or check that forward uses them; parts that serve only another mode "
-    "are fine.",
-    "vanishing-gradients": "Use ReLU-family activations, residual connections or normalisation layers, and an "
-    "initialisation made for the activation.",
-    "wrong-loss": "Use the loss of the task: CrossEntropyLoss on K > 1 raw scores for exclusive classes, "
-    "BCEWithLogitsLoss on one raw score for each yes-or-no answer, NLLLoss on log-probabilities, MSELoss for numbers.",
 }
 
 

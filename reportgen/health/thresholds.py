@@ -129,6 +129,25 @@ class Thresholds(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     eval_train_loss: float = 1.5
     eval_train_accuracy: float = 0.1
 
+    # range of the last activation
+    unreachable: float = 0.02
+    score_bound: float = 2.0
+
+    # samples, labels, splits
+    duplicates: float = 0.05
+    conflicting: float = 0.01
+    order_excess: float = 0.5
+    imbalance: float = 5.0
+    padding: float = 0.5
+    target_offset: float = 10.0
+    target_std: float = 1e3
+    leak: float = 0.01
+    unseen: float = 0.01
+    shift: float = 0.5
+    """Difference of means in standard deviations, and ln of the ratio of standard deviations, between the splits."""
+    mapping_gain: float = 0.3
+    noisier: float = 0.1
+
     outcome_r2: float = 0.1
     """R² from which a regressor counts as clearly better than the mean of the targets."""
 

@@ -39,6 +39,10 @@ CAUSES: dict[str, tuple[str, str]] = {
         "Trainable tensors that the model does not register",
         "The forward pass uses them, but model.parameters() does not list them: they are not trained, saved or moved.",
     ),
+    "wrong-output-activation": (
+        "The last activation cannot give the answer",
+        "Its range does not hold the targets, or squeezes scores that the loss wants free.",
+    ),
     "wrong-loss": (
         "The loss does not fit the task",
         "Its value says nothing, or something else than meant, about how good the answers are.",
@@ -64,6 +68,31 @@ def _sign(f: Finding) -> str:
     if f.detail.get("by") == "optimizer":
         return f"The first step of the optimizer leads uphill: its cosine with the gradient is {e['slope']:+.2f}."
     return f"The loss of right answers is {amount(e['right'])}, of wrong ones {amount(e['wrong'])}: wrong ones win."
+
+
+def _mismatch(f: Finding) -> str:
+    e, kind = f.evidence, f.detail.get("kind", "")
+    if kind == "raw scores":
+        return (
+            f"The loss takes outputs as log-probabilities, but their logsumexp is off 0 by up to "
+            f"{amount(e['log_sum_exp_error'])}: it can fall without end."
+        )
+    if kind == "class numbers":
+        return f"One output is drawn to the number of the class, from 0 to {amount(e['classes'] - 1)}."
+    return f"Targets lie between {amount(e['min'])} and {amount(e['max'])}; the loss is made for 0 to 1."
+
+
+def _range(f: Finding) -> str:
+    e, kind = f.evidence, f.detail.get("kind", "")
+    if kind == "constant":
+        return f"Behind layer {f.detail.get('layer', '')} the output is {amount(e['reached'])} whatever comes in."
+    reach = f"The last activation reaches from {amount(e['low'])} to {amount(e['high'])}"
+    if kind == "scores":
+        return f"{reach}; the loss applies softmax to it and wants free scores."
+    return (
+        f"{reach}; {percent(e['outside'])} of the targets, which go from {amount(e['target_min'])} to "
+        f"{amount(e['target_max'])}, lie outside."
+    )
 
 
 def _gap(f: Finding) -> str:
@@ -139,6 +168,24 @@ RULES: dict[str, tuple[str, Callable[[Finding], str], str]] = {
         ),
         "",
     ),
+    "loss-broadcast": (
+        "Loss and shapes",
+        lambda f: (
+            f"The targets themselves, given as outputs, have a loss of {amount(f.evidence['right'])} in the shape of "
+            f"the outputs and of {amount(f.evidence['aligned'])} in their own."
+        ),
+        "",
+    ),
+    "loss-mismatch": ("Loss against outputs and targets", _mismatch, "Classes may be grades in order."),
+    "output-range": ("Range of the last activation", _range, "The model may be made to clip."),
+    "probabilities-as-scores": (
+        "Probabilities into a loss of scores",
+        lambda f: (
+            f"The last activation is a {f.detail.get('activation', 'softmax')} whatever comes in, and "
+            f"{f.detail.get('loss') or 'the loss'} applies one itself."
+        ),
+        "",
+    ),
     "loss-detached": (
         "Graph of the loss",
         lambda f: (
@@ -194,6 +241,7 @@ def titles() -> dict[str, str]:
         "inputs-permuted": _("Does the output follow the input?"),
         "later-tokens": _("Is the future hidden?"),
         "loss-of-answers": _("Does the loss prefer right answers?"),
+        "loss-shifted": _("Does the loss apply softmax itself?"),
         "neighbours": _("Is a sample judged by itself?"),
         "one-batch": _("Can one batch be learned by heart?"),
         "one-step": _("Does one step move every weight, downhill?"),
@@ -305,6 +353,9 @@ _OUTCOMES: dict[str, Callable[[Numbers, Detail], str]] = {
         "Earlier outputs move by {change} of the spread of the outputs, later ones by {later}."
     ).format(change=amount(n["change"]), later=amount(n["later_change"])),
     "loss-of-answers": _preferred,
+    "loss-shifted": lambda n, d: _("Loss {loss}; with 1 added to all outputs {shifted}.").format(
+        loss=amount(n["loss"]), shifted=amount(n["shifted"])
+    ),
     "neighbours": _apart,
     "one-batch": _learned,
     "one-step": _stepped,

@@ -1,4 +1,4 @@
-"""The data that the model was given: scale, range, type, labels. One pass, fixed size."""
+"""The data that the model was given: scale, range, type, labels, copies, order. One pass, fixed size."""
 
 from __future__ import annotations
 
@@ -8,13 +8,18 @@ import torch
 from torch import Tensor, nn
 
 from ..document.facts import DatasetFacts, FeatureStats
+from ..document.samples import SplitFacts
 from ..document.stats import TensorStats
 from ..subject.data import Batch
+from .fingerprints import Fingerprints, overlap
 from .layers import NORMS, layers_of
 from .reduce import as_real, tensor_stats
+from .sequence import LabelOrder, PaddingCount
+from .signal import SignalSample, across
 
 MAX_FEATURES = 64
 MAX_CLASSES = 10_000
+IGNORED = -100  # the target that the losses of torch leave out
 
 
 class DatasetProbe:
@@ -30,6 +35,9 @@ class DatasetProbe:
         self._integer: bool | None = None
         self._n_samples = 0
         self._n_batches = 0
+        self._label_range: tuple[int, int] | None = None
+        self.copies, self.neighbours = Fingerprints(), SignalSample()
+        self._order, self._padding = LabelOrder(), PaddingCount()
 
     def update(self, batch: Batch) -> None:
         """Add one batch."""
@@ -41,6 +49,10 @@ class DatasetProbe:
         self._shape = self._shape or " × ".join(map(str, x.shape))
         self._dtype = str(x.dtype).removeprefix("torch.")
         self._add_input(x)
+        self.copies.update(batch)
+        self.neighbours.update(batch)
+        self._order.update(batch)
+        self._padding.update(x)
         if isinstance(batch.target, Tensor):
             self._add_target(batch.target)
 
@@ -67,6 +79,11 @@ class DatasetProbe:
                 self._target = stats if self._target is None else self._target.merge(stats)
             return
         flat = target.reshape(-1).long().cpu()
+        told = flat[flat != IGNORED]
+        if len(told):
+            low, high = int(told.min()), int(told.max())
+            known = self._label_range or (low, high)
+            self._label_range = min(low, known[0]), max(high, known[1])
         flat = flat[(flat >= 0) & (flat < MAX_CLASSES)]
         counts = torch.bincount(flat)
         if self._counts is not None:
@@ -87,7 +104,30 @@ class DatasetProbe:
             class_counts=None if self._counts is None else self._counts.tolist(),
             target_dtype=self._target_dtype,
             target=self._target,
+            target_classes=self._order.n_values,
+            label_min=self._label_range[0] if self._label_range else None,
+            label_max=self._label_range[1] if self._label_range else None,
+            copies=self.copies.facts(),
+            order=self._order.facts(),
+            padding=self._padding.facts(),
+            signal=self.neighbours.facts(),
         )
+
+
+def compare(training: DatasetProbe, given: DatasetProbe) -> SplitFacts:
+    """Hold the training data against the data given."""
+    both = overlap(training.copies, given.copies)
+    compared, shared, other = both if both is not None else (None, None, None)
+    sizes = [len(table[0]) for probe in (training, given) if (table := probe.neighbours.table()) is not None]
+    size = min(sizes) if len(sizes) == 2 else 0
+    return SplitFacts(
+        compared=compared,
+        shared=shared,
+        shared_other_target=other,
+        across=across(training.neighbours, given.neighbours),
+        training_signal=training.neighbours.facts(size) if size else None,
+        given_signal=given.neighbours.facts(size) if size else None,
+    )
 
 
 def _by_feature(x: Tensor) -> list[Tensor]:

@@ -13,9 +13,12 @@ from . import (
     dataset,
     evaluation,
     gradients,
+    labels,
     loop,
     optimizer,
+    outputs,
     reach,
+    splits,
     training,
     trials,
     weights,
@@ -33,7 +36,10 @@ _BY_SECTION: tuple[tuple[Rule, ...], ...] = (
     loop.RULES,
     reach.RULES,
     dataset.RULES,
+    labels.RULES,
+    splits.RULES,
     evaluation.RULES,
+    outputs.RULES,
     trials.RULES,
 )
 

@@ -5,7 +5,16 @@ from __future__ import annotations
 from ...document.facts import DatasetFacts, Report
 from .. import figures
 from ..blocks import Block, Column, Figure, KeyValues, Pair, Section, Table
-from ..cells import ChartBudget, any_nonfinite, of_nonfinite, of_text, stats_cells, stats_columns
+from ..cells import (
+    ChartBudget,
+    any_nonfinite,
+    of_nonfinite,
+    of_number,
+    of_share,
+    of_text,
+    stats_cells,
+    stats_columns,
+)
 from ..formats import count, name, number
 from ..language import _, plural
 
@@ -20,6 +29,9 @@ def section(report: Report) -> Section | None:
     blocks: list[Block] = [KeyValues(pairs=_pairs(facts))]
     if facts.features:
         blocks.append(_features(facts))
+    by_split = _by_split(report)
+    if by_split is not None:
+        blocks.append(by_split)
     if facts.class_counts:
         blocks.append(_classes(report, facts.class_counts))
     intro = _(
@@ -47,6 +59,39 @@ def _pairs(facts: DatasetFacts) -> list[Pair]:
         pairs.append(Pair(label=_("Target, mean ± std"), value=f"{number(t.mean)} ± {number(t.std)}"))
         pairs.append(Pair(label=_("Target, range"), value=_("{a} to {b}").format(a=number(t.min), b=number(t.max))))
     return pairs
+
+
+def _by_split(report: Report) -> Table | None:
+    """Show copies, order and label signal of each split, and what the two share."""
+    rows = []
+    for title, facts in ((_("training data"), report.train_dataset), (_("data given"), report.dataset)):
+        if facts is None or (facts.copies is None and facts.order is None and facts.signal is None):
+            continue
+        copies, order, signal = facts.copies, facts.order, facts.signal
+        repeated = None if copies is None else (copies.kept - copies.distinct) / copies.kept
+        same = None if order is None or order.same is None else order.same / max(order.n - 1, 1)
+        chance = None if order is None or order.expected is None else order.expected / max(order.n - 1, 1)
+        told = [signal.score, signal.null_mean] if signal is not None else [None, None]
+        shown = [of_share(repeated), of_share(same), of_share(chance), *(of_number(v) for v in told)]
+        rows.append([of_text(title), *shown])
+    if not rows:
+        return None
+    columns = [
+        Column(_("Split"), "name"),
+        Column(_("Copies"), "number", _("share of the samples whose input occurred before, bit for bit")),
+        Column(_("Same label next"), "number", _("share of samples with the label of the one before")),
+        Column(_("by chance"), "number", _("the same in a random order")),
+        Column(_("Neighbours' word"), "number", _("how well the five nearest samples tell the target; R² for numbers")),
+        Column(_("if shuffled"), "number", _("the same with targets shuffled")),
+    ]
+    note, splits = "", report.splits
+    if splits is not None and splits.shared is not None and splits.compared:
+        note = _("{shared} of {n} inputs given are in the training data bit for bit.").format(
+            shared=count(splits.shared), n=count(splits.compared)
+        )
+    return Table(
+        id="samples", caption=_("Samples and labels"), note=note, columns=columns, rows=rows, total_rows=len(rows)
+    )
 
 
 def _features(facts: DatasetFacts) -> Table:

@@ -23,6 +23,7 @@ EXPERIMENTS: tuple[tuple[str, Experiment, int], ...] = (
     ("eval-twice", chance.eval_twice, 3),
     ("one-step", learning.one_step, 4),
     ("loss-of-answers", answers.loss_of_answers, 1),
+    ("loss-shifted", answers.loss_shifted, 1),
     ("neighbours", coupling.neighbours, 6),
     ("later-tokens", coupling.later_tokens, 3),
     ("equal-units", shape.equal_units, 0),

@@ -179,6 +179,7 @@ def head_range(lab: Lab) -> Result:
     if reached.dim() >= 2:
         numbers["row_sum_error"] = float((reached.sum(1) - 1).abs().max())
         numbers["column_sum_error"] = float((reached.sum(0) - 1).abs().max())
+        numbers["last_sum_error"] = float((reached.sum(-1) - 1).abs().max())
         numbers["width"] = float(reached.shape[1])
         numbers["log_sum_exp_error"] = float(reached.logsumexp(1).abs().max())
     return Result(numbers | _target_range(batch), {"layer": seen.order[-1]})

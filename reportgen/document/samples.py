@@ -1,0 +1,78 @@
+"""The structs of samples and labels as such: copies, order, what neighbours in input space say of the labels."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from msgspec import Struct
+
+
+class Copies(Struct, frozen=True, kw_only=True):
+    """Samples with the same input, bit for bit, found by a hash of each; beyond some ten thousand by a fair sketch."""
+
+    seen: int
+    """Samples that passed."""
+    kept: int
+    """Samples whose hash lies below the sketch's limit: all of them in a small set."""
+    distinct: int
+    """Different inputs among those kept."""
+    conflicting: int
+    """Samples kept whose input occurs with another target too."""
+
+
+class Order(Struct, frozen=True, kw_only=True):
+    """How much neighbours in the order of loading have to do with each other."""
+
+    n: int
+    """Samples in one pass."""
+    same: int | None = None
+    """Neighbours with the same label; None where targets are numbers."""
+    expected: float | None = None
+    """What a random order of these labels gives on average: sum of c(c-1)/n over class counts c."""
+    correlation: float | None = None
+    """Correlation of neighbours, where targets are numbers."""
+
+
+class Padding(Struct, frozen=True, kw_only=True):
+    """The token that sequences are filled up with at their end."""
+
+    token: int
+    share: float
+    """Of all positions, those that belong to a run of this token up to the end of their sequence."""
+
+
+class Signal(Struct, frozen=True, kw_only=True):
+    """How well the nearest neighbours of a sample tell its target, against the same with targets permuted."""
+
+    kind: Literal["classes", "numbers"]
+    n: int
+    k: int
+    """Neighbours asked."""
+    score: float
+    """Classes: share of neighbours of the same class. Numbers: 1 - squared error of their mean over the variance."""
+    null_mean: float
+    null_std: float
+    distance: float = 0.0
+    """Median distance of a sample to its nearest neighbour, in standard deviations of the features, over the square
+    root of their number."""
+
+    @property
+    def z(self) -> float:
+        """Standard deviations above a permutation of the targets."""
+        return (self.score - self.null_mean) / max(self.null_std, 1e-9)
+
+
+class SplitFacts(Struct, frozen=True, kw_only=True):
+    """Training data against the data given."""
+
+    compared: int | None = None
+    """Samples given that could be looked for in the training data."""
+    shared: int | None = None
+    """Of those, samples whose input is in the training data bit for bit."""
+    shared_other_target: int | None = None
+    """Of those, samples that never have the same target there."""
+    across: Signal | None = None
+    """Targets of the data given, told by their nearest neighbours in the training data."""
+    training_signal: Signal | None = None
+    """As ``DatasetFacts.signal`` of the training data, on as many samples as the next."""
+    given_signal: Signal | None = None

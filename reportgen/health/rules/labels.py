@@ -1,0 +1,304 @@
+"""Rules on samples and labels of one split: copies, order, range, balance, what neighbours say."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+from ...document.facts import DatasetFacts, EvaluationFacts, Finding, Report, Severity
+from ...document.samples import Order
+from ...document.scores import accuracy, wilson
+from ..context import Context
+from ..thresholds import Thresholds
+
+SECTION = "dataset"
+
+
+def _splits(report: Report) -> Iterator[tuple[str, DatasetFacts]]:
+    if report.train_dataset is not None:
+        yield "training data", report.train_dataset
+    if report.dataset is not None:
+        yield "data", report.dataset
+
+
+def _natural(data: DatasetFacts) -> bool:
+    """Tell whether inputs repeat by nature: few tokens, small tables of codes."""
+    copies = data.copies
+    return copies is None or copies.distinct < 0.9 * copies.kept
+
+
+def d_duplicates(report: Report, context: Context, limits: Thresholds) -> Iterator[Finding]:
+    """Samples whose input occurs more than once in one split, bit for bit.
+
+    Found by a 64-bit hash of every input; above some 30 000 different ones by a fair sketch of the smallest hashes. It
+    only informs, from 5 % on: copies weigh some samples more, and inputs of few possible values repeat by nature.
+    """
+    for name, data in _splits(report):
+        copies = data.copies
+        if copies is None or copies.kept < 30 or copies.kept - copies.distinct < limits.duplicates * copies.kept:
+            continue
+        yield Finding(
+            rule="d-duplicates",
+            severity=Severity.INFO,
+            subject=name,
+            section=SECTION,
+            evidence={"copies": copies.kept - copies.distinct, "samples": copies.kept},
+            threshold={"share": limits.duplicates},
+        )
+
+
+def d_conflicting_labels(report: Report, context: Context, limits: Thresholds) -> Iterator[Finding]:
+    """One and the same input with different targets, within one split.
+
+    A warning where more than 1 % of the samples (and five at least) are concerned, though inputs hardly repeat; where
+    they repeat by nature (fewer than 90 % different) it informs: the same few words may mean several things.
+    """
+    for name, data in _splits(report):
+        copies = data.copies
+        if copies is None or copies.conflicting < max(5, limits.conflicting * copies.kept):
+            continue
+        yield Finding(
+            rule="d-conflicting-labels",
+            severity=Severity.INFO if _natural(data) else Severity.WARNING,
+            subject=name,
+            section=SECTION,
+            evidence={"samples": copies.conflicting, "of": copies.kept},
+            threshold={"share": limits.conflicting},
+        )
+
+
+def d_order(report: Report, context: Context, limits: Thresholds) -> Iterator[Finding]:
+    """Training samples come in an order that their labels betray: sorted, or in blocks of one class.
+
+    Neighbours with the same label in one pass over the training data, against a random order of the same labels
+    (expected sum c(c-1)/n): a warning where half of what could be above chance is, (same - expected)/(n - expected) >
+    0.5, at more than six standard deviations. Samplers that balance batches lie below chance and pass. Targets that are
+    numbers: correlation of neighbours above 0.5 and six standard errors; it informs where the model works (time
+    series), else warns. Wrong where the loader given is not the one that training used.
+    """
+    data = report.train_dataset
+    order = data.order if data is not None else None
+    if order is None or order.n < 60:
+        return
+    evidence, severity = _excess(order, context, limits)
+    if evidence:
+        yield Finding(
+            rule="d-order",
+            severity=severity,
+            subject="training data",
+            section=SECTION,
+            evidence=evidence,
+            threshold={"excess": limits.order_excess},
+        )
+
+
+def _excess(order: Order, context: Context, limits: Thresholds) -> tuple[dict[str, float], Severity]:
+    if order.same is not None and order.expected is not None:
+        chance = order.expected / (order.n - 1)
+        spread = math.sqrt(max((order.n - 1) * chance * (1 - chance), 1.0))
+        excess = (order.same - order.expected) / max(order.n - 1 - order.expected, 1.0)
+        if excess > limits.order_excess and order.same - order.expected > 6 * spread:
+            evidence = {"same": order.same, "expected": order.expected, "samples": order.n, "excess": excess}
+            return evidence, Severity.WARNING
+    elif order.correlation is not None and order.correlation > max(limits.order_excess, 6 / math.sqrt(order.n)):
+        mild = context.outcome_ok or not context.outcome_known
+        return {"correlation": order.correlation, "samples": order.n}, Severity.INFO if mild else Severity.WARNING
+    return {}, Severity.INFO
+
+
+def d_label_range(report: Report, context: Context, limits: Thresholds) -> Iterator[Finding]:
+    """Class labels outside of the classes that the model has outputs for.
+
+    The smallest label is below 0 (-100, which losses leave out, does not count), or the largest is not below the number
+    of outputs. A fact, and an error: such a label cannot be learned.
+    """
+    evaluation = report.evaluation
+    if evaluation is None or evaluation.task != "multiclass" or evaluation.classification is None:
+        return
+    n = len(evaluation.classification.confusion)
+    for name, data in _splits(report):
+        if data.label_min is None or data.label_max is None or (data.label_min >= 0 and data.label_max < n):
+            continue
+        yield Finding(
+            rule="d-label-range",
+            severity=Severity.ERROR,
+            subject=name,
+            section=SECTION,
+            evidence={"min": data.label_min, "max": data.label_max, "classes": n},
+            threshold={"min": 0, "max": n - 1},
+        )
+
+
+def d_label_constant(report: Report, context: Context, limits: Thresholds) -> Iterator[Finding]:
+    """All training samples have the same label, so there is nothing to learn.
+
+    One class among at least 30 samples of the training data, of a model with two outputs or more, or with yes-or-no
+    answers. An error; of data that are only evaluated it informs.
+    """
+    evaluation = report.evaluation or report.train_evaluation
+    if evaluation is None or evaluation.task == "regression":
+        return
+    for name, data in _splits(report):
+        if data.target_classes == 1 and data.n_samples >= 30:
+            yield Finding(
+                rule="d-label-constant",
+                severity=Severity.ERROR if data is report.train_dataset else Severity.INFO,
+                subject=name,
+                section=SECTION,
+                evidence={"classes": 1, "samples": data.n_samples},
+                threshold={"classes": 2},
+            )
+
+
+def d_class_imbalance(report: Report, context: Context, limits: Thresholds) -> Iterator[Finding]:
+    """Some classes are rare, and the model does not find them.
+
+    Largest class over smallest, in the training data if given: from 5 on it informs. A warning where it does harm: a
+    class with at most a fifth of the largest's samples, and at least ten samples evaluated, has a recall whose 95 %
+    interval lies below half the mean recall of the others, and below one half. A long tail that is learned is no fault.
+    """
+    data, evaluation = report.train_dataset or report.dataset, report.evaluation
+    counts = [c for c in (data.class_counts or []) if c] if data is not None else []
+    if len(counts) < 2 or len(counts) > 1000 or max(counts) < limits.imbalance * min(counts):
+        return
+    lost = _lost(evaluation, data.class_counts or [], limits) if evaluation is not None and data is not None else None
+    harmed = lost is not None and context.state == "trained"
+    evidence: dict[str, float] = {"largest": max(counts), "smallest": min(counts)}
+    if lost is not None:
+        evidence |= {"class": lost[0], "recall": lost[1], "upper": lost[2]}
+    yield Finding(
+        rule="d-class-imbalance",
+        severity=Severity.WARNING if harmed else Severity.INFO,
+        subject="labels",
+        section=SECTION,
+        evidence=evidence,
+        threshold={"ratio": limits.imbalance, "recall": 0.5},
+    )
+
+
+def _lost(evaluation: EvaluationFacts, counts: list[int], limits: Thresholds) -> tuple[int, float, float] | None:
+    """Return a rare class that is not found: its index, recall, and the upper end of the recall's interval."""
+    if evaluation.classification is None:
+        return None
+    table = evaluation.classification.confusion
+    recalls = {i: row[i] / sum(row) for i, row in enumerate(table) if sum(row)}
+    for i, row in enumerate(table):
+        if i >= len(counts) or not counts[i] or counts[i] * limits.imbalance > max(counts) or sum(row) < 10:
+            continue
+        others = [r for j, r in recalls.items() if j != i]
+        high = wilson(row[i], sum(row))[1]
+        if others and high < min(0.5, 0.5 * sum(others) / len(others)):
+            return i, recalls[i], high
+    return None
+
+
+def d_label_signal(report: Report, context: Context, limits: Thresholds) -> Iterator[Finding]:
+    """The nearest neighbours of a sample say nothing about its target: labels and inputs look unrelated.
+
+    Share of 5 nearest neighbours (features standardised, up to 512 samples) with the sample's own class, against 200
+    permutations of the targets: within three standard deviations. On hard data neighbours are a weak guide, so alone it
+    informs; it is an error in a trained model that does no better than a guess on the data given while it has learned
+    the training data by heart: accuracy there is 0.3 and five standard errors above.
+    """
+    data = report.train_dataset or report.dataset
+    signal = data.signal if data is not None else None
+    if signal is None or signal.n < 100 or signal.z >= 3:
+        return
+    evidence = {"score": signal.score, "chance": signal.null_mean, "z": signal.z, "samples": signal.n}
+    yield Finding(
+        rule="d-label-signal",
+        severity=Severity.ERROR if _by_heart(report, context) else Severity.INFO,
+        subject="labels",
+        section=SECTION,
+        evidence=evidence,
+        threshold={"z": 3},
+    )
+
+
+def _by_heart(report: Report, context: Context) -> bool:
+    """Tell whether the training data were learned and the data given are guessed."""
+    train, given = report.train_evaluation, report.evaluation
+    if train is None or given is None or train.classification is None or given.classification is None:
+        return False
+    ours, theirs = accuracy(train.classification.confusion), accuracy(given.classification.confusion)
+    if ours is None or theirs is None or context.state != "trained" or context.outcome_ok:
+        return False
+    error = math.sqrt(max(theirs.majority * (1 - theirs.majority), 1e-9) / max(theirs.total, 1))
+    return ours.value > theirs.value + max(0.3, 5 * error) and theirs.low <= theirs.majority
+
+
+def d_padding(report: Report, context: Context, limits: Thresholds) -> Iterator[Finding]:
+    """Most positions of the sequences are padding.
+
+    Share of positions in a run of one token up to the end of their sequence above one half: work and, unless the loss
+    leaves them out, learning goes into nothing. It informs.
+    """
+    data = report.dataset
+    if data is not None and data.padding is not None and data.padding.share > limits.padding:
+        yield Finding(
+            rule="d-padding",
+            severity=Severity.INFO,
+            subject="inputs",
+            section=SECTION,
+            evidence={"share": data.padding.share, "token": data.padding.token},
+            threshold={"share": limits.padding},
+        )
+
+
+def d_target_scale(report: Report, context: Context, limits: Thresholds) -> Iterator[Finding]:
+    """Targets of a regression lie far from where an untrained network puts out: near 0, of order 1.
+
+    |mean|/std above 10, std above 1000, or std below 0.001, in the training data if given. A warning in a trained model
+    that is no better than the mean of the targets; else it informs, because what is learned is learned.
+    """
+    evaluation, data = report.evaluation, report.train_dataset or report.dataset
+    target = data.target if data is not None else None
+    if evaluation is None or evaluation.task != "regression" or target is None or not target.std:
+        return
+    offset = abs(target.mean or 0.0) / target.std
+    if offset <= limits.target_offset and 1 / limits.target_std < target.std <= limits.target_std:
+        return
+    failed = context.state == "trained" and not context.outcome_ok
+    yield Finding(
+        rule="d-target-scale",
+        severity=Severity.WARNING if failed else Severity.INFO,
+        subject="targets",
+        section=SECTION,
+        evidence={"mean": target.mean or 0.0, "std": target.std, "offset": offset},
+        threshold={"offset": limits.target_offset, "std": limits.target_std},
+    )
+
+
+def d_constant_feature(report: Report, context: Context, limits: Thresholds) -> Iterator[Finding]:
+    """Columns or channels of the input that never change.
+
+    Standard deviation exactly 0 over all samples, of inputs with at most 64 columns or channels. It informs: they cost
+    a little and carry nothing.
+    """
+    data = report.train_dataset or report.dataset
+    if data is None or data.n_samples < 30 or len(data.features) < 2:
+        return
+    still = [f.index for f in data.features if f.stats.finite and f.stats.min == f.stats.max]
+    if still:
+        yield Finding(
+            rule="d-constant-feature",
+            severity=Severity.INFO,
+            subject=f"input {still[0]}",
+            section=SECTION,
+            evidence={"constant": len(still), "features": len(data.features)},
+            threshold={"std": 0},
+        )
+
+
+RULES = (
+    d_duplicates,
+    d_conflicting_labels,
+    d_order,
+    d_label_range,
+    d_label_constant,
+    d_class_imbalance,
+    d_label_signal,
+    d_padding,
+    d_target_scale,
+    d_constant_feature,
+)

@@ -1,0 +1,193 @@
+"""Rules on what the model can put out, against what the loss and the targets need."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ...document.facts import DatasetFacts, Finding, Report, Severity
+from ...document.stats import TensorStats
+from ...document.trials import Trial
+from ..context import Context
+from ..thresholds import Thresholds
+
+SECTION = "evaluation"
+
+
+def output_range(report: Report, context: Context, limits: Thresholds) -> Iterator[Finding]:
+    """The last activation cannot reach the targets, or bounds scores that the loss wants unbounded.
+
+    The last affine layer of a copy is made to put out -40 to 40; what comes out behind it is the range of the last
+    activation. Numbers: the share of the targets outside of it by a twentieth of their standard deviation, above 2 %;
+    an error where the model does not work, a warning above 10 %, else it informs. Classes under a loss that applies
+    softmax itself: a lower or upper bound inside [-2, 2] (sigmoid, tanh, ReLU) is a warning; log-probabilities are
+    fine. A single unit that gives one value whatever comes in (softmax over one unit) is an error.
+    """
+    head = report.trials.done("head-range") if report.trials is not None else None
+    if head is None:
+        return
+    if head.numbers["low"] == head.numbers["high"]:
+        yield _finding("output-range", Severity.ERROR, head, {"reached": head.numbers["low"]}, {}, "constant")
+    elif report.evaluation is not None and report.evaluation.task == "regression":
+        yield from _numbers_out_of_reach(report, context, limits, head)
+    elif _softmax_inside(report) and not _is_softmax(head) and head.numbers.get("log_sum_exp_error", 1.0) > 1e-3:
+        low, high = head.numbers["low"], head.numbers["high"]
+        if low > -limits.score_bound or high < limits.score_bound:
+            bounds = {"low": low, "high": high}
+            yield _finding("output-range", Severity.WARNING, head, bounds, {"bound": limits.score_bound}, "scores")
+
+
+def _finding(
+    rule: str, severity: Severity, head: Trial, evidence: dict[str, float], threshold: dict[str, float], kind: str
+) -> Finding:
+    return Finding(
+        rule=rule,
+        severity=severity,
+        subject="output",
+        section=SECTION,
+        evidence=evidence,
+        threshold=threshold,
+        detail={"kind": kind, "layer": head.detail.get("layer", "")},
+    )
+
+
+def _numbers_out_of_reach(report: Report, context: Context, limits: Thresholds, head: Trial) -> Iterator[Finding]:
+    data: DatasetFacts | None = report.train_dataset or report.dataset
+    target = data.target if data is not None else None
+    if target is None or not target.std:
+        return
+    low, high, drive = (head.numbers[key] for key in ("low", "high", "drive"))
+    margin = 0.05 * target.std
+    share = _share_below(target, low - margin) if low > -0.9 * drive else 0.0
+    share += 1 - _share_below(target, high + margin) if high < 0.9 * drive else 0.0
+    if share <= limits.unreachable:
+        return
+    severity = Severity.WARNING if share > 0.1 else Severity.INFO
+    if not context.outcome_ok:
+        severity = Severity.ERROR
+    evidence = {"low": low, "high": high, "outside": share, "target_min": target.min or 0.0}
+    evidence["target_max"] = target.max or 0.0
+    yield _finding("output-range", severity, head, evidence, {"outside": limits.unreachable}, "numbers")
+
+
+def _share_below(stats: TensorStats, value: float) -> float:
+    if stats.histogram is None or not stats.histogram.total:
+        return 0.0
+    below = sum(n for low, high, n in stats.histogram.ordered() if high <= value)
+    return below / stats.histogram.total
+
+
+def _is_softmax(head: Trial) -> bool:
+    sums = (head.numbers.get("row_sum_error", 1.0), head.numbers.get("last_sum_error", 1.0))
+    return min(sums) < 1e-3 and head.numbers["low"] >= 0 and head.numbers["high"] <= 1 + 1e-6
+
+
+def _softmax_inside(report: Report) -> bool:
+    """Tell whether the loss applies softmax itself: adding one number to all scores does not change it."""
+    shifted = report.trials.done("loss-shifted") if report.trials is not None else None
+    if shifted is None or not shifted.numbers["pull"]:
+        return False
+    n = shifted.numbers
+    return bool(abs(n["shifted"] - n["loss"]) < 1e-4 * max(abs(n["loss"]), 1e-2) and n.get("width", 1.0) > 1)
+
+
+def probabilities_as_scores(report: Report, context: Context, limits: Thresholds) -> Iterator[Finding]:
+    """The model ends in softmax or sigmoid, and the loss applies it again: told by experiments, for any loss.
+
+    The last activation makes rows that sum to 1 whatever the last layer puts out, and the loss stays the same when one
+    number is added to all outputs, as only a loss with a softmax of its own does. For yes-or-no answers: the last
+    activation reaches from 0 to 1, and the loss is named as one of logits. Facts, so an error whatever the scores.
+    """
+    head = report.trials.done("head-range") if report.trials is not None else None
+    if head is None or not 0 <= head.numbers["low"] < head.numbers["high"] <= 1 + 1e-6:
+        return
+    softmax = _is_softmax(head) and _softmax_inside(report)
+    name = (report.subject.loss or "").lower().replace("_", "")
+    sigmoid = not _is_softmax(head) and "withlogits" in name
+    if softmax or sigmoid:
+        evidence = {"min": head.numbers["low"], "max": head.numbers["high"]}
+        if softmax:
+            evidence["row_sum_error"] = min(head.numbers[k] for k in ("row_sum_error", "last_sum_error"))
+        yield Finding(
+            rule="probabilities-as-scores",
+            severity=Severity.ERROR,
+            subject="output",
+            section=SECTION,
+            evidence=evidence,
+            threshold={"row_sum_error": limits.row_sum_error},
+            detail={"loss": report.subject.loss or "", "activation": "softmax" if softmax else "sigmoid"},
+        )
+
+
+def loss_mismatch(report: Report, context: Context, limits: Thresholds) -> Iterator[Finding]:
+    """The loss is made for another kind of output or target.
+
+    Log-likelihood of raw scores: adding 1 to all outputs lowers the loss by 1, as it does where log-probabilities are
+    expected, and the rows' logsumexp is more than 0.1 from 0: such a loss falls without end. Binary cross-entropy with
+    targets outside of [0, 1]. Both errors. Class numbers as quantities: one output for whole-numbered integer targets
+    from 0 to at least 2 without a gap and at most 20 of them, under a loss that is lowest where outputs equal them: a
+    warning, wrong where the classes are grades in order.
+    """
+    name = (report.subject.loss or "").lower().replace("_", "")
+    for data in (report.train_dataset, report.dataset):
+        target = data.target if data is not None else None
+        if target is not None and ("bce" in name or "binarycrossentropy" in name):
+            low, high = target.min or 0.0, target.max or 0.0
+            if low < 0 or high > 1:
+                yield _mismatch(Severity.ERROR, {"min": low, "max": high}, "targets outside of 0 to 1")
+                return
+    if _raw_likelihood(report):
+        outputs = report.evaluation.outputs if report.evaluation is not None else None
+        error = outputs.log_sum_exp_error if outputs is not None else None
+        yield _mismatch(Severity.ERROR, {"log_sum_exp_error": error or 0.0}, "raw scores")
+    answers = report.trials.done("loss-of-answers") if report.trials is not None else None
+    data = report.train_dataset or report.dataset
+    if answers is not None and data is not None and answers.detail.get("answers") == "class numbers":
+        n = data.target_classes or 0
+        lowest = abs(answers.numbers["right"]) < 1e-6 * max(abs(answers.numbers["wrong"]), 1e-12)
+        if lowest and data.label_min == 0 and data.label_max == n - 1 and 3 <= n <= 20:
+            yield _mismatch(Severity.WARNING, {"classes": n}, "class numbers")
+
+
+def _raw_likelihood(report: Report) -> bool:
+    shifted = report.trials.done("loss-shifted") if report.trials is not None else None
+    outputs = report.evaluation.outputs if report.evaluation is not None else None
+    if shifted is None or outputs is None or outputs.log_sum_exp_error is None or report.evaluation is None:
+        return False
+    down = shifted.numbers["shifted"] - shifted.numbers["loss"]
+    return report.evaluation.task == "multiclass" and abs(down + 1) < 1e-3 and outputs.log_sum_exp_error > 0.1
+
+
+def _mismatch(severity: Severity, evidence: dict[str, float], kind: str) -> Finding:
+    return Finding(
+        rule="loss-mismatch",
+        severity=severity,
+        subject="loss",
+        section=SECTION,
+        evidence=evidence,
+        detail={"kind": kind},
+    )
+
+
+def loss_broadcast(report: Report, context: Context, limits: Thresholds) -> Iterator[Finding]:
+    """The loss changes with the shape of the outputs: right answers in the model's shape are not right.
+
+    Targets are handed to the loss as outputs, once in the shape that the model gives and once in their own: another
+    value means that (N, 1) and (N,) are broadcast against each other. Told for any loss, one of your own too.
+    """
+    answers = report.trials.done("loss-of-answers") if report.trials is not None else None
+    if answers is None or answers.numbers.get("same_shape", 1.0) or "aligned" not in answers.numbers:
+        return
+    n = answers.numbers
+    if n["right"] - n["aligned"] > 0.01 * max(abs(n["wrong"]), 1e-12):
+        yield Finding(
+            rule="loss-broadcast",
+            severity=Severity.ERROR,
+            subject="output",
+            section=SECTION,
+            evidence={"right": n["right"], "aligned": n["aligned"]},
+            threshold={"difference": 0.0},
+            detail={"loss": report.subject.loss or ""},
+        )
+
+
+RULES = (output_range, probabilities_as_scores, loss_mismatch, loss_broadcast)

@@ -1,0 +1,239 @@
+"""Rules on the training data against the data given."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+from ...document.facts import DatasetFacts, FeatureStats, Finding, Report, Severity
+from ...document.scores import Accuracy, accuracy, wilson
+from ..context import Context
+from ..thresholds import Thresholds
+
+SECTION = "dataset"
+
+
+def leakage(report: Report, context: Context, limits: Thresholds) -> Iterator[Finding]:
+    """Samples given are in the training data too, bit for bit.
+
+    Share of the inputs given whose 64-bit hash is among those of the training data. An error where at least five are,
+    above 1 % with the lower end of the 95 % interval (Wilson) above 0.1 %, and more than three times what copies within
+    the training data make likely; fewer inform, and so do inputs of few possible values, which repeat by nature.
+    Augmented or re-scaled copies are not found.
+    """
+    splits, train = report.splits, report.train_dataset
+    if splits is None or not splits.shared or not splits.compared or train is None or train.copies is None:
+        return
+    share = splits.shared / splits.compared
+    low = wilson(splits.shared, splits.compared)[0]
+    natural = 1 - train.copies.distinct / max(train.copies.kept, 1)
+    grave = splits.shared >= 5 and share > max(limits.leak, 3 * natural) and low > 0.1 * limits.leak
+    yield Finding(
+        rule="leakage",
+        severity=Severity.ERROR if grave else Severity.INFO,
+        subject="data",
+        section=SECTION,
+        evidence={"shared": splits.shared, "compared": splits.compared, "copies_in_training": natural},
+        threshold={"share": limits.leak},
+    )
+
+
+def d_missing_class(report: Report, context: Context, limits: Thresholds) -> Iterator[Finding]:
+    """Classes occur in the data given that the training data lack.
+
+    A warning where at least five samples and 1 % of those given belong to them. Not judged for token targets or above
+    1000 classes, where some are always rare.
+    """
+    train, given = report.train_dataset, report.dataset
+    if train is None or given is None or train.target_classes is None or given.target_classes is None:
+        return
+    known, asked = train.class_counts or [], given.class_counts or []
+    if not known or not asked or max(len(known), len(asked)) > 1000 or train.n_samples < given.n_samples / 4:
+        return
+    unseen = {i: c for i, c in enumerate(asked) if c and (i >= len(known) or not known[i])}
+    n = sum(unseen.values())
+    if n >= max(5, limits.unseen * sum(asked)):
+        yield Finding(
+            rule="d-missing-class",
+            severity=Severity.WARNING,
+            subject="labels",
+            section=SECTION,
+            evidence={"classes": len(unseen), "samples": n, "of": sum(asked), "first": min(unseen)},
+            threshold={"share": limits.unseen},
+        )
+
+
+def d_train_val_shift(report: Report, context: Context, limits: Thresholds) -> Iterator[Finding]:
+    """A feature or channel has another mean or another scale in the data given than in the training data.
+
+    |difference of means| over the training std above 0.5, or |ln of the std ratio| above 0.5, and beyond six standard
+    errors with samples (not pixels) counted as independent; columns and channels one by one. A warning; it informs
+    where accuracy on the data given is within 0.05 of that on the training data, or R² within 0.1. The detail says
+    where one and the same map fits all of them: then the preparation differs. Not judged for integer inputs.
+    """
+    train, given = report.train_dataset, report.dataset
+    if train is None or given is None or min(train.n_samples, given.n_samples) < 30:
+        return
+    ours = {f.index: f for f in train.features}
+    pairs = [(ours[f.index], f) for f in given.features if f.index in ours]
+    moved = [(a, b) for a, b in pairs if _moved(a, b, train, given, limits)]
+    if not moved:
+        return
+    worst_a, worst_b = max(moved, key=lambda pair: _shift(*pair) + _stretch(*pair))
+    yield Finding(
+        rule="d-train-val-shift",
+        severity=Severity.INFO if _no_harm(report) else Severity.WARNING,
+        subject=f"input {worst_b.index}",
+        section=SECTION,
+        evidence={
+            "features": len(moved),
+            "of": len(pairs),
+            "train_mean": worst_a.stats.mean or 0.0,
+            "mean": worst_b.stats.mean or 0.0,
+            "train_std": worst_a.stats.std or 0.0,
+            "std": worst_b.stats.std or 0.0,
+        },
+        threshold={"shift": limits.shift, "log_std_ratio": limits.shift},
+        detail={"kind": "preparation" if len(moved) >= 0.8 * len(pairs) else "distribution"},
+    )
+
+
+def _shift(a: FeatureStats, b: FeatureStats) -> float:
+    return abs((b.stats.mean or 0.0) - (a.stats.mean or 0.0)) / (a.stats.std or 1.0)
+
+
+def _stretch(a: FeatureStats, b: FeatureStats) -> float:
+    return abs(math.log((b.stats.std or 1e-12) / (a.stats.std or 1e-12)))
+
+
+def _moved(a: FeatureStats, b: FeatureStats, train: DatasetFacts, given: DatasetFacts, limits: Thresholds) -> bool:
+    if not a.stats.std or not b.stats.std or a.stats.nonfinite or b.stats.nonfinite:
+        return False
+    error = math.sqrt(1 / train.n_samples + 1 / given.n_samples)
+    pooled = max(a.stats.std, b.stats.std)
+    shifted = abs((b.stats.mean or 0.0) - (a.stats.mean or 0.0)) > max(limits.shift * pooled, 6 * error * pooled)
+    # a standard deviation has a relative error of about sqrt((kurtosis - 1) / 4n); heavy tails up to kurtosis 9
+    return shifted or _stretch(a, b) > max(limits.shift, 6 * error * math.sqrt(2))
+
+
+def _scores(report: Report) -> tuple[Accuracy, Accuracy] | None:
+    train, given = report.train_evaluation, report.evaluation
+    if train is None or given is None or train.classification is None or given.classification is None:
+        return None
+    ours, theirs = accuracy(train.classification.confusion), accuracy(given.classification.confusion)
+    return (ours, theirs) if ours is not None and theirs is not None else None
+
+
+def _no_harm(report: Report) -> bool:
+    """Tell whether the model does about as well on the data given as on its training data, and well at all."""
+    scores = _scores(report)
+    if scores is not None:
+        return scores[1].value > scores[0].value - 0.05 and scores[1].low > scores[1].majority
+    train, given = report.train_evaluation, report.evaluation
+    if train is None or given is None or train.regression is None or given.regression is None:
+        return False
+    ours, theirs = train.regression.r2, given.regression.r2
+    return ours is not None and theirs is not None and theirs > max(ours - 0.1, 0.1)
+
+
+def d_label_mapping(report: Report, context: Context, limits: Thresholds) -> Iterator[Finding]:
+    """The labels of the data given are numbered differently from those of the training data.
+
+    The best one-to-one renaming of the classes in the confusion matrix (Kuhn 1955, the Hungarian method) lifts accuracy
+    by more than 0.3, to above 0.6 and to three quarters of that on the training data. Also an error: at least ten
+    inputs that occur in both splits, four of five of them with another label. A model that guesses gains little by any
+    renaming, since it has K! of them but one matrix.
+    """
+    splits, scores = report.splits, _scores(report)
+    evidence: dict[str, float] = {}
+    if splits is not None and splits.shared and splits.shared >= 10:
+        other = splits.shared_other_target or 0
+        train = report.train_dataset
+        natural = train is None or train.copies is None or train.copies.conflicting > 0.05 * train.copies.kept
+        if other > 0.8 * splits.shared and not natural:
+            evidence = {"shared": splits.shared, "other_label": other}
+    table = report.evaluation.classification if report.evaluation is not None else None
+    if table is not None and scores is not None and len(table.confusion) <= 1000:
+        train_score, given = scores
+        if given.total >= 50 and given.value < 0.7 and train_score.value > 0.6:
+            best = _renamed(table.confusion)
+            if best > max(given.value + limits.mapping_gain, 0.6, 0.75 * train_score.value):
+                evidence |= {"accuracy": given.value, "renamed": best, "training": train_score.value}
+    if evidence:
+        yield Finding(
+            rule="d-label-mapping",
+            severity=Severity.ERROR,
+            subject="labels",
+            section=SECTION,
+            evidence=evidence,
+            threshold={"gain": limits.mapping_gain},
+        )
+
+
+def _renamed(confusion: list[list[int]]) -> float:
+    """Return the accuracy after the best one-to-one renaming of the predicted classes."""
+    from scipy.optimize import linear_sum_assignment  # here, because most reports never need it
+
+    rows, columns = linear_sum_assignment([[-n for n in row] for row in confusion])
+    hits = sum(confusion[r][c] for r, c in zip(rows, columns, strict=True))
+    return float(hits / max(sum(map(sum, confusion)), 1))
+
+
+def d_labels_unrelated(report: Report, context: Context, limits: Thresholds) -> Iterator[Finding]:
+    """Targets in one split have to do with the inputs, in the other they do not.
+
+    5 nearest neighbours in input space, on as many samples of each split: one is at least eight standard deviations
+    above its permutation null, the other within three. An error: rows were shuffled, shifted or joined wrongly in one
+    file. A strong difference that leaves both above chance is told by ``d-label-noise``.
+    """
+    splits = report.splits
+    train, given = (splits.training_signal, splits.given_signal) if splits is not None else (None, None)
+    if train is None or given is None or min(train.n, given.n) < 100:
+        return
+    for name, weak, strong in (("training data", train, given), ("data", given, train)):
+        if weak.z < 3 and strong.z > 8:
+            yield Finding(
+                rule="d-labels-unrelated",
+                severity=Severity.ERROR,
+                subject=name,
+                section=SECTION,
+                evidence={"z": weak.z, "other_z": strong.z, "samples": weak.n},
+                threshold={"z": 3, "other_z": 8},
+            )
+
+
+def d_label_noise(report: Report, context: Context, limits: Thresholds) -> Iterator[Finding]:
+    """Training labels agree less with their neighbours than the labels of the data given do.
+
+    Share of the 5 nearest neighbours of the same class, inside each split, on as many samples: the training data's is
+    lower by more than a tenth and by six standard errors, though above chance, while nearest neighbours are as close
+    (within a tenth), as they are not where training samples are augmented. Both splits being drawn alike, a share of
+    wrong training labels is what remains. A warning. Noise that is the same in both splits cannot be seen so.
+    """
+    splits = report.splits
+    train, given = (splits.training_signal, splits.given_signal) if splits is not None else (None, None)
+    if train is None or given is None or train.kind != "classes" or given.kind != "classes":
+        return
+    # the five answers of a sample hang together, and neighbours share them: a sample counts as one
+    alike = given.distance > 0 and 0.9 < train.distance / given.distance < 1.1
+    error = math.sqrt(sum(s.score * (1 - s.score) / s.n for s in (train, given)))
+    lower = given.score - train.score > max(limits.noisier, 6 * error)
+    if alike and lower and min(train.n, given.n) >= 100 and train.z >= 3:
+        yield Finding(
+            rule="d-label-noise",
+            severity=Severity.WARNING,
+            subject="training data",
+            section=SECTION,
+            evidence={"agreement": train.score, "given": given.score, "samples": train.n},
+            threshold={"difference": limits.noisier},
+        )
+
+
+RULES = (
+    leakage,
+    d_missing_class,
+    d_train_val_shift,
+    d_label_mapping,
+    d_labels_unrelated,
+    d_label_noise,
+)

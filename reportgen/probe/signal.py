@@ -1,0 +1,120 @@
+"""Do neighbours in input space have the same target? A bounded sample of each split, against permuted targets."""
+
+from __future__ import annotations
+
+import random
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from ..document.samples import Signal
+from ..subject.data import Batch
+
+SAMPLES = 512
+FEATURES = 1024
+LEAST = 40
+NEIGHBOURS = 5
+PERMUTATIONS = 200
+
+
+class SignalSample:
+    """A fair sample of inputs, flattened and thinned, with one target each (Vitter 1985)."""
+
+    def __init__(self, seed: int = 0) -> None:
+        self._rng = random.Random(seed)
+        self._inputs: list[Tensor] = []
+        self._targets: list[float] = []
+        self._seen = 0
+        self._possible = True
+        self._kind: Literal["classes", "numbers"] = "classes"
+
+    def update(self, batch: Batch) -> None:
+        """Add the samples of one batch; only numbers with one target a sample have such neighbours."""
+        x, target = batch.first, batch.target
+        self._possible &= (
+            x is not None
+            and x.dim() >= 2
+            and (x.is_floating_point() or x.dtype == torch.uint8)
+            and isinstance(target, Tensor)
+            and target.numel() == batch.n_samples == len(target)
+        )
+        if not self._possible or x is None or not isinstance(target, Tensor):
+            return
+        rows = x.detach().flatten(1)
+        rows = rows[:, :: -(-rows.shape[1] // FEATURES)]
+        if self._inputs and rows.shape[1] != len(self._inputs[0]):
+            self._possible = False
+            return
+        values = target.detach().flatten().double().cpu()
+        if target.is_floating_point() and bool((values != values.round()).any()):
+            self._kind = "numbers"
+        for i in range(len(rows)):
+            self._seen += 1
+            if len(self._inputs) < SAMPLES:
+                self._inputs.append(rows[i].float().cpu().clone())
+                self._targets.append(float(values[i]))
+            elif (place := self._rng.randrange(self._seen)) < SAMPLES:
+                self._inputs[place] = rows[i].float().cpu().clone()
+                self._targets[place] = float(values[i])
+
+    def table(self, limit: int = SAMPLES) -> tuple[Tensor, Tensor] | None:
+        """Return (inputs, targets) of at most so many samples that are finite; None when they are too few."""
+        if not self._possible or len(self._inputs) < LEAST:
+            return None
+        x, y = torch.stack(self._inputs[:limit]), torch.tensor(self._targets[:limit], dtype=torch.float64)
+        finite = torch.isfinite(x).all(1) & torch.isfinite(y)
+        x, y = x[finite], y[finite]
+        return (x, y) if len(x) >= LEAST and bool((y != y[0]).any()) else None
+
+    @property
+    def kind(self) -> Literal["classes", "numbers"]:
+        return self._kind
+
+    def facts(self, limit: int = SAMPLES) -> Signal | None:
+        """Ask the neighbours of every sample, itself left out."""
+        found = self.table(limit)
+        return None if found is None else _ask(*found, *found, self._kind, inside=True)
+
+
+def across(training: SignalSample, given: SignalSample) -> Signal | None:
+    """Ask the neighbours among the training data for the targets of the data given."""
+    known, asked = training.table(), given.table()
+    if known is None or asked is None or known[0].shape[1] != asked[0].shape[1]:
+        return None
+    kind: Literal["classes", "numbers"] = "classes" if training.kind == given.kind == "classes" else "numbers"
+    return _ask(*known, *asked, kind, inside=False)
+
+
+def _ask(
+    known: Tensor, labels: Tensor, asked: Tensor, truth: Tensor, kind: Literal["classes", "numbers"], *, inside: bool
+) -> Signal:
+    centre, width = known.mean(0), known.std(0)
+    width = torch.where(width > 0, width, torch.ones_like(width))
+    distance = torch.cdist((asked - centre) / width, (known - centre) / width)
+    if inside:
+        distance.fill_diagonal_(torch.inf)
+    closest, nearest = distance.topk(NEIGHBOURS, dim=1, largest=False)
+    generator = torch.Generator().manual_seed(0)
+    null = []
+    for _ in range(PERMUTATIONS):
+        order = torch.randperm(len(labels), generator=generator)
+        mixed = labels[order]
+        null.append(_score(mixed[nearest], mixed if inside else truth, kind))
+    spread = torch.tensor(null)
+    return Signal(
+        kind=kind,
+        n=len(asked),
+        k=NEIGHBOURS,
+        score=_score(labels[nearest], truth, kind),
+        null_mean=float(spread.mean()),
+        null_std=float(spread.std()),
+        distance=float(closest[:, 0].median()) / known.shape[1] ** 0.5,
+    )
+
+
+def _score(answers: Tensor, truth: Tensor, kind: Literal["classes", "numbers"]) -> float:
+    if kind == "classes":
+        return float((answers == truth[:, None]).double().mean())
+    error = (answers.mean(1) - truth).square().mean()
+    return float(1 - error / truth.var(correction=0).clamp_min(1e-300))
