@@ -11,7 +11,6 @@ ADVICE: dict[str, str] = {
     "optimizer steps. Check momentum, the batch size, and that validation inputs are prepared as in training.",
     "causal-leak": "Mask the future in attention (is_causal=True), drop bidirectional layers, and pad convolutions on "
     "the left only.",
-    "made from the labels.",
     "dead-relu": "Lower the learning rate, check the biases and the scale of the inputs, or use LeakyReLU or GELU. "
     "If the model works well, the silent channels can be pruned.",
     "detached-graph": "Look between the last layer that gets a gradient and the first that gets none for detach(), "

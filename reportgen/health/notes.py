@@ -15,7 +15,7 @@ NOTES: dict[str, str] = {
     "d-conflicting-labels": "No model can tell these samples apart; the best score is below 100 %.",
     "d-constant-feature": "Drop these columns, or check that they were read as they should be.",
     "d-duplicates": "Drop copies, or weigh them on purpose.",
-    "d-label-signal": "Neighbours in raw inputs are a weak guide on hard data; compare a dozen inputs and labels by eye.",
+    "d-label-signal": "Neighbours are a weak guide on hard data; compare a dozen inputs and labels by eye.",
     "d-order": "Set shuffle=True in the training loader unless order is meant, as for time series.",
     "d-padding": "Sort sequences by length into batches, or cut them, to save work; leave padding out of the loss.",
     "d-target-scale": "Standardised targets train faster.",
