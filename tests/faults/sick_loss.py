@@ -220,7 +220,7 @@ def reward_of_closeness(seed: int, fixed: bool) -> Training:
 @sick(
     "mlp",
     "wrong-output-activation",
-    also=("dead-relu", "underfitting", "undertrained"),
+    also=("dead-relu", "underfitting", "undertrained", "no-weight-update"),
     proof=harmed(0.03),
     bar=0.85,
 )

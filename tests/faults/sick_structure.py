@@ -222,7 +222,13 @@ def reconstruction_averaged_divergence_summed(seed: int, fixed: bool) -> Trainin
     return program(nets.VAE(), data.signals(), adam(4e-3), 16, loss=loss, metric=R2)
 
 
-@sick("gan", "posterior-collapse", also=("layer-collapse", "underfitting", "bad-init"), proof=harmed(0.3), bar=0.6)
+@sick(
+    "gan",
+    "posterior-collapse",
+    also=("layer-collapse", "underfitting", "bad-init", "dead-relu"),
+    proof=harmed(0.3),
+    bar=0.6,
+)
 def noise_that_is_multiplied_away(seed: int, fixed: bool) -> Training:
     """The generator gets zeros instead of noise, so all its points are one."""
     training = adversarial()
