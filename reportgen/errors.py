@@ -5,6 +5,7 @@ ReportgenError                something the user can mend
 ├── CheckpointError           a weights file is missing, unsafe, damaged, or does not fit the model
 ├── DataError                 a loader yields nothing, or something that is no batch
 ├── ForwardError              the model refuses the input it was given
+├── TrainingError             a training that this program ran broke off
 ├── HistoryError              a training history cannot be read
 ├── OptionError               a setting has a value that it cannot have
 ├── DocumentError             a report file is no report, or newer than this program
@@ -45,6 +46,10 @@ class DataError(ReportgenError):
 
 class ForwardError(ReportgenError):
     """The model refuses the input it was given."""
+
+
+class TrainingError(ReportgenError):
+    """A training that this program ran broke off."""
 
 
 class HistoryError(ReportgenError):

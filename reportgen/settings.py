@@ -31,10 +31,12 @@ class TrainSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     epochs: int = 10
     optimizer: Target = "torch.optim.AdamW"
     scheduler: Target | None = None
+    scheduler_per: Literal["epoch", "batch"] = "epoch"
+    """After what the scheduler makes a step."""
     early_stopping: int | None = None
-    """Stop after so many epochs without a better validation loss."""
+    """Stop after so many epochs without a lower loss: of validation, where there are data for it."""
     folder: str = "run"
-    """Where the log, the last and the best checkpoint of the run are kept."""
+    """Where the run keeps its log (history.jsonl), its best weights (best.pt) and its last state (best.last.pt)."""
     resume: bool = False
     """Go on with the run in the folder."""
 

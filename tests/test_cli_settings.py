@@ -36,6 +36,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
     """Run a command in a folder of the test's own; return what it said, on standard error when it failed."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [*sys.path])
+    monkeypatch.delitem(sys.modules, "mine", raising=False)  # that of another test
     (tmp_path / "mine.py").write_text(MINE)
 
     def call(*args: str, code: int = 0) -> str:

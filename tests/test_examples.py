@@ -129,3 +129,19 @@ def test_examples_that_need_no_files(script: str, arguments: list[str], output: 
         report = reportgen.read(tmp_path / output)
         assert report.training is not None
         assert report.evaluation is not None
+
+
+@pytest.mark.slow
+def test_a_training_from_a_settings_file(tmp_path: Path) -> None:
+    for name in ("digits.toml", "digits.py"):
+        (tmp_path / name).write_bytes((EXAMPLES / name).read_bytes())
+    done = run("-m", "reportgen", "train", "digits.toml", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    report = reportgen.read(tmp_path / "digits.json")
+    assert report.evaluation is not None
+    assert report.evaluation.classification is not None
+    table = report.evaluation.classification.confusion
+    assert sum(table[i][i] for i in range(10)) > 0.85 * sum(map(sum, table))
+    again = ("-m", "reportgen", "examine", "digits.toml", "--checkpoint", "digits-run/best.pt")
+    assert run(*again, cwd=tmp_path).returncode == 0
+    assert run("-m", "reportgen", "check", "digits.json", "--fail-on", "error", cwd=tmp_path).returncode == 0

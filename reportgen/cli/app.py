@@ -26,6 +26,8 @@ def main() -> None:
     try:
         status = app(standalone_mode=False)
     except ReportgenError as error:
+        if error.__cause__ is not None and os.environ.get("REPORTGEN_TRACEBACK"):
+            raise
         print(f"reportgen: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
     except (KeyboardInterrupt, typer.Abort):

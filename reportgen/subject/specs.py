@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch.optim import Optimizer
 
-from ..errors import TargetError
+from ..errors import OptionError, TargetError, one_line
 from .data import load_data
 from .model import call_target, load_loss, load_model, resolve
 
@@ -80,6 +80,14 @@ def _with_colon(name: str, home: str) -> str:
 def model_of(spec: Spec) -> torch.nn.Module:
     """Return the model that a target names or makes."""
     return _made(spec, torch.nn.Module, "a torch.nn.Module") if spec.is_called else load_model(spec.target)
+
+
+def moved(model: torch.nn.Module, device: str) -> torch.nn.Module:
+    """Move a model that is to be trained."""
+    try:
+        return model.to(torch.device(device))
+    except (RuntimeError, AssertionError, ImportError) as error:  # a torch built without the device asserts or imports
+        raise OptionError(f"Cannot use device {device!r}: {one_line(error)}.") from error
 
 
 def data_of(spec: Spec) -> Iterable[Any]:

@@ -90,14 +90,19 @@ class Notebook:
                     self.nonfinite("loss", name, step, epoch)
 
     def spill(self) -> None:
-        """Enter the gathered rows, those with the same names together."""
+        """Enter the gathered rows: every name in its order, and the names of the same steps together."""
         rows, self._rows = self._rows, []
-        blocks: dict[tuple[str, ...], list[tuple[float, dict[str, float | None]]]] = {}
-        for row in rows:
-            blocks.setdefault(tuple(row[1]), []).append(row)
-        for names, block in blocks.items():
-            columns = {name: [values[name] for _, values in block] for name in names}
-            self.add(Rows(x=[x for x, _ in block], values=columns))
+        places: dict[str, list[float]] = {}
+        columns: dict[str, list[float | None]] = {}
+        for x, values in rows:
+            for name, value in values.items():
+                places.setdefault(name, []).append(x)
+                columns.setdefault(name, []).append(value)
+        blocks: dict[tuple[float, ...], list[str]] = {}
+        for name, xs in places.items():
+            blocks.setdefault(tuple(xs), []).append(name)
+        for at, names in blocks.items():
+            self.add(Rows(x=list(at), values={name: columns[name] for name in names}))
 
     def nonfinite(self, part: str, subject: str, step: int | None, epoch: float | None = None) -> None:
         """Note the first time that something was not finite, with what came before; of each part once."""

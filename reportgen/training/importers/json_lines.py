@@ -77,7 +77,7 @@ def add_row(log: Log, item: Mapping[str, Any]) -> None:
 
 def _flat(item: Mapping[str, Any], prefix: str = "", depth: int = 1) -> Iterator[tuple[str, Any]]:
     for key, value in item.items():
-        if isinstance(value, Mapping) and depth < _MAX_DEPTH:
+        if isinstance(value, dict) and depth < _MAX_DEPTH:
             yield from _flat(value, f"{prefix}{key}/", depth + 1)
         else:
             yield _encodable(f"{prefix}{key}"), value
@@ -85,11 +85,13 @@ def _flat(item: Mapping[str, Any], prefix: str = "", depth: int = 1) -> Iterator
 
 def _encodable(text: str) -> str:
     """Replace halves of characters, which JSON can hold and no file can."""
-    return text.encode("utf-8", "replace").decode("utf-8")
+    return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")
 
 
 def _number(value: Any) -> float | None:
     """Return a number, also one in text ('nan'), a NumPy scalar or a tensor of one element; None for all else."""
+    if type(value) is float:
+        return value
     if value is None or isinstance(value, (bool, bytes)):
         return None
     if isinstance(value, str):

@@ -11,8 +11,8 @@ The rules, in their order. A name that is given in ``names`` is taken as told an
     ``train_`` or ``val_``. ``test`` stays ``test_`` where the log holds a validation series of its own.
 4.  Metric: ``acc`` is ``accuracy``, ``lr`` is ``learning_rate`` (also ``lr-Adam``), ``grad_norm`` is
     ``gradient_norm``, ``ppl`` is ``perplexity``, ``err`` is ``error``. Learning rate and gradient norm have no split.
-5.  Without a split, a loss or a known metric is that of training, and so is whatever has a twin with ``val_``. All
-    other names stay as they are.
+5.  Without a split, whatever has a twin with ``val_`` is of training, and so is a loss or a known metric where the log
+    names no split of training itself. All other names stay as they are.
 
 Where two names come to the same, the first keeps it and the others keep their own.
 """
@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from typing import Literal, NamedTuple
 
 Axis = Literal["epoch", "step"]
@@ -78,6 +79,7 @@ def normal(name: str) -> str:
     return _BOUNDARY.sub("_", _CAMEL.sub(r"\1_", name.strip())).strip("_/").lower() or name.strip().lower()
 
 
+@lru_cache(4096)  # asked of every cell of a log
 def column(name: str) -> Literal["epoch", "step", "time", "scalar"]:
     """Tell what a column or a key holds."""
     key = normal(name).replace("/", "_")
@@ -146,10 +148,11 @@ def mapped(found: Iterable[str], names: Mapping[str, str] | None = None) -> dict
     validated = {n.metric for n in parts.values() if n.split == "val"}
     validated |= {ours.removeprefix("val_") for ours in told.values() if ours.startswith("val_")}
     tested = {n.metric for n in parts.values() if n.split == "test"} if not validated else set()
+    says_train = any(n.split == "train" for n in parts.values()) or any(n.startswith("train_") for n in told.values())
     for name, (split, metric, axis) in parts.items():
         if split == "test" and not validated:
             split = "val"
-        if split == "" and (metric in validated | tested or is_metric(metric)):
+        if split == "" and (metric in validated | tested or (is_metric(metric) and not says_train)):
             split = "train"
         result[name] = Name(split, metric, axis)
     return _distinct(result, told)

@@ -165,10 +165,13 @@ class Extent:
     low: float = math.inf
     high: float = -math.inf
     now: float = -math.inf
+    whole: bool = True
+    """No place was a fraction."""
 
     def see(self, place: float | None) -> None:
         if place is not None:
             self.low, self.high, self.now = min(self.low, place), max(self.high, place), place
+            self.whole = self.whole and place == int(place)
 
     def end(self, *, resumed: bool) -> float:
         """Return the place where the run ended: of one that went back, where it was last."""
@@ -202,10 +205,13 @@ class Log:
         self.steps.see(step)
         self.epochs.see(epoch)
         for name, value in row.items():
-            if name not in self.columns and len(self.columns) >= _MAX_SCALARS:
-                self.left_out += 1
-                continue
-            self.columns.setdefault(name, Column()).add(value, step, epoch)
+            known = self.columns.get(name)
+            if known is None:
+                if len(self.columns) >= _MAX_SCALARS:
+                    self.left_out += 1
+                    continue
+                known = self.columns[name] = Column()
+            known.add(value, step, epoch)
 
     def note(self, text: str) -> None:
         self.events.append(Event(kind="note", detail=text))
@@ -255,6 +261,7 @@ def _axes(log: Log, parts: Mapping[str, Name]) -> dict[str, Axis]:
         axes[theirs] = known or "step"
     if _steps_are_epochs(log, parts, axes):
         log.histograms = [structs.replace(run, axis="epoch") for run in log.histograms]
+        log.events = [e if e.step is None else structs.replace(e, step=None, epoch=float(e.step)) for e in log.events]
         for theirs, column in log.columns.items():
             column.epochs = column.steps
             axes[theirs] = "epoch"
@@ -315,8 +322,8 @@ def _n_epochs(log: Log, series: list[Series], *, resumed: bool) -> int:
     by_epoch = [s.x for s in series if s.axis == "epoch" and s.x]
     low = log.epochs.low if log.epochs else min((x[0] for x in by_epoch), default=0.0)
     high = log.epochs.end(resumed=resumed) if log.epochs else max((x[-1] for x in by_epoch), default=0.0)
-    whole = bool(by_epoch) and all(float(v).is_integer() for x in by_epoch for v in x)
-    return max(0, math.ceil(high - 1e-6) + (1 if low == 0 and whole else 0))
+    begins_with_0 = low == 0 and log.epochs.whole and (bool(log.epochs) or bool(by_epoch))
+    return max(0, math.ceil(high - 1e-6) + begins_with_0)
 
 
 def _n_steps(log: Log, series: list[Series], *, resumed: bool) -> int:
