@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
@@ -13,13 +13,10 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from ..document.facts import GradientFacts, GradientRow, OutputGradientRow
-from ..document.stats import TensorStats
 from ..subject.data import Batch, call
-from .channels import ChannelAccumulator
-from .layers import channel_dim, kind_of, layers_of, main_tensor
-from .reduce import as_real, tensor_stats
-
-_HISTOGRAM_SAMPLE = 1 << 16
+from .layers import kind_of, layers_of, main_tensor
+from .reduce import as_real
+from .totals import RunningTotals
 
 Loss = Callable[[Any, Any], Tensor]
 
@@ -29,8 +26,8 @@ class _Seen:
     """Gradients of one parameter so far."""
 
     n_none: int = 0
-    n_zero: int = 0
-    stats: TensorStats = field(default_factory=TensorStats)
+    n_zero: Tensor | int = 0
+    totals: RunningTotals | None = None
 
 
 def measure(
@@ -76,7 +73,7 @@ def _run(
     mode: Literal["train", "eval"],
 ) -> GradientFacts:
     seen = {name: _Seen() for name, _ in model.named_parameters()}
-    outputs: dict[str, ChannelAccumulator] = {}
+    outputs: dict[str, RunningTotals] = {}
     values: list[float | None] = []
     with torch.enable_grad(), _output_hooks(model, outputs):
         for batch in batches:
@@ -107,15 +104,15 @@ def _collect(model: nn.Module, seen: dict[str, _Seen]) -> None:
         if gradient is None:
             row.n_none += 1
             continue
-        stats = tensor_stats(gradient, sample=_HISTOGRAM_SAMPLE)
-        if stats is None:
+        real = as_real(gradient)
+        if real is None:
             continue
-        row.n_zero += stats.zeros == stats.count
-        row.stats = row.stats.merge(stats)
+        row.totals = row.totals or RunningTotals(real.device)
+        row.n_zero = row.n_zero + row.totals.update(real)
 
 
 @contextmanager
-def _output_hooks(model: nn.Module, outputs: dict[str, ChannelAccumulator]) -> Iterator[None]:
+def _output_hooks(model: nn.Module, outputs: dict[str, RunningTotals]) -> Iterator[None]:
     """Watch the gradient that arrives at each layer's output, through a hook on the tensor itself.
 
     A hook on the tensor, not on the module, because module hooks break on in-place activations; it sees the gradient
@@ -127,16 +124,13 @@ def _output_hooks(model: nn.Module, outputs: dict[str, ChannelAccumulator]) -> I
             tensor = main_tensor(output)
             if tensor is None or not tensor.requires_grad:
                 return
-            dim = channel_dim(module, tensor, None)
 
             def arrived(gradient: Tensor) -> None:
                 real = as_real(gradient)
-                if real is None:
-                    return
-                n_channels = real.shape[dim] if real.dim() else 1
-                known = outputs.setdefault(name, ChannelAccumulator(n_channels, real.device))
-                if known.n_channels == n_channels:
-                    known.update(real, dim)
+                if real is not None:
+                    if name not in outputs:
+                        outputs[name] = RunningTotals(real.device, extremes=False)
+                    outputs[name].update(real)
 
             tensor.register_hook(arrived)  # type: ignore[no-untyped-call]
 
@@ -165,16 +159,14 @@ def _rows(model: nn.Module, seen: dict[str, _Seen], order: dict[str, int]) -> li
                 is_matrix=parameter.dim() >= 2 and not isinstance(owner, (nn.Embedding, nn.EmbeddingBag)),
                 requires_grad=parameter.requires_grad,
                 n_none=row.n_none,
-                n_zero=row.n_zero,
-                stats=row.stats if row.stats.count else None,
+                n_zero=int(row.n_zero),
+                stats=row.totals.stats() if row.totals is not None else None,
             )
         )
     return rows
 
 
-def _outputs(
-    model: nn.Module, outputs: dict[str, ChannelAccumulator], order: dict[str, int]
-) -> list[OutputGradientRow]:
+def _outputs(model: nn.Module, outputs: dict[str, RunningTotals], order: dict[str, int]) -> list[OutputGradientRow]:
     modules = dict(model.named_modules())
     known = sorted((n for n in outputs if n in order), key=lambda n: order[n])
     return [

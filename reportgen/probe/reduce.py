@@ -57,9 +57,9 @@ def strided(x: Tensor, sample: int) -> tuple[Tensor, int]:
 
 def histogram_of(counts: Tensor, stride: int) -> Histogram:
     """Bring bin counts into the document's form, without infinities and NaN."""
-    table = counts.tolist()
-    bins = [b for b, n in enumerate(table) if n and (b & (N_BINS // 2 - 1)) < (0xFF << 23) >> BIN_SHIFT]
-    return Histogram(bins=bins, counts=[table[b] for b in bins], stride=stride)
+    places = counts.nonzero().flatten()
+    places = places[(places & (N_BINS // 2 - 1)) < (0xFF << 23) >> BIN_SHIFT]
+    return Histogram(bins=places.tolist(), counts=counts[places].tolist(), stride=stride)
 
 
 def tensor_stats(x: Tensor, *, sample: int = WEIGHT_SAMPLE, histogram: bool = True) -> TensorStats | None:
