@@ -196,7 +196,7 @@ class ChannelFacts(Struct, frozen=True, kw_only=True):
     """Channels whose mean is at most 0.025 of the layer's mean (Sokar et al. 2023), silent ones included; of rectified
     outputs."""
     idle: int | None = None
-    """Channels that never leave the flat end of a smooth rectifier (GELU, SiLU): max|y| < 1e-3 of the layer's rms."""
+    """Channels that never leave the flat end of a smooth rectifier (GELU, SiLU, ...), where its slope is below 1e-3."""
     saturated: int | None = None
     """Channels of a bounded activation (tanh, sigmoid, ...) with more than 95 % of their values near an end."""
 

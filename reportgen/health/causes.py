@@ -61,10 +61,10 @@ _STUCK = (
 _SLOW = (*_STUCK, "h-still-improving", "h-plateau")
 _UNMOVED = (*_SLOW, "w-at-default-init", "update-ratio", "no-weight-update", "param-not-moved")
 _WILD = ("h-diverged", "h-oscillating", "h-spikes", "grad-spikes", "adam-stale-v", "lr-extreme")
+_DEAD = ("dead-relu", "dead-smooth", "saturation", "attention-collapse", "constant-channel")
 _SICK_SIGNAL = (
-    "dead-relu",
+    *_DEAD,
     "dead-rising",
-    "constant-channel",
     "grad-depth-slope",
     "param-zero-grad",
     "bn-stats-mismatch",
@@ -146,13 +146,18 @@ SYNDROMES: tuple[Syndrome, ...] = (
     Syndrome("numerical-instability", _NONFINITE, _STUCK),
     Syndrome("loss-shape-broadcast", ("loss-shape", "loss-broadcast"), _STUCK),
     Syndrome("bn-statistics", ("eval-train-gap", "bn-stats-mismatch", "bn-never-updated"), _STUCK),
+    Syndrome("bad-init", ("w-scale", "h-init-loss"), (*_STUCK, *_DEAD, "param-zero-grad")),
     # dead layers pass no gradient, so the steps behind them are nothing
     Syndrome(
         "dead-relu",
-        ("dead-relu", "dead-rising"),
+        ("dead-relu", "dead-rising", "dead-smooth"),
         (*_SLOW, "update-ratio", "param-zero-grad", "adam-eps-floor"),
     ),
-    Syndrome("bad-init", ("w-scale", "h-init-loss"), (*_STUCK, "param-zero-grad")),
+    Syndrome(
+        "saturated-activations",
+        ("saturation", "attention-collapse"),
+        (*_SLOW, "update-ratio", "param-zero-grad", "adam-eps-floor"),
+    ),
     Syndrome("detached-graph", ("param-zero-grad",), (*_UNMOVED, "adam-eps-floor"), _not_detail("constant", "yes")),
     Syndrome(
         "no-weight-update",
@@ -178,6 +183,7 @@ DEFAULTS: dict[str, str] = {
     "adam-stale-v": "lr-too-high",
     "affine-pair": "missing-nonlinearity",
     "amp-scaler": "numerical-instability",
+    "attention-collapse": "saturated-activations",
     "batch-coupling": "batch-mixing",
     "bn-never-updated": "bn-statistics",
     "bn-stats-mismatch": "bn-statistics",
@@ -203,6 +209,11 @@ DEFAULTS: dict[str, str] = {
     "d-train-val-shift": "train-val-mismatch",
     "dead-relu": "dead-relu",
     "dead-rising": "dead-relu",
+    "dead-smooth": "dead-relu",
+    "idle-block": "layer-collapse",
+    "layer-norm-noise": "numerical-instability",
+    "massive-activation": "numerical-instability",
+    "saturation": "saturated-activations",
     "double-softmax": "double-softmax",
     "equal-units": "bad-init",
     "eval-mode-training": "eval-mode-training",

@@ -23,6 +23,19 @@ class Thresholds(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     constant_channel_info: float = 0.10
     constant_channel_warning: float = 0.50
 
+    # saturation: share of the units of one layer
+    saturation_info: float = 0.20
+    saturation_warning: float = 0.50
+
+    attention_entropy: float = 0.1
+    attention_spread: float = 4.0
+    """Times sqrt(2 ln T), the deviation at which the softmax of T Gaussian logits freezes on one."""
+
+    block_change: float = 1e-3
+    tiny_rows: float = 0.05
+    massive_value: float = 100.0
+    massive_times: float = 1000.0
+
     # grad-depth-slope: decades per layer, and ratio of the first to the last tenth of the layers.
     # Healthy: slope -0.13 to +0.31, ratio down to 9e-4 (a deep default-init MLP); ten sigmoid layers: +0.8 and 1e-8.
     gradient_slope: float = 0.3

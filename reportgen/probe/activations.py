@@ -5,84 +5,36 @@ from __future__ import annotations
 import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from ..document.facts import ActivationFacts, ActivationRow, ChannelFacts, NormRow
-from ..document.stats import merge_all
+from ..document.facts import ActivationFacts
 from ..subject.data import Batch, tensors
 from .attention import AttentionProbe
 from .blocks import BlockProbe
 from .channels import ChannelAccumulator, Range
-from .derived import affine_of, before_norm, rectified_range, tells_its_input
+from .derived import rectified_range, tells_its_input
 from .layers import (
     ACTIVATIONS,
     AFFINE,
-    BOUNDED,
-    NORMS,
     RECTIFIERS,
-    SMOOTH_RECTIFIERS,
-    bypassed,
     channel_dim,
-    kind_of,
     layers_of,
     main_tensor,
     samples_first,
     unhookable,
 )
-from .norms import LayerNormInput, first_tensor, norm_row
+from .norms import LayerNormInput, first_tensor
+from .outputs import Layer, add_told_by_norm, is_rectified, new_part, norm_row_of, row_of
 from .reduce import as_real
-from .shape import Concentration, Saturation
-from .spread import MAX_WIDTH, Spread
 
 MAX_CALLS = 8  # calls of one module in one forward that keep channels of their own; later ones share the last
 MAX_CHANNELS = 1 << 17
-CONSTANT_RANGE = 1e-3  # of the layer's standard deviation: below it a channel says the same to every sample
-DORMANT = 0.025
-IDLE = 1e-3
-_EXAMPLES = 16
 EXACT = ["count", "mean", "min", "max", "non-finite", "silent"]
-
-
-@dataclass
-class _Channels:
-    """One call of a layer."""
-
-    exact: ChannelAccumulator
-    spread: Spread | None
-    saturation: Saturation | None = None
-    concentration: Concentration | None = None
-
-
-@dataclass
-class _Layer:
-    """What is known of one layer while batches stream by."""
-
-    name: str
-    module: nn.Module
-    rectified: bool = False
-    functional: bool = False
-    order: int | None = None
-    calls: int = 0
-    calls_in_batch: int = 0
-    shape: str = ""
-    parts: dict[int, _Channels] = field(default_factory=dict)
-    trouble: str = ""
-    ignored: bool = False
-    norm: _Layer | None = None
-    """The batch norm that reads its output, as far as the order of registration tells."""
-    linked: bool = False
-    """That norm did read it, so that its figures tell those of this layer."""
-    derived: bool = False
-    broken: ChannelAccumulator | None = None
-    """Counts of what was not finite in outputs that the norm told of otherwise."""
-    activated: bool = False
-    """An activation follows, as far as the order of registration tells."""
 
 
 @dataclass(frozen=True)
@@ -99,7 +51,7 @@ class _Made:
 class _Waiting:
     """An output that the batch norm which reads it will tell about; it waits until the next layer is called."""
 
-    layer: _Layer
+    layer: Layer
     tensor: Tensor
     version: int
     dim: int
@@ -115,13 +67,13 @@ class ActivationProbe:
 
     def __init__(self, model: nn.Module) -> None:
         self._model = model
-        self._layers = {name: _Layer(name, m, isinstance(m, RECTIFIERS)) for name, m in layers_of(model).items()}
+        self._layers = {name: Layer(name, m, isinstance(m, RECTIFIERS)) for name, m in layers_of(model).items()}
         for layer, following in pairwise(self._layers.values()):
             norm = following.module
             if isinstance(layer.module, AFFINE) and isinstance(norm, _BatchNorm) and tells_its_input(norm):
                 layer.norm = following
             layer.activated = isinstance(following.module, ACTIVATIONS)
-        self._read: dict[str, _Layer] = {}
+        self._read: dict[str, Layer] = {}
         """What affine layers read where no hook saw it made."""
         self._layer_norms: dict[str, LayerNormInput] = {}
         self._attention = AttentionProbe(model)
@@ -167,7 +119,7 @@ class ActivationProbe:
         for layer in (*self._layers.values(), *self._read.values()):
             layer.calls_in_batch = 0
 
-    def _input_hook(self, layer: _Layer) -> Any:
+    def _input_hook(self, layer: Layer) -> Any:
         """Watch what a layer reads. Only some kinds are looked at closely, so most calls return at once."""
         module, name = layer.module, layer.name
         affine, rectifier = isinstance(module, AFFINE), isinstance(module, RECTIFIERS)
@@ -232,7 +184,7 @@ class ActivationProbe:
         self._first = self._first or ChannelAccumulator(1, real.device)
         self._first.update(flat, 2)
 
-    def _read_function(self, layer: _Layer, x: Tensor) -> None:
+    def _read_function(self, layer: Layer, x: Tensor) -> None:
         """Measure what an affine layer reads when it looks like the output of ``F.relu``: zeros, and nothing below.
 
         It is looked at where no hook saw it made and it is not part of the model's input.
@@ -242,7 +194,7 @@ class ActivationProbe:
         name = f"{layer.name} (input)"
         read = self._read.get(name)
         if read is None:
-            read = self._read[name] = _Layer(name, layer.module, rectified=True, functional=True)
+            read = self._read[name] = Layer(name, layer.module, rectified=True, functional=True)
         if read.ignored or not x.is_floating_point():
             return
         x, dim = self._as_maps(layer.module, x)
@@ -271,14 +223,14 @@ class ActivationProbe:
                 return made
         return None
 
-    def _count_call(self, layer: _Layer) -> None:
+    def _count_call(self, layer: Layer) -> None:
         if layer.order is None:
             layer.order = self._executed
             self._executed += 1
         layer.calls += 1
         layer.calls_in_batch += 1
 
-    def _output_hook(self, layer: _Layer) -> Any:
+    def _output_hook(self, layer: Layer) -> Any:
         is_norm = isinstance(layer.module, _BatchNorm)
 
         def hook(module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
@@ -310,7 +262,7 @@ class ActivationProbe:
     def _remember(self, tensor: Tensor, dim: int) -> None:
         self._made[id(tensor)] = _Made(weakref.ref(tensor), _version(tensor), dim, self._range)
 
-    def _measure(self, layer: _Layer, call: int, tensor: Tensor, dim: int, known: Range | None = None) -> bool:
+    def _measure(self, layer: Layer, call: int, tensor: Tensor, dim: int, known: Range | None = None) -> bool:
         """Add one output to its layer; tell whether all of it is known to be finite."""
         self._range = None
         x = as_real(tensor)
@@ -323,7 +275,7 @@ class ActivationProbe:
             x, dim, n_channels, known = x.reshape(1, -1, 1), 2, 1, None
         part = layer.parts.get(call)
         if part is None:
-            part = layer.parts[call] = _new_part(layer, n_channels, x)
+            part = layer.parts[call] = new_part(layer, n_channels, x)
         if part.exact.n_channels != n_channels:
             layer.trouble = f"its number of channels changed from {part.exact.n_channels} to {n_channels}"
             return False
@@ -358,14 +310,14 @@ class ActivationProbe:
         executed = [layer for layer in (*self._layers.values(), *self._read.values()) if layer.order is not None]
         executed.sort(key=lambda layer: layer.order or 0)
         for layer in executed:
-            _add_told_by_norm(layer)
-        rows = [_row(layer, self._model) for layer in executed if layer.parts]
+            add_told_by_norm(layer)
+        rows = [row_of(layer, self._model) for layer in executed if layer.parts]
         return ActivationFacts(
             mode="eval",
             n_batches=self._n_batches,
             n_samples=self._n_samples,
-            rows=[row for row in rows if not row.functional or _is_rectified(row)],
-            norms=[norm for layer in executed if (norm := _norm_row(layer)) is not None],
+            rows=[row for row in rows if not row.functional or is_rectified(row)],
+            norms=[norm for layer in executed if (norm := norm_row_of(layer)) is not None],
             layer_norms=[row for n, seen in self._layer_norms.items() if (row := seen.row(n)) is not None],
             blocks=self._blocks.rows(self.order()),
             attention=self._attention.rows(),
@@ -375,52 +327,12 @@ class ActivationProbe:
             reasons=self._reasons(executed),
         )
 
-    def _reasons(self, executed: list[_Layer]) -> list[str]:
+    def _reasons(self, executed: list[Layer]) -> list[str]:
         closed = unhookable(self._model)
         told = [f"{closed} TorchScript modules take no hooks"] if closed else []
         return (
             told + [f"{layer.name}: {layer.trouble}" for layer in executed if layer.trouble] + self._attention.reasons
         )
-
-
-def _new_part(layer: _Layer, n_channels: int, x: Tensor) -> _Channels:
-    module = layer.module
-    bounds = None if layer.functional else BOUNDED.get(type(module))
-    # between a convolution, its norm and its activation one look is enough, behind the last
-    followed = layer.norm is not None or layer.activated
-    maps = x.dim() == 4 and (layer.functional or not isinstance(module, (*AFFINE, *NORMS)))
-    return _Channels(
-        ChannelAccumulator(n_channels, x.device, rectified=layer.rectified),
-        Spread(n_channels, x.device) if 1 < n_channels <= MAX_WIDTH and not followed else None,
-        None if bounds is None else Saturation(n_channels, bounds, x.device),
-        Concentration() if maps else None,
-    )
-
-
-def _add_told_by_norm(layer: _Layer) -> None:
-    """Give a layer that a norm tells about its figures."""
-    norm, layer.linked = layer.norm if layer.linked else None, False
-    if norm is None or 0 not in norm.parts or not isinstance(norm.module, _BatchNorm):
-        return
-    affine, behind = affine_of(norm.module), norm.parts[0].exact
-    if affine is None or len(affine.gain) != behind.n_channels:
-        layer.trouble = "the norm behind it changed during the pass"
-        return
-    layer.derived = True
-    told = before_norm(behind, affine)
-    if layer.broken is not None:
-        told.nonfinite, told.taken_nonfinite = layer.broken.nonfinite, behind.taken_nonfinite
-    if 0 in layer.parts:
-        layer.parts[0].exact.merge(told)
-    else:
-        layer.parts[0] = _Channels(told, None)
-    layer.shape = layer.shape or norm.shape
-
-
-def _norm_row(layer: _Layer) -> NormRow | None:
-    if not isinstance(layer.module, _BatchNorm) or len(layer.parts) != 1 or 0 not in layer.parts:
-        return None
-    return norm_row(layer.name, layer.module, layer.parts[0].exact)
 
 
 def _address(x: Tensor) -> int:
@@ -440,62 +352,3 @@ def _looks_rectified(x: Tensor) -> bool:
     flat = x.detach().reshape(-1)
     few = flat[:: max(1, flat.numel() // 4096)]
     return bool((few >= 0).all() & (few == 0).any())
-
-
-def _is_rectified(row: ActivationRow) -> bool:
-    return row.stats.min == 0.0 and row.stats.zeros > 0
-
-
-def _row(layer: _Layer, model: nn.Module) -> ActivationRow:
-    parts = sorted(layer.parts.items())
-    stats = {call: part.exact.stats() for call, part in parts}
-    kind = kind_of(layer.module)
-    saturated = [part.saturation for _, part in parts if part.saturation is not None]
-    concentrated = [c for _, p in parts if p.concentration is not None and (c := p.concentration.share()) is not None]
-    spreads = [part.spread.facts() for _, part in parts[:1] if part.spread is not None]
-    seen = sum(s.n for s in saturated)
-    return ActivationRow(
-        name=layer.name,
-        kind="function" if layer.functional else kind,
-        order=layer.order or 0,
-        calls=layer.calls,
-        shape=layer.shape,
-        stats=merge_all(stats.values()),
-        channels=[_channels(call, part, stats[call].std, stats[call].rms, layer) for call, part in parts],
-        rectifier=layer.rectified,
-        bypassed=bypassed(layer.name.removesuffix(" (input)"), model),
-        functional=layer.functional,
-        derived=layer.derived,
-        sampled=any(not part.exact.whole for _, part in parts),
-        spread=spreads[0] if spreads else None,
-        saturated_share=sum(s.share() * s.n for s in saturated) / seen if seen else None,
-        concentration=sum(concentrated) / len(concentrated) if concentrated else None,
-    )
-
-
-def _channels(call: int, part: _Channels, std: float | None, rms: float | None, layer: _Layer) -> ChannelFacts:
-    """Fold channel vectors to counts. A silent channel was never above zero; a constant one hardly moves."""
-    seen = part.exact
-    silent = seen.high <= 0
-    constant = (seen.high - seen.low <= CONSTANT_RANGE * (std or 0.0)) & ~silent
-    enough = seen.n_samples > 1
-    idle = dormant = None
-    if isinstance(layer.module, SMOOTH_RECTIFIERS) and not layer.functional:
-        idle = int((torch.maximum(seen.high.abs(), seen.low.abs()) < IDLE * (rms or 0.0)).sum())
-    if layer.rectified and seen.n_channels:
-        dormant = int((seen.sums <= DORMANT * seen.sums.mean()).sum())
-    fired = layer.rectified and seen.n_samples and seen.n_channels
-    return ChannelFacts(
-        call=call,
-        n_channels=seen.n_channels,
-        n_samples=seen.n_samples,
-        n_batches=seen.n_batches,
-        silent=int(silent.sum()),
-        silent_examples=silent.nonzero().flatten()[:_EXAMPLES].tolist(),
-        constant=int(constant.sum()) if enough else 0,
-        constant_examples=constant.nonzero().flatten()[:_EXAMPLES].tolist() if enough else [],
-        fired_share=float(seen.fired.mean()) / seen.n_samples if fired else None,
-        dormant=dormant,
-        idle=idle,
-        saturated=None if part.saturation is None else part.saturation.units(),
-    )

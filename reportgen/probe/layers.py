@@ -19,8 +19,24 @@ _CHANNELS_FIRST = (_ConvNd, _NormBase, nn.GroupNorm, nn.LocalResponseNorm, nn.PR
 _CHANNELS_LAST = (nn.Linear, nn.Bilinear, nn.LayerNorm, nn.RMSNorm, nn.Embedding, nn.RNNBase, nn.MultiheadAttention)
 NORMS = (_NormBase, nn.GroupNorm, nn.LayerNorm, nn.RMSNorm)
 RECTIFIERS = (nn.ReLU, nn.ReLU6)
-SMOOTH_RECTIFIERS = (nn.GELU, nn.SiLU, nn.Mish, nn.Hardswish, nn.Softplus)
-ACTIVATIONS = (*RECTIFIERS, *SMOOTH_RECTIFIERS, nn.LeakyReLU, nn.ELU, nn.SELU, nn.PReLU, nn.Tanh, nn.Sigmoid)
+# |y| at the place on the flat side from which the slope stays below 1e-3 (GELU: z < -3.9, SiLU: z < -9)
+FLAT_END: dict[type[nn.Module], float] = {
+    nn.GELU: 2e-4,
+    nn.SiLU: 1.1e-3,
+    nn.Mish: 1.1e-3,
+    nn.Hardswish: 1e-6,
+    nn.Softplus: 1e-3,
+}
+ACTIVATIONS: tuple[type[nn.Module], ...] = (
+    *RECTIFIERS,
+    *FLAT_END,
+    nn.LeakyReLU,
+    nn.ELU,
+    nn.SELU,
+    nn.PReLU,
+    nn.Tanh,
+    nn.Sigmoid,
+)
 AFFINE = (nn.Linear, _ConvNd)
 # values below the first or above the second are near an end
 BOUNDED: dict[type[nn.Module], tuple[float, float]] = {

@@ -1,18 +1,26 @@
 """What probing costs, as a multiple of the bare passes: eval mode, batch 8 at 224 pixels, one thread.
 
 python -m tests.benchmarks.probe [resnet18 mobilenet_v3_large ...]
+
+Beside it, over the same batch, what others charge: TensorBoard's add_histogram on every output, torchinfo, and torchlens
+where it is installed.
 """
 
 from __future__ import annotations
 
 import sys
+import tempfile
+from collections.abc import Callable
+from importlib import import_module
 
 import torch
-from torch import nn
+import torchinfo
+from torch import Tensor, nn
 
 from reportgen.probe import gradients
 from reportgen.probe.activations import ActivationProbe
 from reportgen.probe.guard import untouched
+from reportgen.probe.layers import layers_of, main_tensor
 from reportgen.subject.data import Batch
 from reportgen.subject.model import load_model
 
@@ -21,7 +29,15 @@ from .pairs import ratio, show
 MODELS = ["resnet18", "resnet50", "vit_b_16", "mobilenet_v3_large"]
 
 
-def activations(model: nn.Module, x: torch.Tensor) -> None:
+def bare_forward(model: nn.Module, x: Tensor) -> Callable[[], None]:
+    def run() -> None:
+        with torch.no_grad():
+            model(x)
+
+    return run
+
+
+def activations(model: nn.Module, x: Tensor) -> None:
     """Compare one hooked forward pass with a bare one."""
     probe = ActivationProbe(model)
 
@@ -30,14 +46,10 @@ def activations(model: nn.Module, x: torch.Tensor) -> None:
             probe.next_batch(Batch((x,)))
             model(x)
 
-    def bare() -> None:
-        with torch.no_grad():
-            model(x)
-
-    show("  activations of all layers / forward", ratio(hooked, bare))
+    show("  activations of all layers / forward", ratio(hooked, bare_forward(model, x), pairs=9))
 
 
-def backward(model: nn.Module, x: torch.Tensor) -> None:
+def backward(model: nn.Module, x: Tensor) -> None:
     """Compare the measured forward and backward pass with a bare one."""
     y = torch.zeros(len(x), dtype=torch.long)
     loss, batch = nn.CrossEntropyLoss(), Batch((x,), {}, y)
@@ -56,6 +68,39 @@ def backward(model: nn.Module, x: torch.Tensor) -> None:
     show("  gradients / forward and backward", ratio(measured, bare))
 
 
+def others(model: nn.Module, x: Tensor) -> None:
+    """Print what TensorBoard, torchinfo and torchlens take for the same batch."""
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        print("  TensorBoard is not installed")
+    else:
+        with tempfile.TemporaryDirectory() as folder, SummaryWriter(folder) as writer:
+
+            def histograms() -> None:
+                handles = [
+                    m.register_forward_hook(lambda m, a, out, n=n: writer.add_histogram(n, main_tensor(out), 0))
+                    for n, m in layers_of(model).items()
+                ]
+                bare_forward(model, x)()
+                for handle in handles:
+                    handle.remove()
+
+            show("  TensorBoard add_histogram / forward", ratio(histograms, bare_forward(model, x), pairs=3))
+
+    def summary() -> None:
+        torchinfo.summary(model, input_data=x, verbose=0)
+
+    show("  torchinfo / forward", ratio(summary, bare_forward(model, x), pairs=3))
+    try:
+        torchlens = import_module("torchlens")
+    except ImportError:
+        print("  torchlens is not installed")
+    else:
+        logged = ratio(lambda: torchlens.log_forward_pass(model, x), bare_forward(model, x), pairs=3)
+        show("  torchlens log_forward_pass / forward", logged)
+
+
 def main() -> None:
     torch.set_num_threads(1)
     torch.manual_seed(0)
@@ -65,6 +110,7 @@ def main() -> None:
         model = load_model(f"torchvision:{name}").eval()
         activations(model, x)
         backward(model, x)
+        others(model, x)
 
 
 if __name__ == "__main__":

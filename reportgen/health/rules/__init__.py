@@ -21,6 +21,7 @@ from . import (
     splits,
     training,
     trials,
+    units,
     weights,
 )
 
@@ -29,6 +30,7 @@ Rule = Callable[[Report, Context, Thresholds], Iterator[Finding]]
 _BY_SECTION: tuple[tuple[Rule, ...], ...] = (
     weights.RULES,
     activations.RULES,
+    units.RULES,
     gradients.RULES,
     training.RULES,
     course.RULES,

@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
-from ...document.facts import ActivationFacts, ActivationRow, ChannelFacts, NormRow, Report
+from ...document.facts import (
+    ActivationFacts,
+    ActivationRow,
+    AttentionRow,
+    BlockRow,
+    ChannelFacts,
+    NormRow,
+    Report,
+    SpreadFacts,
+)
 from ..blocks import Block, Cell, Column, Prose, Section, Table, Tone
 from ..cells import (
     ChartBudget,
@@ -22,6 +31,7 @@ from ..language import _, plural
 MAX_ROWS = 2000
 MAX_CHARTS = 100
 MAX_NORMS = 60
+MAX_HEADS = 16
 
 
 def section(report: Report) -> Section | None:
@@ -32,6 +42,10 @@ def section(report: Report) -> Section | None:
     blocks: list[Block] = [_layers(facts)]
     if facts.norms:
         blocks.append(_norms(facts.norms))
+    if facts.attention:
+        blocks.append(_attention(facts.attention))
+    if facts.blocks:
+        blocks.append(_passing(facts.blocks))
     remarks = []
     if facts.not_executed:
         text = _("Never executed in the probed passes: {names}.")
@@ -49,9 +63,10 @@ def _intro(facts: ActivationFacts) -> str:
         "network std changes gently from layer to layer and few channels are silent."
     ).format(n=f"{facts.n_samples:,}", b=f"{facts.n_batches:,}", mode=mode)
     if facts.exact:
-        text += " " + _("Taken from every value: {names}; the rest from an even stride.").format(
-            names=listing(facts.exact)
-        )
+        text += " " + _(
+            "Taken from every value: {names}. In layers marked * the rest comes from evenly spread places of every "
+            "sample; what a batch norm reads, marked †, is worked back from its output."
+        ).format(names=listing(facts.exact))
     return text
 
 
@@ -61,6 +76,7 @@ def _layers(facts: ActivationFacts) -> Table:
     broken = any_nonfinite([r.stats for r in rows])
     channels = any(r.channels for r in rows)
     constant = any(c.constant for r in rows for c in r.channels)
+    spread = any(r.spread is not None for r in rows)
     repeated = any(r.calls > facts.n_batches for r in rows)
     columns = [Column(_("Layer"), "name"), Column(_("Kind"), "text"), Column(_("Output"), "text")]
     columns += [Column(_("Calls"), "number", _("over the whole pass"))] if repeated else []
@@ -69,14 +85,21 @@ def _layers(facts: ActivationFacts) -> Table:
         hint = _("channels or units that were above zero on no sample")
         columns += [Column(_("Silent"), "number", hint)]
         columns += [Column(_("Constant"), "number", _("channels that never change"))] if constant else []
+    if spread:
+        hint = _("directions that share the variance of the samples; in brackets, what independent channels would show")
+        columns += [Column(_("Directions"), "number", hint)]
+        hint = _("mean squared correlation between channels, by their variances")
+        columns += [Column(_("Correlation"), "number", hint)]
     columns += [Column(_("Not finite"))] if broken else []
     columns += [Column(_("Distribution"), "chart", _("middle 99 % of the values; the mark is zero"))]
     body = []
     for row in rows:
-        line = [of_name(row.name), of_text(name(row.kind)), of_text(name(row.shape))]
+        mark = "" if not row.sampled else " †" if row.derived else " *"
+        line = [of_name(row.name + mark), of_text(name(row.kind)), of_text(name(row.shape))]
         line += [of_count(row.calls)] if repeated else []
         line += stats_cells(row.stats)
         line += _channel_cells(row, constant) if channels else []
+        line += _spread_cells(row.spread) if spread else []
         line += [of_nonfinite(row.stats)] if broken else []
         line.append(budget.histogram(row.stats))
         body.append(line)
@@ -96,6 +119,13 @@ def _channel_cells(row: ActivationRow, constant: bool) -> list[Cell]:
     # a layer without a rectifier may well stay below zero: that is no fault
     cells = [_part(worst, worst.silent, row.rectifier)]
     return [*cells, _part(worst, max(c.constant for c in row.channels), False)] if constant else cells
+
+
+def _spread_cells(spread: SpreadFacts | None) -> list[Cell]:
+    if spread is None:
+        return [missing(_("not measured here"))] * 2
+    text = f"{spread.participation:.1f} ({spread.participation_null:.0f})"
+    return [Cell(text, spread.participation), of_number(spread.mean_r2)]
 
 
 def _part(channels: ChannelFacts, n: int, matters: bool) -> Cell:
@@ -128,3 +158,46 @@ def _norms(norms: list[NormRow]) -> Table:
     )
     caption = _("Running statistics against the data")
     return Table(id="norms", caption=caption, note=note, columns=columns, rows=body, total_rows=len(norms))
+
+
+def _attention(rows: list[AttentionRow]) -> Table:
+    columns = [
+        Column(_("Attention"), "name"),
+        Column(_("Heads")),
+        Column(_("Entropy by head"), "text", _("0 looks at one key, 1 at all alike; mean over queries")),
+        Column(_("Logit deviation"), "number", _("largest over heads, mean over queries")),
+        Column(_("Largest logit")),
+        Column(_("Queries")),
+        Column(_("Mask"), "text"),
+    ]
+    body = []
+    for row in rows[:MAX_NORMS]:
+        entropy = " ".join(f"{e:.2f}" for e in row.entropy[:MAX_HEADS]) + (" …" if len(row.entropy) > MAX_HEADS else "")
+        mask = _("causal") if row.causal else _("as called") if row.mask_known else _("none seen")
+        body.append(
+            [
+                of_name(row.name),
+                of_count(len(row.entropy)),
+                of_text(entropy),
+                of_number(max(row.logit_std, default=None)),
+                of_number(row.logit_max),
+                of_count(row.n_queries),
+                of_text(mask),
+            ]
+        )
+    note = _("Recomputed from projected queries and keys, for a few queries of one sample a batch.")
+    return Table(
+        id="attention", caption=_("Attention by head"), note=note, columns=columns, rows=body, total_rows=len(rows)
+    )
+
+
+def _passing(rows: list[BlockRow]) -> Table:
+    columns = [
+        Column(_("Block"), "name"),
+        Column(_("Kind"), "text"),
+        Column(_("Change"), "number", _("rms of output minus input, over rms of input")),
+    ]
+    body = [[of_name(r.name), of_text(name(r.kind)), of_number(r.change)] for r in rows[:MAX_NORMS]]
+    note = _("How far each block moves what passes it; with a skip connection inside, this is the size of the branch.")
+    caption = _("Blocks with outputs of the shape of their inputs")
+    return Table(id="blocks", caption=caption, note=note, columns=columns, rows=body, total_rows=len(rows))

@@ -1,0 +1,208 @@
+"""Rules on single units, heads and blocks: stuck, idle, or far beyond the rest."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+from ...document.facts import ActivationRow, Finding, Report, Severity
+from ...document.stats import Histogram, bin_edges
+from ..context import Context
+from ..thresholds import Thresholds
+
+SECTION = "activations"
+_GATES = ("Sigmoid", "Hardsigmoid")
+
+
+def dead_smooth(report: Report, context: Context, limits: Thresholds) -> Iterator[Finding]:
+    """Share of the channels of a GELU, SiLU or similar layer that never leave its flat end.
+
+    The counterpart of dead-relu for activations that come close to zero without being zero: the slope is below 1e-3
+    for inputs below -3.9 (GELU) or -9 (SiLU), told from the output. Same gates as dead-relu: a warning needs more than
+    half of a layer, 300 samples and a model that does not work; an error practically all of a layer that nothing runs
+    past.
+    """
+    if report.activations is None or not context.real_data:
+        return
+    for row in report.activations.rows:
+        counted = [c for c in row.channels if c.idle is not None and c.n_channels]
+        if not counted or row.stats.nonfinite:
+            continue
+        worst = max(counted, key=lambda c: (c.idle or 0) / c.n_channels)
+        share = (worst.idle or 0) / worst.n_channels
+        if share <= limits.dead_relu_info:
+            continue
+        severity = Severity.INFO
+        enough = worst.n_samples >= limits.dead_relu_samples
+        if share >= limits.dead_relu_error and enough and not row.bypassed:
+            severity = Severity.ERROR
+        elif share > limits.dead_relu_warning and enough and not context.outcome_ok:
+            severity = Severity.WARNING
+        yield Finding(
+            rule="dead-smooth",
+            severity=severity,
+            subject=row.name,
+            section=SECTION,
+            evidence={"share": share, "channels": worst.n_channels, "samples": worst.n_samples},
+            threshold={"warning": limits.dead_relu_warning, "error": limits.dead_relu_error},
+            detail={"kind": row.kind},
+        )
+
+
+def saturation(report: Report, context: Context, limits: Thresholds) -> Iterator[Finding]:
+    """Share of the units of a tanh or sigmoid layer that sit near an end for more than 95 % of their values.
+
+    Near an end: |tanh| > 0.97 (slope below 0.06), sigmoid outside 0.03 to 0.97. A warning needs more than half of the
+    units, 300 samples, and a model that does not work. Output layers and gates are meant to saturate: the last layer
+    is left out, and a sigmoid inside a block only informs.
+    """
+    if report.activations is None or not context.real_data:
+        return
+    last = max((row.order for row in report.activations.rows), default=-1)
+    for row in report.activations.rows:
+        counted = [c for c in row.channels if c.saturated is not None and c.n_channels]
+        if not counted or row.order == last or row.stats.nonfinite:
+            continue
+        worst = max(counted, key=lambda c: (c.saturated or 0) / c.n_channels)
+        share = (worst.saturated or 0) / worst.n_channels
+        if share <= limits.saturation_info:
+            continue
+        gate = row.bypassed and row.kind in _GATES
+        sick = share > limits.saturation_warning and worst.n_samples >= limits.dead_relu_samples
+        yield Finding(
+            rule="saturation",
+            severity=Severity.WARNING if sick and not gate and not context.outcome_ok else Severity.INFO,
+            subject=row.name,
+            section=SECTION,
+            evidence={
+                "share": share,
+                "channels": worst.n_channels,
+                "values": row.saturated_share or 0.0,
+                "samples": worst.n_samples,
+            },
+            threshold={"warning": limits.saturation_warning},
+            detail={"kind": row.kind},
+        )
+
+
+def attention_collapse(report: Report, context: Context, limits: Thresholds) -> Iterator[Finding]:
+    """Attention heads whose softmax is stuck: each query looks at one key, by logits far beyond what that takes.
+
+    A head counts when its normalised entropy is below 0.1 and its logits spread by more than 4·sqrt(2 ln T) (the
+    freezing point of T Gaussian logits). Heads that look at one key are healthy as such (previous token, sinks), so a
+    warning needs more than half of the heads in two layers and a model that does not work. Zhai et al. 2023.
+    """
+    if report.activations is None or not context.real_data:
+        return
+    layers = [row for row in report.activations.attention if row.entropy and row.mask_known]
+    stuck = []
+    for row in layers:
+        frozen = limits.attention_spread * math.sqrt(2 * math.log(max(row.n_queries, 2)))
+        pairs = zip(row.entropy, row.logit_std, strict=False)
+        share = sum(e < limits.attention_entropy and s > frozen for e, s in pairs) / len(row.entropy)
+        if share > 0.5:
+            stuck.append((share, row))
+    if not stuck:
+        return
+    share, worst = max(stuck, key=lambda item: item[0])
+    yield Finding(
+        rule="attention-collapse",
+        severity=Severity.WARNING if len(stuck) >= 2 and not context.outcome_ok else Severity.INFO,
+        subject=worst.name,
+        section=SECTION,
+        evidence={"share": share, "layers": len(stuck), "of": len(layers), "logit_max": worst.logit_max},
+        threshold={"entropy": limits.attention_entropy, "share": 0.5},
+    )
+
+
+def idle_block(report: Report, context: Context, limits: Thresholds) -> Iterator[Finding]:
+    """Blocks that hand their input on unchanged: rms(output - input) below 1e-3 of rms(input). Informs only.
+
+    Healthy for branches that start at zero (zero-initialised residuals, LayerScale, LoRA) and for models made deeper
+    than the task asks; such a block can be pruned.
+    """
+    if report.activations is None or context.state == "untrained":
+        return
+    for row in report.activations.blocks:
+        if row.change < limits.block_change:
+            yield Finding(
+                rule="idle-block",
+                severity=Severity.INFO,
+                subject=row.name,
+                section=SECTION,
+                evidence={"change": row.change},
+                threshold={"change": limits.block_change},
+                detail={"kind": row.kind},
+            )
+
+
+def layer_norm_noise(report: Report, context: Context, limits: Thresholds) -> Iterator[Finding]:
+    """Rows that enter a layer norm with a variance below 10 eps, more than 5 % of them. Informs only.
+
+    The norm multiplies what is left of such rows by 1/sqrt(eps). Padding and constant rows are the common reason, and
+    harmless where the model ignores those places.
+    """
+    if report.activations is None or not context.real_data:
+        return
+    for row in report.activations.layer_norms:
+        share = row.tiny / row.n_rows if row.n_rows else 0.0
+        if share > limits.tiny_rows:
+            yield Finding(
+                rule="layer-norm-noise",
+                severity=Severity.INFO,
+                subject=row.name,
+                section=SECTION,
+                evidence={"share": share, "rows": row.n_rows, "eps": row.eps},
+                threshold={"share": limits.tiny_rows},
+            )
+
+
+def massive_activation(report: Report, context: Context, limits: Thresholds) -> Iterator[Finding]:
+    """Values above 100 that are also more than 1000 times the median magnitude of their layer. Informs only.
+
+    Trained transformers hold a few such values in fixed places and need them (Sun et al. 2024); they matter for
+    float16 and int8, not for health.
+    """
+    if report.activations is None:
+        return
+    found = [(largest, row) for row in report.activations.rows if (largest := _massive(row, limits)) is not None]
+    if found:
+        largest, worst = max(found, key=lambda item: item[0])
+        yield Finding(
+            rule="massive-activation",
+            severity=Severity.INFO,
+            subject=worst.name,
+            section=SECTION,
+            evidence={"largest": largest, "layers": len(found)},
+            threshold={"times": limits.massive_times, "value": limits.massive_value},
+        )
+
+
+def _massive(row: ActivationRow, limits: Thresholds) -> float | None:
+    stats = row.stats
+    if stats.min is None or stats.max is None or stats.histogram is None or stats.nonfinite:
+        return None
+    largest, middle = max(abs(stats.min), abs(stats.max)), _median_magnitude(stats.histogram)
+    return largest if largest > limits.massive_value and largest > limits.massive_times * middle > 0 else None
+
+
+def _median_magnitude(histogram: Histogram) -> float:
+    by_size: dict[int, int] = {}
+    for place, n in zip(histogram.bins, histogram.counts, strict=True):
+        by_size[place & 2047] = by_size.get(place & 2047, 0) + n
+    seen = 0
+    for place in sorted(by_size):
+        seen += by_size[place]
+        if 2 * seen >= histogram.total:
+            return bin_edges(place)[1]
+    return 0.0
+
+
+RULES = (
+    dead_smooth,
+    saturation,
+    attention_collapse,
+    idle_block,
+    layer_norm_noise,
+    massive_activation,
+)

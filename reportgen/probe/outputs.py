@@ -1,0 +1,158 @@
+"""What is kept of each layer while batches stream by, and the rows that it becomes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from ..document.facts import ActivationRow, ChannelFacts, NormRow
+from ..document.stats import merge_all
+from .channels import ChannelAccumulator
+from .derived import affine_of, before_norm
+from .layers import AFFINE, BOUNDED, FLAT_END, NORMS, bypassed, kind_of
+from .norms import norm_row
+from .shape import Concentration, Saturation
+from .spread import MAX_WIDTH, Spread
+
+CONSTANT_RANGE = 1e-3  # of the layer's standard deviation: below it a channel says the same to every sample
+DORMANT = 0.025
+_EXAMPLES = 16
+
+
+@dataclass
+class Channels:
+    """One call of a layer."""
+
+    exact: ChannelAccumulator
+    spread: Spread | None
+    saturation: Saturation | None = None
+    concentration: Concentration | None = None
+
+
+@dataclass
+class Layer:
+    """What is known of one layer while batches stream by."""
+
+    name: str
+    module: nn.Module
+    rectified: bool = False
+    functional: bool = False
+    order: int | None = None
+    calls: int = 0
+    calls_in_batch: int = 0
+    shape: str = ""
+    parts: dict[int, Channels] = field(default_factory=dict)
+    trouble: str = ""
+    ignored: bool = False
+    norm: Layer | None = None
+    """The batch norm that reads its output, as far as the order of registration tells."""
+    linked: bool = False
+    """That norm did read it, so that its figures tell those of this layer."""
+    derived: bool = False
+    broken: ChannelAccumulator | None = None
+    """Counts of what was not finite in outputs that the norm told of otherwise."""
+    activated: bool = False
+    """An activation follows, as far as the order of registration tells."""
+
+
+def new_part(layer: Layer, n_channels: int, x: Tensor) -> Channels:
+    module = layer.module
+    bounds = None if layer.functional else BOUNDED.get(type(module))
+    # between a convolution, its norm and its activation one look is enough, behind the last
+    followed = layer.norm is not None or layer.activated
+    maps = x.dim() == 4 and (layer.functional or not isinstance(module, (*AFFINE, *NORMS)))
+    return Channels(
+        ChannelAccumulator(n_channels, x.device, rectified=layer.rectified),
+        Spread(n_channels, x.device) if 1 < n_channels <= MAX_WIDTH and not followed else None,
+        None if bounds is None else Saturation(n_channels, bounds, x.device),
+        Concentration() if maps else None,
+    )
+
+
+def add_told_by_norm(layer: Layer) -> None:
+    """Give a layer that a norm tells about its figures."""
+    norm, layer.linked = layer.norm if layer.linked else None, False
+    if norm is None or 0 not in norm.parts or not isinstance(norm.module, _BatchNorm):
+        return
+    affine, behind = affine_of(norm.module), norm.parts[0].exact
+    if affine is None or len(affine.gain) != behind.n_channels:
+        layer.trouble = "the norm behind it changed during the pass"
+        return
+    layer.derived = True
+    told = before_norm(behind, affine)
+    if layer.broken is not None:
+        told.nonfinite, told.taken_nonfinite = layer.broken.nonfinite, behind.taken_nonfinite
+    if 0 in layer.parts:
+        layer.parts[0].exact.merge(told)
+    else:
+        layer.parts[0] = Channels(told, None)
+    layer.shape = layer.shape or norm.shape
+
+
+def norm_row_of(layer: Layer) -> NormRow | None:
+    if not isinstance(layer.module, _BatchNorm) or len(layer.parts) != 1 or 0 not in layer.parts:
+        return None
+    return norm_row(layer.name, layer.module, layer.parts[0].exact)
+
+
+def is_rectified(row: ActivationRow) -> bool:
+    return row.stats.min == 0.0 and row.stats.zeros > 0
+
+
+def row_of(layer: Layer, model: nn.Module) -> ActivationRow:
+    parts = sorted(layer.parts.items())
+    stats = {call: part.exact.stats() for call, part in parts}
+    kind = kind_of(layer.module)
+    saturated = [part.saturation for _, part in parts if part.saturation is not None]
+    concentrated = [c for _, p in parts if p.concentration is not None and (c := p.concentration.share()) is not None]
+    spreads = [part.spread.facts() for _, part in parts[:1] if part.spread is not None]
+    seen = sum(s.n for s in saturated)
+    return ActivationRow(
+        name=layer.name,
+        kind="function" if layer.functional else kind,
+        order=layer.order or 0,
+        calls=layer.calls,
+        shape=layer.shape,
+        stats=merge_all(stats.values()),
+        channels=[_channels(call, part, stats[call].std, layer) for call, part in parts],
+        rectifier=layer.rectified,
+        bypassed=bypassed(layer.name.removesuffix(" (input)"), model),
+        functional=layer.functional,
+        derived=layer.derived,
+        sampled=any(not part.exact.whole for _, part in parts),
+        spread=spreads[0] if spreads else None,
+        saturated_share=sum(s.share() * s.n for s in saturated) / seen if seen else None,
+        concentration=sum(concentrated) / len(concentrated) if concentrated else None,
+    )
+
+
+def _channels(call: int, part: Channels, std: float | None, layer: Layer) -> ChannelFacts:
+    """Fold channel vectors to counts. A silent channel was never above zero; a constant one hardly moves."""
+    seen = part.exact
+    silent = seen.high <= 0
+    constant = (seen.high - seen.low <= CONSTANT_RANGE * (std or 0.0)) & ~silent
+    enough = seen.n_samples > 1
+    idle = dormant = None
+    flat = None if layer.functional else FLAT_END.get(type(layer.module))
+    if flat is not None:
+        below = seen.high <= (flat if isinstance(layer.module, nn.Softplus) else 0.0)
+        idle = int((below & (seen.low >= -flat)).sum())
+    if layer.rectified and seen.n_channels:
+        dormant = int((seen.sums <= DORMANT * seen.sums.mean()).sum())
+    fired = layer.rectified and seen.n_samples and seen.n_channels
+    return ChannelFacts(
+        call=call,
+        n_channels=seen.n_channels,
+        n_samples=seen.n_samples,
+        n_batches=seen.n_batches,
+        silent=int(silent.sum()),
+        silent_examples=silent.nonzero().flatten()[:_EXAMPLES].tolist(),
+        constant=int(constant.sum()) if enough else 0,
+        constant_examples=constant.nonzero().flatten()[:_EXAMPLES].tolist() if enough else [],
+        fired_share=float(seen.fired.mean()) / seen.n_samples if fired else None,
+        dormant=dormant,
+        idle=idle,
+        saturated=None if part.saturation is None else part.saturation.units(),
+    )

@@ -1,0 +1,121 @@
+"""Rules on units, heads and blocks: real small models, sick and healthy, through the probe."""
+
+from collections.abc import Iterator
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from reportgen.document.facts import Finding, Meta, Report, Severity, SubjectFacts
+from reportgen.health.context import Context
+from reportgen.health.rules import units
+from reportgen.health.thresholds import Thresholds
+from reportgen.probe import stream
+from reportgen.probe.activations import ActivationProbe
+from reportgen.subject.data import Batch
+
+BROKEN = Context(state="trained", outcome_ok=False, outcome_known=True, real_data=True, n_samples=400, chance=None)
+FINE = Context(state="trained", outcome_ok=True, outcome_known=True, real_data=True, n_samples=400, chance=None)
+
+
+def report_of(model: nn.Module, x: Tensor) -> Report:
+    watcher = ActivationProbe(model.eval())
+    with watcher.attached():
+        stream.run(model, [Batch((part,)) for part in x.split(50)], watcher.next_batch, {}, 0)
+    subject = SubjectFacts(name="m", kind="model", inputs="real")
+    return Report(format_version=1, title="", meta=Meta(), subject=subject, activations=watcher.facts())
+
+
+def found(rule: Iterator[Finding]) -> list[tuple[str, Severity]]:
+    return [(f.subject, f.severity) for f in rule]
+
+
+def mlp(activation: type[nn.Module], *, gain: float = 1.0, bias: float = 0.0) -> nn.Sequential:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(16, 64), activation(), nn.Linear(64, 64), activation(), nn.Linear(64, 3))
+    with torch.no_grad():
+        model[2].weight.mul_(gain)
+        model[2].bias.add_(bias)
+    return model
+
+
+X = torch.randn(400, 16, generator=torch.Generator().manual_seed(1))
+LIMITS = Thresholds()
+
+
+@pytest.mark.parametrize("activation", [nn.GELU, nn.SiLU])
+def test_smooth_rectifiers_that_never_leave_their_flat_end(activation: type[nn.Module]) -> None:
+    sick = report_of(mlp(activation, bias=-30.0), X)
+    assert found(units.dead_smooth(sick, BROKEN, LIMITS)) == [("3", Severity.ERROR)]
+    assert found(units.dead_smooth(report_of(mlp(activation), X), BROKEN, LIMITS)) == []
+
+
+@pytest.mark.parametrize("activation", [nn.Tanh, nn.Sigmoid, nn.Hardtanh])
+def test_saturated_units(activation: type[nn.Module]) -> None:
+    sick = report_of(mlp(activation, gain=1000.0), X)
+    assert found(units.saturation(sick, BROKEN, LIMITS)) == [("3", Severity.WARNING)]
+    assert found(units.saturation(sick, FINE, LIMITS)) == [("3", Severity.INFO)]
+    assert found(units.saturation(report_of(mlp(activation), X), BROKEN, LIMITS)) == []
+
+
+def test_a_saturated_output_layer_is_a_confident_one() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(16, 8), nn.ReLU(), nn.Linear(8, 1), nn.Sigmoid())
+    with torch.no_grad():
+        model[2].weight.mul_(1000)
+    assert found(units.saturation(report_of(model, X), BROKEN, LIMITS)) == []
+
+
+class Encoder(nn.Module):
+    def __init__(self, scale: float) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.layers = nn.ModuleList(nn.MultiheadAttention(16, 4, batch_first=True) for _ in range(2))
+        with torch.no_grad():
+            for layer in self.layers:
+                layer.in_proj_weight.mul_(scale)
+
+    def forward(self, x: Tensor) -> Tensor:
+        for layer in self.layers:
+            x = x + layer(x, x, x, need_weights=False)[0]
+        return x
+
+
+def test_heads_frozen_on_one_key() -> None:
+    tokens = torch.randn(100, 24, 16, generator=torch.Generator().manual_seed(2))
+    sick = report_of(Encoder(12.0), tokens)
+    ((_, severity),) = found(units.attention_collapse(sick, BROKEN, LIMITS))
+    assert severity == Severity.WARNING
+    assert found(units.attention_collapse(report_of(Encoder(1.0), tokens), BROKEN, LIMITS)) == []
+
+
+class Block(nn.Module):
+    def __init__(self, size: float) -> None:
+        super().__init__()
+        self.inner, self.size = nn.Linear(16, 16), size
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.size * self.inner(x)
+
+
+def test_blocks_that_change_nothing_inform() -> None:
+    report = report_of(nn.Sequential(Block(1.0), Block(1e-6)), X)
+    assert found(units.idle_block(report, BROKEN, LIMITS)) == [("1", Severity.INFO)]
+
+
+def test_rows_without_variance_inform() -> None:
+    x = torch.randn(40, 10, 16)
+    assert found(units.layer_norm_noise(report_of(nn.Sequential(nn.LayerNorm(16)), x), BROKEN, LIMITS)) == []
+    x[:, ::2] = 1.0
+    (finding,) = units.layer_norm_noise(report_of(nn.Sequential(nn.LayerNorm(16)), x), BROKEN, LIMITS)
+    assert finding.severity == Severity.INFO
+    assert 0.3 < finding.evidence["share"] < 0.7
+
+
+def test_a_few_values_far_beyond_the_rest_inform() -> None:
+    x = X.clone()
+    assert found(units.massive_activation(report_of(nn.Sequential(nn.ReLU()), x), BROKEN, LIMITS)) == []
+    x[:, 3] = 5000.0
+    assert found(units.massive_activation(report_of(nn.Sequential(nn.ReLU()), x), BROKEN, LIMITS)) == [
+        ("0", Severity.INFO)
+    ]
