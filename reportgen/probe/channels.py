@@ -121,26 +121,29 @@ class ChannelAccumulator:
         samples = x.shape[0] if x.dim() > 1 else 1
         flat = x.reshape(samples, -1)
         taken = take(flat, lay)
-        if known is not None:
+        on_cpu = x.device.type == "cpu"
+        if not on_cpu:
+            # a look at the sums would wait for the device, so every tensor takes the careful way
+            reduced = self._careful(flat, lay, None)
+        elif known is not None:
             reduced = Reduced(_sums(flat, lay), known.low, known.high)
         else:
             reduced = _reduce(flat, lay, lower=not self.rectified)
         total = reduced.sums.sum(0, dtype=torch.float64)
-        calm = x.device.type == "cpu" and abs(float(total.sum())) < _SAFE
+        calm = on_cpu and abs(float(total.sum())) < _SAFE
         if calm:
             self._add_taken(taken, taken.double())
             self.zeros += taken.numel() - int(torch.count_nonzero(taken))
             if reduced.low is None:
                 reduced = reduced._replace(low=_low_of_rectified(flat, taken))
         else:
-            # a look at the sums is free on the CPU; elsewhere it would wait for the device, so there every
-            # tensor takes the careful way
             finite = torch.isfinite(taken)
             self.taken_nonfinite += finite.logical_not().sum()
             self.zeros = self.zeros + (taken == 0).sum()
             self._add_taken(taken, taken.double().where(finite, 0.0))
-            reduced = self._careful(flat, lay, reduced.sums)
-            total = reduced.sums.sum(0, dtype=torch.float64)
+            if on_cpu:
+                reduced = self._careful(flat, lay, reduced.sums)
+                total = reduced.sums.sum(0, dtype=torch.float64)
         self._add(reduced, total, samples)
         self.count += x.numel()
         self.n_taken += taken.numel()
@@ -175,14 +178,15 @@ class ChannelAccumulator:
         self.n_samples += samples
         self.n_batches += 1
 
-    def _careful(self, flat: Tensor, lay: Layout, sums: Tensor) -> Reduced:
+    def _careful(self, flat: Tensor, lay: Layout, sums: Tensor | None) -> Reduced:
         """Count what is not finite and put it out; sums that hold none of it stay as they are."""
         x = flat.double() if flat.device.type == "cpu" else flat.float()
         self.nonfinite += torch.stack([x.isnan().sum(), (x == math.inf).sum(), (x == -math.inf).sum()])
         finite = torch.isfinite(x)
         rows = (len(flat), lay.before, lay.channels, lay.behind)
+        careful = x.where(finite, 0.0).reshape(rows).sum((1, 3)).double()
         return Reduced(
-            sums.double().where(sums.abs() < _SAFE, x.where(finite, 0.0).reshape(rows).sum((1, 3)).double()),
+            careful if sums is None else sums.double().where(sums.abs() < _SAFE, careful),
             x.where(finite, math.inf).reshape(rows).amin((0, 1, 3)),
             x.where(finite, -math.inf).reshape(rows).amax((0, 1, 3)),
         )

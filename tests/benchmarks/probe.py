@@ -2,8 +2,8 @@
 
 python -m tests.benchmarks.probe [resnet18 mobilenet_v3_large ...]
 
-Beside it, over the same batch, what others charge: TensorBoard's add_histogram on every output, torchinfo, and torchlens
-where it is installed.
+Beside it, over the same batch, what others charge: TensorBoard's add_histogram on every output, torchinfo, and
+torchlens where it is installed.
 """
 
 from __future__ import annotations
