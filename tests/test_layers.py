@@ -23,7 +23,7 @@ ARROWS = {
     "__main__": {"cli"},
     "cli": {"monitor", "pipeline", "training", "subject", "render", "page", "health", "document"}
     | {"settings", "options", "errors"},
-    "integrations": {"monitor", "training", "subject", "render", "options", "errors"},
+    "integrations": {"monitor", "training", "subject", "render", "document", "options", "errors"},
     "monitor": {"pipeline", "training", "document", "options", "errors"},
     "pipeline": {"probe", "training", "subject", "health", "document", "options", "errors"},
     "training": {"probe", "subject", "document", "errors"},

@@ -41,7 +41,7 @@ _SUBJECT = "pkg.mod:name, file.py:name, torchvision:name, a weights file, or a s
 
 @app.command()
 def examine(
-    subject: Annotated[str | None, typer.Argument(metavar="[MODEL|CHECKPOINT|CONFIG]", help=_SUBJECT)] = None,
+    subject: Annotated[str | None, typer.Argument(metavar="MODEL|CHECKPOINT|CONFIG", help=_SUBJECT)] = None,
     checkpoint: Annotated[
         Path | None, typer.Option(help="Weights to load into the model; without a model, to examine alone.")
     ] = None,

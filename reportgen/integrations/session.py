@@ -11,6 +11,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from ..document.facts import Report
 from ..errors import ForwardError, one_line
 from ..monitor import Monitor
 from ..options import Options
@@ -81,7 +82,10 @@ class Session:
         return {names[name]: value for name, value in kept.items()}
 
     def end(self, error: BaseException | None = None, data: Iterable[Any] | None = None) -> None:
-        """Detach and write the report. What goes wrong with it is a warning: the trained model comes first."""
+        """Detach and write the report. What goes wrong with it is a warning: the trained model comes first.
+
+        After an error the model is not run again: the report tells the history and the weights, and is there soon.
+        """
         if self.closed:
             return
         self.closed = True
@@ -89,21 +93,21 @@ class Session:
         if not self.plan.paths():
             return
         try:
-            report = self._report(self.plan.data if self.plan.data is not None else data)
+            report = self.monitor.report() if error is not None else self._report(data)
             for path in self.plan.paths():
                 write(report, path)
         except Exception as trouble:
             warnings.warn(f"reportgen could not write its report: {one_line(trouble)}", stacklevel=2)
 
-    def _report(self, data: Iterable[Any] | None) -> Any:
+    def _report(self, offered: Iterable[Any] | None) -> Report:
         plan = self.plan
+        if plan.data is not None:
+            return self.monitor.report(plan.data, train_data=plan.train_data, loss=plan.loss)
         try:
-            return self.monitor.report(data, train_data=plan.train_data, loss=plan.loss)
+            return self.monitor.report(offered, train_data=plan.train_data, loss=plan.loss)
         except ForwardError:
-            if data is plan.data:
-                raise
             # the trainer's own batches were only an offer: what they hold may not be what forward takes
-            return self.monitor.report(None)
+            return self.monitor.report()
 
 
 def _is_scalar(value: Any) -> bool:
