@@ -52,7 +52,7 @@ class Hook:
             self._call(module, *rest)
         except Exception as error:
             self._watch.detach()
-            self._watch.run.notebook.trouble("the forward pass", error)
+            self._watch.run.notebook.trouble("the forward pass is no longer watched", error)
 
     def __reduce__(self) -> tuple[Any, ...]:
         # of what every Python has, this takes any arguments, does nothing and returns None, as a hook should

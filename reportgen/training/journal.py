@@ -25,6 +25,7 @@ try:
 except ImportError:  # no such locks on this system: a file beside the log stands in
     fcntl = None
 
+_SESSION = b'{"type":"session"'  # how the line of a session begins
 _ENCODER = msgspec.json.Encoder()
 _DECODER = msgspec.json.Decoder(Observation)
 _HEAD = msgspec.json.Decoder(dict[str, object])
@@ -51,7 +52,7 @@ def read_ledger(path: Path, *, live: bool = False) -> Ledger:
     """Read a log into the ledger that a later session can go on with."""
     ledger, damaged = Ledger(live=live), 0
     for number, line in enumerate(_lines(path)):
-        if number == 0 or line.startswith(b'{"type":"session"'):
+        if number == 0 or line.startswith(_SESSION):
             _check_version(path, line, first=number == 0)
         try:
             ledger.add(_DECODER.decode(line))
@@ -122,12 +123,21 @@ class Journal:
 
     def resume(self) -> Ledger | None:
         """Return what the file already tells, None when it is new; a line cut short is closed off."""
-        if self.path.stat().st_size == 0:
+        if self._is_empty():
             return None
         ledger = read_ledger(self.path, live=True)
         if not _ends_whole(self.path):
             self._file.write(b"\n")
         return ledger
+
+    def _is_empty(self) -> bool:
+        """Tell whether there is nothing to go on with; a head that was cut short in writing is taken away."""
+        with self.path.open("rb") as file:
+            first = file.readline(1 << 16)
+        if first and not first.endswith(b"\n") and _SESSION.startswith(first[: len(_SESSION)]):
+            self._file.truncate(0)
+            return True
+        return not first
 
     def add(self, seen: Observation) -> None:
         self._waiting.append(_ENCODER.encode(seen))
@@ -144,9 +154,14 @@ class Journal:
         try:
             self.flush()
         finally:
-            self._file.close()
-            if self._lock_file is not None:
-                self._lock_file.unlink(missing_ok=True)
+            self.abandon()
+
+    def abandon(self) -> None:
+        """Close the file without what waits."""
+        self._waiting.clear()
+        self._file.close()
+        if self._lock_file is not None:
+            self._lock_file.unlink(missing_ok=True)
 
     def _lock(self) -> None:
         if fcntl is not None:
@@ -187,7 +202,7 @@ def _last_writer(path: Path) -> str:
     pid = ""
     try:
         for line in _lines(path):
-            if line.startswith(b'{"type":"session"'):
+            if line.startswith(_SESSION):
                 pid = str(msgspec.json.decode(line, type=Session).pid or "")
     except (HistoryError, msgspec.DecodeError, UnicodeDecodeError):
         pass

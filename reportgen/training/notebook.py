@@ -124,8 +124,8 @@ class Notebook:
         return "; ".join(told)
 
     def trouble(self, what: str, error: Exception) -> None:
-        """Note that a part of the watching broke off."""
-        self.event(Event(kind="note", step=self.tally.steps, detail=f"{what} is no longer watched: {one_line(error)}"))
+        """Note that a part of the watching broke off; ``what`` says which and how."""
+        self.event(Event(kind="note", step=self.tally.steps, detail=f"{what}: {one_line(error)}"))
 
     def flush(self) -> None:
         """Fetch what waits and write all lines out."""
@@ -133,12 +133,23 @@ class Notebook:
         self.settle()
         self.spill()
         self.add(Counters(tally=self.tally))
-        if self.journal is not None:
+        self._write_out()
+
+    def _write_out(self) -> None:
+        """Hand the lines to the disk; one that takes no more is no reason to stop a training."""
+        if self.journal is None:
+            return
+        try:
             self.journal.flush()
+        except OSError as error:
+            journal, self.journal = self.journal, None
+            journal.abandon()
+            self.trouble(f"{journal.path.name} is no longer written", error)
 
     def close(self, interrupted: str) -> None:
         self.flush()
         self.add(End(interrupted=interrupted))
+        self._write_out()
         if self.journal is not None:
             self.journal.close()
             self.journal = None

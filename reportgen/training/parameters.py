@@ -31,6 +31,8 @@ class Table:
     covers: list[list[int]]
     n_owned: int
     """Parameters in all groups of all optimizers, to see that a group was added."""
+    is_whole: bool
+    """False while parameters have no shape yet (lazy modules before their first call)."""
     places: dict[int, int]
     """Place of each parameter by id."""
 
@@ -68,6 +70,7 @@ def table_of(models: Mapping[str, nn.Module], optimizers: list[Optimizer]) -> Ta
         optimizers=[_optimizer(o, set(found)) for o in optimizers],
         covers=covers,
         n_owned=n_owned(optimizers),
+        is_whole=not any(isinstance(p, _LAZY) for model in models.values() for p in model.parameters()),
         places={key: place for place, key in enumerate(found)},
     )
 

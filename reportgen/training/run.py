@@ -30,8 +30,8 @@ class Run:
     _table: Table | None = None
 
     def table(self) -> Table:
-        """List the parameters; again when the optimizers own more or fewer than before."""
-        if self._table is None or self._table.n_owned != n_owned(self.optimizers):
+        """List the parameters; again when the optimizers own more or fewer than before, or some had no shape."""
+        if self._table is None or not self._table.is_whole or self._table.n_owned != n_owned(self.optimizers):
             self.notebook.settle()  # what waits speaks of places in the old table
             self._table = table_of(self.models, self.optimizers)
             self.notebook.add(Parameters(entries=self._table.entries, optimizers=self._table.optimizers))

@@ -71,7 +71,9 @@ class StepWatch:
                 method(optimizer, args, kwargs)
             except Exception as error:
                 self.detach()
-                self.run.notebook.trouble(f"optimizer {self.index} ({type(optimizer).__name__})", error)
+                self.run.notebook.trouble(
+                    f"optimizer {self.index} ({type(optimizer).__name__}) is no longer watched", error
+                )
 
         return hook
 

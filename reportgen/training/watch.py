@@ -79,6 +79,7 @@ class Watch:
         self._attached = True
         try:
             self._begin()
+            self.run.table()
             self._steps = [StepWatch(self.run, i, self._stepped) for i in range(len(self.run.optimizers))]
             for steps in self._steps:
                 steps.attach()
@@ -198,7 +199,7 @@ class Watch:
         try:
             self.notebook.add(self.run.standings())
         except Exception as error:  # a model that was taken apart is no reason to lose the rest
-            self.notebook.trouble("the state of the parameters", error)
+            self.notebook.trouble("the parameters at the end are unknown", error)
 
     # --- what the loop says -------------------------------------------------------------------------------------------
 
@@ -213,12 +214,12 @@ class Watch:
         if step is None:
             step = self._step_of_now()
         self._take("step", step, values)
-        if self.notebook.alarm and self._attached:
+        if self.run.notebook.alarm and self._attached:
             self._post_mortem()
 
     def _step_of_now(self) -> int:
         """Say to which step something logged now belongs: to the coming one if its forward pass has run."""
-        tally = self.notebook.tally
+        tally = self.run.notebook.tally
         if not self._steps:
             tally.steps += 1
             return tally.steps
@@ -228,20 +229,24 @@ class Watch:
         numbers: dict[str, float | None] = {}
         waiting: dict[str, Tensor] = {}
         for name, value in values.items():
-            if isinstance(value, Tensor) and not value.is_cpu:
+            if isinstance(value, Tensor) and not value.is_cpu and value.numel() == 1:
                 waiting[name] = value
                 numbers[name] = None
-            else:
-                numbers[name] = _number(name, value)
+                continue
+            try:
+                number = value.item() if isinstance(value, Tensor) else float(value)
+                numbers[name] = number if number - number == 0 else None  # NaN for infinities and NaN
+            except (TypeError, ValueError, RuntimeError):
+                raise _no_scalar(name, value) from None
         if not waiting:
-            self.notebook.row(axis, x, numbers)
+            self.run.notebook.row(axis, x, numbers)
             return
 
         def then(fetched: list[float]) -> None:
             numbers.update(zip(waiting, map(_finite, fetched), strict=True))
-            self.notebook.row(axis, x, numbers)
+            self.run.notebook.row(axis, x, numbers)
 
-        self.notebook.fetch(torch.stack([t.detach().reshape(()).float() for t in waiting.values()]), then)
+        self.run.notebook.fetch(torch.stack([t.detach().reshape(()).float() for t in waiting.values()]), then)
 
     def _log_epoch(self, epoch: float, values: Mapping[str, Any]) -> None:
         ledger = self.notebook.ledger
@@ -361,15 +366,12 @@ def plain(settings: Mapping[str, Any]) -> dict[str, Setting]:
     }
 
 
-def _number(name: str, value: Any) -> float | None:
-    try:
-        return _finite(value.item() if isinstance(value, Tensor) else float(value))
-    except (TypeError, ValueError, RuntimeError):
-        shape = f" of shape {tuple(value.shape)}" if hasattr(value, "shape") else ""
-        raise OptionError(
-            f"Cannot log {name}: it is a {type(value).__name__}{shape}.",
-            hint="Expected a number, or a tensor of one element; log text with log_text.",
-        ) from None
+def _no_scalar(name: str, value: Any) -> OptionError:
+    shape = f" of shape {tuple(value.shape)}" if hasattr(value, "shape") else ""
+    return OptionError(
+        f"Cannot log {name}: it is a {type(value).__name__}{shape}.",
+        hint="Expected a number, or a tensor of one element; log text with log_text.",
+    )
 
 
 def _finite(value: float) -> float | None:

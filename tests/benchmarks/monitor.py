@@ -18,6 +18,7 @@ from torch.utils.hooks import RemovableHandle
 
 import reportgen
 from reportgen.probe.layers import layers_of
+from reportgen.subject.model import load_model
 from reportgen.training.schedule import PORTRAITS, Due
 
 from .pairs import ratio, show
@@ -52,9 +53,9 @@ def transformer() -> tuple[nn.Module, Batches]:
 
 def resnet18() -> tuple[nn.Module, Batches]:
     """ResNet-18 on 32x32 images, batch 32, 100 steps."""
-    from torchvision.models import resnet18 as build
-
-    return build(num_classes=10), [(torch.randn(32, 3, 32, 32), torch.randint(10, (32,))) for _ in range(10)] * 10
+    return load_model("torchvision:resnet18").train(), [
+        (torch.randn(32, 3, 32, 32), torch.randint(10, (32,))) for _ in range(10)
+    ] * 10
 
 
 def bare(model: nn.Module, batches: Batches) -> None:
@@ -124,10 +125,10 @@ def has_tensorboard() -> bool:
     return True
 
 
-def compare(name: str, model: nn.Module, batches: Batches) -> None:
+def compare(name: str, model: nn.Module, batches: Batches, pairs: int = 5) -> None:
     ways = {"Monitor": monitored} | ({"add_histogram": boarded} if has_tensorboard() else {})
     for way, run in ways.items():
-        figures = ratio(lambda: run(model, batches), lambda: bare(model, batches), 7)  # noqa: B023
+        figures = ratio(lambda: run(model, batches), lambda: bare(model, batches), pairs)  # noqa: B023
         show(f"{way} / bare loop: {name}", figures)
 
 
