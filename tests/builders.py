@@ -36,7 +36,18 @@ from reportgen.document.facts import (
     WeightFacts,
     WeightRow,
 )
-from reportgen.document.history import History, Series
+from reportgen.document.history import (
+    Bars,
+    Event,
+    HistogramRun,
+    History,
+    LayerRun,
+    LoopFacts,
+    OptimizerRun,
+    ParameterRun,
+    Series,
+    Trace,
+)
 from reportgen.document.stats import BIN_SHIFT, Histogram, TensorStats
 
 HOSTILE = "</script><img src=x onerror=alert(1)>"
@@ -276,6 +287,112 @@ def history() -> History:
         seconds=1834.2,
         optimizer="SGD",
         hyperparameters={"lr": 0.1, "momentum": 0.9, "weight_decay": 5e-4, "nesterov": False, "scheduler": "cosine"},
+    )
+
+
+def _trace(rng: random.Random, points: int, start: float, end: float) -> Trace:
+    x = [float(10 * (i + 1)) for i in range(points)]
+    y = [start * (end / start) ** (i / points) * rng.uniform(0.7, 1.4) for i in range(points)]
+    return Trace(x=x, y=list(y))
+
+
+def _bars(rng: random.Random, moment: int, n_bins: int = 32) -> Bars:
+    width = 0.1 + 0.02 * moment
+    counts = Counter(min(max(int((rng.gauss(0, 0.4) + 1) / 2 * n_bins), 0), n_bins - 1) for _ in range(200))
+    return Bars(x=float(10 * moment), low=-width, high=width, counts=[counts[i] for i in range(n_bins)])
+
+
+def watched(scalars: int = 6, points: int = 200, layers: int = 12, moments: int = 24, seen: int = 50_000) -> History:
+    """A run as a monitor records it; ``seen`` values were logged of each scalar, of which ``points`` are kept."""
+    rng = random.Random(5)
+    x = [float(i * seen // points) for i in range(points)]
+    names = [f"val_metric_{i}" for i in range(scalars)]
+    noisy = [Series(name=n, axis="step", x=x, y=[rng.lognormvariate(0, 0.4) for _ in x], n=seen) for n in names]
+    steps = [
+        Series(name="train_loss", axis="step", x=x, y=[2.3 * 0.99**i + rng.random() for i in range(points)], n=seen)
+    ]
+    steps += [
+        Series(
+            name=f"learning_rate/{g}",
+            axis="step",
+            x=x,
+            y=[0.1 * 0.5**g * (1 - i / points) for i in range(points)],
+            n=seen,
+        )
+        for g in range(2)
+    ]
+    steps += [Series(name="gradient_norm", axis="step", x=x, y=[rng.lognormvariate(0, 0.3) for _ in x], n=seen)]
+    parameters = [
+        ParameterRun(
+            name=f"blocks.{i // 4}.branch.{i % 4}.weight",
+            module="Linear",
+            shape=[64, 64],
+            is_matrix=True,
+            trainable=i != 1,
+            optimizer=None if i == 2 else 0,
+            group=i % 2,
+            n_steps=seen,
+            n_looked=moments,
+            n_grad_none=moments if i == 3 else 0,
+            moved=rng.random(),
+            changed=i not in (1, 2, 3),
+            gradient_norm=_trace(rng, moments, 1.0, 0.05),
+            update_ratio=_trace(rng, moments, 1e-2, 1e-4),
+            decay_share=0.01,
+            eps_floor=0.0,
+        )
+        for i in range(layers)
+    ]
+    rows = [
+        LayerRun(
+            name=f"blocks.{i // 4}.branch.{i % 4}",
+            kind="ReLU",
+            order=i,
+            rectifier=True,
+            train_calls=moments,
+            rms=_trace(rng, moments, 1.0, 2.0),
+            silent=_trace(rng, moments, 0.1, 0.4),
+        )
+        for i in range(layers)
+    ]
+    histograms = [
+        HistogramRun(name=f"{p.name}", part="weight", axis="step", moments=[_bars(rng, m) for m in range(moments)])
+        for p in parameters
+    ]
+    events = [
+        Event(kind="text", step=1, detail="first run with the new augmentation"),
+        Event(kind="nonfinite", step=700, subject="blocks.0.branch.1", part="activation", detail="train_loss 0.4, 0.5"),
+        Event(kind="gap", step=900, epoch=2.0),
+    ]
+    loop = LoopFacts(
+        optimizers=[OptimizerRun(name="AdamW", n_steps=seen, settings={"lr": 0.1}, group_sizes=[8192, 4096])],
+        n_backwards=2 * seen,
+        declared_accumulation=2,
+        backwards_per_step=2.0,
+        n_fresh_checked=seen,
+        n_clip_checked=seen,
+        n_clipped=seen // 10,
+        clip_factor=0.8,
+        clip_norm=1.0,
+        n_train_steps=moments,
+        n_eval_validations=8,
+        samples_per_second=1234.5,
+        wait_share=0.4,
+        peak_memory_bytes=3 << 30,
+        scaler_first=65536.0,
+        scaler_last=32768.0,
+        scaler_halvings=1,
+    )
+    return History(
+        series=[*steps, *noisy],
+        steps=seen,
+        epochs=3,
+        source="monitor",
+        loop=loop,
+        parameters=parameters,
+        layers=rows,
+        histograms=histograms,
+        events=events,
     )
 
 

@@ -145,7 +145,7 @@ def test_curves_join_train_and_validation() -> None:
     page = build(builders.classifier())
     shown = next(b for b in section(page, "training").blocks if isinstance(b, Pictures))
     titles = [f.title for f in shown.figures]
-    assert titles == ["Loss by epoch", "Loss by step", "Learning rate by epoch", "Accuracy by epoch"]
+    assert titles == ["Loss by epoch", "Loss by step", "Accuracy by epoch", "Learning rate by epoch"]
     best = column(table(page, "scalars"), "Best at")
     assert best[1] == "epoch 21"  # where the validation loss was lowest
     assert best[4] == ""  # a learning rate has no best

@@ -585,6 +585,22 @@ def test_optimizer_missing_params() -> None:
         assert [f.severity for f in got] == [severity]
 
 
+def test_a_head_left_out_of_the_optimizer_is_no_frozen_backbone() -> None:
+    rows = [weight("body", in_optimizer=True), weight("head", in_optimizer=False)]
+    order = [
+        GradientRow(
+            name=n, module="Linear", requires_grad=True, is_matrix=True, order=i, n_none=0, n_zero=0, stats=stats()
+        )
+        for i, n in enumerate(("body", "head"))
+    ]
+    seen = GradientFacts(mode="train", n_batches=4, n_samples=64, loss="l", rows=order)
+    facts = report(**weights(*rows), evaluation=evaluated(GOOD), gradients=seen)
+    assert [f.severity for f in found(facts, "optimizer-missing-params")] == ["warning"]
+    swapped = structs.replace(seen, rows=[structs.replace(r, order=1 - i) for i, r in enumerate(order)])
+    facts = report(**weights(*rows), evaluation=evaluated(GOOD), gradients=swapped)
+    assert [f.severity for f in found(facts, "optimizer-missing-params")] == ["info"]
+
+
 def test_steps_of_exactly_zero_are_no_rate_too_low() -> None:
     history = curves([2.303, 2.302, 2.303, 2.302, 2.303, 2.302], update_ratio=[0.0] * 6)
     (diagnosis,) = [d for d in judge(report(training=history)).diagnoses if d.severity is not Severity.INFO]

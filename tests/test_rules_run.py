@@ -295,6 +295,27 @@ def test_run_no_grad() -> None:
     assert not found(report(run(parameters=[unused, parameter()])), "run-no-grad")
 
 
+def test_run_unused() -> None:
+    def check(**more: Any) -> str | None:
+        idle = parameter("second.weight", **{"n_grad_none": 20, "changed": False, **more})
+        layers = [
+            LayerRun(name="fc", kind="Linear", order=0, train_calls=20),
+            LayerRun(name="second", kind="", order=1),
+        ]
+        return severity(report(run(parameters=[idle, parameter()], layers=layers)), "run-unused")
+
+    assert check() == "warning"
+    assert check(shape=[1, 10]) == "info"  # a pooler that the head does not use
+    assert check(optimizer=None) is None
+    assert check(n_grad_none=3) is None  # an expert that is seldom chosen
+    assert check(trainable=False) is None
+
+
+def test_zero_gradients_everywhere_are_not_cut_off_anywhere() -> None:
+    every = [parameter(f"{n}.weight", n_grad_zero=20, changed=False) for n in "ab"]
+    assert causes(report(run(STUCK, parameters=every), BAD)) == {"no-weight-update"}
+
+
 def test_param_zero_grad() -> None:
     def check(table: Classification | None = None, **more: Any) -> str | None:
         cut = parameter("encoder.weight", **{"n_grad_zero": 20, "changed": False, **more})
@@ -429,9 +450,26 @@ def test_h_val_noise_and_the_gap() -> None:
     assert not found(
         report(run(series=[series("val_accuracy", [0.5 + 0.02 * e for e in range(20)])]), GOOD), "h-val-noise"
     )
+    fitted = EvaluationFacts(task="multiclass", n_samples=400, classification=perfect())
+    worse = Classification(classes=["a", "b"], confusion=[[150, 50], [50, 150]])
+    assert severity(report(run(), worse, train_evaluation=fitted), "h-generalisation-gap") == "info"
+    assert not found(report(run(), GOOD, train_evaluation=fitted), "h-generalisation-gap")
     train, val = series("train_accuracy", [1.0] * 20), series("val_accuracy", [0.7] * 20)
     assert severity(report(run(series=[train, val]), GOOD), "h-generalisation-gap") == "info"
     assert not found(report(run(series=[train, accuracy]), GOOD), "h-generalisation-gap")
+
+
+def perfect() -> Classification:
+    return Classification(classes=["a", "b"], confusion=[[200, 0], [0, 200]])
+
+
+def test_a_loss_that_doubled_and_a_wide_gap_are_overfitting_though_the_metric_holds() -> None:
+    rise = [0.8, 0.6, 0.5, *[0.5 + 0.04 * e for e in range(17)]]
+    parts = [series("val_loss", rise), series("val_accuracy", [0.5, 0.7, *[0.75] * 18])]
+    fitted = EvaluationFacts(task="multiclass", n_samples=400, classification=perfect())
+    worse = Classification(classes=["a", "b"], confusion=[[150, 50], [50, 150]])
+    assert severity(report(run(series=parts), worse, train_evaluation=fitted), "h-overfit") == "warning"
+    assert severity(report(run(series=parts), GOOD, train_evaluation=fitted), "h-overconfident") == "info"
 
 
 def test_h_best_not_last() -> None:

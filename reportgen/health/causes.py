@@ -92,6 +92,7 @@ SYNDROMES: tuple[Syndrome, ...] = (
     Syndrome("bad-init", ("equal-units",), (*_SICK_SIGNAL, *_UNMOVED)),
     Syndrome("unregistered-parameters", ("unregistered-parameters",), (*_SLOW, "w-at-default-init")),
     Syndrome("detached-graph", ("loss-detached", "param-no-grad", "run-no-grad"), _UNMOVED),
+    Syndrome("unused-parameters", ("run-unused",), ("param-unused", "h-still-improving")),
     Syndrome("params-not-in-optimizer", ("optimizer-missing-params",), _UNMOVED),
     Syndrome("no-weight-update", ("no-weight-update", "param-group-zero-lr", "param-not-moved"), _UNMOVED),
     Syndrome(
@@ -269,6 +270,7 @@ DEFAULTS: dict[str, str] = {
     "probabilities-as-scores": "double-softmax",
     "run-no-grad": "detached-graph",
     "run-nonfinite": "numerical-instability",
+    "run-unused": "unused-parameters",
     "step-without-effect": "no-weight-update",
     "unregistered-parameters": "unregistered-parameters",
     "update-ratio": "lr-too-high",

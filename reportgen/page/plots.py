@@ -120,9 +120,10 @@ def curves(id: str, title: str, lines: Sequence[Line], *, x_label: str, y_label:
         figure, axes = _axes(5.1, 2.9)
         for i, line in enumerate(lines):
             _curve(axes, line, i)
-        positive = [v for line in lines for v in map(_drawable, line.y) if not math.isnan(v)]
-        if positive and min(positive) > 0 and max(positive) / min(positive) > 200:
-            _log_axis(axes, positive)
+        values = sorted(v for line in lines for v in map(_drawable, line.y) if not math.isnan(v))
+        # a few small values, such as the end of a cosine, are no reason for a logarithmic axis
+        if values and values[0] > 0 and values[-1] / values[len(values) // 10] > 200:
+            _log_axis(axes, values)
         axes.set_xlabel(_plain(x_label))
         axes.set_ylabel(_plain(y_label))
         if all(float(v).is_integer() for line in lines for v in line.x):
@@ -221,7 +222,7 @@ def _plain(text: str) -> str:
 def thinned(
     x: Sequence[float], y: Sequence[float | None], points: int = _MAX_POINTS
 ) -> tuple[list[float], list[float | None]]:
-    """Keep the smallest and the largest value of each stretch, so that a spike survives; gaps stay gaps."""
+    """Keep the smallest and the largest value of each stretch, a spike survives, and both ends; gaps stay gaps."""
     if len(x) <= points:
         return list(x), list(y)
     width = math.ceil(len(x) / (points // 2))
@@ -231,5 +232,5 @@ def thinned(
         known = [(v, i) for i in stretch if (v := y[i]) is not None]
         chosen = {min(known)[1], max(known)[1]} if known else set()
         gap = next((i for i in stretch if y[i] is None), None)
-        kept += sorted(chosen | ({gap} if gap is not None else set()))
+        kept += sorted(chosen | ({gap} if gap is not None else set()) | ({0, len(x) - 1} & set(stretch)))
     return [x[i] for i in kept], [y[i] for i in kept]

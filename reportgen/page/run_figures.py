@@ -84,6 +84,10 @@ def heat(rows: Sequence[HeatRow], title: str, *, axis: str, log: bool, span: tup
     bottom = top + len(rows) * (height + 2)
     if places:
         parts.append(_text(f"{axis} {short(places[0])}", left, bottom + 12))
+        # columns are looks, which need not be evenly spaced in time
+        middle = round(edges[len(edges) // 2])
+        if len(edges) > 8:
+            parts.append(_text(short(middle), left + (len(edges) // 2 + 0.5) * cell, bottom + 12, "middle"))
         parts.append(_text(f"{axis} {short(places[-1])}", left + width, bottom + 12, "end"))
     parts += _legend(left, bottom + 22, width, log, span)
     return drawing(left + width + 6, bottom + 52, title, *parts, class_="chart")
@@ -171,10 +175,11 @@ def _legend(left: float, y: float, width: float, log: bool, span: tuple[float, f
 
 def ridgeline(hills: Sequence[Hill], title: str, *, axis: str) -> Element:
     """Draw one distribution at several moments, the first at the back: each hill scaled to its own height."""
-    left, width, step, rise, top = 74, 330, 11, 34, 10
+    left, width, step, rise, top = 74, 7 * BINS, 11, 34, 10
     low, high = _reach(hills)
     base = top + rise
     parts: list[Element] = []
+    hills_drawn: list[Element] = []
     n = len(hills)
     if low < 0 < high:
         x = left - low / (high - low) * width
@@ -183,10 +188,12 @@ def ridgeline(hills: Sequence[Hill], title: str, *, axis: str) -> Element:
         y = base + i * step
         colour = HEAT[3 + round(i / max(n - 1, 1) * 4)]
         hover = element("title", f"{axis} {short(hill.x)}: {number(hill.low)} … {number(hill.high)}")
-        path = _outline(_spread(hill, low, high), left, y, width / BINS, rise)
-        parts.append(element("path", hover, d=path, fill=colour, stroke="#ffffff", stroke_width=0.8))
+        path = _outline(_spread(hill, low, high), 2 * left, 2 * y, 2 * rise)
+        hills_drawn.append(element("path", hover, d=path, fill=colour))
         if i in (0, n - 1) or (n > 6 and i == n // 2):
             parts.append(_text(short(hill.x), left - 8, y + 4, "end"))
+    # whole half-pixels: a third of the bytes of decimals
+    parts.append(element("g", *hills_drawn, transform="scale(.5)", stroke="#ffffff", stroke_width=1.6))
     bottom = base + max(n - 1, 0) * step
     parts.append(_text(axis, left - 8, top + 6, "end"))
     parts.append(_text(number(low), left, bottom + 16))
@@ -229,10 +236,15 @@ def _spread(hill: Hill, low: float, high: float) -> list[float]:
     return out
 
 
-def _outline(heights: Sequence[float], left: float, base: float, bin: float, rise: float) -> str:
+def _outline(heights: Sequence[float], left: int, base: int, rise: int) -> str:
+    """Return the outline of a hill in steps of 14 half-pixels."""
     peak = max(heights, default=0.0) or 1.0
-    points = [f"{decimal(left + (i + 0.5) * bin)} {decimal(base - h / peak * rise)}" for i, h in enumerate(heights)]
-    return f"M{decimal(left)} {decimal(base)}L{'L'.join(points)}L{decimal(left + len(heights) * bin)} {decimal(base)}z"
+    path, last = [f"M{left} {base}"], 0
+    for height in heights:
+        level = round(height / peak * rise)
+        path.append(f"l{14 if len(path) > 1 else 7} {last - level}".replace(" -", "-"))
+        last = level
+    return "".join(path) + f"l7 {last}z"
 
 
 # --------------------------------------------------------------------------------------------------- panels

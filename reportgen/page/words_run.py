@@ -319,6 +319,11 @@ RULES: dict[str, tuple[str, Callable[[Finding], str], str]] = {
         _unreached("had no gradient"),
         "Heads whose output is no part of the loss are fine.",
     ),
+    "run-unused": (
+        "Parameters that were never used",
+        _unreached("had no gradient, for their layers did not run"),
+        "A tower that is trained in another stage.",
+    ),
     "run-nonfinite": ("First non-finite value", _first_event, "A gradient scaler skips steps with infinite gradients."),
     "weight-decay-dominance": (
         "Weight decay against gradient",

@@ -106,6 +106,38 @@ def run_no_grad(report: Report, context: Context, limits: Thresholds) -> Iterato
     )
 
 
+def run_unused(report: Report, context: Context, limits: Thresholds) -> Iterator[Finding]:
+    """Parameters that an optimizer holds, of layers that ran at none of the looked-at steps, and so had no gradient.
+
+    Five looks at least. A warning from 10 % of the trainable elements on: so much is not left over by accident.
+    Otherwise it informs. Wrong for a tower that is trained in another stage.
+    """
+    parameters = trainable(report)
+    layers = report.training.layers if report.training is not None else []
+    ran = {row.name for row in layers if row.train_calls + row.eval_calls}
+    idle = {row.name for row in layers} - ran
+    unused = [
+        p
+        for p in parameters
+        if p.optimizer is not None
+        and p.n_looked >= 5
+        and p.n_grad_none == p.n_looked
+        and not p.changed
+        and p.name.rpartition(".")[0] in idle
+    ]
+    if not unused or not ran:
+        return
+    share = _size(unused) / max(_size(parameters), 1)
+    yield noted(
+        "run-unused",
+        Severity.WARNING if share > limits.no_grad_share_error else Severity.INFO,
+        unused[0].name,
+        {"tensors": len(unused), "share": share, "steps": unused[0].n_looked},
+        {"warning": limits.no_grad_share_error},
+        names=", ".join(p.name for p in unused[:5]),
+    )
+
+
 def param_zero_grad(report: Report, context: Context, limits: Thresholds) -> Iterator[Finding]:
     """Weight matrices whose gradient was exactly zero everywhere, at every looked-at step of the run.
 
@@ -116,7 +148,8 @@ def param_zero_grad(report: Report, context: Context, limits: Thresholds) -> Ite
     """
     parameters = [p for p in trainable(report) if p.is_matrix]
     zero = [p for p in parameters if p.n_looked >= 5 and p.n_grad_zero == p.n_looked and not p.changed]
-    if not zero:
+    # all of them: nothing tells where it is cut, and ``no_weight_update`` says it
+    if not zero or len(zero) == sum(p.n_looked > 0 for p in parameters) > 1:
         return
     share = _size(zero) / max(_size(parameters), 1)
     much = share > limits.no_grad_share_error
@@ -134,4 +167,4 @@ def param_zero_grad(report: Report, context: Context, limits: Thresholds) -> Ite
     )
 
 
-RULES = (no_weight_update, param_not_moved, run_no_grad, param_zero_grad)
+RULES = (no_weight_update, param_not_moved, run_no_grad, run_unused, param_zero_grad)

@@ -9,6 +9,7 @@ from statistics import fmean, median
 
 from ...document.facts import Finding, Report, Severity
 from ...document.history import History
+from ...document.scores import accuracy
 from ..context import Context
 from ..curves import Curve, both, finite, is_adversarial, learning_rates, losses
 from ..robust import noise, spearman
@@ -220,14 +221,30 @@ def h_generalisation_gap(report: Report, context: Context, limits: Thresholds) -
 
 def _gap(report: Report, limits: Thresholds) -> tuple[float, float, float] | None:
     """Return training accuracy, validation accuracy and the threshold, where their difference is beyond it."""
+    pair = _measured_accuracies(report) or _logged_accuracies(report, limits)
+    n = report.evaluation.n_samples if report.evaluation is not None else 0
+    if pair is None or not n or max(pair) > 1:  # in per cent, or no accuracy at all
+        return None
+    train, val = pair
+    line = max(limits.generalisation_gap, 3 * math.sqrt(max(val * (1 - val), 0.0) / n))
+    return (train, val, line) if train - val > line else None
+
+
+def _measured_accuracies(report: Report) -> tuple[float, float] | None:
+    """Return the accuracies of the finished model on training and validation data, both in eval mode."""
+    scores = [
+        accuracy(facts.classification.confusion) if facts is not None and facts.classification is not None else None
+        for facts in (report.train_evaluation, report.evaluation)
+    ]
+    train, val = scores
+    return (train.value, val.value) if train is not None and val is not None else None
+
+
+def _logged_accuracies(report: Report, limits: Thresholds) -> tuple[float, float] | None:
     if report.training is None:
         return None
     train, val = both(report.training, "train_accuracy", "val_accuracy", limits)
-    n = report.evaluation.n_samples if report.evaluation is not None else 0
-    if train is None or val is None or not n or max(train.end, val.end) > 1:  # in per cent, or no accuracy at all
-        return None
-    line = max(limits.generalisation_gap, 3 * math.sqrt(max(val.end * (1 - val.end), 0.0) / n))
-    return (train.end, val.end, line) if train.end - val.end > line else None
+    return (train.end, val.end) if train is not None and val is not None else None
 
 
 def h_oscillating(report: Report, context: Context, limits: Thresholds) -> Iterator[Finding]:

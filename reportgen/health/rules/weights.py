@@ -103,8 +103,8 @@ def optimizer_missing_params(report: Report, context: Context, limits: Threshold
     """Trainable parameters that none of the optimizers given holds.
 
     By identity, so a fact. If it is practically all of the model, the optimizer was made from another one: an error.
-    Part of a model is a warning unless the model works: leaving the backbone out of the optimizer is a usual way to
-    freeze it. Wrong where not all optimizers were given.
+    Part of a model is a warning, unless the model works and its last layer is not among them: leaving the backbone out
+    of the optimizer is a usual way to freeze it, leaving out the head is not. Wrong where optimizers were not given.
     """
     rows = report.weights.rows if report.weights is not None else []
     trainable = [r for r in rows if r.trainable and r.in_optimizer is not None and r.stats is not None]
@@ -113,7 +113,8 @@ def optimizer_missing_params(report: Report, context: Context, limits: Threshold
     if not missing or not total:
         return
     share = sum(row.stats.count for row in missing if row.stats is not None) / total
-    severity = Severity.INFO if context.outcome_ok else Severity.WARNING
+    kept_out = context.outcome_ok and not any(row.name in _last_weights(report) for row in missing)
+    severity = Severity.INFO if kept_out else Severity.WARNING
     yield Finding(
         rule="optimizer-missing-params",
         severity=Severity.ERROR if share >= limits.unowned_share_error else severity,
@@ -123,6 +124,13 @@ def optimizer_missing_params(report: Report, context: Context, limits: Threshold
         threshold={"error": limits.unowned_share_error},
         detail={"names": ", ".join(row.name for row in missing[:5])},
     )
+
+
+def _last_weights(report: Report) -> set[str]:
+    """Name the weight matrix that is executed last, where the order is known."""
+    rows = report.gradients.rows if report.gradients is not None else []
+    ordered = [row for row in rows if row.is_matrix and row.order is not None]
+    return {max(ordered, key=lambda row: row.order or 0).name} if len(ordered) > 1 else set()
 
 
 def _measured(report: Report) -> list[WeightRow]:

@@ -82,8 +82,17 @@ def _groups(history: History) -> list[Group]:
         # a constant says all it has to say in the table
         if len({v for v in series.y if v is not None}) >= 2 and metric not in _OWN:
             groups.setdefault((metric, series.axis), []).append(series)
-    # what was logged by step and averaged by epoch needs a second picture only for the loss
-    return sorted((Group(m, a, s) for (m, a), s in groups.items()), key=_rank)
+    # what is there by step needs no second picture by epoch, and the other way round, but for the loss
+    for metric in {m for m, _axis in groups} - {"loss"}:
+        spare = "epoch" if metric in ("lr", "gradient_norm", "update_ratio") else "step"
+        if (metric, "epoch") in groups and (metric, "step") in groups:
+            del groups[metric, spare]
+    return sorted((Group(m, a, sorted(s, key=_split)) for (m, a), s in groups.items()), key=_rank)
+
+
+def _split(series: Series) -> int:
+    """Put training before validation before test before the rest."""
+    return next((i for i, split in enumerate(_SPLITS) if series.name.startswith(split)), len(_SPLITS))
 
 
 def _rank(group: Group) -> tuple[int, bool]:
@@ -94,8 +103,8 @@ def _rank(group: Group) -> tuple[int, bool]:
         return 2, not by_step
     if group.metric == "gradient_norm":
         return 3, not by_step
-    known = direction(group.metric) != 0 and len(group.members) > 1
-    return (1 if known and not by_step else 4), by_step
+    judged = direction(group.metric) != 0 and any(s.name.startswith("val_") for s in group.members)
+    return (1 if judged and not by_step else 4), by_step
 
 
 def _best(series: Series) -> tuple[float, float] | None:

@@ -99,7 +99,7 @@ def _parameter_heat(history: History) -> list[Block]:
         _(
             "‖Δw‖ / ‖w‖ across real optimizer steps, for each weight matrix from input to output, time from left to "
             "right. Healthy: between 1e-4 and 5e-2 while the learning rate is at its height, alike in all layers, and "
-            "paler as the rate decays; a blank or very pale row hardly learns, a deep one is overwritten."
+            "fainter as the rate decays; a blank or very faint row hardly learns, a strong one is overwritten."
         ),
         _traced([(p.name, p.update_ratio) for p in matrices]),
         _RATIO_SPAN,
@@ -109,7 +109,7 @@ def _parameter_heat(history: History) -> list[Block]:
         _("Gradient norm by layer"),
         _(
             "Norm of the gradient that the optimizer got, for each weight matrix. Healthy: rows differ by a few powers "
-            "of ten and fade together as the loss falls; a row that is far paler than all others gets no signal."
+            "of ten and fade together as the loss falls; a row that is far fainter than all others gets no signal."
         ),
         _traced([(p.name, p.gradient_norm) for p in matrices]),
     )
@@ -123,7 +123,7 @@ def _layer_heat(history: History) -> list[Block]:
         _("Size of the outputs by layer"),
         _(
             "Root mean square of the output of each layer in training steps. Healthy: steady over time; a row that "
-            "grows deeper without end announces an overflow, one that fades a layer that falls silent."
+            "grows stronger without end announces an overflow, one that fades a layer that falls silent."
         ),
         _traced([(row.name, row.rms) for row in layers]),
     )
@@ -132,7 +132,7 @@ def _layer_heat(history: History) -> list[Block]:
         _("Silent channels by layer"),
         _(
             "Share of the channels of each rectifier that were above zero nowhere in the looked-at batch. Healthy: "
-            "steady and mostly pale; a row that grows deeper is a layer whose units die."
+            "steady and mostly faint; a row that grows stronger is a layer whose units die."
         ),
         _traced([(row.name, row.silent) for row in layers if row.rectifier]),
         (0.0, 1.0),
