@@ -215,6 +215,11 @@ def test_the_first_non_finite_event_is_named() -> None:
     assert (finding.subject, finding.evidence["step"], finding.severity.value) == ("encoder.sqrt", 7, "error")
     assert "encoder.sqrt" in wording.describe(finding)
     assert "rate 0.01" in wording.describe(finding)
+    born = [
+        Event(kind="nonfinite", step=2, subject=n, part=part) for n, part in (("a.weight", "weight"), ("a", "gradient"))
+    ]
+    assert found(report(run(events=born)), "run-nonfinite")[0].detail["part"] == "gradient"
+    assert causes(report(run(events=born))) == {"numerical-instability"}
     overflow = [Event(kind="nonfinite", step=3, subject="fc.weight", part="gradient")]
     scaled = {"scaler_first": 65536.0, "scaler_last": 32768.0, "scaler_halvings": 1}
     assert severity(report(run(events=overflow, loop=scaled)), "run-nonfinite") == "info"

@@ -35,6 +35,11 @@ def _not_detail(key: str, value: str) -> Callable[[list[Finding]], bool]:
     return lambda proofs: all(f.detail.get(key) != value for f in proofs)
 
 
+def _by_loop(proofs: list[Finding]) -> bool:
+    """Tell whether the loop keeps the weights in place; gradients of exactly zero have a cause in the model."""
+    return any(f.detail.get("reason") != "zero gradient" for f in proofs)
+
+
 def _mostly_untouched(finding: Finding) -> bool:
     """Tell whether most of the weights that can be tested are as they were initialised."""
     return finding.rule == "w-at-default-init" and finding.evidence["untouched"] > finding.evidence["tested"] / 2
@@ -94,7 +99,7 @@ SYNDROMES: tuple[Syndrome, ...] = (
     Syndrome("detached-graph", ("loss-detached", "param-no-grad", "run-no-grad"), _UNMOVED),
     Syndrome("unused-parameters", ("run-unused",), ("param-unused", "h-still-improving")),
     Syndrome("params-not-in-optimizer", ("optimizer-missing-params",), _UNMOVED),
-    Syndrome("no-weight-update", ("no-weight-update", "param-group-zero-lr", "param-not-moved"), _UNMOVED),
+    Syndrome("no-weight-update", ("no-weight-update", "param-group-zero-lr", "param-not-moved"), _UNMOVED, _by_loop),
     Syndrome(
         "unnormalised-input",
         ("d-input-scale",),
@@ -127,13 +132,13 @@ SYNDROMES: tuple[Syndrome, ...] = (
     Syndrome(
         "lr-too-high",
         ("update-ratio", "h-diverged", "h-oscillating"),
-        (*_NONFINITE, *_STUCK, *_SICK_SIGNAL, *_WILD, "h-plateau"),
+        (*_NONFINITE, *_STUCK, *_SICK_SIGNAL, *_WILD, "h-plateau", "no-weight-update"),
         lambda proofs: any(f.rule != "update-ratio" or f.detail.get("direction") == "high" for f in proofs),
     ),
     Syndrome(
         "vanishing-gradients",
         ("grad-depth-slope",),
-        (*_SLOW, "update-ratio", "w-at-default-init", "param-zero-grad", "adam-eps-floor"),
+        (*_UNMOVED, "param-zero-grad", "adam-eps-floor"),
         _detail("direction", "vanishing"),
     ),
     Syndrome(
@@ -143,6 +148,10 @@ SYNDROMES: tuple[Syndrome, ...] = (
         _detail("direction", "exploding"),
     ),
     Syndrome("over-regularised", ("weight-decay-dominance",), (*_SLOW, *_SICK_SIGNAL)),
+    # a first value that went wrong outside of the weights came into them by the next step
+    Syndrome(
+        "numerical-instability", ("run-nonfinite",), (*_NONFINITE, *_STUCK), lambda p: p[0].detail["part"] != "weight"
+    ),
     Syndrome("non-finite-weights", ("param-nonfinite",), (*_NONFINITE, *_STUCK)),
     Syndrome("numerical-instability", _NONFINITE, _STUCK),
     Syndrome("loss-shape-broadcast", ("loss-shape", "loss-broadcast"), _STUCK),
@@ -152,20 +161,22 @@ SYNDROMES: tuple[Syndrome, ...] = (
     Syndrome(
         "dead-relu",
         ("dead-relu", "dead-rising", "dead-smooth"),
-        (*_SLOW, "update-ratio", "param-zero-grad", "adam-eps-floor"),
+        (*_SLOW, "update-ratio", "no-weight-update", "param-zero-grad", "adam-eps-floor"),
     ),
     Syndrome(
         "saturated-activations",
         ("saturation", "attention-collapse"),
-        (*_SLOW, "update-ratio", "param-zero-grad", "adam-eps-floor"),
+        (*_SLOW, "update-ratio", "no-weight-update", "param-zero-grad", "adam-eps-floor"),
     ),
     Syndrome("detached-graph", ("param-zero-grad",), (*_UNMOVED, "adam-eps-floor"), _not_detail("constant", "yes")),
     Syndrome(
         "no-weight-update",
-        ("step-without-effect", "update-ratio", "w-at-default-init"),
+        ("no-weight-update", "step-without-effect", "update-ratio", "w-at-default-init"),
         _SLOW,
         lambda proofs: any(
-            f.rule == "step-without-effect" or f.detail.get("direction") == "none" or _mostly_untouched(f)
+            f.rule in ("no-weight-update", "step-without-effect")
+            or f.detail.get("direction") == "none"
+            or _mostly_untouched(f)
             for f in proofs
         ),
     ),

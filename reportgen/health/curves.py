@@ -62,13 +62,14 @@ def curve_of(x: Sequence[float], y: Sequence[float], limits: Thresholds, start: 
 def is_adversarial(history: History) -> bool:
     """Tell whether several optimizers work on losses of their own, so that no loss need fall.
 
-    Optimizers that share one loss (one for the matrices, one for the rest) step together after each backward pass.
+    Optimizers that share one loss (one for the matrices, one for the rest) step together after each backward pass; only
+    where every pass was counted can that be told, and otherwise several optimizers are taken for adversaries.
     """
     steps = [o.n_steps for o in history.loop.optimizers if o.n_steps] if history.loop is not None else []
     if len(steps) < 2 or history.loop is None:
         return False
     backwards = history.loop.n_backwards
-    return backwards is None or backwards > 1.2 * max(steps)
+    return backwards is None or not 0.9 * max(steps) <= backwards <= 1.2 * max(steps)
 
 
 def losses(history: History | None, limits: Thresholds) -> tuple[Curve | None, Curve | None]:

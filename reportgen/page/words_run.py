@@ -82,15 +82,15 @@ def _clip(f: Finding) -> str:
 
 
 def _no_update(f: Finding) -> str:
-    e = f.evidence
-    if f.detail.get("reason") == "no step":
-        return f"{short(e['backwards'])} backward passes, and no optimizer took a step."
-    if f.detail.get("reason") == "cleared":
-        return (
-            f"{short(e['backwards'])} backward passes and {short(e['steps'])} optimizer steps, but at no looked-at "
-            "step was there a gradient left to follow."
-        )
-    return f"{short(e['steps'])} optimizer steps, and none of {short(e['parameters'])} parameters is changed."
+    e, reason = f.evidence, f.detail.get("reason")
+    if reason == "no step":
+        return "Backward passes were seen, but no optimizer took a step."
+    told = f"{short(e['steps'])} optimizer steps, and none of {short(e['parameters'])} parameters is changed"
+    if reason == "cleared":
+        return told + ": at no looked-at step was there a gradient left to follow, though backward passes had come by."
+    if reason == "zero gradient":
+        return told + ": every gradient was exactly zero."
+    return told + "."
 
 
 def _names(f: Finding) -> str:

@@ -16,7 +16,7 @@ from .optimizer import is_adaptive
 from .reach import trainable
 from .training import h_never_learned, is_lost, noted
 
-_PARTS = ("weight", "activation", "loss", "gradient")
+_PARTS = ("activation", "loss", "gradient", "weight")
 
 
 def _loop(report: Report) -> LoopFacts | None:
@@ -174,8 +174,8 @@ def grad_spikes(report: Report, context: Context, limits: Thresholds) -> Iterato
 def run_nonfinite(report: Report, context: Context, limits: Thresholds) -> Iterator[Finding]:
     """The first value that was not finite in the whole run: at which step, in which layer, and what came before it.
 
-    Within one step weights come before outputs, outputs before the loss, the loss before gradients. Gradients alone
-    inform under a gradient scaler, which skips such steps.
+    Within one step outputs come before the loss, the loss before gradients, and gradients before the weights, which are
+    looked at once they have moved. Gradients alone inform under a gradient scaler, which skips such steps.
     """
     history, loop = report.training, _loop(report)
     events = [e for e in history.events if e.kind == "nonfinite"] if history is not None else []

@@ -41,14 +41,20 @@ def no_weight_update(report: Report, context: Context, limits: Thresholds) -> It
         "model",
         {"parameters": len(known), "steps": steps, "backwards": backwards or 0},
         {"changed": 0},
-        reason="no step" if not steps else "cleared" if _cleared(known) else "no effect",
+        reason=_reason(known, steps),
     )
 
 
-def _cleared(parameters: list[ParameterRun]) -> bool:
-    """Tell whether no parameter had a gradient, or only zeros, whenever the optimizer stepped."""
+def _reason(parameters: list[ParameterRun], steps: int) -> str:
+    """Tell why nothing moved, by what was there for the optimizers to follow."""
     looked = [p for p in parameters if p.n_looked]
-    return bool(looked) and all(p.n_grad_none + p.n_grad_zero == p.n_looked for p in looked)
+    if not steps:
+        return "no step"
+    if looked and all(p.n_grad_none == p.n_looked for p in looked):
+        return "cleared"
+    return (
+        "zero gradient" if looked and all(p.n_grad_none + p.n_grad_zero == p.n_looked for p in looked) else "no effect"
+    )
 
 
 def param_not_moved(report: Report, context: Context, limits: Thresholds) -> Iterator[Finding]:
