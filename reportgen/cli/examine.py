@@ -36,7 +36,10 @@ if TYPE_CHECKING:
     from ..settings import Settings
 
 WEIGHT_SUFFIXES = (".safetensors", ".pt", ".pth", ".ckpt", ".bin")
-_SUBJECT = "pkg.mod:name, file.py:name, torchvision:name, a weights file, or a settings file (.toml)"
+_SUBJECT = (
+    "pkg.mod:name, file.py:name, torchvision:name, torchscript:file.pt, export:file.pt2, a weights file, "
+    "or a settings file (.toml)"
+)
 
 
 @app.command()
@@ -116,9 +119,10 @@ def _examined(given: Settings) -> Report:
         raise OptionError("There is nothing to examine.", hint=f"Name a model, {_SUBJECT}, or give --history.")
     with interrupts_kept():
         import msgspec
+        import torch
 
         from ..pipeline import examine
-        from ..subject import checkpoint, specs
+        from ..subject import checkpoint, programs, specs
 
     history = _history(given)
     if given.model is None:
@@ -129,11 +133,16 @@ def _examined(given: Settings) -> Report:
             raise OptionError(f"Both {given.model} and {given.checkpoint} are weights.", hint="Give one of them.")
         report = examine(Path(given.model), history=history, options=given.options)
     else:
-        module = specs.model_of(specs.spec_of(given.model))
+        if isinstance(given.model, str) and programs.is_program(given.model):
+            model = programs.load(given.model)
+        else:
+            model = specs.model_of(specs.spec_of(given.model))
         if given.checkpoint is not None:
-            checkpoint.load_into(module, checkpoint.read(Path(given.checkpoint)))
+            if not isinstance(model, torch.nn.Module):
+                raise OptionError("An exported program brings its own weights.", hint="Leave --checkpoint out.")
+            checkpoint.load_into(model, checkpoint.read(Path(given.checkpoint)))
         report = examine(
-            module,
+            model,
             None if given.data is None else specs.data_of(specs.spec_of(given.data)),
             train_data=None if given.train_data is None else specs.data_of(specs.spec_of(given.train_data)),
             loss=None if given.loss is None else specs.loss_of(specs.spec_of(given.loss, "torch.nn")),

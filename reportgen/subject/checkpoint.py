@@ -160,7 +160,14 @@ def _check_archive(path: Path) -> None:
         raise _damaged(path, error) from error
     names = {entry.filename.partition("/")[2] for entry in entries}
     if "constants.pkl" in names:
-        raise CheckpointError(f"{path} is a TorchScript archive; expected weights.", hint=_SAVE_WEIGHTS)
+        raise CheckpointError(
+            f"{path} is a TorchScript archive, which is a program; expected weights.",
+            hint=f"To run the program, write torchscript:{path}.",
+        )
+    if "archive_format" in names:
+        raise CheckpointError(
+            f"{path} is an exported program; expected weights.", hint=f"To run the program, write export:{path}."
+        )
     if "data.pkl" not in names:
         raise CheckpointError(f"{path} is a zip archive that torch.save did not write.", hint=_SAVE_WEIGHTS)
     if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
