@@ -65,7 +65,10 @@ def load_data(target: str) -> Iterable[Any]:
 
 
 def tensors(value: Any) -> Iterator[Tensor]:
-    """Yield the tensors in nested tuples, lists, dicts, mappings and dataclasses, in their order."""
+    """Yield the tensors in nested tuples, lists, dicts, mappings and dataclasses, in their order.
+
+    Of any other object those that are its attributes, as the images of a detector are.
+    """
     if isinstance(value, Tensor):
         yield value
     elif isinstance(value, PackedSequence):
@@ -79,6 +82,8 @@ def tensors(value: Any) -> Iterator[Tensor]:
     elif hasattr(value, "__dataclass_fields__") and not isinstance(value, type):
         for name in value.__dataclass_fields__:
             yield from tensors(getattr(value, name))
+    elif hasattr(value, "__dict__") and not callable(value):
+        yield from (item for item in vars(value).values() if isinstance(item, Tensor))
 
 
 def move(value: Any, device: torch.device) -> Any:
