@@ -24,6 +24,7 @@ from torch.optim import Optimizer
 from .document.codec import FORMAT_VERSION, decode, encode
 from .document.facts import (
     ActivationFacts,
+    ArchitectureFacts,
     Coverage,
     DatasetFacts,
     EvaluationFacts,
@@ -285,18 +286,30 @@ def _add_data(subject: _Subject, report: Report, batches: Iterator[Batch], steps
     if readers is None:
         for part in ("dataset", "evaluation"):
             steps.skip(part, _NOISE)
-    used = {row.name for row in report.architecture.rows if row.used} if report.architecture is not None else set()
-    idle = [name for name in activations.not_executed if name not in used]  # a parent may read what it never calls
-    activations = msgspec.structs.replace(activations, not_executed=idle)
+    found = _gradients(subject, passage.kept, probe.order(), steps, real=real)
     return msgspec.structs.replace(
         report,
         subject=msgspec.structs.replace(
             report.subject, n_batches=passage.n_batches, n_samples=passage.n_samples, input_shapes=passage.shapes
         ),
-        activations=activations,
-        gradients=_gradients(subject, passage.kept, probe.order(), steps, real=real),
+        activations=_without_the_used(activations, report.architecture, found),
+        gradients=found,
         dataset=dataset,
         evaluation=evaluation,
+    )
+
+
+def _without_the_used(
+    facts: ActivationFacts, structure: ArchitectureFacts | None, found: GradientFacts | None
+) -> ActivationFacts:
+    """Take from the layers never executed those that work all the same: read by a parent, or in training only."""
+    used = {row.name for row in structure.rows if row.used} if structure is not None else set()
+    idle = [name for name in facts.not_executed if name not in used]
+    trained = {row.name.rpartition(".")[0] for row in found.rows if row.n_none < found.n_batches} if found else set()
+    return msgspec.structs.replace(
+        facts,
+        not_executed=[name for name in idle if name not in trained],
+        training_only=[name for name in idle if name in trained],
     )
 
 

@@ -315,6 +315,8 @@ class ActivationFacts(Struct, frozen=True, kw_only=True):
     first_input: TensorStats | None = None
     """What the first executed layer read: the model's input after whatever forward does to it before."""
     not_executed: list[str] = []
+    training_only: list[str] = []
+    """Layers that no pass in eval mode executed, but whose parameters got gradients in training mode."""
     exact: list[str] = []
     """Columns taken from every value; in rows marked ``sampled`` the others come from evenly spread places."""
     reasons: list[str] = []

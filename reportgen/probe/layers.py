@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.conv import _ConvNd
+from torch.nn.modules.linear import NonDynamicallyQuantizableLinear
 
 from ..subject.data import tensors
 
@@ -88,6 +89,8 @@ def kind_of(module: nn.Module) -> str:
     exported = getattr(module, "_ty", None)
     if isinstance(exported, str):
         return exported.rpartition(".")[2]
+    if type(module) is NonDynamicallyQuantizableLinear:  # torch's own name for the output projection of attention
+        return "Linear"
     return str(getattr(module, "original_name", type(module).__name__))
 
 

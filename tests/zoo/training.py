@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
@@ -125,6 +127,11 @@ def norms_frozen() -> nn.Module:
     return model
 
 
+def _only_in_training(report: Any) -> None:
+    assert report.activations.not_executed == []
+    assert report.activations.training_only == ["auxiliary"]
+
+
 STEMMED = 20 + 40 + 27
 WORK = dense(4, 4) + dense(4, 8) + dense(8, 3)
 TWO = dense(4, 8) + dense(8, 3)
@@ -136,7 +143,13 @@ CASES = {
         lambda: Checkpointed(reentrant=True), lambda: rows(4), STEMMED, WORK, calls=CALLED_ONCE
     ),
     "executed in training only": Case(
-        TrainingOnly, lambda: rows(4), 40 + 27 + 27, TWO, calls={"auxiliary": 0}, unused=("auxiliary",)
+        TrainingOnly,
+        lambda: rows(4),
+        40 + 27 + 27,
+        TWO,
+        calls={"auxiliary": 0},
+        unused=("auxiliary",),
+        check=_only_in_training,
     ),
     "dropout and batch norm": Case(
         Regularised, lambda: rows(4), 40 + 16 + 27, TWO, rows=("a", "norm", "b (input)", "b"), facts={"buffers": 17}

@@ -50,6 +50,9 @@ def section(report: Report) -> Section | None:
     if facts.not_executed:
         text = _("Never executed in the probed passes: {names}.")
         remarks.append(text.format(names=listing(facts.not_executed, 20)))
+    if facts.training_only:
+        text = _("Executed in training only: {names}.")
+        remarks.append(text.format(names=listing(facts.training_only, 20)))
     remarks += [_("Not measured: {reason}").format(reason=name(r)) for r in facts.reasons[:20]]
     if remarks:
         blocks.append(Prose(paragraphs=remarks))

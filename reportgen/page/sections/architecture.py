@@ -23,6 +23,13 @@ def section(report: Report) -> Section | None:
     blocks: list[Block] = [KeyValues(pairs=_totals(facts)), _layers(facts)]
     if any(r.output_bytes or r.parameter_bytes for r in facts.rows):
         blocks.append(_memory(facts))
+    if facts.peak_bytes is not None:
+        text = _(
+            "The peak of the forward pass is the most that tensors made in it took at one time, without gradients, "
+            "beside parameters, buffers and input. It is counted operator by operator; what an operator uses and frees "
+            "inside itself is not seen, so the true peak is the same or higher."
+        )
+        blocks.append(Prose(paragraphs=[text]))
     if report.subject.wrappers:
         text = _("The model was wrapped; what lies beneath was examined: {names}.")
         blocks.append(Prose(paragraphs=[text.format(names=listing(report.subject.wrappers))]))
@@ -89,17 +96,8 @@ def _memory_totals(facts: ArchitectureFacts) -> list[Pair]:
         note = _("outputs of all layers of the pass, about what training keeps of it")
         pairs.append(Pair(label=_("Activation memory"), value=size(facts.activation_bytes), note=note))
     if facts.peak_bytes is not None:
-        note = _(
-            "in {place}; tensors alive at once without gradients, beside parameters, buffers and input; what an "
-            "operator uses and frees inside itself is not seen"
-        )
-        pairs.append(
-            Pair(
-                label=_("Peak of the forward pass"),
-                value=size(facts.peak_bytes),
-                note=note.format(place=name(facts.peak_at or "")),
-            )
-        )
+        note = _("in {place}; how it is measured stands below").format(place=name(facts.peak_at or ""))
+        pairs.append(Pair(label=_("Peak of the forward pass"), value=size(facts.peak_bytes), note=note))
     return pairs
 
 
