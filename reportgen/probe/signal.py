@@ -37,7 +37,7 @@ class SignalSample:
             and x.dim() >= 2
             and (x.is_floating_point() or x.dtype == torch.uint8)
             and isinstance(target, Tensor)
-            and target.numel() == batch.n_samples == len(target)
+            and target.numel() == batch.n_samples == len(target) == len(x)  # of a packed sequence x holds the steps
         )
         if not self._possible or x is None or not isinstance(target, Tensor):
             return
