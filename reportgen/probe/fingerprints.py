@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+import torch
 from torch import Tensor
 
 from ..document.samples import Copies
@@ -32,11 +33,11 @@ class Fingerprints:
         """Add the samples of one batch; a batch that does not count samples along dimension 0 ends the matter."""
         n = batch.n_samples
         parts = list(tensors((batch.args, batch.kwargs)))
-        self._possible &= bool(parts) and all(t.dim() and t.shape[0] == n for t in parts)
+        self._possible &= bool(parts) and all(_by_sample(t, n) for t in parts)
         if not self._possible or not n:
             return
         inputs = _hash([*parts])
-        given = [t for t in tensors(batch.target) if t.dim() and t.shape[0] == n]
+        given = [t for t in tensors(batch.target) if _by_sample(t, n)]
         targets = _hash(given) if given else np.zeros(n, np.uint64)
         below = inputs <= self._limit
         self._inputs.append(inputs[below])
@@ -96,6 +97,11 @@ def overlap(training: Fingerprints, given: Fingerprints) -> tuple[int, int, int]
     pairs = set(zip(known.tolist(), labels.tolist(), strict=True))
     other = sum((i, t) not in pairs for i, t in zip(wanted[shared].tolist(), truths[shared].tolist(), strict=True))
     return len(wanted), int(shared.sum()), other
+
+
+def _by_sample(tensor: Tensor, n: int) -> bool:
+    """Tell whether a tensor holds ``n`` samples along dimension 0 in dense memory; a sparse one has no rows to hash."""
+    return tensor.layout == torch.strided and tensor.dim() > 0 and tensor.shape[0] == n
 
 
 def _hash(parts: list[Tensor]) -> Hashes:

@@ -29,7 +29,8 @@ class LabelOrder:
     def update(self, batch: Batch) -> None:
         """Add the targets of one batch, in their order; each sample must have one."""
         target = batch.target
-        self._possible &= isinstance(target, Tensor) and target.numel() == batch.n_samples == len(target)
+        alone = isinstance(target, Tensor) and target.dim() > 0 and len(target) == target.numel()
+        self._possible &= alone and target.numel() == batch.n_samples
         if not self._possible or not isinstance(target, Tensor):
             return
         values = target.detach().flatten().double().cpu()
