@@ -272,6 +272,15 @@ def test_one_row_in_both_splits_is_no_leak() -> None:
     assert {f.severity for f in rows(given.report(), "leakage")} <= {Severity.INFO}
 
 
+@pytest.mark.parametrize("seed", range(6))
+def test_columns_that_are_nearly_always_zero_do_not_shift(seed: int) -> None:
+    given = Given(seed)
+    for x, s in ((given.x, seed), (given.vx, seed + 50)):
+        rare = torch.rand(x.shape, generator=seeded(s)) < 0.004
+        x[:, 5:] = torch.where(rare, torch.rand(x.shape, generator=seeded(s + 1)), 0.0)[:, 5:]
+    assert not rows(given.report(), "d-train-val-shift")
+
+
 def test_imbalance_warns_only_where_a_class_is_lost() -> None:
     given = Given(k=2)
     rare = (given.y == 1).nonzero().flatten()[20:]
