@@ -12,6 +12,8 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import reportgen
 from reportgen.document.facts import Finding, Report, Severity
+from reportgen.health.context import context_of
+from reportgen.health.thresholds import Thresholds
 from reportgen.page.wording import describe
 
 RULES = {"output-range", "probabilities-as-scores", "loss-mismatch", "loss-broadcast", "loss-blind", "loss-sign"}
@@ -146,4 +148,7 @@ def test_distances_that_are_small_where_right_are_no_flipped_loss() -> None:
     def contrastive(distance: Tensor, same: Tensor) -> Tensor:
         return (same * distance**2 + (1 - same) * (2 - distance).relu() ** 2).mean()
 
-    assert found(examined(Siamese(), X, YES[:, 0], contrastive)) == []
+    report = examined(Siamese(), X, YES[:, 0], contrastive)
+    assert found(report) == []
+    assert not context_of(report, Thresholds()).outcome_known  # the sign of a distance is no answer
+    assert context_of(examined(body(1), X, YES, LOGITS), Thresholds()).outcome_known

@@ -31,11 +31,23 @@ def context_of(report: Report, limits: Thresholds) -> Context:
     return Context(
         state=state_of(report),
         outcome_ok=evaluation is not None and _outcome_ok(evaluation, limits),
-        outcome_known=evaluation is not None,
+        outcome_known=evaluation is not None and not _small_is_right(report),
         real_data=report.subject.inputs == "real",
         n_samples=report.subject.n_samples,
         chance=_chance(report),
     )
+
+
+def _small_is_right(report: Report) -> bool:
+    """Tell whether outputs are distances: the loss wants small ones where the answer is yes.
+
+    Accuracy takes the sign of an output for the answer, so of such a model it says nothing.
+    """
+    answers = report.trials.done("loss-of-answers") if report.trials is not None else None
+    if answers is None or answers.detail.get("answers") == "numbers":
+        return False
+    right, wrong = answers.numbers["right"], answers.numbers["wrong"]
+    return 0 <= wrong < right
 
 
 def state_of(report: Report) -> Literal["untrained", "trained", "unknown"]:

@@ -51,7 +51,8 @@ def d_conflicting_labels(report: Report, context: Context, limits: Thresholds) -
     """One and the same input with different targets, within one split.
 
     A warning where more than 1 % of the samples (and five at least) are concerned, though inputs hardly repeat; where
-    they repeat by nature (fewer than 90 % different) it informs: the same few words may mean several things.
+    they repeat by nature (fewer than 90 % different), or a sample has many targets (a text and its next words), it
+    informs: the same few words may go on in several ways.
     """
     for name, data in _splits(report):
         copies = data.copies
@@ -59,7 +60,7 @@ def d_conflicting_labels(report: Report, context: Context, limits: Thresholds) -
             continue
         yield Finding(
             rule="d-conflicting-labels",
-            severity=Severity.INFO if _natural(data) else Severity.WARNING,
+            severity=Severity.INFO if _natural(data) or data.order is None else Severity.WARNING,
             subject=name,
             section=SECTION,
             evidence={"samples": copies.conflicting, "of": copies.kept},

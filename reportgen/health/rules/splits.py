@@ -7,7 +7,6 @@ from collections.abc import Iterator
 
 from ...document.facts import DatasetFacts, FeatureStats, Finding, Report, Severity
 from ...document.scores import Accuracy, accuracy, wilson
-from ...document.stats import TensorStats
 from ..context import Context
 from ..thresholds import Thresholds
 
@@ -68,8 +67,8 @@ def d_train_val_shift(report: Report, context: Context, limits: Thresholds) -> I
     """A feature or channel has another mean or another scale in the data given than in the training data.
 
     |difference of means| over the larger std above 0.5, or |ln of the std ratio| above 0.5, and beyond six standard
-    errors with samples (not pixels) counted as independent and the tails (kurtosis) as they are; columns and channels
-    one by one. A warning; it informs
+    errors with samples (not pixels) counted as independent; a column that is nearly always the same has the error of
+    its few other values. Columns and channels are judged one by one. A warning; it informs
     where accuracy on the data given is within 0.05 of that on the training data, or R² within 0.1. The detail says
     where one and the same map fits all of them: then the preparation differs. Not judged for integer inputs.
     """
@@ -114,19 +113,19 @@ def _moved(a: FeatureStats, b: FeatureStats, train: DatasetFacts, given: Dataset
     error = math.sqrt(1 / train.n_samples + 1 / given.n_samples)
     pooled = max(a.stats.std, b.stats.std)
     shifted = abs((b.stats.mean or 0.0) - (a.stats.mean or 0.0)) > max(limits.shift * pooled, 6 * error * pooled)
-    # a standard deviation has a relative error of about sqrt((kurtosis - 1) / 4n): a column that is nearly always zero
-    # has a kurtosis of hundreds, and its standard deviation is that of a few samples
-    tails = _kurtosis(a.stats.merge(b.stats))
-    return shifted or _stretch(a, b) > max(limits.shift, 6 * error * math.sqrt(max(tails - 1, 1.0) / 4))
+    return shifted or _stretch(a, b) > max(limits.shift, 6 * math.hypot(_loose(a, train), _loose(b, given)))
 
 
-def _kurtosis(stats: TensorStats) -> float:
-    """Return the fourth moment over the squared second, from the histogram; 9 where there is none."""
-    if stats.histogram is None or not stats.histogram.total or stats.mean is None:
-        return 9.0
-    rows = [((low + high) / 2 - stats.mean, n) for low, high, n in stats.histogram.ordered()]
-    second = sum(n * x * x for x, n in rows) / stats.histogram.total
-    return sum(n * x**4 for x, n in rows) / stats.histogram.total / second**2 if second > 0 else 9.0
+def _loose(feature: FeatureStats, data: DatasetFacts) -> float:
+    """Return the relative standard error of a feature's standard deviation.
+
+    Of a column that is nearly always the same, m rare values make up the standard deviation, and the farthest lies
+    r = sqrt(n/m) of them from the mean: the error is 1/(2 sqrt(m)) = r/(2 sqrt(n)). For a Gaussian that is careful.
+    """
+    stats = feature.stats
+    mean, low, high = stats.mean or 0.0, stats.min or 0.0, stats.max or 0.0
+    farthest = max(high - mean, mean - low) / (stats.std or 1.0)
+    return max(farthest, math.sqrt(2)) / (2 * math.sqrt(data.n_samples))
 
 
 def _scores(report: Report) -> tuple[Accuracy, Accuracy] | None:

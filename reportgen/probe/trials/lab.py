@@ -163,7 +163,7 @@ def value_of(loss: Loss, output: Any, target: Any) -> Tensor:
     value = loss(output, target)
     if not isinstance(value, Tensor) or value.numel() != 1:
         raise NotApplicableError("the loss is no tensor with one number")
-    return value.reshape(())
+    return value if not value.dim() else value.reshape(())
 
 
 def optimizers_own(optimizers: Sequence[Optimizer]) -> frozenset[int]:

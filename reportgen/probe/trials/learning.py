@@ -38,9 +38,10 @@ def one_step(lab: Lab) -> Result:
     numbers = {"trainable": float(len(trainable)), "loss": float(value.detach())}
     if not math.isfinite(numbers["loss"]):
         raise NotApplicableError("the loss is not finite")
-    numbers["connected"] = float(value.requires_grad)
+    # a loss made anew from its number may require a gradient and yet be the end of its own graph
+    numbers["connected"] = float(value.requires_grad and not value.is_leaf)
     detail: dict[str, str] = {}
-    if not value.requires_grad:
+    if not numbers["connected"]:
         return Result(numbers, detail)
     leaves = _leaves(value)
     _enter_strangers(lab, work, leaves, batch, numbers, detail)
