@@ -171,7 +171,7 @@ class Bag(nn.Module):
 @sick(
     "conv1d",
     "missing-position-info",
-    also=("underfitting", "undertrained", "layer-collapse"),
+    also=("underfitting", "undertrained", "layer-collapse", "dead-relu"),
     proof=harmed(0.3),
     bar=0.85,
 )
