@@ -18,7 +18,7 @@ from tests.faults.catalogue import SHORT, SPLITS, chosen, seeds_of, split_of
 from tests.faults.loop import run
 
 # what the short score reached when it was last raised; it may only go up
-HITS = 4
+HITS = 5
 
 SICK = [case for case in CASES.values() if not case.healthy]
 HEALTHY = [case for case in CASES.values() if case.healthy]
