@@ -375,18 +375,10 @@ def test_noise_in_a_regression_target() -> None:
     assert not alarms(case("noisy-targets"))
 
 
-@pytest.mark.xfail(
-    reason="losses of a generator and a critic, which two optimizers pull apart, are judged like those of one model "
-    "(h-never-learned, h-overfit)",
-)
 def test_adversarial_losses() -> None:
     assert not alarms(case("generative-adversarial"))
 
 
-@pytest.mark.xfail(
-    reason="a distance with targets 0 and 1 is judged as if it were the score of a classifier (o-baseline-skill), "
-    "though the loss is no cross-entropy",
-)
 def test_contrastive_loss() -> None:
     assert not alarms(case("siamese-pairs"))
 
