@@ -12,7 +12,8 @@ from torch.optim import Optimizer
 from .document.facts import Report
 from .options import Options
 from .pipeline import examine
-from .training.watch import Models, Watch
+from .training.given import Models
+from .training.watch import Watch
 
 
 class Monitor(Watch):
@@ -31,7 +32,7 @@ class Monitor(Watch):
     ``model`` and ``optimizer`` may be several, in a list (or a dict of models by name). ``log`` is an append-only file
     that survives the process; given again it is gone on with. ``accumulation`` declares that gradients of so many
     backward passes are meant to be added up for one step. ``scaler`` is the GradScaler of mixed precision, if there is
-    one. ``scheduler`` and ``hyperparameters`` are entered in the report.
+    one. The kind of ``scheduler`` and ``hyperparameters`` are entered in the report.
 
     It works through hooks on the optimizers, on one small parameter and on the models. A few steps, set by their number
     alone, are looked at closely: gradients, movement and histograms of parameters, outputs of layers. Nothing of the

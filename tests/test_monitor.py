@@ -321,11 +321,12 @@ def test_epochs_end_by_themselves() -> None:
 def test_hyperparameters_and_text_are_kept() -> None:
     model = net()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
-    monitor = reportgen.Monitor(model, optimizer, hyperparameters={"width": 16, "name": "a", "list": [1, 2]})
+    schedule = torch.optim.lr_scheduler.StepLR(optimizer, 3)
+    monitor = reportgen.Monitor(model, optimizer, schedule, hyperparameters={"width": 16, "list": [1, 2]})
     with monitor:
         monitor.log_text("warm-up done", epoch=1)
     history = monitor.history()
-    assert history.hyperparameters | {"lr": 0.1, "momentum": 0.9} == history.hyperparameters
+    assert history.hyperparameters | {"lr": 0.1, "momentum": 0.9, "scheduler": "StepLR"} == history.hyperparameters
     assert (history.hyperparameters["width"], history.hyperparameters["list"]) == (16, "[1, 2]")
     assert [(e.kind, e.detail) for e in history.events] == [("text", "warm-up done")]
 
@@ -455,3 +456,16 @@ def test_a_trouble_inside_the_watching_does_not_reach_the_loop(monkeypatch: pyte
     assert any("optimizer 0 (SGD) is no longer watched" in note for note in notes)
     assert any("the forward pass is no longer watched" in note for note in notes)
     assert len(series(history, "train_loss")) == 10
+
+
+def test_what_waits_on_a_device_is_fetched_together_and_in_order() -> None:
+    """As on a GPU, which the tests do not have: tensors of several sizes wait, and each reader gets its own numbers."""
+    from reportgen.training.notebook import Notebook
+
+    notebook, read = Notebook(), []
+    for values in ([1.0], [2.0, 3.0], [], [4.0]):
+        notebook._waiting.append((torch.tensor(values), read.append))
+    notebook.settle()
+    assert read == [[1.0], [2.0, 3.0], [], [4.0]]
+    notebook.settle()
+    assert len(read) == 4

@@ -84,25 +84,23 @@ def fit(
     called after each epoch (with the validation loss where it asks for a metric), or after each batch. Batches may be
     ``(input, target)``, ``(args..., target)`` or dicts; they are moved to the device of the model. ``progress`` shows a
     bar on standard error. Modules that were in eval mode inside a model in train mode stay frozen.
-
     ``early_stopping``: epochs without a lower loss (of validation where there is one) after which training stops.
-    ``checkpoint``: where the weights of the best epoch are kept; the state after the last epoch lies beside, in
-    ``<name>.last.<suffix>``, and ``resume`` goes on from it to the same end as an unbroken run. The model itself is
-    left with its last weights. ``log``: an append-only file that survives the process. ``seed`` seeds the generators of
-    torch, Python and numpy. ``hyperparameters`` are entered in the history.
+    ``checkpoint``: where the weights of the best epoch are kept; the state after the last one lies beside, in
+    ``<name>.last.<suffix>``, and ``resume`` goes on from it to the same end as an unbroken run. The model keeps its
+    last weights. ``log``: an append-only file that survives the process. ``seed``: of torch, Python and numpy.
 
     By epoch: ``train_loss`` (mean over samples, while training), ``val_loss``, ``train_accuracy`` and
     ``val_accuracy`` for class scores and, with a binary cross-entropy of torch, for single outputs,
     ``learning_rate``, ``seconds``. By step: ``train_loss``, and what a ``Monitor`` sees.
     """
-    if resume and checkpoint is None:
+    path = None if checkpoint is None else Path(checkpoint)
+    if resume and path is None:
         raise OptionError("resume needs a checkpoint.", hint="Give its path as checkpoint=.")
     if seed is not None:
         seed_all(seed)
-    path = None if checkpoint is None else Path(checkpoint)
     trained = Trained(model, optimizer, scheduler, (train_loader, val_loader))
     done = load_last(path, trained) if resume and path is not None else Progress()
-    watch = Watch(model, optimizer, log=log, hyperparameters=hyperparameters, source="fit")
+    watch = Watch(model, optimizer, scheduler=scheduler, log=log, hyperparameters=hyperparameters, source="fit")
     run = _Run(model, loss, optimizer, watch, device_of(model), scheduler if scheduler_per == "batch" else None)
     total = _total(train_loader, epochs - done.epoch)
     with modes_kept(model), watch, tqdm(total=total, unit="batch", disable=not progress) as bar:

@@ -11,25 +11,22 @@ from types import TracebackType
 from typing import Any, TypeVar
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.optim import Optimizer
 from tqdm.auto import tqdm
 
 from ..document.history import Event, History
 from ..errors import OptionError, one_line
-from ..probe.layers import kind_of
 from .forwards import ForwardWatch
+from .given import Models, enter, last_values, models_of, optimizers_of, plain, timed
 from .journal import Journal
 from .notebook import Notebook
 from .observations import JOURNAL_VERSION, Session, Setting
 from .parameters import settings_of
-from .recorder import Axis
 from .run import Run
 from .steps import StepWatch
 
 T = TypeVar("T")
-Models = nn.Module | Sequence[nn.Module] | Mapping[str, nn.Module]
-
 _STANDING_SECONDS = 60.0  # between two surveys of all parameters for the log
 
 
@@ -54,12 +51,12 @@ class Watch:
         self._log = None if log is None else Path(log)
         self._given = plain(hyperparameters or {})
         self._accumulation, self._progress, self._source = accumulation, progress, source
-        self._scheduler = scheduler
+        schedulers = scheduler if isinstance(scheduler, (list, tuple)) else [scheduler]
+        self._schedulers = [type(one).__name__ for one in schedulers if one is not None]
         self._attached = self._begun = False
         self._steps: list[StepWatch] = []
         self._forwards = ForwardWatch(self.run)
         self._armed = False
-        self._row_steps = 0
         self._epoch: float | None = None
         self._epoch_offset: float | None = None
         self._entered = self._last_step = self._surveyed = 0.0
@@ -126,6 +123,8 @@ class Watch:
         settings: dict[str, Setting] = {}
         for optimizer in self.run.optimizers[:1]:
             settings |= settings_of(optimizer)
+        if self._schedulers:
+            settings["scheduler"] = ", ".join(self._schedulers)
         notebook.add(
             Session(
                 version=JOURNAL_VERSION,
@@ -213,7 +212,7 @@ class Watch:
             return
         if step is None:
             step = self._step_of_now()
-        self._take("step", step, values)
+        enter(self.run.notebook, "step", step, values)
         if self.run.notebook.alarm and self._attached:
             self._post_mortem()
 
@@ -225,29 +224,6 @@ class Watch:
             return tally.steps
         return max(tally.steps + (self._forwards.passes > 0), 1)
 
-    def _take(self, axis: Axis, x: float, values: Mapping[str, Any]) -> None:
-        numbers: dict[str, float | None] = {}
-        waiting: dict[str, Tensor] = {}
-        for name, value in values.items():
-            if isinstance(value, Tensor) and not value.is_cpu and value.numel() == 1:
-                waiting[name] = value
-                numbers[name] = None
-                continue
-            try:
-                number = value.item() if isinstance(value, Tensor) else float(value)
-                numbers[name] = number if number - number == 0 else None  # NaN for infinities and NaN
-            except (TypeError, ValueError, RuntimeError):
-                raise _no_scalar(name, value) from None
-        if not waiting:
-            self.run.notebook.row(axis, x, numbers)
-            return
-
-        def then(fetched: list[float]) -> None:
-            numbers.update(zip(waiting, map(_finite, fetched), strict=True))
-            self.run.notebook.row(axis, x, numbers)
-
-        self.run.notebook.fetch(torch.stack([t.detach().reshape(()).float() for t in waiting.values()]), then)
-
     def _log_epoch(self, epoch: float, values: Mapping[str, Any]) -> None:
         ledger = self.notebook.ledger
         if self._epoch_offset is None:  # the first row of a session: epochs go on where an earlier one ended
@@ -258,7 +234,7 @@ class Watch:
             values = {**self._current_rates(), **values}
         self._epoch = x
         self.notebook.settle()
-        self._take("epoch", x, values)
+        enter(self.run.notebook, "epoch", x, values)
         if self.notebook.alarm and self._attached:
             self._post_mortem()
         if self._attached:
@@ -282,32 +258,11 @@ class Watch:
                 x = float(epoch) if isinstance(epoch, (int, float)) else float(place)
                 if self._epoch is None or self._epoch != x + (self._epoch_offset or 0.0):
                     self._log_epoch(x, {})
-                bar.set_postfix(self._last_values(), refresh=False)
-
-    def _last_values(self) -> dict[str, str]:
-        recorder = self.notebook.ledger.recorder
-        names = [name for name in recorder.names("epoch") if not name.startswith("learning_rate")]
-        shown = {name: recorder.recent(name, "epoch", 1)[0] for name in names[:4]}
-        return {name: "not finite" if value is None else f"{value:.4g}" for name, value in shown.items()}
+                bar.set_postfix(last_values(self.notebook.ledger.recorder), refresh=False)
 
     def batches(self, loader: Iterable[T]) -> Iterator[T]:
         """Run over a training loader, and take the time that the loop waits for it."""
-        tally, iterator, began = self.notebook.tally, iter(loader), time.perf_counter()
-        waited = 0.0
-        try:
-            while True:
-                asked = time.perf_counter()
-                try:
-                    batch = next(iterator)
-                except StopIteration:
-                    return
-                finally:
-                    waited += time.perf_counter() - asked
-                yield batch
-        finally:
-            tally = self.notebook.tally
-            tally.waited += waited
-            tally.looping += time.perf_counter() - began
+        return timed(loader, self.run)
 
     def history(self) -> History:
         """Return what is known so far; at any time, also while the loop runs."""
@@ -315,67 +270,6 @@ class Watch:
             self._tick()
             self._survey()
         return self.notebook.history()
-
-
-def models_of(model: Any) -> dict[str, nn.Module]:
-    """Map prefixes of names to models: '' for one; 'generator.' for a dict; the class (and a number) for a list."""
-    if isinstance(model, nn.Module):
-        return {"": model}
-    if isinstance(model, Mapping):
-        found = {f"{name}.": m for name, m in model.items()}
-    elif isinstance(model, Sequence):
-        kinds = [kind_of(m) if isinstance(m, nn.Module) else "" for m in model]
-        labels = [k if kinds.count(k) == 1 else f"{k}{kinds[:i].count(k)}" for i, k in enumerate(kinds)]
-        found = {f"{label}.": m for label, m in zip(labels, model, strict=True)}
-    else:
-        found = {"": model}  # said below
-    wrong = next((type(m).__name__ for m in found.values() if not isinstance(m, nn.Module)), None)
-    if wrong is not None or not found:
-        raise OptionError(
-            f"Cannot watch a {wrong or 'list without models'}.",
-            hint="Expected an nn.Module, or several in a list or dict.",
-        )
-    return found
-
-
-def optimizers_of(optimizer: Optimizer | Sequence[Optimizer] | None) -> list[Optimizer]:
-    """Return the optimizers as a list, each out of what may be wrapped around it."""
-    given: list[Any] = []
-    if optimizer is not None:
-        given = list(optimizer) if isinstance(optimizer, (list, tuple)) else [optimizer]
-    found: list[Optimizer] = []
-    for one in given:
-        while isinstance(getattr(one, "optimizer", None), Optimizer):  # Accelerate, Lightning and others wrap
-            one = one.optimizer
-        if not isinstance(one, Optimizer):
-            raise OptionError(
-                f"Cannot watch an optimizer of type {type(one).__name__}.",
-                hint="Expected a torch.optim.Optimizer, or several in a list.",
-            )
-        found.append(one)
-    return found
-
-
-def plain(settings: Mapping[str, Any]) -> dict[str, Setting]:
-    """Turn hyper-parameters into numbers, texts, flags and None."""
-    return {
-        str(name): value
-        if value is None or isinstance(value, (bool, str)) or (isinstance(value, (int, float)) and abs(value) < 1e308)
-        else str(value)
-        for name, value in settings.items()
-    }
-
-
-def _no_scalar(name: str, value: Any) -> OptionError:
-    shape = f" of shape {tuple(value.shape)}" if hasattr(value, "shape") else ""
-    return OptionError(
-        f"Cannot log {name}: it is a {type(value).__name__}{shape}.",
-        hint="Expected a number, or a tensor of one element; log text with log_text.",
-    )
-
-
-def _finite(value: float) -> float | None:
-    return value if abs(value) < float("inf") else None
 
 
 def _is_first_rank() -> bool:
