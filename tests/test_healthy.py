@@ -142,10 +142,6 @@ def test_zero_head() -> None:
     assert not alarms(trained(program(_zero_head(), data.clusters(), adam(3e-3), 12)))
 
 
-@pytest.mark.xfail(
-    reason="before its first step a head of zeros answers the same to every input, and is told to have lost them "
-    "(input-ignored), which only a trained model can",
-)
 def test_zero_head_before_its_first_step() -> None:
     assert not alarms(unlearned(_zero_head(), data.clusters()))
 

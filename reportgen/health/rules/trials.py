@@ -290,14 +290,14 @@ def input_ignored(report: Report, context: Context, limits: Thresholds) -> Itera
     """A trained model gives the same output whatever the input.
 
     Standard deviation of the outputs over samples, over their root mean square, below 1e-4 though the inputs vary. An
-    error; an untrained network may rightly be constant (a head initialised to zero).
+    error; it informs where nothing says whether the model was trained: a new head may be all zeros.
     """
     trial = _trial(report, "inputs-permuted")
     if trial is None or context.state == "untrained" or trial.numbers["spread"] >= limits.output_spread:
         return
     yield Finding(
         rule="input-ignored",
-        severity=Severity.WARNING if context.state == "unknown" else Severity.ERROR,
+        severity=Severity.INFO if context.state == "unknown" else Severity.ERROR,
         subject="output",
         section=SECTION,
         evidence=_numbers(trial, "spread", "input_spread", "samples"),

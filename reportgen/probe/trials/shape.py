@@ -186,7 +186,7 @@ def head_range(lab: Lab) -> Result:
 
 
 def equal_units(lab: Lab) -> Result:
-    """Count the weight matrices all of whose rows are the same: units made alike get the same gradient and stay alike.
+    """Count the trainable weight matrices all of whose rows are the same: units made alike stay alike.
 
     ``tested`` matrices have two rows or more; ``equal`` of them repeat one row that is not zero, to a part in a hundred
     thousand; ``zero`` are zero altogether.
@@ -194,6 +194,8 @@ def equal_units(lab: Lab) -> Result:
     tested, equal, zero = 0, [], []
     for name, module in lab.model.named_modules():
         if not isinstance(module, (nn.Linear, _ConvNd)) or isinstance(module.weight, nn.UninitializedParameter):
+            continue
+        if not module.weight.requires_grad:  # a fixed filter may be repeated on purpose
             continue
         rows_ = module.weight.detach().float().flatten(1)
         if len(rows_) < 2 or not rows_.shape[1] or not bool(torch.isfinite(rows_).all()):
