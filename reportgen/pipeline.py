@@ -3,18 +3,12 @@
 from __future__ import annotations
 
 import copy
-import datetime
-import os
-import platform
-import sys
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from importlib import metadata
 from itertools import chain
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any
 
 import msgspec
 import torch
@@ -35,7 +29,7 @@ from .document.facts import (
 )
 from .document.history import History
 from .document.trials import TrialFacts
-from .errors import DataError, ForwardError, OptionError, ReportgenError, one_line
+from .errors import OptionError
 from .health.judge import judge
 from .health.thresholds import Thresholds
 from .options import Options
@@ -44,16 +38,16 @@ from .probe.activations import ActivationProbe
 from .probe.dataset import DatasetProbe, compare
 from .probe.evaluation import EvaluationProbe
 from .probe.guard import generators_kept, untouched
-from .probe.layers import kind_of, where_it_failed
+from .probe.inputs import first_pass, guarded, on_device
+from .probe.layers import kind_of
+from .probe.steps import Steps
 from .probe.trials import run as trials
 from .probe.trials.sample import Reservoir
 from .subject import checkpoint
-from .subject.data import Batch, batches, device_of, needs_no_input, synthetic
+from .subject.data import Batch, batches, device_of
 from .subject.wrappers import ExportedProgram, eagerly, underneath
 from .training.histories import read_history
 
-T = TypeVar("T")
-Inputs = Literal["real", "synthetic", "none"]
 Loss = Callable[[Any, Any], Any]
 
 _NO_DATA = "no data and no input size were given"
@@ -91,7 +85,7 @@ def examine(
     """
     options = options or Options()
     limits = Thresholds().replace(options.thresholds)
-    steps = _Steps()
+    steps = Steps()
     run = None if history is None else read_history(history)
     if isinstance(model, (str, Path)):
         report = _examine_file(Path(model), options, steps)
@@ -116,7 +110,7 @@ def examine(
     if isinstance(history, (str, Path)):
         sources = report.meta.sources | {"history": str(history)}
         report = msgspec.structs.replace(report, meta=msgspec.structs.replace(report.meta, sources=sources))
-    report = msgspec.structs.replace(report, training=run, coverage=steps.coverage, meta=_meta(steps, report))
+    report = msgspec.structs.replace(report, training=run, coverage=steps.coverage, meta=steps.complete(report.meta))
     # by way of the file format, so that a report in memory and one read back are the same to the bit
     return decode(encode(judge(report, limits)))
 
@@ -132,38 +126,6 @@ def _harmless(subject: _Subject, *data: Any) -> Iterator[None]:
         if isinstance(subject.loss, nn.Module):
             stack.enter_context(untouched(subject.loss))
         yield
-
-
-@dataclass
-class _Steps:
-    """Runs the parts one by one: what a part cost, and what became of it."""
-
-    coverage: list[Coverage] = field(default_factory=list)
-    seconds: dict[str, float] = field(default_factory=dict)
-    began: float = field(default_factory=time.perf_counter)
-
-    def run(self, part: str, measure: Callable[[], T]) -> T | None:
-        """Measure one part; an error is a row of the coverage table. Errors that the user can mend go through."""
-        started = time.perf_counter()
-        try:
-            result = measure()
-        except ReportgenError:
-            raise
-        except Exception as error:
-            self.skip(part, one_line(error), failed=True)
-            return None
-        finally:
-            self.seconds[part] = round(time.perf_counter() - started, 4)
-        self.coverage.append(Coverage(part=part, status="measured"))
-        return result
-
-    def skip(self, part: str, reason: str, *, failed: bool = False) -> None:
-        self.coverage.append(Coverage(part=part, status="not measured", reason=reason, failed=failed))
-
-    def partial(self, part: str, reason: str, *, failed: bool = False) -> None:
-        """Lower a part that was measured to measured in part."""
-        row = Coverage(part=part, status="partial", reason=reason, failed=failed)
-        self.coverage = [row if c.part == part and c.status == "measured" else c for c in self.coverage]
 
 
 @dataclass
@@ -195,11 +157,11 @@ def _subject(
     module, wrappers = underneath(model)
     if any(forward.is_lazy(p) for p in chain(module.parameters(), module.buffers())):
         module = copy.deepcopy(module)  # a forward pass gives lazy parameters their shapes for good
-    module = _on_device(module, options)
+    module = on_device(module, options)
     return _Subject(module, loss, optimizers, options, wrappers, Batch(*example) if example else None)
 
 
-def _examine_file(path: Path, options: Options, steps: _Steps) -> Report:
+def _examine_file(path: Path, options: Options, steps: Steps) -> Report:
     file = checkpoint.read(path)
     report = Report(
         format_version=FORMAT_VERSION,
@@ -215,7 +177,7 @@ def _examine_file(path: Path, options: Options, steps: _Steps) -> Report:
     return report
 
 
-def _examine_run(history: History | Mapping[str, Any] | str | Path, options: Options, steps: _Steps) -> Report:
+def _examine_run(history: History | Mapping[str, Any] | str | Path, options: Options, steps: Steps) -> Report:
     """Begin the report of a history alone."""
     name = Path(history).absolute().name if isinstance(history, (str, Path)) else "training run"
     for part in ("architecture", "weights", "activations", "gradients", "dataset", "evaluation", "trials"):
@@ -228,9 +190,9 @@ def _examine_run(history: History | Mapping[str, Any] | str | Path, options: Opt
     )
 
 
-def _examine_model(subject: _Subject, data: Iterable[Any] | None, steps: _Steps) -> Report:
+def _examine_model(subject: _Subject, data: Iterable[Any] | None, steps: Steps) -> Report:
     model, options = subject.model, subject.options
-    first, rest, inputs, seen = _inputs(subject, data)
+    first, rest, inputs, seen = first_pass(model, data, subject.example, options)
     structure = steps.run("architecture", lambda: architecture.measure(model, seen))
     if seen is None:
         steps.partial("architecture", _NO_DATA)
@@ -263,7 +225,7 @@ def _examine_model(subject: _Subject, data: Iterable[Any] | None, steps: _Steps)
     return _add_data(subject, report, chain([first], rest), steps)
 
 
-def _add_data(subject: _Subject, report: Report, batches: Iterator[Batch], steps: _Steps) -> Report:
+def _add_data(subject: _Subject, report: Report, batches: Iterator[Batch], steps: Steps) -> Report:
     """Read all batches once for activations, data and evaluation, then a few of them again for gradients."""
     model, options = subject.model, subject.options
     probe, real = ActivationProbe(model), report.subject.inputs == "real"
@@ -313,12 +275,12 @@ def _without_the_used(
     )
 
 
-def _add_training_data(subject: _Subject, data: Iterable[Any], report: Report, steps: _Steps) -> Report:
+def _add_training_data(subject: _Subject, data: Iterable[Any], report: Report, steps: Steps) -> Report:
     """Run the model over its training data too, for the gap between the splits."""
     readers = _Readers(subject, subject.training)
     model, limit = subject.model, subject.options.max_batches
     passage = stream.run(
-        model, _guarded(batches(data, model, device_of(model), limit)), lambda batch: None, readers.watchers, 0
+        model, guarded(batches(data, model, device_of(model), limit)), lambda batch: None, readers.watchers, 0
     )
     dataset, evaluation = readers.facts(passage, steps, "training ")
     ours, theirs, splits = subject.training.dataset, subject.given.dataset, None
@@ -327,7 +289,7 @@ def _add_training_data(subject: _Subject, data: Iterable[Any], report: Report, s
     return msgspec.structs.replace(report, train_dataset=dataset, train_evaluation=evaluation, splits=splits)
 
 
-def _add_trials(subject: _Subject, report: Report, steps: _Steps) -> Report:
+def _add_trials(subject: _Subject, report: Report, steps: Steps) -> Report:
     """Make experiments on copies of the model, with a few of the batches that were read."""
     given, training, options = subject.given.reservoir.batches(), subject.training.reservoir.batches(), subject.options
     if not given and not training:
@@ -368,7 +330,7 @@ class _Readers:
         }
 
     def facts(
-        self, passage: stream.Passage, steps: _Steps, prefix: str
+        self, passage: stream.Passage, steps: Steps, prefix: str
     ) -> tuple[DatasetFacts | None, EvaluationFacts | None]:
         """Return what was read, and enter it in the coverage table."""
         dataset = evaluation = None
@@ -388,7 +350,7 @@ class _Readers:
 
 
 def _gradients(
-    subject: _Subject, kept: list[Batch], order: dict[str, int], steps: _Steps, *, real: bool
+    subject: _Subject, kept: list[Batch], order: dict[str, int], steps: Steps, *, real: bool
 ) -> GradientFacts | None:
     loss = subject.loss
     if loss is None or not real or any(batch.target is None for batch in kept):
@@ -401,81 +363,6 @@ def _gradients(
         "gradients",
         lambda: gradients.measure(subject.model, kept, loss, _name_of(loss), order, subject.options.seed),
     )
-
-
-def _inputs(
-    subject: _Subject, data: Iterable[Any] | None
-) -> tuple[Batch | None, Iterator[Batch], Inputs, forward.ForwardPass | None]:
-    """Return the first batch, the others, whether they are real, and what the model did with the first."""
-    model, options = subject.model, subject.options
-    if data is not None:
-        real = _guarded(batches(data, model, device_of(model), options.max_batches))
-        first = next(real)
-        return first, real, "real", _observed(model, first)
-    if options.input_size is not None:
-        made, seen = _synthetic(model, options.input_size, options)
-        return made[0], iter(made[1:]), "synthetic", seen
-    example = Batch(()) if subject.example is None and needs_no_input(model) else subject.example
-    if example is not None:
-        return example, iter(()), "synthetic", _observed(model, example)
-    return None, iter(()), "none", None
-
-
-def _synthetic(model: nn.Module, size: Sequence[int], options: Options) -> tuple[list[Batch], forward.ForwardPass]:
-    """Make noise of the size of one sample; a size that holds the batch dimension is understood too."""
-    try:
-        made = synthetic(model, size, options.batch_size, options.seed)
-    except RuntimeError as error:
-        raise DataError(
-            f"Cannot make inputs of size {tuple(size)}: {one_line(error)}.", hint="Give a smaller size."
-        ) from error
-    try:
-        return made, _observed(model, made[0])
-    except ForwardError as refusal:
-        if len(size) < 2:
-            raise
-        made = synthetic(model, size[1:], size[0], options.seed)
-        try:
-            return made, _observed(model, made[0])
-        except ForwardError:
-            raise refusal from None
-
-
-def _observed(model: nn.Module, batch: Batch) -> forward.ForwardPass:
-    """Run the model on the first batch: the trial whether it runs at all is the pass that shows its structure."""
-    try:
-        return forward.observe(model, batch)
-    except Exception as error:
-        place = where_it_failed(error.__traceback__, model)
-        where = f" in layer {place!r} ({kind_of(model.get_submodule(place))})" if place else ""
-        shape = f"an input of shape {tuple(batch.first.shape)}" if batch.first is not None else "a call without tensors"
-        raise ForwardError(
-            f"The model refused {shape}{where}: {one_line(error)}",
-            hint="Check the input size, or what the loader yields.",
-        ) from error
-
-
-def _guarded(source: Iterator[Batch]) -> Iterator[Batch]:
-    """Turn what a user's loader raises into an error that names the loader."""
-    try:
-        yield from source
-    except ReportgenError:
-        raise
-    except Exception as error:
-        raise DataError(
-            f"The data loader raised {one_line(error)}.", hint="Iterate over it alone to see where."
-        ) from error
-
-
-def _on_device(model: nn.Module, options: Options) -> nn.Module:
-    """Return the model, or a copy where it must run on another device: the caller's model is not moved."""
-    if options.device is None:
-        return model
-    try:
-        device = torch.device(options.device)
-        return model if device == device_of(model) else copy.deepcopy(model).to(device)
-    except (RuntimeError, AssertionError, ImportError) as error:  # a torch built without the device asserts or imports
-        raise OptionError(f"Cannot use device {options.device!r}: {one_line(error)}.") from error
 
 
 def _optimizers(optimizer: Optimizer | Sequence[Optimizer] | None) -> tuple[Optimizer, ...]:
@@ -493,20 +380,3 @@ def _owned(optimizers: tuple[Optimizer, ...]) -> set[int] | None:
 
 def _name_of(loss: Loss) -> str:
     return type(loss).__name__ if isinstance(loss, nn.Module) else getattr(loss, "__name__", type(loss).__name__)
-
-
-def _meta(steps: _Steps, report: Report) -> Meta:
-    versions = {"python": platform.python_version()}
-    for name in ("reportgen", "torch", "torchvision", "torchinfo"):
-        try:
-            versions[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return msgspec.structs.replace(
-        report.meta,
-        created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        command=" ".join(sys.argv),
-        versions=versions,
-        machine=f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads",
-        seconds=steps.seconds | {"total": round(time.perf_counter() - steps.began, 4)},
-    )

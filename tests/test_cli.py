@@ -1,4 +1,8 @@
-"""The commands as a user runs them: in a process of their own, judged by files, exit codes and single lines."""
+"""The commands as a user runs them, judged by files, exit codes and single lines.
+
+Most are run in this process, which spares them the import of torch; a few in a process of their own, as the proof that
+the one stands for the other, and all of those that measure once more so among the slow tests.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +12,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -15,6 +21,7 @@ import torch
 from torch import nn
 
 import reportgen
+from reportgen.cli import main
 
 BROKEN = """
 import torch
@@ -54,19 +61,61 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def run(folder: Path, *args: str, code: int = 0) -> subprocess.CompletedProcess[str]:
-    env = os.environ | {"OMP_NUM_THREADS": "1"}
-    done = subprocess.run(
-        [sys.executable, "-m", "reportgen", *args], cwd=folder, env=env, capture_output=True, text=True, timeout=120
-    )
-    assert done.returncode == code, done.stderr
-    assert "Traceback" not in done.stderr
-    return done
+@dataclass
+class Done:
+    """What a command left: streams as text."""
+
+    stdout: str
+    stderr: str
 
 
-def test_examine_with_everything(place: Path) -> None:
-    out = run(
-        place,
+Run = Callable[..., Done]
+
+
+@pytest.fixture
+def process(place: Path) -> Run:
+    """Run a command in a process of its own, in the user's folder."""
+
+    def call(*args: str, code: int = 0) -> Done:
+        env = os.environ | {"OMP_NUM_THREADS": "1"}
+        command = [sys.executable, "-m", "reportgen", *args]
+        done = subprocess.run(command, cwd=place, env=env, capture_output=True, text=True, timeout=120)
+        assert done.returncode == code, done.stderr
+        assert "Traceback" not in done.stderr
+        return Done(done.stdout, done.stderr)
+
+    return call
+
+
+@pytest.fixture
+def run(place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Run a command in this process, in the user's folder."""
+    monkeypatch.chdir(place)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    for name in ("mine", "badloss"):  # those of another test
+        monkeypatch.delitem(sys.modules, name, raising=False)
+
+    def call(*args: str, code: int = 0) -> Done:
+        monkeypatch.setattr(sys, "argv", ["reportgen", *args])
+        with pytest.raises(SystemExit) as caught:
+            main()
+        said = capsys.readouterr()
+        assert (caught.value.code or 0) == code, said.err
+        assert "Traceback" not in said.err
+        return Done(said.out, said.err)
+
+    return call
+
+
+@pytest.fixture(params=["run", pytest.param("process", marks=pytest.mark.slow)])
+def either(request: pytest.FixtureRequest) -> Run:
+    """Run a command in this process, and among the slow tests in one of its own too."""
+    found: Run = request.getfixturevalue(request.param)
+    return found
+
+
+def test_examine_with_everything(place: Path, either: Run) -> None:
+    out = either(
         *("examine", "mine:build", "--checkpoint", "good.pt", "--data", "mine:loader", "--train-data", "mine:loader"),
         *("--loss", "torch.nn:CrossEntropyLoss", "--class-names", "a,b,c", "--strict"),
         *("-o", "all.html", "-o", "all.json", "-o", "all.md"),
@@ -83,8 +132,8 @@ def test_examine_with_everything(place: Path) -> None:
     assert report.weights.rows[0].stats.norm == pytest.approx(float(wanted))
 
 
-def test_a_bare_file_gives_a_report_of_its_weights(place: Path) -> None:
-    run(place, "examine", "good.pt", "-o", "bare.json")
+def test_a_bare_file_gives_a_report_of_its_weights(place: Path, process: Run) -> None:
+    process("examine", "good.pt", "-o", "bare.json")
     report = reportgen.read(place / "bare.json")
     assert report.subject.kind == "checkpoint"
     assert report.weights is not None
@@ -92,7 +141,7 @@ def test_a_bare_file_gives_a_report_of_its_weights(place: Path) -> None:
     assert report.activations is None
 
 
-@pytest.mark.parametrize(
+UNUSABLE = pytest.mark.parametrize(
     ("args", "words"),
     [
         (["examine", "mine:nothing"], "nothing"),
@@ -120,20 +169,39 @@ def test_a_bare_file_gives_a_report_of_its_weights(place: Path) -> None:
         (["nothing"], "nothing"),
     ],
 )
-def test_unusable_arguments_are_exit_code_2_and_leave_no_file(place: Path, args: list[str], words: str) -> None:
+
+
+def refused(place: Path, call: Run, args: list[str], words: str) -> None:
     before = set(place.iterdir())
-    done = run(place, *args, code=2)
+    done = call(*args, code=2)
     assert words in done.stderr
     assert done.stderr.startswith("reportgen: ")
     assert done.stderr.count("\n") == 1
     assert {path for path in place.iterdir() if path.suffix != ".pyc" and path.name != "__pycache__"} <= before
 
 
-def test_check_is_a_gate(place: Path) -> None:
-    sick = run(place, "check", "sick.json", code=1)
+@UNUSABLE
+def test_unusable_arguments_are_exit_code_2_and_leave_no_file(
+    place: Path, run: Run, args: list[str], words: str
+) -> None:
+    refused(place, run, args, words)
+
+
+@pytest.mark.slow
+@UNUSABLE
+def test_unusable_arguments_of_a_process(place: Path, process: Run, args: list[str], words: str) -> None:
+    refused(place, process, args, words)
+
+
+def test_a_refusal_is_the_exit_code_of_the_process(place: Path, process: Run) -> None:
+    refused(place, process, ["examine", "mine:build", "--checkpoint", "wrong.pt"], "3 missing")
+
+
+def test_check_is_a_gate(process: Run, run: Run) -> None:
+    sick = process("check", "sick.json", code=1)
     assert "non-finite-weights" in sick.stdout
-    run(place, "check", "well.json")
-    run(place, "check", "sick.json", "--fail-on", "error", code=1)
+    run("check", "well.json")
+    run("check", "sick.json", "--fail-on", "error", code=1)
 
 
 def test_a_reader_that_goes_away_is_no_failure(place: Path) -> None:
@@ -145,11 +213,11 @@ def test_a_reader_that_goes_away_is_no_failure(place: Path) -> None:
     assert (place / "gone.md").exists()
 
 
-def test_strict_is_exit_code_3_where_a_part_failed(place: Path) -> None:
+def test_strict_is_exit_code_3_where_a_part_failed(place: Path, either: Run) -> None:
     (place / "badloss.py").write_text("def loss(output, target):\n    raise ValueError('no')\n")
     args = ("examine", "mine:build", "--data", "mine:loader", "--loss", "badloss:loss", "-o", "strict.json")
-    assert "gradients" in run(place, *args, "--strict", code=3).stderr
-    run(place, *args)
+    assert "gradients" in either(*args, "--strict", code=3).stderr
+    either(*args)
 
 
 def test_render_and_check_need_no_torch(place: Path) -> None:
@@ -171,20 +239,20 @@ def test_render_and_check_need_no_torch(place: Path) -> None:
     assert (place / "again.json").read_bytes() == (place / "sick.json").read_bytes()
 
 
-def test_help_and_rules_and_schema(place: Path) -> None:
-    assert "examine" in run(place, "--help").stdout
-    assert "dead-relu" in run(place, "rules").stdout
-    assert "3/N" in run(place, "rules", "dead-relu").stdout
-    assert json.loads(run(place, "schema").stdout)["$ref"] == "#/$defs/Report"
+def test_help_and_rules_and_schema(run: Run) -> None:
+    assert "examine" in run("--help").stdout
+    assert "dead-relu" in run("rules").stdout
+    assert "3/N" in run("rules", "dead-relu").stdout
+    assert json.loads(run("schema").stdout)["$ref"] == "#/$defs/Report"
 
 
 @pytest.mark.slow
-def test_demo_writes_what_was_asked_for_and_shows_a_bar_with_the_loss(place: Path) -> None:
-    done = run(place, "demo", "iris", "-o", "iris.html", "-o", "iris.json", "-o", "iris.pdf", "-o", "iris.md")
+def test_demo_writes_what_was_asked_for_and_shows_a_bar_with_the_loss(place: Path, process: Run) -> None:
+    done = process("demo", "iris", "-o", "iris.html", "-o", "iris.json", "-o", "iris.pdf", "-o", "iris.md")
     assert "loss=" in done.stderr
     assert {"iris.html", "iris.json", "iris.pdf", "iris.md"} <= {path.name for path in place.iterdir()}
-    run(place, "check", "iris.json")
-    run(place, "demo", "iris")
+    process("check", "iris.json")
+    process("demo", "iris")
     assert (place / "report.html").exists()
     assert (place / "report.json").exists()
 

@@ -120,6 +120,7 @@ def test_many_layers_are_folded_by_a_rule_that_is_stated() -> None:
     assert len([t for t in texts(made.drawing) if "weight" in t]) == 40
 
 
+@pytest.mark.slow
 def test_a_long_run_costs_what_a_short_one_does() -> None:
     """A million steps and a hundred scalars against a thousand steps and six: same bytes to a factor, same figures."""
     short = replace(builders.smallest(), training=builders.watched())

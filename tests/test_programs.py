@@ -12,6 +12,7 @@ import pytest
 import torch
 from torch import nn
 
+from reportgen.cli import main
 from reportgen.errors import CheckpointError, TargetError
 from reportgen.subject import checkpoint, programs
 
@@ -58,16 +59,45 @@ def test_a_program_is_never_run_for_its_content_alone(files: Path, name: str, fo
         checkpoint.read(files / name)
 
 
-@pytest.mark.parametrize(
+COMMANDS = pytest.mark.parametrize(
     ("target", "wrappers"), [("torchscript:{}/script.pt", []), ("export:{}/exported.pt2", ["ExportedProgram"])]
 )
-def test_both_are_examined_on_the_command_line(files: Path, tmp_path: Path, target: str, wrappers: list[str]) -> None:
-    out = tmp_path / "report.json"
+
+
+def command(target: str, files: Path, out: Path, wrappers: list[str]) -> list[str]:
     sizes = [] if wrappers else ["--input-size", "4"]  # an exported program brings its example
-    command = [sys.executable, "-m", "reportgen", "examine", target.format(files), *sizes, "-o", str(out)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300, cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
+    return ["examine", target.format(files), *sizes, "-o", str(out)]
+
+
+def check(out: Path, wrappers: list[str]) -> None:
     report = json.loads(out.read_text())
     assert report["subject"].get("wrappers", []) == wrappers
     assert report["architecture"]["parameters"] == 40 + 27
     assert report["architecture"]["flops"] == report["architecture"]["batch_size"] * 2 * (4 * 8 + 8 * 3)
+
+
+@COMMANDS
+@pytest.mark.filterwarnings("ignore::FutureWarning")  # of torch, about how it reads its own programs
+def test_both_are_examined_on_the_command_line(
+    files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, target: str, wrappers: list[str]
+) -> None:
+    out = tmp_path / "report.json"
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    monkeypatch.setattr(sys, "argv", ["reportgen", *command(target, files, out, wrappers)])
+    with pytest.raises(SystemExit) as caught:
+        main()
+    assert not caught.value.code
+    check(out, wrappers)
+
+
+@pytest.mark.slow
+@COMMANDS
+def test_both_are_examined_in_a_process_of_their_own(
+    files: Path, tmp_path: Path, target: str, wrappers: list[str]
+) -> None:
+    out = tmp_path / "report.json"
+    words = [sys.executable, "-m", "reportgen", *command(target, files, out, wrappers)]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=300, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    check(out, wrappers)

@@ -113,6 +113,7 @@ def test_nms_of_no_boxes_is_empty() -> None:
     assert kept.dtype == torch.int64
 
 
+@pytest.mark.slow
 def test_prepare_makes_the_import_work_and_may_be_repeated() -> None:
     done = run(
         "from reportgen.subject import vision\n"
@@ -128,6 +129,7 @@ def test_prepare_makes_the_import_work_and_may_be_repeated() -> None:
     assert done.stdout.split("\n")[:3] == ["[1, 2]", "[1, 2]", "1000"]
 
 
+@pytest.mark.slow
 def test_prepare_recovers_from_an_import_that_failed_before() -> None:
     done = run(
         "try:\n    import torchvision\nexcept RuntimeError:\n    pass\n"
@@ -161,24 +163,22 @@ def test_prepare_leaves_a_working_torchvision_alone() -> None:
     assert done.stdout.strip() == "True 0"
 
 
-@pytest.mark.parametrize(
-    ("raised", "expected"),
-    [
-        ("ModuleNotFoundError('x', name='torchvision')", "done"),
-        ("ModuleNotFoundError('x', name='PIL')", "ModuleNotFoundError"),
-        ("RuntimeError('compiled with different CUDA major versions')", "RuntimeError"),
-    ],
-)
-def test_prepare_hides_no_other_failure(raised: str, expected: str) -> None:
+def test_prepare_hides_no_other_failure() -> None:
+    expected = {
+        "ModuleNotFoundError('x', name='torchvision')": "done",
+        "ModuleNotFoundError('x', name='PIL')": "ModuleNotFoundError",
+        "RuntimeError('compiled with different CUDA major versions')": "RuntimeError",
+    }
     done = run(
         "import sys\n"
         "from reportgen.subject import vision\n"
         "class Finder:\n"
         "    def find_spec(self, name, path=None, target=None):\n"
-        f"        if name == 'torchvision': raise {raised}\n"
+        "        if name == 'torchvision': raise raised\n"
         "sys.meta_path.insert(0, Finder())\n"
-        "try:\n    vision.prepare(); print('done')\n"
-        "except Exception as error:\n    print(type(error).__name__)\n"
+        f"for raised in ({', '.join(expected)}):\n"
+        "    try:\n        vision.prepare(); print('done')\n"
+        "    except Exception as error:\n        print(type(error).__name__)\n"
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout.strip() == expected
+    assert done.stdout.split() == list(expected.values())

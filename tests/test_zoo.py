@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -69,7 +69,17 @@ def examined(case: Case, options: reportgen.Options) -> tuple[Report, Any]:
     return report, model
 
 
-@pytest.mark.parametrize("name", CASES)
+LONG = ("two thousand layers", "noise alone")
+"""Seconds each; for the slow tests."""
+
+
+def cases(wanted: Callable[[Case], bool]) -> list[Any]:
+    """Return the names of the cases that are wanted, as parameters."""
+    names = [name for name, case in CASES.items() if wanted(case)]
+    return [pytest.param(name, marks=pytest.mark.slow) if name in LONG else name for name in names]
+
+
+@pytest.mark.parametrize("name", cases(lambda case: True))
 def test_what_a_report_says_of_it(name: str) -> None:
     case = CASES[name]
     report, model = examined(case, BRIEF)
@@ -129,7 +139,7 @@ def check_pass(report: Report, case: Case) -> None:
     assert unused == list(case.unused) or set(unused) <= set(scripted)
 
 
-@pytest.mark.parametrize("name", [name for name in CASES if not CASES[name].silent])
+@pytest.mark.parametrize("name", cases(lambda case: not case.silent))
 def test_outputs_are_the_same_to_the_bit_afterwards(name: str) -> None:
     case = CASES[name]
     torch.manual_seed(0)
