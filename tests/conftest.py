@@ -15,6 +15,15 @@ GOLDEN = Path(__file__).with_name("golden")
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--update-golden", action="store_true", help="write the golden files anew; then read the diff")
+    parser.addoption("--bench", action="store_true", help="prove every program of the fault bench too: many minutes")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave the proof of the fault bench to those who ask for it: it tests the bench, not the package."""
+    left_out = [] if config.getoption("--bench") else [item for item in items if "bench" in item.keywords]
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in left_out]
 
 
 def _global_state() -> dict[str, Any]:

@@ -129,13 +129,13 @@ def _assert_well(case: str, seed: int, fixed: bool) -> None:
         assert outcome.losses[-1] < 1.6 * min(outcome.losses)
 
 
-@pytest.mark.slow
+@pytest.mark.bench
 @pytest.mark.parametrize("name", [case.name for case in HEALTHY])
 def test_healthy_cases_are_well(name: str) -> None:
     _assert_well(name, seeds_of(split_of(CASES[name]), 1)[0], False)
 
 
-@pytest.mark.slow
+@pytest.mark.bench
 @pytest.mark.parametrize("name", [case.name for case in SICK])
 def test_faults_do_harm_and_their_repair_heals(name: str) -> None:
     case = CASES[name]
