@@ -163,3 +163,15 @@ def test_the_sample_of_one_output_is_bounded() -> None:
     seen = ChannelAccumulator(3, x.device)
     seen.update(x, 1)
     assert seen.n_taken <= 2 * SAMPLE
+
+
+def test_a_part_of_a_larger_tensor_is_read_as_it_is() -> None:
+    x = torch.randn(6, 40, 12, 12, generator=generator(6))
+    for part, dim in ((x.chunk(2, 1)[1], 1), (x[:, :, ::2], 1), (x.transpose(1, 2), 2), (x[::2], 1)):
+        seen = ChannelAccumulator(part.shape[dim], part.device)
+        seen.update(part, dim)
+        whole = ChannelAccumulator(part.shape[dim], part.device)
+        whole.update(part.contiguous(), dim)
+        assert torch.equal(seen.high, whole.high)
+        assert torch.equal(seen.bins, whole.bins)
+        torch.testing.assert_close(seen.sums, whole.sums)

@@ -321,6 +321,8 @@ class ActivationFacts(Struct, frozen=True, kw_only=True):
     """Columns taken from every value; in rows marked ``sampled`` the others come from evenly spread places."""
     reasons: list[str] = []
     """What could not be measured, and why."""
+    remarks: list[str] = []
+    """Attention that was not recomputed, and why."""
 
 
 class GradientRow(Struct, frozen=True, kw_only=True):

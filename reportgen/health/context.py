@@ -31,7 +31,7 @@ def context_of(report: Report, limits: Thresholds) -> Context:
     return Context(
         state=state_of(report),
         outcome_ok=evaluation is not None and _outcome_ok(evaluation, limits),
-        outcome_known=evaluation is not None and not _small_is_right(report),
+        outcome_known=evaluation is not None and not _small_is_right(report) and _same_units(report),
         real_data=report.subject.inputs == "real",
         n_samples=report.subject.n_samples,
         chance=_chance(report),
@@ -75,6 +75,25 @@ def _works(report: Report) -> bool:
     table = report.evaluation.classification if report.evaluation is not None else None
     score = accuracy(table.confusion) if table is not None else None
     return score is not None and score.low > score.majority + 0.15
+
+
+_LOSSES_IN_UNITS = ("mse", "l1", "huber", "mae", "squared", "quantile")
+
+
+def _same_units(report: Report) -> bool:
+    """Tell whether outputs are predictions in the units of the targets, so that R² says how good they are.
+
+    Margins, log-rates, logits of soft labels and parameters of a distribution are not. Known losses are told by their
+    name; others by their value: the mean squared error, half of it, its root, or the mean absolute error.
+    """
+    evaluation = report.evaluation
+    if evaluation is None or evaluation.regression is None or report.subject.loss is None:
+        return True
+    name, value, mse = report.subject.loss.lower(), evaluation.loss, evaluation.regression.mse
+    if any(word in name for word in _LOSSES_IN_UNITS):
+        return True
+    sizes = (mse, mse / 2, math.sqrt(mse), evaluation.regression.mae)
+    return value is not None and any(abs(value - size) <= 0.05 * size for size in sizes)
 
 
 def _outcome_ok(evaluation: EvaluationFacts, limits: Thresholds) -> bool:

@@ -325,14 +325,13 @@ class ActivationProbe:
             exact=EXACT,
             first_input=self._first.stats() if self._first is not None and self._first.count else None,
             reasons=self._reasons(executed),
+            remarks=self._attention.reasons,
         )
 
     def _reasons(self, executed: list[Layer]) -> list[str]:
         closed = unhookable(self._model)
         told = [f"{closed} TorchScript modules take no hooks"] if closed else []
-        return (
-            told + [f"{layer.name}: {layer.trouble}" for layer in executed if layer.trouble] + self._attention.reasons
-        )
+        return told + [f"{layer.name}: {layer.trouble}" for layer in executed if layer.trouble]
 
 
 def _address(x: Tensor) -> int:

@@ -119,7 +119,7 @@ class ChannelAccumulator:
         x, dim = in_memory_order(x, dim)
         lay = self._layout(x, dim)
         samples = x.shape[0] if x.dim() > 1 else 1
-        flat = x.reshape(samples, -1)
+        flat = x.reshape(samples, -1).contiguous()  # a part of a larger tensor has gaps between its samples
         taken = take(flat, lay)
         on_cpu = x.device.type == "cpu"
         if not on_cpu:

@@ -13,6 +13,7 @@ from ..document.samples import Copies
 from ..subject.data import Batch, tensors
 
 KEPT = 1 << 15
+_LEFT_OUT = -100
 _MIX = np.uint64(0x9E3779B97F4A7C15)
 
 Hashes = NDArray[np.uint64]
@@ -39,7 +40,7 @@ class Fingerprints:
         inputs = _hash([*parts])
         given = [t for t in tensors(batch.target) if _by_sample(t, n)]
         targets = _hash(given) if given else np.zeros(n, np.uint64)
-        below = inputs <= self._limit
+        below = (inputs <= self._limit) & _counted(given, n)
         self._inputs.append(inputs[below])
         self._targets.append(targets[below])
         self._n += n
@@ -97,6 +98,13 @@ def overlap(training: Fingerprints, given: Fingerprints) -> tuple[int, int, int]
     pairs = set(zip(known.tolist(), labels.tolist(), strict=True))
     other = sum((i, t) not in pairs for i, t in zip(wanted[shared].tolist(), truths[shared].tolist(), strict=True))
     return len(wanted), int(shared.sum()), other
+
+
+def _counted(targets: list[Tensor], n: int) -> NDArray[np.bool_]:
+    """Tell which samples have a label: the losses of torch leave out those marked -100."""
+    if len(targets) == 1 and targets[0].shape == (n,) and not targets[0].is_floating_point():
+        return np.asarray((targets[0] != _LEFT_OUT).cpu().numpy(), dtype=np.bool_)
+    return np.ones(n, np.bool_)
 
 
 def _by_sample(tensor: Tensor, n: int) -> bool:

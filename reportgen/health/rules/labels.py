@@ -111,10 +111,14 @@ def d_label_range(report: Report, context: Context, limits: Thresholds) -> Itera
     """Class labels outside of the classes that the model has outputs for.
 
     The smallest label is below 0 (-100, which losses leave out, does not count), or the largest is not below the number
-    of outputs. A fact, and an error: such a label cannot be learned.
+    of outputs. A fact, and an error: such a label cannot be learned. Not judged under another loss than a
+    cross-entropy: an embedding may have any width.
     """
     evaluation = report.evaluation
     if evaluation is None or evaluation.task != "multiclass" or evaluation.classification is None:
+        return
+    loss = (report.subject.loss or "").lower()
+    if loss and not any(word in loss for word in ("crossentropy", "cross_entropy", "nll")):
         return
     n = len(evaluation.classification.confusion)
     for name, data in _splits(report):

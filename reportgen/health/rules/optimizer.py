@@ -25,10 +25,11 @@ def update_ratio(report: Report, context: Context, limits: Thresholds) -> Iterat
     still falling steeply at the end; exactly 0 says that no step reaches the weights at all. One of the first three
     steps above 1 is a warning too: it is larger than the weights it moves, so that nothing of the initialisation is
     left (later the weights have grown, and the ratio looks harmless). Wrong for weights that start near zero (LoRA).
+    Not judged for LBFGS, whose step is a search of many along one line.
     """
     history = report.training
     points = update_ratios(history) if history is not None else []
-    if history is None or len(points) < 3:
+    if history is None or len(points) < 3 or "LBFGS" in _optimizer_names(history):
         return
     typical = median(y for _, y in at_full_rate(history, points))
     first = max((y for x, y in points if x <= 3), default=0.0)
@@ -90,9 +91,13 @@ def lr_extreme(report: Report, context: Context, limits: Thresholds) -> Iterator
         )
 
 
-def is_adaptive(history: History) -> bool:
+def _optimizer_names(history: History) -> list[str]:
     names = [o.name for o in history.loop.optimizers] if history.loop is not None else []
-    return any(word in (name or "").lower() for name in (names or [history.optimizer]) for word in _ADAPTIVE)
+    return names or [history.optimizer or ""]
+
+
+def is_adaptive(history: History) -> bool:
+    return any(word in (name or "").lower() for name in _optimizer_names(history) for word in _ADAPTIVE)
 
 
 def lr_schedule_collapse(report: Report, context: Context, limits: Thresholds) -> Iterator[Finding]:

@@ -53,7 +53,7 @@ def section(report: Report) -> Section | None:
     if facts.training_only:
         text = _("Executed in training only: {names}.")
         remarks.append(text.format(names=listing(facts.training_only, 20)))
-    remarks += [_("Not measured: {reason}").format(reason=name(r)) for r in facts.reasons[:20]]
+    remarks += [_("Not measured: {reason}").format(reason=name(r)) for r in [*facts.reasons, *facts.remarks][:20]]
     if remarks:
         blocks.append(Prose(paragraphs=remarks))
     return Section(id="activations", title=_("Activations"), intro=_intro(facts), blocks=blocks)

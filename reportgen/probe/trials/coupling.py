@@ -24,6 +24,8 @@ def neighbours(lab: Lab) -> Result:
     ``change``: largest movement of an output that should stay, over the spread of the outputs; ``noise``: what
     rounding and a plain repeat amount to on the same scale.
     """
+    if any(".quantized.dynamic" in type(module).__module__ for module in lab.model.modules()):
+        raise NotApplicableError("activations are rounded by their range over the batch")
     batch = lab.samples(32, least=6)
     n, model, seed = batch.n_samples, lab.model, lab.seed
     base = a_row_each(answer(model, batch, seed), n)

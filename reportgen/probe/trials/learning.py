@@ -73,7 +73,8 @@ def _forget(optimizer: Optimizer) -> None:
 
 def _value(work: Outfit, batch: Batch, seed: int) -> Tensor:
     torch.manual_seed(seed)
-    assert work.loss is not None
+    if work.loss is None:
+        raise NotApplicableError("no loss was given")
     with torch.enable_grad():
         return value_of(work.loss, call(work.model, batch), batch.target)
 
