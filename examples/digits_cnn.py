@@ -2,7 +2,7 @@
 
     python examples/digits_cnn.py -o digits.html
 
-``reportgen.fit`` would do the loop; here it is written out, and the history is put together by hand.
+``reportgen.fit`` would do the loop; here it is written out, and a monitor watches it.
 """
 
 import argparse
@@ -12,10 +12,8 @@ from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
-from tqdm import tqdm
 
 import reportgen
-from reportgen.training.recorder import Recorder
 
 parser = argparse.ArgumentParser(description="Train a small CNN on scikit-learn's digits and write a report about it.")
 parser.add_argument("--epochs", type=int, default=10)
@@ -49,34 +47,25 @@ if __name__ == "__main__":
 
     model, loss = CNN(), nn.CrossEntropyLoss()
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
-    recorder, step = Recorder(), 0
-    for epoch in range(1, args.epochs + 1):
-        model.train()
-        total = 0.0
-        for x, y in tqdm(train_loader, desc=f"epoch {epoch}"):
-            optimizer.zero_grad()
-            value = loss(model(x), y)
-            value.backward()
-            optimizer.step()
-            step += 1
-            total += value.item() * len(x)
-            recorder.log("step", step, train_loss=value)
-        model.eval()
-        with torch.no_grad():
-            correct = sum(int((model(x).argmax(1) == y).sum()) for x, y in val_loader)
-            val_loss = sum(loss(model(x), y).item() * len(x) for x, y in val_loader) / len(val)
-        recorder.log("epoch", epoch, train_loss=total / len(train), val_loss=val_loss, val_accuracy=correct / len(val))
-    history = reportgen.History(series=recorder.series(), epochs=args.epochs, steps=step, optimizer="Adam")
+    names = [str(digit) for digit in range(10)]
+    options = reportgen.Options(title="Digits, a small CNN", class_names=names)
+    monitor = reportgen.Monitor(model, optimizer, loss=loss, options=options)
+    with monitor:
+        for epoch in monitor.epochs(range(1, args.epochs + 1)):
+            model.train()
+            for x, y in monitor.batches(train_loader):
+                optimizer.zero_grad()
+                value = loss(model(x), y)
+                value.backward()
+                optimizer.step()
+                monitor.log(train_loss=value)
+            model.eval()
+            with torch.no_grad():
+                correct = sum(int((model(x).argmax(1) == y).sum()) for x, y in val_loader)
+                val_loss = sum(loss(model(x), y).item() * len(x) for x, y in val_loader) / len(val)
+            monitor.log(epoch=epoch, val_loss=val_loss, val_accuracy=correct / len(val))
 
-    report = reportgen.examine(
-        model,
-        val_loader,
-        train_data=train_loader,
-        loss=loss,
-        optimizer=optimizer,
-        history=history,
-        options=reportgen.Options(title="Digits, a small CNN", class_names=[str(digit) for digit in range(10)]),
-    )
+    report = monitor.report(val_loader, train_data=train_loader)
     reportgen.write(report, args.output)
     for diagnosis in report.diagnoses:
         print(f"{diagnosis.severity}: {diagnosis.cause} ({diagnosis.subject})")

@@ -36,8 +36,15 @@ def _not_detail(key: str, value: str) -> Callable[[list[Finding]], bool]:
 
 
 def _by_loop(proofs: list[Finding]) -> bool:
-    """Tell whether the loop keeps the weights in place; gradients of exactly zero have a cause in the model."""
-    return any(f.detail.get("reason") != "zero gradient" for f in proofs)
+    """Tell whether the loop keeps the weights in place; gradients of exactly zero have a cause in the model.
+
+    A single small tensor that stays where it is proves nothing about the loop.
+    """
+    return any(
+        f.detail.get("reason") != "zero gradient"
+        and (f.rule != "param-not-moved" or f.evidence.get("share", 0.0) > 0.1)
+        for f in proofs
+    )
 
 
 def _mostly_untouched(finding: Finding) -> bool:

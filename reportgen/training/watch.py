@@ -135,6 +135,9 @@ class Watch:
                 accumulation=self._accumulation,
             )
         )
+        # weights that are broken before the first step were not broken by the run
+        if notebook.tally.steps == 0 and (name := _broken(self.run.models)) is not None:
+            notebook.nonfinite("weight", name, 0)
         if notebook.journal is not None:
             notebook.journal.flush()
 
@@ -270,6 +273,16 @@ class Watch:
             self._tick()
             self._survey()
         return self.notebook.history()
+
+
+def _broken(models: Mapping[str, nn.Module]) -> str | None:
+    """Return the name of the first parameter that holds a value that is not finite."""
+    for prefix, model in models.items():
+        for name, parameter in model.named_parameters():
+            known = not isinstance(parameter, nn.UninitializedParameter) and parameter.is_floating_point()
+            if known and not parameter.is_meta and not bool(torch.isfinite(parameter.detach()).all()):
+                return f"{prefix}.{name}" if prefix else name
+    return None
 
 
 def _is_first_rank() -> bool:

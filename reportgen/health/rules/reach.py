@@ -115,8 +115,8 @@ def run_no_grad(report: Report, context: Context, limits: Thresholds) -> Iterato
 def run_unused(report: Report, context: Context, limits: Thresholds) -> Iterator[Finding]:
     """Parameters that an optimizer holds, of layers that ran at none of the looked-at steps, and so had no gradient.
 
-    Five looks at least. A warning from 10 % of the trainable elements on: so much is not left over by accident.
-    Otherwise it informs. Wrong for a tower that is trained in another stage.
+    Five looks at least. A warning from 10 % of the trainable elements on, unless the model works: so much is not left
+    over by accident. Otherwise it informs. Wrong for a tower that is trained in another stage, or experts at rest.
     """
     parameters = trainable(report)
     layers = report.training.layers if report.training is not None else []
@@ -136,7 +136,7 @@ def run_unused(report: Report, context: Context, limits: Thresholds) -> Iterator
     share = _size(unused) / max(_size(parameters), 1)
     yield noted(
         "run-unused",
-        Severity.WARNING if share > limits.no_grad_share_error else Severity.INFO,
+        Severity.WARNING if share > limits.no_grad_share_error and not context.outcome_ok else Severity.INFO,
         unused[0].name,
         {"tensors": len(unused), "share": share, "steps": unused[0].n_looked},
         {"warning": limits.no_grad_share_error},
