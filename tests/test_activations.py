@@ -323,3 +323,24 @@ def test_nothing_of_an_activation_outlives_the_next_layer() -> None:
         watcher.facts()
         gc.collect()
         assert [ref() for ref in alive] == [None] * 5
+
+
+class SharedNorm(nn.Module):
+    """One batch norm behind two convolutions: its second call reads the layer registered before it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second, self.norm = nn.Conv2d(2, 4, 1), nn.Conv2d(4, 4, 1), nn.BatchNorm2d(4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.norm(self.second(self.norm(self.first(x))))
+
+
+def test_a_norm_that_is_used_twice_tells_of_neither_layer() -> None:
+    torch.manual_seed(5)
+    model, x = SharedNorm().eval(), torch.randn(6, 2, 9, 9)
+    with torch.no_grad():
+        model.second.weight.mul_(10)
+        wanted = model.second(model.norm(model.first(x)))
+    rows = {row.name: row for row in probe(model, [x]).rows}
+    assert (rows["second"].stats.min, rows["second"].stats.max) == (float(wanted.min()), float(wanted.max()))

@@ -159,13 +159,16 @@ class ActivationProbe:
         except Exception as error:
             waiting.layer.trouble = f"{type(error).__name__}: {error}"
 
-    def _settle_by_norm(self, x: Tensor | None, *, calm: bool) -> None:
+    def _settle_by_norm(self, norm: Layer, x: Tensor | None, *, calm: bool) -> None:
         """Let the norm that was just measured tell about the output it read.
 
         Where the norm's output is not finite, the layer's own is looked at, to tell which of the two began it.
         """
         waiting = self._waiting
         if waiting is None or waiting.tensor is not x:
+            return
+        if norm.calls_in_batch > 1:  # its figures by call are those of another layer's output
+            self._settle()
             return
         self._waiting = None
         waiting.layer.linked = True
@@ -253,7 +256,7 @@ class ActivationProbe:
                 calm = self._measure(layer, call, samples_first(module, tensor), dim, known)
                 self._remember(tensor, dim)
                 if is_norm:
-                    self._settle_by_norm(first_tensor(args), calm=calm)
+                    self._settle_by_norm(layer, first_tensor(args), calm=calm)
             except Exception as error:
                 layer.trouble = f"{type(error).__name__}: {error}"
 

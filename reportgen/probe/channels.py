@@ -32,8 +32,6 @@ class Layout(NamedTuple):
     behind: int
     picked: Tensor | None
     """(P·C,) indices into a flat sample, channel fastest; None where the flat sample is just that already."""
-    whole: bool
-    """All values are taken."""
 
 
 class Reduced(NamedTuple):
@@ -54,18 +52,18 @@ class Range(NamedTuple):
 def layout_of(shape: torch.Size, dim: int, device: torch.device) -> Layout:
     """Lay out samples of ``shape`` (B, ...) with their channels along ``dim`` (1 or more; 0 for a lone vector)."""
     if len(shape) <= 1:
-        return Layout(1, math.prod(shape) if shape else 1, 1, None, True)
+        return Layout(1, math.prod(shape) if shape else 1, 1, None)
     before, channels, behind = math.prod(shape[1:dim]), shape[dim], math.prod(shape[dim + 1 :])
     places = before * behind
     taken = min(places, max(1, SAMPLE // max(channels, 1)))
     if taken == places and behind == 1:
-        return Layout(before, channels, behind, None, True)
+        return Layout(before, channels, behind, None)
     # Each channel begins at another place, so that a few places a channel still see the whole of the map.
     step, hop = places // taken, int(places * 0.618) | 1
     place = torch.arange(taken).unsqueeze(1) * step + torch.arange(channels).unsqueeze(0) * hop
     place = torch.arange(taken).unsqueeze(1).expand_as(place) if taken == places else place % places
     index = (place // behind * channels + torch.arange(channels)) * behind + place % behind
-    return Layout(before, channels, behind, index.reshape(-1).to(device), taken == places)
+    return Layout(before, channels, behind, index.reshape(-1).to(device))
 
 
 class Seen(NamedTuple):

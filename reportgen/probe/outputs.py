@@ -80,14 +80,14 @@ def add_told_by_norm(layer: Layer) -> None:
     if affine is None or len(affine.gain) != behind.n_channels:
         layer.trouble = "the norm behind it changed during the pass"
         return
+    if layer.parts:  # measured by itself in some passes, told of in others: the parts cannot be told apart
+        layer.trouble = "the norm behind it read it in some passes only; the figures are of the others"
+        return
     layer.derived = True
     told = before_norm(behind, affine)
     if layer.broken is not None:
         told.nonfinite, told.taken_nonfinite = layer.broken.nonfinite, behind.taken_nonfinite
-    if 0 in layer.parts:
-        layer.parts[0].exact.merge(told)
-    else:
-        layer.parts[0] = Channels(told, None)
+    layer.parts[0] = Channels(told, None)
     layer.shape = layer.shape or norm.shape
 
 

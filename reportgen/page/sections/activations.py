@@ -97,7 +97,7 @@ def _layers(facts: ActivationFacts) -> Table:
     columns += [Column(_("Distribution"), "chart", _("middle 99 % of the values; the mark is zero"))]
     body = []
     for row in rows:
-        mark = "" if not row.sampled else " †" if row.derived else " *"
+        mark = " †" if row.derived else " *" if row.sampled else ""
         line = [of_name(row.name + mark), of_text(name(row.kind)), of_text(name(row.shape))]
         line += [of_count(row.calls)] if repeated else []
         line += stats_cells(row.stats)
