@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from msgspec import Struct
 
@@ -27,6 +27,8 @@ class Options(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Seconds that all experiments on copies of the model together may take; 0: none are made."""
     thresholds: dict[str, float] = {}
     """Overrides of ``health.thresholds.Thresholds`` by name."""
+    rules: dict[str, Any] = {}
+    """What the project sets for single rules: thresholds, severity, off, waivers; see ``health.policy``."""
     language: Literal["en"] = "en"
     seed: int = 0
     """For synthetic inputs and for random layers while gradients are measured; the caller's RNG is left alone."""

@@ -31,6 +31,7 @@ from .document.history import History
 from .document.trials import TrialFacts
 from .errors import OptionError
 from .health.judge import judge
+from .health.policy import policy_of
 from .health.thresholds import Thresholds
 from .options import Options
 from .probe import architecture, forward, gradients, stream, weights
@@ -84,7 +85,7 @@ def examine(
     or HistoryError when a file cannot be read. Whatever fails later is told in ``report.coverage``.
     """
     options = options or Options()
-    limits = Thresholds().replace(options.thresholds)
+    limits, rules = Thresholds().replace(options.thresholds), policy_of(options.rules)
     steps = Steps()
     run = None if history is None else read_history(history)
     if isinstance(model, (str, Path)):
@@ -112,7 +113,7 @@ def examine(
         report = msgspec.structs.replace(report, meta=msgspec.structs.replace(report.meta, sources=sources))
     report = msgspec.structs.replace(report, training=run, coverage=steps.coverage, meta=steps.complete(report.meta))
     # by way of the file format, so that a report in memory and one read back are the same to the bit
-    return decode(encode(judge(report, limits)))
+    return decode(encode(judge(report, limits, rules)))
 
 
 @contextmanager

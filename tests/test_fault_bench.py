@@ -7,11 +7,15 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
+from reportgen.document.findings import RuleScore
+from reportgen.health.rules import RULES
+from reportgen.health.scorecard import scorecard
 from tests.faults import score, verdict
 from tests.faults.case import CASES, GROUP_OF
 from tests.faults.catalogue import SHORT, SPLITS, chosen, seeds_of, split_of
@@ -85,10 +89,14 @@ def test_the_scorecard_counts_each_rule_on_sick_and_clean_runs() -> None:
         _verdict("twin", ["lr-too-high"], ["lr-too-high"], ["loud"]),
         _verdict("healthy", [], [], []),
     ]
-    assert verdict.scorecard(runs) == {
-        "silent": {"causes": ["dead-relu"], "known": 2, "fired": 1, "healthy": 2, "false": 0},
-        "loud": {"causes": [], "known": 0, "fired": 0, "healthy": 2, "false": 1},
-    }
+    runs += [replace(runs[0], crash="ValueError"), replace(runs[3], unfit=True)]
+    card = verdict.scorecard(runs, "2026-11-21", "all")
+    assert (card.measured, card.split, card.cases, card.seeds, card.runs) == ("2026-11-21", "all", 1, 1, 4)
+    assert card.rules["silent"] == RuleScore(known=2, fired=1, healthy=2)
+    assert card.rules["loud"] == RuleScore(healthy=2, false=1)
+    assert card.rules["dead-relu"] == RuleScore(healthy=2)
+    assert set(card.rules) == {*RULES, "silent", "loud"}
+    runs = runs[:4]
     text = "\n".join(verdict.summary(runs))
     assert "recall                   0.500 (1 of 2; 95 % 0.095 to 0.905)" in text
     assert "false alarms per clean run 0.500" in text
@@ -100,7 +108,10 @@ def test_the_command_writes_every_run_and_the_scorecard(tmp_path: Path, capsys: 
     assert score.main(arguments) == 0
     (told,) = json.loads(runs.read_text(encoding="utf-8"))
     assert (told["case"], told["kind"], told["crash"]) == ("tumours-one-logit", "healthy", "")
-    assert set(json.loads(card.read_text(encoding="utf-8"))) == set(told["rules"])
+    written = scorecard(card)
+    assert written is not None
+    assert (written.split, written.cases, written.seeds, written.runs) == ("all", 1, 1, 1)
+    assert {rule for rule, score in written.rules.items() if score.false} == set(told["rules"])
     assert "tumours-one-logit" in capsys.readouterr().out
 
 

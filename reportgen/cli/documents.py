@@ -55,17 +55,19 @@ def check(
 def rules(
     rule: Annotated[str | None, typer.Argument(help="The id of a rule; all of them if left out.")] = None,
 ) -> None:
-    """List what is tested, or say of one rule what it measures, from which source, and when it is wrong."""
+    """List what is tested, or say of one rule what it measures, its thresholds, its record, and when it is wrong."""
     import difflib
     import inspect
 
     from ..health.rules import RULES
+    from ..health.scorecard import scorecard
+    from ..page.explain import explain
 
     if rule is None:
         for name, function in RULES.items():
             say(f"{name:26} {(inspect.getdoc(function) or '').splitlines()[0]}")
     elif rule in RULES:
-        say(f"{rule}\n\n{inspect.getdoc(RULES[rule])}")
+        say(explain(rule, scorecard()))
     else:
         near = difflib.get_close_matches(rule, RULES) or list(RULES)
         raise OptionError(f"There is no rule named {rule!r}.", hint=f"Did you mean {', '.join(near)}?")

@@ -78,6 +78,7 @@ def examine(
     What is not given is taken from the settings: the file named, reportgen.toml, or [tool.reportgen] in pyproject.toml.
     """
     from .. import settings
+    from ..health.policy import policy_of
 
     config = Path(subject) if subject is not None and subject.endswith(".toml") else None
     model = None if config is not None else subject
@@ -107,6 +108,7 @@ def examine(
         # another model than the configured one has other weights and another history
         without=() if model is None else ("model", "checkpoint", "history", "history_names"),
     )
+    policy_of(given.options.rules)  # what is wrong in it is told before any work
     paths = checked([Path(path) for path in given.output])
     report = _examined(given)
     written(report, paths)

@@ -125,6 +125,9 @@ def train(
 
 def _check(given: Settings) -> None:
     """Refuse what cannot be trained, before anything heavy is imported."""
+    from ..health.policy import policy_of
+
+    policy_of(given.options.rules)
     for name, what in _NEEDED.items():
         if getattr(given, name) is None:
             flag = "--" + name.replace("_", "-")

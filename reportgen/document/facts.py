@@ -6,30 +6,18 @@ paths stand in ``Meta`` and nowhere else, so that the same model measured twice 
 
 from __future__ import annotations
 
-from enum import StrEnum
 from typing import Literal
 
 from msgspec import Struct
 
+from .findings import Diagnosis as Diagnosis
+from .findings import Finding as Finding
+from .findings import RuleSettings, Scorecard, Waived
+from .findings import Severity as Severity
 from .history import History
 from .samples import Copies, Order, Padding, Signal, SplitFacts
 from .stats import TensorStats
 from .trials import TrialFacts
-
-
-class Severity(StrEnum):
-    """How much a finding or a diagnosis matters."""
-
-    INFO = "info"
-    """True, interesting, harmless."""
-    WARNING = "warning"
-    """Act on it."""
-    ERROR = "error"
-    """The result cannot be trusted, or training is broken."""
-
-    @property
-    def rank(self) -> int:
-        return ("info", "warning", "error").index(self.value)
 
 
 class Meta(Struct, frozen=True, kw_only=True):
@@ -441,31 +429,6 @@ class EvaluationFacts(Struct, frozen=True, kw_only=True):
     regression: Regression | None = None
 
 
-class Finding(Struct, frozen=True, kw_only=True):
-    """One rule that fired: numbers and the threshold they met. Its text is made when it is presented."""
-
-    rule: str
-    severity: Severity
-    subject: str
-    """Layer, parameter or series; 'model' for the whole."""
-    section: str
-    evidence: dict[str, float] = {}
-    threshold: dict[str, float] = {}
-    detail: dict[str, str] = {}
-    """Evidence that is no number: the name of a layer, of a loss, of a dtype."""
-
-
-class Diagnosis(Struct, frozen=True, kw_only=True):
-    """A root cause with the findings that prove it, and its consequences folded beneath."""
-
-    cause: str
-    severity: Severity
-    subject: str
-    findings: list[Finding]
-    consequences: list[Finding] = []
-    advice: str = ""
-
-
 class Report(Struct, frozen=True, kw_only=True):
     """One examined model. A part that is None was not measured; ``coverage`` says why."""
 
@@ -491,6 +454,14 @@ class Report(Struct, frozen=True, kw_only=True):
     """Experiments on a copy of the model."""
     findings: list[Finding] = []
     diagnoses: list[Diagnosis] = []
+    waived: list[Waived] = []
+    """Findings that the project accepts: they prove no diagnosis and count for no verdict."""
+    rules: dict[str, RuleSettings] = {}
+    """What the project set for single rules; all others are as they come."""
+    thresholds: dict[str, float] = {}
+    """Thresholds that were set for all rules at once."""
+    scorecard: Scorecard | None = None
+    """How the rules that judged did where the truth is known; None = not measured."""
 
     @property
     def verdict(self) -> Severity | None:

@@ -2,32 +2,52 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import msgspec
 
 from ..document.facts import Coverage, Finding, Report
+from ..document.findings import RuleSettings
 from ..errors import one_line
 from .causes import diagnose
 from .context import context_of
+from .limits import limits_by_rule
+from .policy import applied, day_of
 from .rules import RULES
+from .scorecard import scorecard
 from .thresholds import Thresholds
 
+_OFF = "switched off in the settings"
 
-def judge(report: Report, limits: Thresholds | None = None) -> Report:
-    """Run every rule and join what fired. A rule that fails is a row of the coverage table, not a lost report."""
-    limits = limits or Thresholds()
+
+def judge(report: Report, limits: Thresholds | None = None, rules: Mapping[str, RuleSettings] | None = None) -> Report:
+    """Run every rule and join what fired. A rule that fails is a row of the coverage table, not a lost report.
+
+    ``rules`` is what the project set for single rules, as ``policy_of`` reads it.
+    """
+    limits, rules = limits or Thresholds(), dict(rules or {})
     context = context_of(report, limits)
+    own = limits_by_rule(limits, {name: settings.thresholds for name, settings in rules.items()})
     findings: list[Finding] = []
-    failed: list[Coverage] = []
+    rows: list[Coverage] = []
     for name, rule in RULES.items():
+        if name in rules and rules[name].off:
+            rows.append(Coverage(part=f"rule {name}", status="not measured", reason=_OFF))
+            continue
         try:
-            findings += rule(report, context, limits)
+            findings += rule(report, context, own.get(name, own[""]))
         except Exception as error:
-            failed.append(Coverage(part=f"rule {name}", status="not measured", reason=one_line(error), failed=True))
-    findings.sort(key=lambda f: -f.severity.rank)
+            rows.append(Coverage(part=f"rule {name}", status="not measured", reason=one_line(error), failed=True))
+    counted, waived = applied(findings, rules, day_of(report.meta.created))
+    counted.sort(key=lambda f: -f.severity.rank)
     return msgspec.structs.replace(
         report,
         subject=msgspec.structs.replace(report.subject, state=context.state),
-        coverage=[*report.coverage, *failed],
-        findings=findings,
-        diagnoses=diagnose(findings),
+        coverage=[*report.coverage, *rows],
+        findings=counted,
+        diagnoses=diagnose(counted),
+        waived=waived,
+        rules=rules,
+        thresholds=limits.set,
+        scorecard=scorecard(),
     )

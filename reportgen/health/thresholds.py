@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 
 import msgspec
 from msgspec import Struct
@@ -164,12 +165,18 @@ class Thresholds(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     outcome_r2: float = 0.1
     """R² from which a regressor counts as clearly better than the mean of the targets."""
 
+    @property
+    def set(self) -> dict[str, float]:
+        """Return what differs from the defaults."""
+        usual = Thresholds()
+        return {name: v for name in self.__struct_fields__ if (v := getattr(self, name)) != getattr(usual, name)}
+
     def replace(self, overrides: dict[str, float]) -> Thresholds:
         """Return a copy with some thresholds set; an unknown name is an OptionError that lists the nearest ones."""
         for name, value in overrides.items():
             if name not in self.__struct_fields__:
                 near = difflib.get_close_matches(name, self.__struct_fields__) or list(self.__struct_fields__)[:5]
                 raise OptionError(f"There is no threshold named {name!r}.", hint=f"Nearest: {', '.join(near)}.")
-            if isinstance(value, bool) or not isinstance(value, (int, float)):
-                raise OptionError(f"Threshold {name} is {value!r}; expected a number.")
+            if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+                raise OptionError(f"Threshold {name} is {value!r}; expected a finite number.")
         return msgspec.structs.replace(self, **{name: float(value) for name, value in overrides.items()})

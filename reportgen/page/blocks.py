@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from .svg import Element
 
-Tone: TypeAlias = Literal["", "ok", "info", "warning", "error", "muted"]
+Tone: TypeAlias = Literal["", "ok", "info", "warning", "error", "muted", "struck"]
 ColumnKind: TypeAlias = Literal["name", "text", "number", "chart", "prose"]
 
 LONG_NAME = 44  # characters that still stand in one line

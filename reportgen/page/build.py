@@ -18,6 +18,7 @@ from .sections import (
     gradients,
     overview,
     provenance,
+    rules,
     training,
     trials,
     weights,
@@ -36,6 +37,7 @@ SECTIONS: tuple[Callable[[Report], Section | None], ...] = (
     trials.section,
     coverage.section,
     provenance.section,
+    rules.section,
 )
 
 

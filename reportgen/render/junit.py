@@ -29,7 +29,10 @@ def to_junit(report: Report, fail_on: Severity = Severity.WARNING) -> bytes:
             failure.text = _text(diagnosis)
         else:
             ET.SubElement(case, "system-out").text = _text(diagnosis)
-    skipped = 0
+    skipped = len(report.waived)
+    for waived in report.waived:
+        case = _case(suite, "waived." + waived.finding.rule, name(waived.finding.subject), taken)
+        ET.SubElement(case, "skipped", message=visible(f"waived: {waived.reason}"))
     for row in report.coverage:
         case = _case(suite, "coverage", name(row.part), taken)
         if row.status == "not measured":

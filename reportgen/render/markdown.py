@@ -69,6 +69,7 @@ def _summary(page: Page, limit: int) -> bytes:
     found = [b for s in page.sections for b in s.blocks if isinstance(b, Diagnoses)]
     cards = [c for b in found for c in b.cards]
     notes = [c for b in found for c in b.notes]
+    waived = [b for s in page.sections for b in s.blocks if isinstance(b, Table) and b.id == "waived"]
     coverage = page.section("coverage")
     rows: list[Block] = coverage.blocks if coverage is not None else []
     context = {
@@ -76,6 +77,8 @@ def _summary(page: Page, limit: int) -> bytes:
         "cards": [(c, _told(c)) for c in cards[:limit]],
         "more": len(cards) - len(cards[:limit]),
         "notes": notes[:limit],
+        "waived": [row for b in waived for row in b.rows][:limit],
+        "waived_title": "".join(b.caption for b in waived),
         "coverage": [r for b in rows if isinstance(b, Table) for r in b.rows][:100],
         "_": translate(page.lang),
     }

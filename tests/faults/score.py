@@ -8,6 +8,7 @@ or an error that is neither a cause of the case nor a true consequence; on healt
 from __future__ import annotations
 
 import argparse
+import datetime
 import json
 import multiprocessing
 import os
@@ -20,6 +21,7 @@ from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+import msgspec
 import torch
 
 from .case import CASES
@@ -91,7 +93,11 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--short", action="store_true", help="the dozen cases of the quick check")
     parser.add_argument("--quiet", action="store_true", help="no line for each run, only the sums")
     parser.add_argument("--json", type=Path, help="write every run here")
-    parser.add_argument("--scorecard", type=Path, help="write what each rule did here")
+    parser.add_argument(
+        "--scorecard",
+        type=Path,
+        help="write what each rule did here; reports show what is in reportgen/health/scorecard.json",
+    )
     parser.add_argument("-j", "--jobs", type=int, default=1, help="processes")
     a = parser.parse_args(arguments)
     todo = jobs(a.split, a.seeds, a.only, short=a.short, kinds=a.kinds.split(","))
@@ -104,7 +110,8 @@ def main(arguments: list[str] | None = None) -> int:
     if a.json:
         a.json.write_text(json.dumps([asdict(v) for v in verdicts], indent=1), encoding="utf-8")
     if a.scorecard:
-        a.scorecard.write_text(json.dumps(scorecard(verdicts), indent=1, sort_keys=True) + "\n", encoding="utf-8")
+        card = scorecard(verdicts, datetime.date.today().isoformat(), a.split)
+        a.scorecard.write_bytes(msgspec.json.format(msgspec.json.encode(card), indent=1) + b"\n")
     return int(any(v.crash for v in verdicts))
 
 

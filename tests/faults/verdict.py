@@ -6,10 +6,12 @@ import math
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from importlib import metadata
 from statistics import median
-from typing import Any
 
+from reportgen.document.findings import RuleScore, Scorecard
 from reportgen.document.scores import wilson
+from reportgen.health.rules import RULES
 
 from .case import GROUP_OF, Case, Outcome
 
@@ -134,12 +136,27 @@ def _recalls(pairs: Iterable[tuple[str, bool]]) -> list[str]:
     return [f"  {key:32}{hits[key]:4} of {runs[key]}" for key in sorted(runs)]
 
 
-def scorecard(verdicts: list[Verdict]) -> dict[str, Any]:
+def scorecard(verdicts: list[Verdict], measured: str, split: str) -> Scorecard:
     """Sum up by rule: on how many known sick runs it fired, and on how many clean ones.
 
     The known runs of a rule are the sick ones with a cause that the rule proved, by itself or with others, in any run
-    where that cause was true. Only findings of severity warning or error count.
+    where that cause was true. Only findings of severity warning or error count. Rules that never fired stand there
+    too; runs that crashed, and clean ones that were not well, do not count.
     """
+    told = [v for v in verdicts if not v.crash and not v.unfit]
+    cases = {v.case for v in told}
+    return Scorecard(
+        version=metadata.version("reportgen"),
+        measured=measured,
+        split=split,
+        cases=len(cases),
+        seeds=max((len({v.seed for v in told if v.case == case}) for case in cases), default=0),
+        runs=len(told),
+        rules=_by_rule(told),
+    )
+
+
+def _by_rule(verdicts: list[Verdict]) -> dict[str, RuleScore]:
     causes: dict[str, set[str]] = {}
     for v in verdicts:
         for cause in set(v.proofs) & set(v.expected) if v.sick else ():
@@ -147,13 +164,12 @@ def scorecard(verdicts: list[Verdict]) -> dict[str, Any]:
                 causes.setdefault(rule, set()).add(cause)
     clean = [v for v in verdicts if not v.sick]
     card = {}
-    for rule in sorted({*causes, *(r for v in verdicts for r in v.rules)}):
+    for rule in sorted({*RULES, *(r for v in verdicts for r in v.rules)}):
         known = [v for v in verdicts if v.sick and causes.get(rule, set()) & set(v.expected)]
-        card[rule] = {
-            "causes": sorted(causes.get(rule, ())),
-            "known": len(known),
-            "fired": sum(rule in v.rules for v in known),
-            "healthy": len(clean),
-            "false": sum(rule in v.rules for v in clean),
-        }
+        card[rule] = RuleScore(
+            known=len(known),
+            fired=sum(rule in v.rules for v in known),
+            healthy=len(clean),
+            false=sum(rule in v.rules for v in clean),
+        )
     return card

@@ -7,13 +7,14 @@ from collections.abc import Sequence
 from msgspec.structs import replace
 
 from ...document.facts import Diagnosis, Finding, Report, Severity
-from ..blocks import Cell, Column, Diagnoses, DiagnosisCard, Section, Table, Tone
+from ..blocks import Block, Cell, Column, Diagnoses, DiagnosisCard, Section, Table, Tone
 from ..cells import of_name, of_text
 from ..formats import name, short, words
 from ..icons import icon
 from ..language import _, plural
 from ..wording import describe, diagnosis_title, doubt, rule_title, summary
 from .overview import measured_anything, ranked
+from .waivers import waived_table
 
 SHOWN = 6  # findings of one diagnosis before the rest is folded
 MAX_FINDINGS = 300
@@ -26,11 +27,13 @@ def section(report: Report) -> Section | None:
     notes = [c for c in cards if c.tone == "info"]
     n = len(notes)
     title = plural("{n} observation that needs no action", "{n} observations that need no action", n).format(n=n)
+    blocks: list[Block] = [Diagnoses(cards=grave, notes=notes, notes_summary=title if notes else "")] if cards else []
+    waived = waived_table(report)
     return Section(
         id="diagnoses",
         title=_("Diagnoses"),
         intro=_intro(report, len(grave)),
-        blocks=[Diagnoses(cards=grave, notes=notes, notes_summary=title if notes else "")] if cards else [],
+        blocks=blocks if waived is None else [*blocks, waived],
         badge=str(len(grave)) if grave else "",
     )
 

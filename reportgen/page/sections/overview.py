@@ -50,6 +50,9 @@ def _detail(report: Report, notes: int) -> str:
     parts = []
     if notes:
         parts.append(plural("{n} harmless observation.", "{n} harmless observations.", notes).format(n=notes))
+    if report.waived:
+        n = len(report.waived)
+        parts.append(plural("{n} finding waived.", "{n} findings waived.", n).format(n=n))
     rows = report.coverage
     if rows:
         full = sum(r.status == "measured" for r in rows)

@@ -7,6 +7,7 @@ from ..blocks import Block, Cell, Code, Column, KeyValues, Pair, Section, Table
 from ..cells import of_name
 from ..formats import count, name, seconds
 from ..language import _
+from .waivers import settings_table
 
 
 def section(report: Report) -> Section | None:
@@ -20,6 +21,8 @@ def section(report: Report) -> Section | None:
         blocks.append(KeyValues(title=_("Versions"), pairs=versions))
     if report.meta.command:
         blocks.append(Code(title=_("Command"), text=report.meta.command))
+    if (settings := settings_table(report)) is not None:
+        blocks.append(settings)
     if report.meta.seconds:
         blocks.append(_cost(report.meta.seconds))
     return Section(id="provenance", title=_("Provenance"), blocks=blocks) if blocks else None

@@ -1,0 +1,148 @@
+"""Which thresholds each rule has, by the names that a project sets them by.
+
+``LIMITS[rule][name]`` is the field of ``Thresholds`` behind the name. The first rule that declares a field owns it:
+what a project sets there also holds where another rule only asks whether the owner's condition is met ("did it
+diverge?"). A rule that declares the field too has a setting of its own.
+"""
+
+from __future__ import annotations
+
+from .thresholds import Thresholds
+
+LIMITS: dict[str, dict[str, str]] = {
+    "optimizer-missing-params": {"error": "unowned_share_error"},
+    "w-scale": {
+        "low": "weight_scale_low",
+        "high": "weight_scale_high",
+        "info_low": "weight_scale_info_low",
+        "info_high": "weight_scale_info_high",
+    },
+    "dead-relu": {
+        "info": "dead_relu_info",
+        "warning": "dead_relu_warning",
+        "error": "dead_relu_error",
+        "samples": "dead_relu_samples",
+    },
+    "constant-channel": {"info": "constant_channel_info", "warning": "constant_channel_warning"},
+    "bn-stats-mismatch": {
+        "mean_warning": "bn_mean_warning",
+        "mean_error": "bn_mean_error",
+        "var_warning": "bn_var_warning",
+        "var_error": "bn_var_error",
+        "samples": "bn_samples",
+    },
+    "dead-smooth": {
+        "info": "dead_relu_info",
+        "warning": "dead_relu_warning",
+        "error": "dead_relu_error",
+        "samples": "dead_relu_samples",
+    },
+    "saturation": {"info": "saturation_info", "warning": "saturation_warning", "samples": "dead_relu_samples"},
+    "attention-collapse": {"entropy": "attention_entropy", "spread": "attention_spread"},
+    "idle-block": {"change": "block_change"},
+    "layer-norm-noise": {"share": "tiny_rows"},
+    "massive-activation": {"value": "massive_value", "times": "massive_times"},
+    "param-no-grad": {"error": "no_grad_share_error"},
+    "param-unused": {"error": "no_grad_share_error"},
+    "grad-depth-slope": {
+        "slope": "gradient_slope",
+        "ratio_warning": "gradient_ratio_warning",
+        "ratio_error": "gradient_ratio_error",
+        "layers": "gradient_layers",
+    },
+    "h-diverged": {"drop": "diverged_drop", "ratio": "diverged_ratio", "blown_up": "blown_up_ratio"},
+    "h-never-learned": {"drop": "never_learned_drop", "of_chance": "never_learned_chance"},
+    "h-overfit": {"rise": "overfit_rise", "rise_of_drop": "overfit_rise_of_drop", "rise_far": "overfit_rise_far"},
+    "h-generalisation-gap": {"gap": "generalisation_gap"},
+    "h-oscillating": {"jump": "oscillation"},
+    "h-underfit": {"of_chance": "underfit_chance", "slope": "underfit_slope"},
+    "h-plateau": {"by": "plateau_by"},
+    "h-still-improving": {"fall": "undertrained_fall", "end": "undertrained_end"},
+    "h-val-below-train": {"share": "below_share"},
+    "h-init-loss": {"info": "init_loss_info", "warning": "init_loss_warning", "far": "init_loss_far"},
+    "h-spikes": {"sigma": "spike_sigma"},
+    "h-metric-loss-disagree": {"agreement": "metric_agreement"},
+    "update-ratio": {
+        "low": "update_ratio_low",
+        "high": "update_ratio_high",
+        "first": "update_ratio_first",
+        "info_low": "update_ratio_info_low",
+        "info_high": "update_ratio_info_high",
+    },
+    "lr-extreme": {"low": "lr_low", "high": "lr_high", "high_adaptive": "lr_high_adaptive"},
+    "lr-schedule-collapse": {"rate": "collapse_rate", "left": "collapse_left"},
+    "adam-eps-floor": {"share": "eps_floor"},
+    "adam-stale-v": {"ratio": "stale_v"},
+    "weight-decay-dominance": {"share": "decay_share"},
+    "missing-zero-grad": {"warning": "stale_gradients_warning", "error": "stale_gradients_error"},
+    "eval-mode-training": {"share": "eval_steps"},
+    "amp-scaler": {"halvings": "scaler_halvings"},
+    "clip-fraction": {"info": "clipped_info", "warning": "clipped_warning", "factor": "clip_factor"},
+    "grad-spikes": {"factor": "gradient_spike", "growth": "gradient_growth", "sigma": "spike_sigma"},
+    "dead-rising": {"rise": "dead_rise", "share": "dead_relu_warning", "warning": "dead_rising_warning"},
+    "param-not-moved": {"error": "no_grad_share_error"},
+    "run-no-grad": {"error": "no_grad_share_error"},
+    "run-unused": {"error": "no_grad_share_error"},
+    "param-zero-grad": {"error": "no_grad_share_error"},
+    "d-input-scale": {
+        "std_low": "input_std_low",
+        "std_high": "input_std_high",
+        "offset": "input_offset",
+        "samples": "input_samples",
+    },
+    "d-duplicates": {"share": "duplicates"},
+    "d-conflicting-labels": {"share": "conflicting"},
+    "d-order": {"excess": "order_excess"},
+    "d-class-imbalance": {"ratio": "imbalance"},
+    "d-padding": {"share": "padding"},
+    "d-target-scale": {"offset": "target_offset", "std": "target_std"},
+    "leakage": {"share": "leak"},
+    "d-missing-class": {"share": "unseen"},
+    "d-train-val-shift": {"shift": "shift"},
+    "d-label-mapping": {"gain": "mapping_gain"},
+    "d-label-noise": {"difference": "noisier"},
+    "double-softmax": {
+        "row_sum": "row_sum_error",
+        "cross_entropy": "cross_entropy_match",
+        "sigmoid_samples": "sigmoid_samples",
+        "sigmoid_spread": "sigmoid_spread",
+    },
+    "output-range": {"share": "unreachable", "bound": "score_bound"},
+    "probabilities-as-scores": {"row_sum": "row_sum_error"},
+    "eval-nondeterminism": {"change": "eval_change"},
+    "batch-coupling": {"change": "coupling"},
+    "causal-leak": {"change": "coupling"},
+    "missing-nonlinearity": {"departure": "affine_departure"},
+    "affine-pair": {"departure": "affine_departure"},
+    "step-without-effect": {"rate": "smallest_rate"},
+    "loss-sign": {"cosine": "uphill"},
+    "eval-train-gap": {"loss": "eval_train_loss", "accuracy": "eval_train_accuracy"},
+    "input-ignored": {"spread": "output_spread"},
+    "position-unseen": {"change": "order_change"},
+}
+
+COMMON = ("history_epochs", "outcome_r2")
+"""Fields of no rule: what counts as enough of a history, and as a model that works."""
+
+
+def main_limit(rule: str) -> str | None:
+    """Return the name that ``threshold`` stands for: the limit of a warning, or the only one; None where neither is."""
+    names = LIMITS.get(rule, {})
+    return "warning" if "warning" in names else next(iter(names)) if len(names) == 1 else None
+
+
+def limits_by_rule(limits: Thresholds, set_by_rule: dict[str, dict[str, float]]) -> dict[str, Thresholds]:
+    """Return the thresholds of each rule of which any differs from ``limits``; ``''`` stands for all others."""
+    fields = {rule: {LIMITS[rule][name]: v for name, v in values.items()} for rule, values in set_by_rule.items()}
+    everywhere = {f: v for rule, values in fields.items() for f, v in values.items() if _owner(f) == rule}
+    out = {"": limits.replace(everywhere)}
+    for rule, declared in LIMITS.items():
+        own = set(declared.values())
+        mine = {f: v for f, v in everywhere.items() if f not in own} | fields.get(rule, {})
+        if mine != everywhere:
+            out[rule] = limits.replace(mine)
+    return out
+
+
+def _owner(field: str) -> str:
+    return next(rule for rule, names in LIMITS.items() if field in names.values())

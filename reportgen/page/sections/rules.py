@@ -1,0 +1,88 @@
+"""The appendix: what every rule did on programs whose faults are known, and what it said here."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from ...document.facts import Report
+from ...document.findings import RuleScore, Scorecard
+from ..blocks import Cell, Column, Section, Table
+from ..cells import missing, of_text
+from ..formats import count, name
+from ..language import _
+from ..wording import rule_title
+
+_WORDS = {"tune": "those that thresholds were chosen on", "report": "kept apart from the choice of thresholds"}
+
+
+def section(report: Report) -> Section | None:
+    """Show the record of the rules that judged."""
+    card = report.scorecard
+    return Section(
+        id="rules",
+        title=_("How often the rules are right"),
+        intro=_("Not measured: this version brings no scorecard.") if card is None else _measured_on(card),
+        blocks=[] if card is None else [_table(report, card)],
+    )
+
+
+def _measured_on(card: Scorecard) -> str:
+    told = _(
+        "Measured with version {version} on {day}: {runs} runs of {cases} small programs ({split}), {seeds} seed(s) "
+        "each, faulty ones beside the same programs repaired and healthy ones. A rule counts as fired where it gave a "
+        "warning or an error. Few known cases say little: 3 of 3 may still be 0.4 in truth."
+    )
+    return told.format(
+        version=name(card.version),
+        day=name(card.measured),
+        runs=count(card.runs),
+        cases=count(card.cases),
+        seeds=count(card.seeds),
+        split=_(_WORDS[card.split]) if card.split in _WORDS else name(card.split),
+    )
+
+
+def _table(report: Report, card: Scorecard) -> Table:
+    here = Counter(f.rule for f in report.findings)
+    waived = Counter(w.finding.rule for w in report.waived)
+    off = {rule for rule, settings in report.rules.items() if settings.off}
+    rules = list(dict.fromkeys([*card.rules, *here]))
+    rows = []
+    for rule in sorted(rules, key=lambda r: (not here[r], r)):
+        score = card.rules.get(rule)
+        rows.append(
+            [
+                Cell(name(rule), rule),
+                of_text(rule_title(rule)),
+                _said(here[rule], waived[rule], rule in off),
+                missing() if score is None else Cell(_known(score), score.fired / max(score.known, 1)),
+                missing() if score is None else Cell(_healthy(score), score.false),
+            ]
+        )
+    columns = [
+        Column(_("Rule"), "name"),
+        Column(_("What it looks at"), "prose"),
+        Column(_("Here"), "text"),
+        Column(_("Known cases"), "text", _("Faulty programs with a cause that this rule is there to prove.")),
+        Column(_("Healthy ones"), "text", _("Healthy programs, and faulty ones after the repair.")),
+    ]
+    title = _("The record of {n} rules").format(n=count(len(rows)))
+    return Table(id="scorecard", caption=title, folded=title, columns=columns, rows=rows, total_rows=len(rows))
+
+
+def _said(found: int, waived: int, off: bool) -> Cell:
+    if off:
+        return of_text(_("switched off"), "muted")
+    told = [_("{n} found").format(n=count(found))] if found else []
+    told += [_("{n} waived").format(n=count(waived))] if waived else []
+    return of_text(", ".join(told) or _("silent"), "" if told else "muted")
+
+
+def _known(score: RuleScore) -> str:
+    if not score.known:
+        return _("no known case")
+    return _("fires on {n} of {m}").format(n=count(score.fired), m=count(score.known))
+
+
+def _healthy(score: RuleScore) -> str:
+    return _("{n} of {m}").format(n=count(score.false), m=count(score.healthy))
