@@ -25,6 +25,8 @@ class Options(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     gradient_batches: int = 4
     trial_budget: float = 20.0
     """Seconds that all experiments on copies of the model together may take; 0: none are made."""
+    allow_globals: list[str] = []
+    """Dotted names of pickled classes that a checkpoint may hold: whoever names one vouches for the file."""
     thresholds: dict[str, float] = {}
     """Overrides of ``health.thresholds.Thresholds`` by name."""
     rules: dict[str, Any] = {}

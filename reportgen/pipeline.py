@@ -163,7 +163,7 @@ def _subject(
 
 
 def _examine_file(path: Path, options: Options, steps: Steps) -> Report:
-    file = checkpoint.read(path)
+    file = checkpoint.read(path, options.allow_globals)
     report = Report(
         format_version=FORMAT_VERSION,
         title=options.title or path.name,

@@ -171,7 +171,7 @@ def _target_from(target: Any, base: Path) -> Any:
         # a weights file, or a file of Python; all else is found by its name
         if colon:
             return f"{base / file}.py:{rest}"
-        if ":" not in target and Path(base, target).is_file():
+        if ":" not in target and Path(base, target).exists():
             return str(base / target)
     return target
 

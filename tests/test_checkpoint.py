@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 import io
+import json
 import os
 import pickle
 import struct
+import sys
 import tempfile
 import zipfile
 from collections import OrderedDict
@@ -21,7 +23,7 @@ from hypothesis import strategies as st
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from reportgen.errors import CheckpointError
+from reportgen.errors import CheckpointError, OptionError
 from reportgen.subject.checkpoint import load_into, read
 
 State = dict[str, Tensor]
@@ -436,3 +438,155 @@ def test_lazy_modules_take_their_shape_from_the_file(tmp_path: Path) -> None:
     source, model = nn.Linear(3, 2), nn.LazyLinear(2)
     load_into(model, read(saved(tmp_path / "x.pt", source.state_dict())))
     assert_same(model.state_dict(), source.state_dict())
+
+
+# ---- several files
+
+
+def sharded(folder: Path, form: str, n: int, state: State) -> Path:
+    """Write shards and their index as a model hub has them; return the index."""
+    suffix, stem = (".safetensors", "model") if form == "safetensors" else (".bin", "pytorch_model")
+    files = [f"{stem}-{i:05d}-of-{n:05d}{suffix}" for i in range(1, n + 1)]
+    where = {name: files[i % n] for i, name in enumerate(state)}
+    for file in files:
+        part = {name: tensor for name, tensor in state.items() if where[name] == file}
+        save_file(part, folder / file) if form == "safetensors" else torch.save(part, folder / file)
+    index = folder / f"{stem}{suffix}.index.json"
+    index.write_text(json.dumps({"metadata": {"total_size": 1}, "weight_map": where}))
+    return index
+
+
+many_states = st.dictionaries(names, tensors(), min_size=3, max_size=6)
+
+
+@given(many_states, st.sampled_from(["safetensors", "zip"]), st.integers(2, 3), st.sampled_from([0, 1, 2]))
+@settings(max_examples=40, deadline=None)
+def test_shards_come_back_as_one(state: State, form: str, n: int, by: int) -> None:
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        index = sharded(folder, form, n, state)
+        found = read((index, folder, next(folder.glob("*-00002-of-*")))[by])
+        assert found.layout == f"{n} shards"
+        assert_same(found.tensors, state)
+
+
+def test_a_folder_is_read_as_model_hubs_write_it(tmp_path: Path) -> None:
+    state, other = {"w": torch.ones(2)}, {"w": torch.zeros(2)}
+    torch.save(other, tmp_path / "pytorch_model.bin")
+    assert_same(read(tmp_path).tensors, other)
+    save_file(state, tmp_path / "model.safetensors")
+    assert_same(read(tmp_path).tensors, state)
+
+
+def test_names_are_in_the_order_of_their_numbers(tmp_path: Path) -> None:
+    save_file({f"h.{i}.w": torch.ones(1) for i in range(12)} | {"h.1٢": torch.ones(1)}, tmp_path / "x.safetensors")
+    assert [n for n in read(tmp_path / "x.safetensors").tensors if n.endswith("w")] == [f"h.{i}.w" for i in range(12)]
+
+
+def test_broken_sets_of_shards_are_told(tmp_path: Path) -> None:
+    state = {f"w{i}": torch.ones(2) for i in range(6)}
+    index = sharded(tmp_path, "safetensors", 3, state)
+    table = json.loads(index.read_text())
+
+    def said(content: str) -> str:
+        index.write_text(content)
+        with pytest.raises(CheckpointError) as caught:
+            dict(read(index).tensors)
+        return str(caught.value)
+
+    assert "damaged" in said("{")
+    assert "no weight_map" in said("{}")
+    assert "no weight_map" in said('{"weight_map": {"w0": 3}}')
+    for outside in ("../x.safetensors", "/etc/passwd", "a/b", "..", "a\\b", "x\x00"):
+        assert "points outside its folder" in said(json.dumps({"weight_map": {"w0": outside}}))
+    assert "holds new, but it does not" in said(
+        json.dumps({"weight_map": table["weight_map"] | {"new": "model-00001-of-00003.safetensors"}})
+    )
+    (tmp_path / "model-00002-of-00003.safetensors").unlink()
+    assert "lists 3 shards, of which 1 are missing: model-00002-of-00003.safetensors" in said(json.dumps(table))
+    index.unlink()
+    with pytest.raises(CheckpointError, match="lacks 1 of 3 shards: model-00002"):
+        read(tmp_path)
+
+
+def test_overlapping_tensors_are_refused(tmp_path: Path) -> None:
+    header = (
+        b'{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},"b":{"dtype":"F32","shape":[2],"data_offsets":[4,12]}}'
+    )
+    (tmp_path / "x.safetensors").write_bytes(safetensors_header(header) + b"0" * 12)
+    refused(tmp_path / "x.safetensors")
+
+
+# ---- what the caller vouches for
+
+
+def test_classes_that_are_vouched_for_are_loaded(tmp_path: Path) -> None:
+    path = tmp_path / "x.pt"
+    torch.save({"state_dict": {"w": torch.ones(1)}, "args": argparse.Namespace(lr=1)}, path)
+    assert "--allow-global argparse.Namespace" in refused(path)
+    assert_same(read(path, ["argparse.Namespace"]).tensors, {"w": torch.ones(1)})
+    assert "--allow-global" in refused(path)  # nothing is left allowed
+
+
+def test_what_does_things_to_the_machine_is_never_allowed(tmp_path: Path) -> None:
+    class Bomb:
+        def __reduce__(self) -> tuple[Any, ...]:
+            return os.mkdir, (str(tmp_path / "was_run"),)
+
+    torch.save({"w": torch.ones(1), "x": Bomb()}, tmp_path / "x.pt")
+    assert "--allow-global" not in refused(tmp_path / "x.pt")
+    for name in ("posix.mkdir", "builtins.eval", "nothing", "no.such.thing", "argparse.Nothing", "a b.c"):
+        with pytest.raises(OptionError, match="cannot be"):
+            read(tmp_path / "x.pt", [name])
+    assert not (tmp_path / "was_run").exists()
+
+
+# ---- beside the weights
+
+
+def test_optimizers_beside_the_weights_are_found(tmp_path: Path) -> None:
+    model = nn.Linear(2, 2)
+    optimizer = torch.optim.Adam(model.parameters())
+    model(torch.ones(1, 2)).sum().backward()
+    optimizer.step()
+    state = optimizer.state_dict()
+    for content in (
+        {"model": model.state_dict(), "optimizer": state},
+        {"state_dict": model.state_dict(), "optimizer_states": [state], "lr_schedulers": []},
+    ):
+        torch.save(content, tmp_path / "x.pt")
+        (found,) = read(tmp_path / "x.pt").optimizers
+        assert torch.equal(found["state"][0]["exp_avg"], state["state"][0]["exp_avg"])
+    state["state"][0]["exp_avg"] = torch.zeros(1).expand(10**12)
+    torch.save({"model": model.state_dict(), "optimizer": state}, tmp_path / "x.pt")
+    assert "optimizer 0.state.0.exp_avg claims 4000000000000 bytes" in refused(tmp_path / "x.pt")
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="memory of a map is given back on Linux alone")
+@pytest.mark.parametrize("form", ["zip", "safetensors"])
+def test_memory_of_the_file_is_given_back(tmp_path: Path, form: str) -> None:
+    """Pages leave the process and come back with the same values; memory that is no map of the file is not touched."""
+    path = tmp_path / "x.pt"
+    state = {"a": torch.randn(1 << 20), "b": torch.randn(1 << 20)}
+    save_zip(state, path) if form == "zip" else save_file(state, path)
+    found = read(path)
+    a, other = found.tensors["a"], torch.ones(1 << 16)
+    assert torch.equal(a, state["a"])
+    before = resident_of(path)
+    found.pages.release(a)
+    assert before - resident_of(path) > 3_900
+    assert torch.equal(a, state["a"])
+    found.pages.release(other)
+    assert other.sum() == 1 << 16
+
+
+def resident_of(path: Path) -> int:
+    """Return the kilobytes of a mapped file that lie in memory."""
+    total, inside = 0, False
+    for line in Path("/proc/self/smaps").read_text().splitlines():
+        head = line.split()
+        if "-" in head[0] and not head[0].endswith(":"):
+            inside = line.endswith(str(path.resolve()))
+        elif inside and head[0] == "Rss:":
+            total += int(head[1])
+    return total

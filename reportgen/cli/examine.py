@@ -37,8 +37,8 @@ if TYPE_CHECKING:
 
 WEIGHT_SUFFIXES = (".safetensors", ".pt", ".pth", ".ckpt", ".bin")
 _SUBJECT = (
-    "pkg.mod:name, file.py:name, torchvision:name, torchscript:file.pt, export:file.pt2, a weights file, "
-    "or a settings file (.toml)"
+    "pkg.mod:name, file.py:name, torchvision:name, torchscript:file.pt, export:file.pt2, a weights file, a folder "
+    "of shards, or a settings file (.toml)"
 )
 
 
@@ -69,6 +69,12 @@ def examine(
     device: Device = None,
     max_batches: MaxBatches = None,
     threshold: Threshold = None,
+    allow_global: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A pickled class that the checkpoint may hold, if you trust it: argparse.Namespace. Repeatable."
+        ),
+    ] = None,
     seed: Annotated[int | None, typer.Option(min=0, max=MAX_SEED, help="Of noise inputs and random layers.")] = None,
     strict: Strict = None,
     output: Out = None,
@@ -101,6 +107,7 @@ def examine(
             "device": device,
             "max_batches": max_batches,
             "thresholds": thresholds_of(threshold),
+            "allow_globals": allow_global,
             "seed": seed,
             "strict": strict,
             "output": None if output is None else [str(path) for path in output],
@@ -142,7 +149,7 @@ def _examined(given: Settings) -> Report:
         if given.checkpoint is not None:
             if not isinstance(model, torch.nn.Module):
                 raise OptionError("An exported program brings its own weights.", hint="Leave --checkpoint out.")
-            checkpoint.load_into(model, checkpoint.read(Path(given.checkpoint)))
+            checkpoint.load_into(model, checkpoint.read(Path(given.checkpoint), given.options.allow_globals))
         report = examine(
             model,
             None if given.data is None else specs.data_of(specs.spec_of(given.data)),
@@ -176,8 +183,8 @@ def _told(target: dict[str, Any]) -> str:
 
 
 def is_weights_file(name: str) -> bool:
-    """Tell a file from an import target: a target has a colon before its name."""
-    return Path(name).is_file() or (":" not in name and Path(name).suffix in WEIGHT_SUFFIXES)
+    """Tell a file or a folder from an import target: a target has a colon before its name."""
+    return Path(name).exists() or (":" not in name and name.endswith((*WEIGHT_SUFFIXES, ".index.json")))
 
 
 def _sizes(text: str | None) -> list[int] | None:

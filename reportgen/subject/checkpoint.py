@@ -7,13 +7,10 @@ the prefixes that wrappers add. ``Checkpoint.layout`` says what was found, so th
 from __future__ import annotations
 
 import re
-import warnings
-import zipfile
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -21,6 +18,10 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from ..errors import CheckpointError
+from . import shards
+from .pages import Pages
+from .shards import LazyTensors
+from .torch_files import SAVE_WEIGHTS, check_archive, check_tensors, damaged, line, load, nested_tensors
 
 Scalar = float | int | str
 
@@ -29,18 +30,12 @@ _AVERAGED_KEYS = ("state_dict_ema", "model_ema")
 _NOT_WEIGHTS = re.compile(r"optim|sched|rng|random|scaler", re.IGNORECASE)
 _PREFIXES = ("module.", "_orig_mod.", "model.")  # DataParallel, torch.compile, Lightning
 _LEGACY_MAGIC = b"\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # the pickled number that begins files of torch < 1.6
-_REPEATED_BYTES = 1 << 26
-"""What views that repeat their storage may claim beyond it, all together: a repeated mask is common, a bomb is not."""
 
 _STRANGERS = (
     (b"version https://git-lfs", "is a Git LFS pointer, not the file itself", "Fetch it with 'git lfs pull'."),
     (b"<", "is an HTML or XML page, perhaps that of a failed download", "Download the file itself."),
     (b"\x89HDF", "is an HDF5 file", "Convert it to safetensors."),
     (b"\x1f\x8b", "is compressed with gzip", "Unpack it."),
-)
-_SAVE_WEIGHTS = (
-    "Save the weights alone, torch.save(model.state_dict(), path), "
-    "or load the file yourself and examine the model that you built."
 )
 _FITS = "Build the model as it was when the file was written, or name another file."
 
@@ -56,47 +51,68 @@ class Checkpoint:
     """What was found and what was done to the names, in words."""
     extra: dict[str, Scalar] = field(default_factory=dict)
     """Plain scalars beside the weights: epoch, step, best accuracy."""
+    optimizers: tuple[Mapping[str, Any], ...] = ()
+    """State dicts of optimizers that stood beside the weights: 'state' and 'param_groups'."""
+    pages: Pages = field(default_factory=Pages)
+    """Where the file lies in memory; ``pages.release(tensor)`` gives the memory of a tensor back."""
 
 
-class LazyTensors(Mapping[str, Tensor]):
-    """Tensors read one by one; ``stored`` maps each name to the one that the file knows."""
+def read(path: str | Path, allow: Sequence[str] = ()) -> Checkpoint:
+    """Read the weights of a safetensors file or of one that ``torch.save`` wrote, whatever its suffix.
 
-    def __init__(self, stored: Mapping[str, str], read_one: Callable[[str], Tensor]) -> None:
-        self._stored = stored
-        self._read_one = read_one
-
-    def __getitem__(self, name: str) -> Tensor:
-        return self._read_one(self._stored[name])
-
-    def __contains__(self, name: object) -> bool:
-        return name in self._stored
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._stored)
-
-    def __len__(self) -> int:
-        return len(self._stored)
-
-
-def read(path: str | Path) -> Checkpoint:
-    """Read the weights of a safetensors file or of one that ``torch.save`` wrote, whatever its suffix."""
+    An index of shards, one of several numbered shards, or a folder as model hubs have them stand for all of their
+    shards. ``allow``: dotted names of pickled classes that the caller vouches for.
+    """
     path = Path(path)
+    if path.is_dir():
+        path = shards.place_of(path)
+    if path.name.endswith(shards.INDEX_SUFFIX) and path.is_file():
+        return _from_shards(path, shards.weight_map(path), allow)
+    parts = shards.siblings(path)
+    if parts:
+        files = [_read_file(part, allow) for part in parts]
+        found = {name: part for part, file in zip(parts, files, strict=True) for name in file.tensors}
+        return _from_shards(path, found, allow)
+    return _read_file(path, allow)
+
+
+def _read_file(path: Path, allow: Sequence[str]) -> Checkpoint:
     head = _head(path)
     for start, what, hint in _STRANGERS:
         if head.lstrip().startswith(start):
             raise CheckpointError(f"{path} {what}; expected a checkpoint.", hint=hint)
     if head.startswith(b"PK\x03\x04"):
-        _check_archive(path)
-        return _from_object(path, _load(path, mmap=True))
+        check_archive(path)
+        return _from_object(path, load(path, mmap=True, allow=allow), mapped=True)
     if _LEGACY_MAGIC in head:
-        return _from_object(path, _load(path, mmap=False))
+        return _from_object(path, load(path, mmap=False, allow=allow), mapped=False)
     if head[8:9] == b"{" or path.suffix == ".safetensors":
         return _read_safetensors(path)
     if head.startswith(b"\x80"):
-        raise CheckpointError(f"{path} is a pickle that torch.save did not write.", hint=_SAVE_WEIGHTS)
+        raise CheckpointError(f"{path} is a pickle that torch.save did not write.", hint=SAVE_WEIGHTS)
     raise CheckpointError(
         f"{path} is no checkpoint; expected a safetensors file or one that torch.save wrote (.pt, .pth, .ckpt, .bin)."
     )
+
+
+def _from_shards(path: Path, where: Mapping[str, Path], allow: Sequence[str]) -> Checkpoint:
+    """Join shards; each is opened when the first of its tensors is asked for, and stays mapped."""
+    files: dict[Path, Mapping[str, Tensor]] = {}
+    pages = Pages()
+
+    def read_one(name: str) -> Tensor:
+        shard = where[name]
+        if shard not in files:
+            file = _read_file(shard, allow)
+            files[shard] = file.tensors
+            pages.add([shard])
+        if name not in files[shard]:
+            raise CheckpointError(f"{path} says that {shard.name} holds {name}, but it does not.")
+        return files[shard][name]
+
+    stored, note = _without_prefixes(_in_order(where))
+    n = len(set(where.values()))
+    return Checkpoint(path, LazyTensors(stored, read_one), f"{n} shards{note}", pages=pages)
 
 
 def load_into(model: torch.nn.Module, checkpoint: Checkpoint) -> str:
@@ -124,7 +140,7 @@ def load_into(model: torch.nn.Module, checkpoint: Checkpoint) -> str:
     try:
         model.load_state_dict(tensors, strict=False)  # names were compared above
     except RuntimeError as error:
-        raise CheckpointError(f"{checkpoint.path} does not fit the model: {_line(error)}.", hint=_FITS) from error
+        raise CheckpointError(f"{checkpoint.path} does not fit the model: {line(error)}.", hint=_FITS) from error
     return done
 
 
@@ -133,10 +149,6 @@ def load_into(model: torch.nn.Module, checkpoint: Checkpoint) -> str:
 
 def _head(path: Path) -> bytes:
     """Return the first bytes of a file that exists and is not empty."""
-    if path.is_dir():
-        inside = sorted(p.name for p in path.iterdir() if p.suffix in {".safetensors", ".pt", ".pth", ".ckpt", ".bin"})
-        hint = f"Name one of its files: {', '.join(inside[:3])}{', …' if len(inside) > 3 else ''}." if inside else ""
-        raise CheckpointError(f"{path} is a directory; expected a checkpoint file.", hint=hint)
     if path.exists() and not path.is_file():
         raise CheckpointError(f"{path} is no regular file; expected a checkpoint file.")
     try:
@@ -145,34 +157,10 @@ def _head(path: Path) -> bytes:
     except FileNotFoundError as error:
         raise CheckpointError(f"{path} does not exist; expected a checkpoint file.") from error
     except (OSError, ValueError) as error:  # ValueError: a null character in the name
-        raise CheckpointError(f"{path} cannot be read: {_line(error)}.") from error
+        raise CheckpointError(f"{path} cannot be read: {line(error)}.") from error
     if not head:
         raise CheckpointError(f"{path} is empty; expected a checkpoint file.")
     return head
-
-
-def _check_archive(path: Path) -> None:
-    """Refuse, by its directory alone, a zip archive that ``torch.save`` did not write."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            entries = archive.infolist()
-    except (zipfile.BadZipFile, NotImplementedError, OSError, ValueError) as error:
-        raise _damaged(path, error) from error
-    names = {entry.filename.partition("/")[2] for entry in entries}
-    if "constants.pkl" in names:
-        raise CheckpointError(
-            f"{path} is a TorchScript archive, which is a program; expected weights.",
-            hint=f"To run the program, write torchscript:{path}.",
-        )
-    if "archive_format" in names:
-        raise CheckpointError(
-            f"{path} is an exported program; expected weights.", hint=f"To run the program, write export:{path}."
-        )
-    if "data.pkl" not in names:
-        raise CheckpointError(f"{path} is a zip archive that torch.save did not write.", hint=_SAVE_WEIGHTS)
-    if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
-        # torch.save never compresses; a record that unfolds to any size is not worth the risk
-        raise CheckpointError(f"{path} holds compressed records, which torch.save does not write.", hint=_SAVE_WEIGHTS)
 
 
 # ---- safetensors
@@ -184,7 +172,7 @@ def _read_safetensors(path: Path) -> Checkpoint:
         names: list[str] = list(file.keys())
         extra: dict[str, Scalar] = dict(file.metadata() or {})
     except (SafetensorError, OSError, ValueError) as error:
-        raise _damaged(path, error) from error
+        raise damaged(path, error) from error
     if not names:
         raise CheckpointError(f"{path} holds no tensors.")
 
@@ -192,58 +180,63 @@ def _read_safetensors(path: Path) -> Checkpoint:
         try:
             tensor: Tensor = file.get_tensor(name)
         except (SafetensorError, RuntimeError, TypeError, ValueError, AttributeError, OSError) as error:
-            raise CheckpointError(f"{path}: {name} cannot be read: {_line(error)}.") from error
+            raise CheckpointError(f"{path}: {name} cannot be read: {line(error)}.") from error
         return tensor
 
-    stored, note = _without_prefixes(names)
-    return Checkpoint(path, LazyTensors(stored, read_one), "safetensors" + note, extra)
+    stored, note = _without_prefixes(_in_order(names))
+    pages = Pages()
+    pages.add([path])
+    return Checkpoint(path, LazyTensors(stored, read_one), "safetensors" + note, extra, pages=pages)
+
+
+def _in_order(names: Iterable[str]) -> list[str]:
+    """Sort names as a person would, 2 before 10: safetensors keep no order of their own."""
+
+    def key(name: str) -> list[tuple[int, str]]:
+        parts = re.split(r"([0-9]{1,18})", name)  # text and digits in turn
+        return [(int(part), part) if i % 2 else (-1, part) for i, part in enumerate(parts)]
+
+    return sorted(names, key=key)
 
 
 # ---- files of torch.save
 
 
-def _load(path: Path, *, mmap: bool) -> Any:
-    """Load plain values and tensors; a file that asks for any class besides is refused, never obeyed."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about the age of what the file uses; nothing to tell the reader
-            return torch.load(path, weights_only=True, mmap=mmap, map_location="cpu")
-    except Exception as error:  # bytes that nobody vouches for: the reader may fail in any way
-        if isinstance(error, UnpicklingError) and (names := _wanted_globals(path, str(error))):
-            shown = f"{', '.join(names[:5])}{', …' if len(names) > 5 else ''}"
-            raise CheckpointError(
-                f"{path} needs pickled classes ({shown}), which may run any code; reportgen reads weights only.",
-                hint=_SAVE_WEIGHTS,
-            ) from error
-        raise _damaged(path, error) from error
-
-
-def _wanted_globals(path: Path, message: str) -> list[str]:
-    """Name what a refused file wants to import, the classes of other packages first."""
-    try:
-        names = torch.serialization.get_unsafe_globals_in_checkpoint(path)
-    except Exception:  # a damaged or an old file: the loader's message names one
-        names = re.findall(r"GLOBAL (\S+)", message)
-    return sorted(set(names), key=lambda name: (name.startswith(("torch.", "builtins.", "collections.")), name))
-
-
-def _from_object(path: Path, found: Any) -> Checkpoint:
+def _from_object(path: Path, found: Any, *, mapped: bool) -> Checkpoint:
     """Find the state dict in what a file of ``torch.save`` holds."""
     if not isinstance(found, Mapping):
-        raise CheckpointError(f"{path} holds a {type(found).__name__}; expected a state dict.", hint=_SAVE_WEIGHTS)
+        raise CheckpointError(f"{path} holds a {type(found).__name__}; expected a state dict.", hint=SAVE_WEIGHTS)
     state, layout = _find_state(found)
     extra = {key: value for key, value in _scalars(found).items() if key not in state}
     if not state:
         keys = ", ".join(repr(key) for key in list(found)[:5])
         what = f"its keys are {keys}{', …' if len(found) > 5 else ''}" if found else "it is an empty dictionary"
-        raise CheckpointError(f"{path} holds no state dict: {what}.", hint=_SAVE_WEIGHTS)
+        raise CheckpointError(f"{path} holds no state dict: {what}.", hint=SAVE_WEIGHTS)
     averaged = state.get("n_averaged")
     if averaged is not None and all(name.startswith("module.") for name in state if name != "n_averaged"):
         extra["n_averaged"] = int(averaged)  # torch.optim.swa_utils.AveragedModel
         state = {name: tensor for name, tensor in state.items() if name != "n_averaged"}
-    _check_tensors(path, state)
+    optimizers = _optimizers(found)
+    beside = [pair for i, one in enumerate(optimizers) for pair in nested_tensors(one, f"optimizer {i}")]
+    check_tensors(path, [*state.items(), *beside])
     stored, note = _without_prefixes(state)
-    return Checkpoint(path, {name: state[old] for name, old in stored.items()}, layout + note, extra)
+    pages = Pages()
+    if mapped:
+        pages.add([path])
+    tensors = {name: state[old] for name, old in stored.items()}
+    return Checkpoint(path, tensors, layout + note, extra, optimizers, pages)
+
+
+def _optimizers(found: Mapping[Any, Any]) -> tuple[Mapping[str, Any], ...]:
+    """Return the state dicts of optimizers, under whatever key; Lightning keeps a list of them."""
+    candidates = [item for value in found.values() for item in (value if isinstance(value, (list, tuple)) else [value])]
+    return tuple(
+        one
+        for one in candidates
+        if isinstance(one, Mapping)
+        and isinstance(one.get("state"), Mapping)
+        and isinstance(one.get("param_groups"), (list, tuple))
+    )
 
 
 def _find_state(found: Mapping[Any, Any]) -> tuple[dict[str, Tensor], str]:
@@ -290,51 +283,6 @@ def _scalars(found: Mapping[Any, Any]) -> dict[str, Scalar]:
     plain = {key: value for key, value in found.items() if isinstance(key, str) and isinstance(value, Scalar)}
     loose = {key: value.item() for key, value in _tensors(found).items() if value.dim() == 0 and value.is_cpu}
     return plain | loose
-
-
-def _check_tensors(path: Path, state: Mapping[str, Tensor]) -> None:
-    """Refuse tensors without data, and views that claim far more values than were stored."""
-    repeated = 0
-    for name, tensor in state.items():
-        if tensor.device.type != "cpu":
-            raise CheckpointError(f"{path}: {name} has no data (it was saved on the device {tensor.device.type!r}).")
-        for part in _parts(tensor):
-            claimed, held = part.numel() * part.element_size(), part.untyped_storage().nbytes()
-            repeated += max(0, claimed - held)
-            if repeated > _REPEATED_BYTES:
-                raise CheckpointError(
-                    f"{path}: {name} claims {claimed} bytes but its storage holds {held}; expected a file that stores "
-                    f"its values.",
-                    hint="Make the tensor contiguous before you save it.",
-                )
-        try:
-            _check_sparse(tensor)
-        except RuntimeError as error:
-            raise CheckpointError(f"{path}: {name} is an invalid sparse tensor: {_line(error)}.") from error
-
-
-def _parts(tensor: Tensor) -> tuple[Tensor, ...]:
-    """Return the dense tensors that a tensor is made of."""
-    if tensor.layout is torch.sparse_coo:
-        return tensor._indices(), tensor._values()
-    if tensor.layout in (torch.sparse_csr, torch.sparse_bsr):
-        return tensor.crow_indices(), tensor.col_indices(), tensor.values()
-    if tensor.layout in (torch.sparse_csc, torch.sparse_bsc):
-        return tensor.ccol_indices(), tensor.row_indices(), tensor.values()
-    return (tensor,)
-
-
-def _check_sparse(tensor: Tensor) -> None:
-    """Raise RuntimeError for a sparse tensor whose indices lead out of it; loading alone accepts such a tensor.
-
-    Done here and not while loading, because the check reads all indices: those must first be known to be stored.
-    """
-    if tensor.layout is torch.sparse_coo:
-        indices, values = _parts(tensor)
-        torch.sparse_coo_tensor(indices, values, tensor.shape, check_invariants=True)
-    elif tensor.layout is not torch.strided:
-        outer, inner, values = _parts(tensor)
-        torch.sparse_compressed_tensor(outer, inner, values, tensor.shape, layout=tensor.layout, check_invariants=True)
 
 
 # ---- names
@@ -389,16 +337,6 @@ def _missing(own: Mapping[str, Tensor], there: Iterable[str]) -> list[str]:
 # ---- words
 
 
-def _damaged(path: Path, error: Exception) -> CheckpointError:
-    return CheckpointError(f"{path} is damaged or cut short: {_line(error)}.", hint="Copy or download it again.")
-
-
 def _shape(tensor: Tensor) -> str:
     kind = "quantized " if tensor.is_quantized else "" if tensor.layout is torch.strided else "sparse "
     return kind + ("×".join(map(str, tensor.shape)) or "scalar")
-
-
-def _line(error: Exception) -> str:
-    """Return the first line of an error's message, without its full stop."""
-    text = next(iter(str(error).splitlines()), "") or type(error).__name__
-    return text[:200].rstrip(". ")
