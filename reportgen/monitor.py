@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Self
 
 from torch import nn
-from torch.optim import Optimizer
 
 from .document.facts import Report
 from .options import Options
 from .pipeline import examine
-from .training.given import Models
+from .training.given import Models, Optimizers
 from .training.watch import Watch
 
 
@@ -29,7 +28,9 @@ class Monitor(Watch):
                 monitor.log(epoch=epoch, val_loss=v, val_accuracy=a)
         report = monitor.report(val_loader, train_data=train_loader, loss=loss_fn)
 
-    ``model`` and ``optimizer`` may be several, in a list (or a dict of models by name). ``log`` is an append-only file
+    ``model`` and ``optimizer`` may be several, in a list or a dict by name: ``{"generator": g, "critic": c}``. An
+    optimizer that comes later, as in fine-tuning by stages, or was not named here, is noticed at its first step on
+    parameters of these models. ``log`` is an append-only file
     that survives the process; given again it is gone on with. ``accumulation`` declares that gradients of so many
     backward passes are meant to be added up for one step. ``scaler`` is the GradScaler of mixed precision, if there is
     one. The kind of ``scheduler`` and ``hyperparameters`` are entered in the report.
@@ -45,7 +46,7 @@ class Monitor(Watch):
     def __init__(
         self,
         model: Models,
-        optimizer: Optimizer | Sequence[Optimizer] | None = None,
+        optimizer: Optimizers | None = None,
         scheduler: Any = None,
         loss: Callable[[Any, Any], Any] | None = None,
         log: str | os.PathLike[str] | None = None,

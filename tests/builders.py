@@ -366,7 +366,7 @@ def watched(scalars: int = 6, points: int = 200, layers: int = 12, moments: int 
     ]
     loop = LoopFacts(
         optimizers=[OptimizerRun(name="AdamW", n_steps=seen, settings={"lr": 0.1}, group_sizes=[8192, 4096])],
-        n_backwards=2 * seen,
+        n_backwards_seen=2 * seen,
         declared_accumulation=2,
         backwards_per_step=2.0,
         n_fresh_checked=seen,

@@ -28,7 +28,7 @@ def history(*parts: Series, optimizers: int = 1, **more: object) -> History:
     epochs = max((len(s.y) for s in parts if s.axis == "epoch"), default=0)
     steps = max([int(s.x[-1]) for s in parts if s.axis == "step"], default=50 * epochs)
     runs = [OptimizerRun(name="SGD", n_steps=steps) for _ in range(optimizers)]
-    loop = LoopFacts(optimizers=runs, n_backwards=steps * optimizers)
+    loop = LoopFacts(optimizers=runs, n_backwards_seen=steps * optimizers)
     return History(series=list(parts), epochs=epochs, steps=steps, loop=loop, **more)  # type: ignore[arg-type]
 
 

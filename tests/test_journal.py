@@ -81,7 +81,7 @@ def test_a_run_gone_on_with_appends_and_marks_the_gap(tmp_path: Path) -> None:
     assert by_step.x == list(range(1, 13))
     assert history.parameters[0].n_steps == 12
     assert history.loop is not None
-    assert history.loop.n_backwards == 12
+    assert history.loop.n_backwards_seen == 12
     assert history.seconds == read_journal(path).seconds
 
 

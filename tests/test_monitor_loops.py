@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 import reportgen
 from reportgen.document.history import History, LoopFacts
+from reportgen.health.curves import is_adversarial
 
 from .test_monitor import batches, layer, net, parameter, plain, series, watched
 
@@ -68,7 +69,7 @@ def test_gradients_of_earlier_steps_are_seen(step: Callable[..., Tensor], stale:
     # the first step of all cannot be stale
     assert (facts.n_fresh_checked, facts.n_stale) == (10, stale)
     assert (facts.backwards_per_step, facts.declared_accumulation) == (passes, passes)
-    assert facts.n_backwards == 10 * passes
+    assert facts.n_backwards_seen == 10 * passes
 
 
 def test_a_loop_that_never_steps_is_seen() -> None:
@@ -80,7 +81,7 @@ def test_a_loop_that_never_steps_is_seen() -> None:
         return loss
 
     history = watched(model, sgd(model), step, n=50)
-    assert (history.steps, loop(history).n_backwards) == (0, 50)
+    assert (history.steps, loop(history).n_backwards_seen) == (0, 50)
     assert [o.n_steps for o in loop(history).optimizers] == [0]
     assert parameter(history, "0.weight").changed is False
     assert parameter(history, "0.weight").n_looked == 0
@@ -338,7 +339,7 @@ def test_closures_are_one_step_however_often_they_are_called() -> None:
     history = watched(model, optimizer, step, n=4)
     facts = loop(history)
     assert history.steps == 4
-    assert facts.n_backwards == len(calls) > 8
+    assert facts.n_backwards_seen == len(calls) > 8
     assert (facts.n_stale, facts.n_fresh_checked, facts.n_clipped) == (0, 4, 0)
     gradients = [p.grad for p in model.parameters() if p.grad is not None]
     assert series(history, "gradient_norm")[-1] == pytest.approx(float(nn.utils.get_total_norm(gradients)), rel=1e-5)
@@ -396,11 +397,13 @@ def test_two_models_and_two_optimizers() -> None:
     assert facts.n_stale == 0
     assert facts.n_fresh_checked == 24
     assert {s.name for s in history.series} >= {
-        "gradient_norm",
-        "gradient_norm/1",
-        "learning_rate/0",
-        "learning_rate/1",
+        "gradient_norm/critic",
+        "gradient_norm/maker",
+        "learning_rate/critic",
+        "learning_rate/maker",
     }
+    assert [o.label for o in facts.optimizers] == ["critic", "maker"]
+    assert is_adversarial(history)
     assert {item.name for item in history.layers} >= {"maker.0", "critic.0"}
     assert facts.n_train_steps > 3
 

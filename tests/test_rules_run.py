@@ -63,7 +63,7 @@ def causes(facts: Report) -> set[str]:
 
 
 def run(train: list[float] | None = None, **more: Any) -> History:
-    loop = {"optimizers": [OptimizerRun(name="SGD", n_steps=1000)], "n_backwards": 1000}
+    loop = {"optimizers": [OptimizerRun(name="SGD", n_steps=1000)], "n_backwards_seen": 1000}
     loop |= more.pop("loop", {})
     parts = [series("train_loss", train or FALL), *more.pop("series", [])]
     return History(series=parts, epochs=20, steps=1000, loop=LoopFacts(**loop), **more)  # type: ignore[arg-type]
@@ -267,11 +267,11 @@ def test_no_weight_update() -> None:
     assert not found(report(run(parameters=[structs.replace(still, changed=None)])), "no-weight-update")
     frozen = structs.replace(still, trainable=False)
     assert not found(report(run(parameters=[frozen, moves])), "no-weight-update")
-    never = {"optimizers": [OptimizerRun(name="SGD", n_steps=0)], "n_backwards": 100}
+    never = {"optimizers": [OptimizerRun(name="SGD", n_steps=0)], "n_backwards_seen": 100}
     (finding,) = found(report(run(parameters=[still], loop=never)), "no-weight-update")
     assert finding.detail["reason"] == "no step"
     # a run that was stopped before its first steps
-    short = {"optimizers": [OptimizerRun(name="SGD", n_steps=0)], "n_backwards": 1}
+    short = {"optimizers": [OptimizerRun(name="SGD", n_steps=0)], "n_backwards_seen": 1}
     assert not found(report(run(parameters=[still], loop=short)), "no-weight-update")
 
 

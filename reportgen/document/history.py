@@ -143,17 +143,28 @@ class OptimizerRun(Struct, frozen=True, kw_only=True):
     """Parameter elements of each group."""
     foreign: int = 0
     """Parameters it owns that the model does not have (made before the model was rebuilt, or another model's)."""
+    label: str = ""
+    """What tells it from the others in the names of curves: the part of the model that it moves, or its class."""
+    first_step: int | None = None
+    last_step: int | None = None
+    """The steps of the run between which it stepped."""
+    n_seen: int = 0
+    """Looked-at steps of it before which a backward pass was seen."""
+    n_joined: int = 0
+    """Of those, steps that followed another optimizer's without a backward pass in between: both follow one loss."""
+    passes: float | None = None
+    """Mean number of backward passes that led to one of them."""
 
 
 class LoopFacts(Struct, frozen=True, kw_only=True):
     """How the loop treats its model and optimizers, seen from hooks."""
 
     optimizers: list[OptimizerRun] = []
-    n_backwards: int | None = None
-    """Backward passes that reached a parameter, counted in looked-at steps, and until a first step is taken."""
+    n_backwards_seen: int | None = None
+    """Backward passes that reached a parameter in looked-at steps, and until a first step is taken: no count of all."""
     declared_accumulation: int | None = None
     backwards_per_step: float | None = None
-    """Median over steps."""
+    """Median over looked-at steps."""
     n_fresh_checked: int = 0
     """Steps at whose first backward pass it was seen whether the gradients had been cleared."""
     n_stale: int = 0

@@ -7,7 +7,7 @@ from statistics import fmean, median
 
 from msgspec import Struct
 
-from ..document.history import History, Series, Trace
+from ..document.history import History, OptimizerRun, Series, Trace
 from .robust import noise, running_median
 from .thresholds import Thresholds
 
@@ -62,14 +62,28 @@ def curve_of(x: Sequence[float], y: Sequence[float], limits: Thresholds, start: 
 def is_adversarial(history: History) -> bool:
     """Tell whether several optimizers work on losses of their own, so that no loss need fall.
 
-    Optimizers that share one loss (one for the matrices, one for the rest) step together after each backward pass; only
-    where every pass was counted can that be told, and otherwise several optimizers are taken for adversaries.
+    Optimizers that share one loss (one for the matrices, one for the rest) step one right after the other, on as many
+    backward passes; those of a generator and a critic wait for a pass each. Where that was not seen, several optimizers
+    are taken for adversaries. Optimizers that follow one another, as in stages of fine-tuning, are none.
     """
-    steps = [o.n_steps for o in history.loop.optimizers if o.n_steps] if history.loop is not None else []
-    if len(steps) < 2 or history.loop is None:
+    optimizers = [o for o in history.loop.optimizers if o.n_steps] if history.loop is not None else []
+    together = [o for i, o in enumerate(optimizers) if any(_overlap(o, p) for j, p in enumerate(optimizers) if i != j)]
+    if len(together) < 2:
         return False
-    backwards = history.loop.n_backwards
-    return backwards is None or not 0.9 * max(steps) <= backwards <= 1.2 * max(steps)
+    passes = [o.passes for o in together if o.passes is not None]
+    seen, joined = sum(o.n_seen for o in together), sum(o.n_joined for o in together)
+    # of n optimizers that step together all but the first join another
+    due = seen * (len(together) - 1) / len(together)
+    shared = len(passes) == len(together) and joined > 0.5 * due and max(passes) <= 1.1 * min(passes)
+    return not shared
+
+
+def _overlap(one: OptimizerRun, other: OptimizerRun) -> bool:
+    """Tell whether two optimizers stepped in the same part of the run, a tenth of the shorter one's at least."""
+    if one.first_step is None or one.last_step is None or other.first_step is None or other.last_step is None:
+        return True
+    common = min(one.last_step, other.last_step) - max(one.first_step, other.first_step) + 1
+    return common > 0.1 * min(one.last_step - one.first_step + 1, other.last_step - other.first_step + 1)
 
 
 def losses(history: History | None, limits: Thresholds) -> tuple[Curve | None, Curve | None]:
@@ -178,11 +192,16 @@ def is_rate(name: str) -> bool:
     return key == "lr" or key.startswith(("lr_", "learning_rate")) or key.endswith(("_lr", "_learning_rate"))
 
 
+def is_gradient_norm(series: Series) -> bool:
+    """Tell whether a series is the norm of all gradients of an optimizer, by step."""
+    return series.axis == "step" and (series.name == "gradient_norm" or series.name.startswith("gradient_norm/"))
+
+
 def update_ratios(history: History) -> list[tuple[float, float]]:
     """Return (step, median over the weight matrices of ‖Δw‖/‖w‖), as logged or from the parameters."""
-    logged = finite(history.get("update_ratio"))
-    if logged:
-        return logged
+    logged = [finite(s) for s in history.series if s.name == "update_ratio" or s.name.startswith("update_ratio/")]
+    if len(logged) == 1:
+        return logged[0]
     by_step: dict[float, list[float]] = {}
     for parameter in history.parameters:
         if parameter.is_matrix and parameter.trainable and parameter.optimizer is not None:

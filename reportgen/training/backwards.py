@@ -17,8 +17,9 @@ _MOST = 1 << 10  # passes to a step that are told apart
 class BackwardWatch:
     """A hook on one parameter that gets gradients tells as much of the passes as hooks on all would."""
 
-    def __init__(self, run: Run) -> None:
-        self.run = run
+    def __init__(self, run: Run, index: int) -> None:
+        """``index``: place of the optimizer among those of the run."""
+        self.run, self.index = run, index
         self.fresh: Tensor | None = None
         """Norm of the parameter's gradient right after the last backward pass of a looked-at step."""
         self.parameter: nn.Parameter | None = None
@@ -26,6 +27,8 @@ class BackwardWatch:
         self._cleared = False
         self._kept: list[Tensor] = []
         self._n = 0
+        self._steps_then = 0
+        """Steps of all optimizers when the last backward pass of a looked-at step came through."""
         self._n_total = run.notebook.tally.backwards
         self._counting: Any = None
         self._seeing: Any = None
@@ -73,9 +76,11 @@ class BackwardWatch:
         run = self.run
         if run.paused:
             return
-        self._n += self._looking
-        if self._looking and parameter.grad is not None:
-            self.fresh = torch.linalg.vector_norm(lifted(entries(parameter.grad)))
+        if self._looking:
+            self._n += 1
+            self._steps_then = sum(run.notebook.tally.optimizer_steps)
+            if parameter.grad is not None:
+                self.fresh = torch.linalg.vector_norm(lifted(entries(parameter.grad)))
         if run.scaler is not None:
             scale = getattr(run.scaler, "_scale", None)  # get_scale() would wait for the device
             if isinstance(scale, Tensor):
@@ -103,6 +108,10 @@ class BackwardWatch:
             tally.backwards = max(tally.backwards, self._n_total)
             n = min(self._n, _MOST)
             tally.backwards_of_step[n] = tally.backwards_of_step.get(n, 0) + 1
+            turns = tally.turns[self.index]
+            turns.seen += 1
+            turns.passes += self._n
+            turns.joined += sum(tally.optimizer_steps) - self._steps_then > 1  # one of them is this very step
             if self._cleared:
                 tally.fresh_checked += 1
             elif self._kept:

@@ -15,8 +15,8 @@ from torch.nn.modules.batchnorm import _NormBase
 from ..probe.layers import RECTIFIERS, channel_dim, kind_of, layers_of, main_tensor
 from ..subject.data import tensors
 from .movement import MAX_PORTRAITS, draw, spread
+from .naming import modules_of
 from .observations import NOTHING, LayerEntry, Layers, Outputs
-from .parameters import clean
 from .run import Run
 from .samples import entries, lifted
 
@@ -100,7 +100,8 @@ class ForwardWatch:
         models = self.run.models
         self._roots = [m for m in models.values() if not isinstance(m, torch.jit.ScriptModule)]
         self._modal = [m for model in models.values() for m in model.modules() if has_two_modes(m)]
-        found = [(clean(prefix + name), m) for prefix, model in models.items() for name, m in layers_of(model).items()]
+        layers = {id(m) for model in models.values() for m in layers_of(model).values()}
+        found = [(name, m) for name, m in modules_of(models) if id(m) in layers]
         # dropouts are no layers of the reports, but they are what modes are about
         known = {id(m) for _, m in found}
         drops = [m for m in self._modal if id(m) not in known]

@@ -12,6 +12,7 @@ from torch.optim import Optimizer
 
 from ..errors import OptionError
 from ..probe.layers import kind_of
+from .naming import labels_of
 from .notebook import Notebook
 from .observations import Setting
 from .recorder import Axis, Recorder
@@ -19,6 +20,7 @@ from .run import Run
 
 T = TypeVar("T")
 Models = nn.Module | Sequence[nn.Module] | Mapping[str, nn.Module]
+Optimizers = Optimizer | Sequence[Optimizer] | Mapping[str, Optimizer]
 
 
 def models_of(model: Any) -> dict[str, nn.Module]:
@@ -42,10 +44,12 @@ def models_of(model: Any) -> dict[str, nn.Module]:
     return found
 
 
-def optimizers_of(optimizer: Optimizer | Sequence[Optimizer] | None) -> list[Optimizer]:
-    """Return the optimizers as a list, each out of what may be wrapped around it."""
+def optimizers_of(optimizer: Optimizers | None, models: Mapping[str, nn.Module]) -> tuple[list[Optimizer], list[str]]:
+    """Return the optimizers as a list, each out of what may be wrapped around it, and a word for each."""
     given: list[Any] = []
-    if optimizer is not None:
+    if isinstance(optimizer, Mapping):
+        given = list(optimizer.values())
+    elif optimizer is not None:
         given = list(optimizer) if isinstance(optimizer, (list, tuple)) else [optimizer]
     found: list[Optimizer] = []
     for one in given:
@@ -54,10 +58,10 @@ def optimizers_of(optimizer: Optimizer | Sequence[Optimizer] | None) -> list[Opt
         if not isinstance(one, Optimizer):
             raise OptionError(
                 f"Cannot watch an optimizer of type {type(one).__name__}.",
-                hint="Expected a torch.optim.Optimizer, or several in a list.",
+                hint="Expected a torch.optim.Optimizer, or several in a list or dict.",
             )
         found.append(one)
-    return found
+    return found, list(map(str, optimizer)) if isinstance(optimizer, Mapping) else labels_of(models, found)
 
 
 def plain(settings: Mapping[str, Any]) -> dict[str, Setting]:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from .observations import NOTHING, Clip, Gradients
 from .run import Run
-from .samples import lifted
+from .samples import lifted, local
 
 _SHORTER = 0.999  # factors above are rounding
 _HALF = (torch.float16, torch.bfloat16)
@@ -51,7 +51,7 @@ def look(run: Run, look: Look, fresh: Tensor | None, seen: Callable[[dict[int, f
 
 def norms_of(gradients: list[Tensor]) -> Tensor:
     """Return the L2 norm of each tensor, on the device of the first: (n,), float32 or wider."""
-    norms = torch._foreach_norm([g if _is_plain(g) else _values(g) for g in gradients])
+    norms = torch._foreach_norm([g if _is_plain(g) else _values(local(g)) for g in gradients])
     first = norms[0]
     if all(n.dtype == first.dtype and n.device == first.device for n in norms):
         return torch.stack(norms)
@@ -60,7 +60,7 @@ def norms_of(gradients: list[Tensor]) -> Tensor:
 
 
 def _is_plain(gradient: Tensor) -> bool:
-    return gradient.layout == torch.strided and gradient.dtype not in _HALF
+    return type(gradient) is Tensor and gradient.layout == torch.strided and gradient.dtype not in _HALF
 
 
 def _values(gradient: Tensor) -> Tensor:

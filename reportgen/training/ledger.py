@@ -46,6 +46,7 @@ from .observations import (
     Standing,
     Standings,
     Tally,
+    Turns,
 )
 from .recorder import TRACE_POINTS, Recorder, Track
 
@@ -273,7 +274,7 @@ class Ledger:
             batch_size=tally.batch_size,
             seconds=tally.seconds or None,
             optimizer=", ".join(o.name for o in self._optimizers),
-            hyperparameters=dict(self._hyperparameters),
+            hyperparameters=(self._optimizers[0].settings if self._optimizers else {}) | self._hyperparameters,
             interrupted=self._interrupted,
             source=self._source,
             loop=self._loop(),
@@ -288,17 +289,12 @@ class Ledger:
 
     def _loop(self) -> LoopFacts:
         tally = self.tally
-        steps = tally.optimizer_steps
-        optimizers = [
-            msgspec.structs.replace(o, n_steps=steps[i] if i < len(steps) else 0)
-            for i, o in enumerate(self._optimizers)
-        ]
         low, high = self._clip_range or (0.0, 0.0)
         scaled = tally.clipped == tally.clip_checked >= 5 and high <= low * _CONSTANT
         n_clipped = 0 if scaled else tally.clipped
         return LoopFacts(
-            optimizers=optimizers,
-            n_backwards=tally.backwards,
+            optimizers=[_optimizer(tally, i, o) for i, o in enumerate(self._optimizers)],
+            n_backwards_seen=tally.backwards,
             declared_accumulation=self._accumulation,
             backwards_per_step=_median(tally.backwards_of_step),
             n_fresh_checked=tally.fresh_checked,
@@ -344,6 +340,20 @@ class Ledger:
             stale_v=p.stale_v.trace(),
             state_nonfinite=0 if now is None else now.state_nonfinite,
         )
+
+
+def _optimizer(tally: Tally, place: int, optimizer: OptimizerRun) -> OptimizerRun:
+    n_steps = tally.optimizer_steps[place] if place < len(tally.optimizer_steps) else 0
+    turns = tally.turns[place] if place < len(tally.turns) else Turns()
+    return msgspec.structs.replace(
+        optimizer,
+        n_steps=n_steps,
+        first_step=turns.first if n_steps and turns.first else None,
+        last_step=turns.last if n_steps and turns.last else None,
+        n_seen=turns.seen,
+        n_joined=turns.joined,
+        passes=turns.passes / turns.seen if turns.seen else None,
+    )
 
 
 def _layer(order: int, layer: _Layer) -> LayerRun:

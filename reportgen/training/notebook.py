@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import chain
 
 import torch
 from torch import Tensor
@@ -20,7 +21,8 @@ FLUSH_SECONDS = 30.0
 _MANY = 1 << 12  # tensors that wait, at most
 _BLOCK = 64  # rows by step that are entered together
 _BEFORE = 5  # values of a curve that are told of the time before a value stopped being finite
-_CAUSES = ("learning_rate", "learning_rate/0", "gradient_norm", "train_loss")
+_CAUSES = ("learning_rate", "gradient_norm", "train_loss")
+_MOST = 3  # curves of one of these kinds that are told of
 
 Then = Callable[[list[float]], None]
 
@@ -116,7 +118,9 @@ class Notebook:
     def _before(self) -> str:
         """Tell the last finite values of what may have led here."""
         told = []
-        for name in _CAUSES:
+        known = self.ledger.recorder.names("step")
+        named = ([n for n in known if n == kind or n.startswith(f"{kind}/")][:_MOST] for kind in _CAUSES)
+        for name in chain.from_iterable(named):
             values = [v for v in self.ledger.recorder.recent(name, "step", 4 * _BEFORE) if v is not None]
             if values:
                 n = 1 if name.startswith("learning_rate") else _BEFORE

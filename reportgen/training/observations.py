@@ -150,11 +150,27 @@ class Standings(Struct, tag="standings", kw_only=True):
     optimizers: list[OptimizerRun]
 
 
+class Turns(Struct, kw_only=True, omit_defaults=True):
+    """How the steps of one optimizer lie among those of the others."""
+
+    first: int = 0
+    last: int = 0
+    """The steps of the run between which it stepped."""
+    seen: int = 0
+    """Looked-at steps before which a backward pass was seen."""
+    joined: int = 0
+    """Of those, steps that came after another optimizer's without a backward pass in between."""
+    passes: int = 0
+    """Backward passes that led to them."""
+
+
 class Tally(Struct, kw_only=True):
     """Exact counts over the run so far."""
 
     steps: int = 0
     optimizer_steps: list[int] = []
+    turns: list[Turns] = []
+    """Of each optimizer."""
     backwards: int = 0
     """Seen in looked-at steps, and in the one that is not done."""
     backwards_of_step: dict[int, int] = {}

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import Any
 
 import torch
@@ -13,8 +14,9 @@ from torch.optim import Optimizer
 
 from ..document.history import OptimizerRun
 from ..probe.layers import kind_of
+from .naming import modules_of
 from .observations import ParameterEntry, Setting, Standing
-from .samples import entries, lifted
+from .samples import entries, lifted, local
 
 _LAZY = (nn.UninitializedParameter, nn.UninitializedBuffer)
 
@@ -40,26 +42,26 @@ class Table:
         return self.places.get(id(parameter))
 
 
-def table_of(models: Mapping[str, nn.Module], optimizers: list[Optimizer]) -> Table:
+def table_of(models: Mapping[str, nn.Module], optimizers: list[Optimizer], labels: Sequence[str] = ()) -> Table:
     """List the parameters of the models; those without a shape yet (lazy modules before their first call) are left out.
 
-    ``models`` maps the prefix of the names (``''``, ``'generator.'``) to the model.
+    ``models`` maps the prefix of the names (``''``, ``'generator.'``) to the model. A parameter of several optimizers
+    belongs to the last: it came when the others had done their part.
     """
     owners = {
         id(p): (i, j)
-        for i, optimizer in reversed(list(enumerate(optimizers)))
+        for i, optimizer in enumerate(optimizers)
         for j, group in enumerate(optimizer.param_groups)
         for p in group["params"]
     }
     found: dict[int, nn.Parameter] = {}
     rows: list[ParameterEntry] = []
-    for prefix, model in models.items():
-        for path, module in model.named_modules():
-            for name, p in module._parameters.items():
-                if p is None or isinstance(p, _LAZY) or id(p) in found:
-                    continue
-                found[id(p)] = p
-                rows.append(_entry(clean(f"{prefix}{path}.{name}" if path else f"{prefix}{name}"), module, p, owners))
+    for path, module in modules_of(models):
+        for name, p in module._parameters.items():
+            if p is None or isinstance(p, _LAZY) or id(p) in found:
+                continue
+            found[id(p)] = p
+            rows.append(_entry(f"{path}.{name}" if path else name, module, p, owners))
     covers: list[list[int]] = [[] for _ in optimizers]
     for place, row in enumerate(rows):
         if optimizers:
@@ -67,17 +69,12 @@ def table_of(models: Mapping[str, nn.Module], optimizers: list[Optimizer]) -> Ta
     return Table(
         parameters=list(found.values()),
         entries=rows,
-        optimizers=[_optimizer(o, set(found)) for o in optimizers],
+        optimizers=[_optimizer(o, set(found), label) for o, label in zip_longest(optimizers, labels, fillvalue="")],
         covers=covers,
         n_owned=n_owned(optimizers),
         is_whole=not any(isinstance(p, _LAZY) for model in models.values() for p in model.parameters()),
         places={key: place for place, key in enumerate(found)},
     )
-
-
-def clean(name: str) -> str:
-    """Leave out what torch.compile puts in front of names."""
-    return name.replace("_orig_mod.", "")
 
 
 def n_owned(optimizers: list[Optimizer]) -> int:
@@ -97,10 +94,11 @@ def _entry(name: str, module: nn.Module, p: nn.Parameter, owners: dict[int, tupl
     )
 
 
-def _optimizer(optimizer: Optimizer, known: set[int]) -> OptimizerRun:
+def _optimizer(optimizer: Any, known: set[int], label: str) -> OptimizerRun:
     groups = optimizer.param_groups
     return OptimizerRun(
         name=type(optimizer).__name__,
+        label=label,
         n_steps=0,
         settings=settings_of(optimizer),
         group_sizes=[sum(p.numel() for p in g["params"] if not isinstance(p, _LAZY)) for g in groups],
@@ -181,5 +179,5 @@ def _eps_floor(optimizer: Optimizer, p: nn.Parameter, group: dict[str, Any]) -> 
 
 
 def _nonfinite(state: Mapping[str, Any]) -> int:
-    held = [t for t in state.values() if isinstance(t, Tensor) and t.is_floating_point()]
+    held = [local(t) for t in state.values() if isinstance(t, Tensor) and t.is_floating_point()]
     return sum(int((~torch.isfinite(t)).sum()) for t in held)

@@ -19,7 +19,7 @@ def entries(x: Tensor) -> Tensor:
     They are spaced in memory, so that tensors of one layout give the same entries. A stride above 1 is odd: it walks
     through all places of a row even when the row length is a power of two.
     """
-    x = x.detach()
+    x = local(x.detach())
     if x.layout != torch.strided:
         x = x.coalesce()._values() if x.layout == torch.sparse_coo else x.to_dense()
     stride = max(1, math.ceil(x.numel() / SAMPLE)) | 1
@@ -31,6 +31,20 @@ def entries(x: Tensor) -> Tensor:
     if in_a_row and type(x) is Tensor:
         return x.as_strided((math.ceil(x.numel() / stride),), (stride,), x.storage_offset())
     return x.reshape(-1)[::stride]
+
+
+def local(x: Tensor) -> Tensor:
+    """Return the part of a sharded tensor that lies on this process; any other tensor as it is.
+
+    Whole, it would have to be gathered, for which all processes must ask at the same time.
+    """
+    to_local = getattr(x, "to_local", None)  # of a DTensor, whose module takes seconds to import
+    return x if to_local is None else to_local()
+
+
+def is_sharded(x: Tensor) -> bool:
+    """Tell whether only a part of a tensor lies on this process."""
+    return hasattr(x, "to_local") and local(x).shape != x.shape
 
 
 def lifted(x: Tensor) -> Tensor:

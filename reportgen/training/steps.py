@@ -15,6 +15,7 @@ from torch.optim import Optimizer
 
 from . import gradients, movement
 from .backwards import BackwardWatch
+from .observations import Turns
 from .parameters import Table
 from .run import Run
 from .schedule import GRADIENTS, LOOKS, PORTRAITS, Due
@@ -29,14 +30,21 @@ class StepWatch:
         """``after`` is called after each step, when it has been counted."""
         self.run, self.index = run, index
         self.optimizer = run.optimizers[index]
-        self.label = "" if index == 0 else f"/{index}"
-        self.backwards = BackwardWatch(run)
+        self.label = f"/{run.labels[index]}" if run.labels[index] else ""
+        self.backwards = BackwardWatch(run, index)
         self.gradients = self.close = self.portrait = False
         """How closely the coming step is looked at."""
         self._after = after
-        counts = run.notebook.tally.optimizer_steps
-        counts += [0] * (index + 1 - len(counts))
-        self.steps = counts[index]
+        tally = run.notebook.tally
+        tally.optimizer_steps += [0] * (index + 1 - len(tally.optimizer_steps))
+        tally.turns += [Turns() for _ in range(index + 1 - len(tally.turns))]
+        self.steps = tally.optimizer_steps[index]
+        self.base = tally.steps - self.steps
+        """Steps of the run that others took before this one came, or while it rested."""
+        self.retired = False
+        """Another one has taken its place."""
+        self.alone = self.lead_steps = self.stood = 0
+        """Steps since the leading optimizer stepped, how many that one had taken, and the run's steps at that time."""
         self._due = [Due(schedule, self.steps + 1) for schedule in (GRADIENTS, LOOKS, PORTRAITS)]
         self._next = self.steps + 1
         self._ends: Any = None
@@ -52,6 +60,19 @@ class StepWatch:
         if trainable:
             self.backwards.stand_at(min(trainable, key=_size))
         self._plan()
+
+    def rest(self, last: int) -> None:
+        """Leave the place to another; ``last`` is the step of the run that was this one's last."""
+        self.finish()
+        self.retired = True
+        self.run.notebook.tally.turns[self.index].last = last
+
+    def catch_up(self) -> None:
+        """Let the count of the run go on by the steps of this optimizer, now that the others rest."""
+        tally = self.run.notebook.tally
+        if self.base + self.steps < tally.steps:
+            self.base = self.stood + self.alone - self.steps
+            tally.steps = max(tally.steps, self.base + self.steps)
 
     def detach(self) -> None:
         self.backwards.count()
@@ -104,8 +125,8 @@ class StepWatch:
         self.steps = steps = self.steps + 1
         tally = self.run.notebook.tally
         tally.optimizer_steps[self.index] = steps
-        if steps > tally.steps:
-            tally.steps = steps
+        if self.base + steps > tally.steps:
+            tally.steps = self.base + steps
         if self.gradients:
             self._end_look(_has_closure(args, kwargs))
         rates = [group.get("lr") for group in optimizer.param_groups]
@@ -130,7 +151,7 @@ class StepWatch:
         if getattr(self.optimizer, "grad_scale", None) is not None:
             return  # a fused optimizer takes the AMP scale off itself, inside the step
         look = gradients.Look(
-            step=max(self.run.notebook.tally.steps, own),
+            step=max(self.run.notebook.tally.steps, self.base + own),
             close=self.close,
             label=self.label,
             places=[p for p in table.covers[self.index] if table.parameters[p].requires_grad],
@@ -159,11 +180,10 @@ class StepWatch:
 
     def rates(self) -> dict[str, float | None]:
         """Return the learning rate of each group in the last step, by the name of its series."""
-        counts = [len(optimizer.param_groups) for optimizer in self.run.optimizers]
-        first = sum(counts[: self.index])
-        if sum(counts) == 1:
-            return dict.fromkeys(["learning_rate"], self._known_rates[0]) if self._known_rates else {}
-        return {f"learning_rate/{first + i}": rate for i, rate in enumerate(self._known_rates)}
+        series = f"learning_rate{self.label}"
+        if len(self._known_rates) == len(self.optimizer.param_groups) == 1:
+            return {series: self._known_rates[0]}
+        return {f"{series}/{i}": rate for i, rate in enumerate(self._known_rates)}
 
     def _note_rates(self, rates: list[Any]) -> None:
         """Write the learning rates of the step down if they have changed, and the last step of the old ones.
@@ -187,8 +207,15 @@ class StepWatch:
     def finish(self) -> None:
         """Close the curves of the learning rates at the last step, and the count of backward passes."""
         self.backwards.count()
-        if self._rates_at < self.run.notebook.tally.steps:
-            self._write_rates(self.run.notebook.tally.steps)
+        tally = self.run.notebook.tally
+        if self.retired:
+            return
+        if self._rates_at < tally.steps:
+            self._write_rates(tally.steps)
+        turns = tally.turns[self.index]
+        if self._rates:  # it has stepped since it was attached
+            turns.first = turns.first or self.base + 1
+            turns.last = tally.steps
 
 
 def _has_closure(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
@@ -18,16 +18,20 @@ from tqdm.auto import tqdm
 from ..document.history import Event, History
 from ..errors import OptionError, one_line
 from .forwards import ForwardWatch
-from .given import Models, enter, last_values, models_of, optimizers_of, plain, timed
+from .given import Models, Optimizers, enter, last_values, models_of, optimizers_of, plain, timed
 from .journal import Journal
+from .naming import modules_of
+from .newcomers import Newcomers
 from .notebook import Notebook
 from .observations import JOURNAL_VERSION, Session, Setting
 from .parameters import settings_of
 from .run import Run
+from .samples import is_sharded, local
 from .steps import StepWatch
 
 T = TypeVar("T")
 _STANDING_SECONDS = 60.0  # between two surveys of all parameters for the log
+_ALONE = 8  # steps that an optimizer takes before it leads in the place of one that rests
 
 
 class Watch:
@@ -36,7 +40,7 @@ class Watch:
     def __init__(
         self,
         model: Models,
-        optimizer: Optimizer | Sequence[Optimizer] | None = None,
+        optimizer: Optimizers | None = None,
         *,
         scheduler: Any = None,
         log: str | os.PathLike[str] | None = None,
@@ -47,7 +51,8 @@ class Watch:
         source: str = "monitor",
     ) -> None:
         models = models_of(model)
-        self.run = Run(models, optimizers_of(optimizer), Notebook(), scaler)
+        optimizers, labels = optimizers_of(optimizer, models)
+        self.run = Run(models, optimizers, labels, Notebook(), scaler)
         self._log = None if log is None else Path(log)
         self._given = plain(hyperparameters or {})
         self._accumulation, self._progress, self._source = accumulation, progress, source
@@ -55,6 +60,9 @@ class Watch:
         self._schedulers = [type(one).__name__ for one in schedulers if one is not None]
         self._attached = self._begun = False
         self._steps: list[StepWatch] = []
+        self._lead: StepWatch | None = None
+        """The optimizer by whose steps the layers are looked at."""
+        self._newcomers = Newcomers(self.run, self._join)
         self._forwards = ForwardWatch(self.run)
         self._armed = False
         self._epoch: float | None = None
@@ -78,8 +86,10 @@ class Watch:
             self._begin()
             self.run.table()
             self._steps = [StepWatch(self.run, i, self._stepped) for i in range(len(self.run.optimizers))]
+            self._lead = self._steps[0] if self._steps else None
             for steps in self._steps:
                 steps.attach()
+            self._newcomers.attach()
             self._forwards.attach()
             self._arm()
         except BaseException:
@@ -113,7 +123,7 @@ class Watch:
     def _begin(self) -> None:
         """Open the log, go on where it ended, and write the head of this session."""
         notebook = self.notebook
-        if self._log is not None and _is_first_rank():
+        if self._log is not None and is_first_rank():
             notebook.journal = Journal(self._log)
             earlier = None if self._begun else notebook.journal.resume()
             if earlier is not None:
@@ -135,6 +145,9 @@ class Watch:
                 accumulation=self._accumulation,
             )
         )
+        if any(is_sharded(p) for model in self.run.models.values() for p in model.parameters()):
+            detail = "parameters are sharded: norms and steps are those of the part on the first process"
+            notebook.event(Event(kind="note", detail=detail))
         # weights that are broken before the first step were not broken by the run
         if notebook.tally.steps == 0 and (name := _broken(self.run.models)) is not None:
             notebook.nonfinite("weight", name, 0)
@@ -144,14 +157,15 @@ class Watch:
     def _detach(self) -> None:
         for steps in self._steps:
             steps.detach()
+        self._newcomers.detach()
         self._forwards.detach()
         self._attached = False
 
     # --- steps --------------------------------------------------------------------------------------------------------
 
     def _arm(self) -> None:
-        """Put hooks on the layers if the coming step of the first optimizer is looked at closely."""
-        lead = self._steps[0] if self._steps else None
+        """Put hooks on the layers if the coming step of the leading optimizer is looked at closely."""
+        lead = self._lead
         self._armed = lead is not None and lead.close
         if lead is not None and lead.close:
             self._forwards.arm(portrait=lead.portrait)
@@ -159,7 +173,9 @@ class Watch:
     def _stepped(self, steps: StepWatch) -> None:
         """Called after each step of any optimizer."""
         forwards, notebook, now = self._forwards, self.notebook, time.perf_counter()
-        if steps.index == 0:
+        if steps is not self._lead:
+            self._follow(steps)
+        if steps is self._lead:
             tally = notebook.tally
             if not forwards.validated and self._last_step:
                 tally.stepping += now - self._last_step
@@ -176,6 +192,44 @@ class Watch:
             self._post_mortem()
         if now > notebook.due:
             self._flush()
+
+    def _follow(self, steps: StepWatch) -> None:
+        """See whether the optimizer that has stepped now does what the leading one did before."""
+        lead, tally = self._lead, self.notebook.tally
+        if lead is None:
+            self._lead = steps
+            return
+        if steps.lead_steps != lead.steps:
+            steps.lead_steps, steps.alone, steps.stood = lead.steps, 0, tally.steps
+        steps.alone += 1
+        steps.retired = False
+        if steps.alone > _ALONE:
+            lead.rest(steps.stood - 1)
+            self._lead = steps
+            steps.catch_up()
+
+    def _join(self, optimizer: Optimizer) -> None:
+        """Take in an optimizer that is about to step for the first time, beside the others or in the place of some."""
+        run, others = self.run, self._steps
+        for one in others:
+            one.finish()
+        moved = {id(p) for group in optimizer.param_groups for p in group["params"]}
+        left = [s for s in others if any(id(p) in moved for g in s.optimizer.param_groups for p in g["params"])]
+        run.join(optimizer, left[0].label[1:] if left else None)
+        steps = StepWatch(run, len(run.optimizers) - 1, self._stepped)
+        if not others and run.notebook.tally.steps <= 1:  # a first row may have been logged before
+            steps.base = 0
+        self._steps = [*others, steps]
+        if self._lead is None or self._lead in left:
+            self._lead = steps
+        for one in left:
+            one.retired = True
+        steps.attach()
+        if others:
+            what = f"{type(optimizer).__name__} takes its first step"
+            if left:
+                what += f", on parameters of {', '.join(type(one.optimizer).__name__ for one in left)}"
+            self.notebook.event(Event(kind="note", step=self.notebook.tally.steps + 1, detail=what))
 
     def _post_mortem(self) -> None:
         """Something stopped being finite: see how far it has come, and look closely at the next step."""
@@ -246,7 +300,7 @@ class Watch:
     def _current_rates(self) -> dict[str, float | None]:
         rates: dict[str, float | None] = {}
         for steps in self._steps:
-            rates |= steps.rates()
+            rates |= {} if steps.retired else steps.rates()
         return rates
 
     def log_text(self, text: str, *, epoch: float | None = None) -> None:
@@ -255,7 +309,7 @@ class Watch:
 
     def epochs(self, epochs: Iterable[T]) -> Iterator[T]:
         """Run over the epochs under a progress bar; the end of each is told to the monitor."""
-        with tqdm(epochs, unit="epoch", disable=None if self._progress else True) as bar:
+        with tqdm(epochs, unit="epoch", disable=None if self._progress and is_first_rank() else True) as bar:
             for place, epoch in enumerate(bar):
                 yield epoch
                 x = float(epoch) if isinstance(epoch, (int, float)) else float(place)
@@ -277,15 +331,17 @@ class Watch:
 
 def _broken(models: Mapping[str, nn.Module]) -> str | None:
     """Return the name of the first parameter that holds a value that is not finite."""
-    for prefix, model in models.items():
-        for name, parameter in model.named_parameters():
+    for path, module in modules_of(models):
+        for name, parameter in module._parameters.items():
+            if parameter is None:
+                continue
             known = not isinstance(parameter, nn.UninitializedParameter) and parameter.is_floating_point()
-            if known and not parameter.is_meta and not bool(torch.isfinite(parameter.detach()).all()):
-                return f"{prefix}.{name}" if prefix else name
+            if known and not parameter.is_meta and not bool(torch.isfinite(local(parameter.detach())).all()):
+                return f"{path}.{name}" if path else name
     return None
 
 
-def _is_first_rank() -> bool:
+def is_first_rank() -> bool:
     distributed = torch.distributed
     return not (distributed.is_available() and distributed.is_initialized()) or distributed.get_rank() == 0
 

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from statistics import median
 
 from ...document.facts import Finding, Report, Severity
-from ...document.history import Event, LayerRun, LoopFacts
+from ...document.history import Event, LayerRun, LoopFacts, Series
 from ..context import Context
-from ..curves import finite, losses
+from ..curves import finite, is_gradient_norm, losses
 from ..robust import running_median
 from ..thresholds import Thresholds
 from .course import h_still_improving
@@ -142,11 +142,16 @@ def grad_spikes(report: Report, context: Context, limits: Thresholds) -> Iterato
     times that median. It informs; a warning when the norm was a thousand times its median or grew so from the first
     tenth of the run to the last, gradients were not clipped, and the run ended with a poor fit.
     """
-    series = report.training.get("gradient_norm", "step") if report.training is not None else None
-    points = [(x, y) for x, y in finite(series) if y > 0]
-    if series is None or len(points) < 50:
+    named = [s for s in report.training.series if is_gradient_norm(s)] if report.training is not None else []
+    found = [f for series in named for f in _spikes(series, report, context, limits)]
+    # of several optimizers the worst says it
+    yield from sorted(found, key=lambda f: (-f.severity.rank, -f.evidence["ratio"]))[:1]
+
+
+def _spikes(series: Series, report: Report, context: Context, limits: Thresholds) -> Iterator[Finding]:
+    norms = [y for _, y in finite(series) if y > 0]
+    if len(norms) < 50:
         return
-    norms = [y for _, y in points]
     level = running_median(norms, max(9, (len(norms) // 10) | 1))
     ratios = [y / m for y, m in zip(norms, level, strict=True)]
     low = median(norms)

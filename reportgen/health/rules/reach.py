@@ -31,7 +31,7 @@ def no_weight_update(report: Report, context: Context, limits: Thresholds) -> It
     parameters = trainable(report)
     known = [p for p in parameters if p.changed is not None]
     steps = sum(o.n_steps for o in loop.optimizers) if loop is not None else 0
-    backwards = loop.n_backwards if loop is not None else None
+    backwards = loop.n_backwards_seen if loop is not None else None
     ran = steps >= 3 or (backwards or 0) >= 3
     if loop is None or not ran or not known or any(p.changed for p in known):
         return
@@ -98,7 +98,9 @@ def run_no_grad(report: Report, context: Context, limits: Thresholds) -> Iterato
     ]
     loop = report.training.loop if report.training is not None else None
     # gradients of a pass that came through, all gone before the step: they were cleared, not cut off
-    cleared = loop is not None and (loop.n_backwards or 0) >= 3 and len(cut) == sum(p.n_looked > 0 for p in parameters)
+    cleared = (
+        loop is not None and (loop.n_backwards_seen or 0) >= 3 and len(cut) == sum(p.n_looked > 0 for p in parameters)
+    )
     if not cut or cleared:
         return
     share = _size(cut) / max(_size(parameters), 1)

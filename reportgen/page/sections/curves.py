@@ -20,6 +20,7 @@ MAX_SERIES = 200
 _SPLITS = ("train_", "val_", "test_")
 _HIGHER = ("accuracy", "acc", "f1", "auc", "r2", "precision", "recall", "map", "iou", "bleu", "psnr", "ssim", "score")
 _LOWER = ("loss", "mae", "mse", "rmse", "error", "perplexity", "nll", "wer", "cer")
+_OF_OPTIMIZERS = ("gradient_norm", "update_ratio")  # one for each: gradient_norm/generator
 _OWN = ("seconds", "time", "epoch", "step")  # they say all they have to say in the table
 
 
@@ -67,6 +68,9 @@ def base(series: str) -> str:
     """Return the metric behind a name: val_loss and train_loss are both loss, learning_rate/1 is a learning rate."""
     if is_rate(series) and not series.startswith(_SPLITS):
         return "lr"
+    of_optimizer = next((kind for kind in _OF_OPTIMIZERS if series.startswith(f"{kind}/")), None)
+    if of_optimizer is not None:
+        return of_optimizer
     return next((series.removeprefix(s) for s in _SPLITS if series.startswith(s)), series)
 
 
