@@ -1,6 +1,7 @@
 """The training loop and what it writes down."""
 
 import math
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -180,6 +181,57 @@ def test_a_run_that_was_broken_off_goes_on_to_the_same_end(tmp_path: Path) -> No
     assert again.get("train_loss", "step").y == once.get("train_loss", "step").y  # type: ignore[union-attr]
     assert [e.kind for e in again.events] == ["gap"]
     assert (again.steps, again.epochs) == (20, 4)
+
+
+@pytest.mark.parametrize("long", [False, True])
+def test_what_a_broken_off_epoch_did_is_not_counted_twice(tmp_path: Path, long: bool) -> None:
+    """Stopped in the middle of an epoch, the steps since the checkpoint are done again."""
+    batch = (torch.randn(2, 4), torch.randint(2, (2,)))
+    per = 1100 if long else 7  # so many that the curve by step is thinned
+    path, log = tmp_path / "m.pt", tmp_path / "m.jsonl"
+    count = [0]
+
+    class Breaking(list):  # type: ignore[type-arg]
+        def __iter__(self) -> Iterator[Any]:
+            for item in super().__iter__():
+                count[0] += 1
+                if count[0] == 2 * per + per // 2:
+                    raise KeyboardInterrupt
+                yield item
+
+    def run(**more: Any) -> reportgen.History:
+        net = model()
+        return reportgen.fit(
+            net,
+            Breaking([batch] * per),
+            loss=nn.CrossEntropyLoss(),
+            optimizer=torch.optim.Adam(net.parameters(), lr=0.01),
+            epochs=4,
+            checkpoint=path,
+            log=log,
+            progress=False,
+            seed=0,
+            **more,
+        )
+
+    with pytest.raises(KeyboardInterrupt):
+        run()
+    assert reportgen.read_history(log).steps == 2 * per + per // 2 - 1
+    history = run(resume=True)
+    assert (history.steps, history.epochs) == (4 * per, 4)
+    assert [(e.kind, e.step, e.value) for e in history.events if e.kind == "gap"] == [
+        ("gap", 2 * per, 2 * per + per // 2 - 1)
+    ]
+    losses = history.get("train_loss", "step")
+    assert losses is not None
+    assert losses.n == 4 * per
+    for series in history.series:
+        assert series.x == sorted(set(series.x)), series.name
+    for parameter in history.parameters:
+        assert parameter.gradient_norm is not None
+        assert parameter.gradient_norm.x == sorted(set(parameter.gradient_norm.x))
+        assert parameter.n_steps == 4 * per
+    assert reportgen.read_history(log) == history
 
 
 def test_a_scheduler_by_batch_is_stepped_after_each_batch() -> None:

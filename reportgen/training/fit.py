@@ -101,6 +101,7 @@ def fit(
     trained = Trained(model, optimizer, scheduler, (train_loader, val_loader))
     done = load_last(path, trained) if resume and path is not None else Progress()
     watch = Watch(model, optimizer, scheduler=scheduler, log=log, hyperparameters=hyperparameters, source="fit")
+    watch.goes_on_from(done.steps, done.epoch)
     run = _Run(model, loss, optimizer, watch, device_of(model), scheduler if scheduler_per == "batch" else None)
     total = _total(train_loader, epochs - done.epoch)
     with modes_kept(model), watch, tqdm(total=total, unit="batch", disable=not progress) as bar:
@@ -112,6 +113,7 @@ def fit(
             if scheduler_per == "epoch":
                 _advance(scheduler, figures)
             is_best = done.improve(figures.get("val_loss", figures["train_loss"]))
+            done.steps = watch.notebook.tally.steps
             if path is not None:
                 save(path, trained, done, is_best=is_best)
             # after the checkpoint: an epoch that is run again was not logged before

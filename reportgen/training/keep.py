@@ -10,7 +10,7 @@ import os
 import random
 import sys
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,8 @@ class Progress:
     best: float | None = None
     """Lowest loss so far: of validation where there is one."""
     best_epoch: int = 0
+    steps: int | None = None
+    """Optimizer steps that the watch of the run had counted."""
 
     def improve(self, loss: float) -> bool:
         """Take the loss of the epoch that has ended, and tell whether it is the best; NaN never is."""
@@ -66,7 +68,7 @@ def save(path: Path, trained: Trained, progress: Progress, *, is_best: bool) -> 
         "state_dict": trained.model.state_dict(),
         "optimizer": trained.optimizer.state_dict(),
         "scheduler": None if scheduler is None else scheduler.state_dict(),
-        "progress": {"epoch": progress.epoch, "best": progress.best, "best_epoch": progress.best_epoch},
+        "progress": asdict(progress),
         "random": _random_state(trained.sources),
     }
     _write(last_of(path), state)

@@ -96,6 +96,11 @@ class _Moments:
                 self.kept, self.every = self.kept[::2], self.every * 2
         self.n += 1
 
+    def cut(self, last: float) -> None:
+        """Forget the moments beyond ``last``."""
+        self.kept = [bars for bars in self.kept if bars.x <= last]
+        self.n = min(self.n, len(self.kept) * self.every)
+
 
 @dataclass
 class _Events:
@@ -171,7 +176,37 @@ class Ledger:
         self._accumulation = seen.accumulation
         self._interrupted = "" if self._live else KILLED
         if self.sessions > 1:
-            self._event(Event(kind="gap", step=self.tally.steps, epoch=self.last_epoch))
+            reached = self._go_back(seen) if seen.from_step is not None else None
+            self._event(Event(kind="gap", step=self.tally.steps, epoch=self.last_epoch, value=reached))
+
+    def _go_back(self, seen: Session) -> float | None:
+        """Forget what earlier sessions logged beyond the weights that this one begins with; return how far they came.
+
+        Only what is counted by step or epoch goes: what was seen of the loop was seen.
+        """
+        tally, step, epoch = self.tally, seen.from_step or 0, seen.from_epoch
+        reached, lost = tally.steps, tally.steps - step
+        if lost <= 0:
+            return None
+        tally.steps = step
+        tally.optimizer_steps = [max(n - lost, 0) for n in tally.optimizer_steps]
+        for turns in tally.turns:
+            turns.last = min(turns.last, step)
+        self._means = {}
+        self.recorder.cut("step", step)
+        tracks = [t for p in self._parameters for t in (p.norm, p.ratio, p.decay, p.stale_v)]
+        for track in [*tracks, *(t for layer in self._layers for t in (layer.rms, layer.silent))]:
+            track.cut(step)
+        for moments in self._histograms.values():
+            moments.cut(step)
+        if epoch is not None and self.last_epoch is not None and self.last_epoch > epoch:
+            self.recorder.cut("epoch", epoch)
+            self._derived.cut("epoch", epoch)
+            places = sorted(
+                {x for s in self.recorder.series() + self._derived.series() if s.axis == "epoch" for x in s.x}
+            )
+            self.epochs, self.last_epoch = len(places), places[-1] if places else None
+        return float(reached)
 
     def _row(self, seen: Row) -> None:
         if seen.axis == "epoch":

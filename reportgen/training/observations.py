@@ -29,6 +29,9 @@ class Session(Struct, tag="session", kw_only=True, omit_defaults=True):
     source: str = "monitor"
     hyperparameters: dict[str, Setting] = {}
     accumulation: int | None = None
+    from_step: int | None = None
+    """The step that the weights come from with which this session goes on; what was logged beyond it led nowhere."""
+    from_epoch: float | None = None
 
 
 class Row(Struct, tag="row", kw_only=True, omit_defaults=True):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -46,6 +47,17 @@ class Track:
         for place, value in zip(x, values, strict=True):
             self.add(place, value)
 
+    def cut(self, last: float) -> None:
+        """Forget what lies beyond ``last``; of a thinned curve the count is then that of a steady pace."""
+        m = bisect_right(self.x, last)
+        if m == len(self.x):
+            return
+        pace = (self.x[-1] - self.x[0]) / ((len(self.x) - 1) * self.every) if len(self.x) > 1 else 0.0
+        self.n = (m - 1) * self.every + 1 + min(int((last - self.x[m - 1]) / pace), self.every - 1) if m and pace else m
+        del self.x[m:], self.y[m:]
+        if self.first_nonfinite is not None and self.first_nonfinite > last:
+            self.nonfinite, self.first_nonfinite = 0, None
+
     @property
     def values(self) -> list[float]:
         """The kept values that are finite."""
@@ -76,6 +88,14 @@ class Recorder:
         if track is None:
             track = self._tracks[name, axis] = Track()
         return track
+
+    def cut(self, axis: Axis, last: float) -> None:
+        """Forget what lies beyond a place on one axis."""
+        for (name, its), track in list(self._tracks.items()):
+            if its == axis:
+                track.cut(last)
+                if not track.x:
+                    del self._tracks[name, its]
 
     def has(self, name: str, axis: Axis) -> bool:
         return (name, axis) in self._tracks

@@ -69,6 +69,7 @@ class Watch:
         self._epoch_offset: float | None = None
         self._entered = self._last_step = self._surveyed = 0.0
         self._seconds = 0.0
+        self._from: tuple[int | None, float | None] = (None, None)
 
     @property
     def notebook(self) -> Notebook:
@@ -120,6 +121,10 @@ class Watch:
         finally:
             self.notebook.close(interrupted)
 
+    def goes_on_from(self, step: int | None, epoch: float | None) -> None:
+        """Say, before the loop begins, which step of the log its weights come from: what lies beyond is dropped."""
+        self._from = (step, epoch)
+
     def _begin(self) -> None:
         """Open the log, go on where it ended, and write the head of this session."""
         notebook = self.notebook
@@ -143,6 +148,8 @@ class Watch:
                 source=self._source,
                 hyperparameters=settings | self._given,
                 accumulation=self._accumulation,
+                from_step=self._from[0],
+                from_epoch=self._from[1],
             )
         )
         if any(is_sharded(p) for model in self.run.models.values() for p in model.parameters()):
