@@ -215,6 +215,71 @@ def mild_rise_of_validation(rng: Random) -> History:
     return history(*made.series, series("val_accuracy", accuracy))
 
 
+def policy_gradient(rng: Random) -> History:
+    """The surrogate of REINFORCE: below zero while there is something to win, and nothing once the policy is good."""
+    n = rng.choice([20, 50, 200])
+    tau = rng.uniform(0.05, 0.3) * n
+    train = [-0.4 * (1 - math.exp(-(e + 1) / 2)) * math.exp(-e / tau) + rng.gauss(0, 0.02) for e in range(n)]
+    return history(series("train_loss", train), series("train_reward", [1 - math.exp(-e / tau) for e in range(n)]))
+
+
+def density(rng: Random) -> History:
+    """The negative log-likelihood of a density, which may well be below zero."""
+    n = _length(rng)
+    train = [v - rng.uniform(2, 2.1) for v in _decay(n, rng, 0.0, start=6.0)]
+    return history(
+        series("train_loss", [v + rng.gauss(0, 0.02) for v in train]),
+        series("val_loss", [v + 0.1 + rng.gauss(0, 0.03) for v in train]),
+    )
+
+
+def curriculum(rng: Random) -> History:
+    """Harder examples come in on the way: the loss rises, and the accuracy holds."""
+    n = rng.choice([30, 60])
+    train = [0.3 + 2 * math.exp(-8 * e / n) + 0.5 * (e > 0.4 * n) for e in range(n)]
+    accuracy = [0.9 - 0.7 * math.exp(-8 * e / n) + rng.gauss(0, 0.003) for e in range(n)]
+    return history(series("train_loss", noisy(train, rng, 0.02)), series("train_accuracy", accuracy))
+
+
+def adversarial_of_another_tool(rng: Random) -> History:
+    """Losses of a GAN out of a table, where nothing is known of optimizers."""
+    walk, other = (adversarial(rng).series[0].y for _ in range(2))
+    total = [a + b for a, b in zip(walk, other, strict=True) if a is not None and b is not None]
+    parts = [series("train_loss", total), series("train_g_loss", walk), series("train_d_loss", other)]
+    return History(series=parts, epochs=60)
+
+
+def long_warm_up_by_step(rng: Random) -> History:
+    """A language model by step: a tenth of warm-up, then a cosine, validated now and then."""
+    n, every = rng.choice([1000, 2000]), 100
+    warm = n // 10
+    rates = [1e-3 * min(i / warm, 0.5 * (1 + math.cos(math.pi * max(i - warm, 0) / (n - warm)))) for i in range(n)]
+    losses = [3.0 + 7.5 * math.exp(-max(i - 0.3 * warm, 0) / (0.12 * n)) for i in range(n)]
+    val = Series(
+        name="val_loss",
+        axis="step",
+        x=[float(i) for i in range(every, n + 1, every)],
+        y=[losses[i - 1] * math.exp(rng.gauss(0, 0.005)) + 0.05 for i in range(every, n + 1, every)],
+        n=n // every,
+    )
+    parts = (series("train_loss", noisy(losses, rng, 0.05), "step"), series("learning_rate", rates, "step"))
+    return history(*parts, val)
+
+
+def restarts_by_step(rng: Random) -> History:
+    """Warm restarts whose cycles double, logged by step and by epoch."""
+    per, lengths = 40, [4, 8, 16]
+    places = [(cycle, e / length) for cycle, length in enumerate(lengths) for e in range(length)]
+    rates = [0.05 * (1 + math.cos(math.pi * (p + i / per / lengths[c]))) for c, p in places for i in range(per)]
+    losses = [
+        (0.5 * 0.6**c + 8 * r * 0.6**c)
+        for (c, _), r in zip([p for p in places for _ in range(per)], rates, strict=True)
+    ]
+    val = [losses[(e + 1) * per - 1] + 0.1 for e in range(len(places))]
+    parts = (series("train_loss", noisy(losses, rng, 0.1), "step"), series("learning_rate", rates, "step"))
+    return history(*parts, series("val_loss", noisy(val, rng, 0.03)))
+
+
 HEALTHY: tuple[Callable[[Random], History], ...] = (
     exponential,
     power_law,
@@ -237,6 +302,12 @@ HEALTHY: tuple[Callable[[Random], History], ...] = (
     small_noisy_batches,
     dropout_on_few_samples,
     mild_rise_of_validation,
+    policy_gradient,
+    density,
+    curriculum,
+    adversarial_of_another_tool,
+    long_warm_up_by_step,
+    restarts_by_step,
 )
 
 
@@ -248,6 +319,21 @@ def diverged(rng: Random) -> History:
     turn = rng.uniform(0.3, 0.7) * n
     train = [2.3 * math.exp(-5 * e / n) + 0.1 if e < turn else rng.uniform(2, 6) for e in range(n)]
     return _pair(train, [v + 0.1 for v in train], rng)
+
+
+def density_diverged(rng: Random) -> History:
+    """The negative log-likelihood of a density that falls below zero and then collapses."""
+    n = rng.choice([12, 30, 60])
+    turn = rng.uniform(0.5, 0.7) * n
+    fall = [8 * math.exp(-6 * e / n) - 2 + rng.gauss(0, 0.02) for e in range(n)]
+    return history(series("train_loss", [v if e < turn else rng.uniform(5, 20) for e, v in enumerate(fall)]))
+
+
+def diverged_though_it_began_well(rng: Random) -> History:
+    """The accuracy rises, and falls with the loss."""
+    made = diverged(rng).series[0]
+    accuracy = [0.95 if v is not None and v < 1 else 0.1 for v in made.y]
+    return history(made, series("train_accuracy", accuracy))
 
 
 def stands_still(rng: Random) -> History:
@@ -316,6 +402,8 @@ def lost_after_a_spike(rng: Random) -> History:
 
 SICK: dict[Callable[[Random], History], tuple[str, ...]] = {
     diverged: ("h-diverged",),
+    density_diverged: ("h-diverged",),
+    diverged_though_it_began_well: ("h-diverged",),
     stands_still: ("h-never-learned",),
     overfit: ("h-overfit",),
     oscillating: ("h-oscillating",),

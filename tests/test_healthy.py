@@ -379,10 +379,6 @@ def test_contrastive_loss() -> None:
     assert not alarms(case("siamese-pairs"))
 
 
-@pytest.mark.xfail(
-    reason="a loss that wanders about zero is told to have diverged (h-diverged), though the accuracy rises",
-    raises=AssertionError,
-)
 def test_policy_gradient_loss() -> None:
     """The loss of REINFORCE wanders about zero while the reward rises."""
     model = nets.mlp(12, 32, 5)

@@ -12,6 +12,10 @@ from reportgen.document.history import History, Series
 from reportgen.health.context import Context
 from reportgen.health.rules.optimizer import update_ratio
 from reportgen.health.thresholds import Thresholds
+from reportgen.page.blocks import KeyValues, Section
+from reportgen.page.build import build
+
+from .test_page_sections import section
 
 X = torch.randn(400, 5, generator=torch.Generator().manual_seed(0))
 WEIGHTS = torch.tensor([1.0, -2.0, 0.5, 0.0, 1.0])
@@ -36,8 +40,23 @@ def serious(report: reportgen.Report) -> list[str]:
     return [d.cause for d in report.diagnoses if d.severity is not reportgen.Severity.INFO]
 
 
+def labels(shown: Section) -> set[str]:
+    return {pair.label for block in shown.blocks if isinstance(block, KeyValues) for pair in block.pairs}
+
+
 def test_a_margin_is_no_prediction() -> None:
-    assert serious(trained(torch.sign(X @ WEIGHTS).unsqueeze(1), hinge, 1)) == []
+    report = trained(torch.sign(X @ WEIGHTS).unsqueeze(1), hinge, 1)
+    assert serious(report) == []
+    shown = section(build(report), "evaluation")
+    assert "outputs need not be near their targets" in shown.intro
+    assert not {"R²", "MAE"} & labels(shown)
+
+
+def test_a_prediction_in_the_units_of_its_targets_keeps_its_score() -> None:
+    report = trained((X @ WEIGHTS).unsqueeze(1), nn.MSELoss(), 1)
+    shown = section(build(report), "evaluation")
+    assert "outputs need not" not in shown.intro
+    assert labels(shown) >= {"R²", "MAE"}
 
 
 def test_a_log_rate_is_no_prediction() -> None:

@@ -361,6 +361,12 @@ def test_lr_extreme_needs_steps_to_show_for_it() -> None:
     assert not found(report(run(series=[high], parameters=ratios(*[2e-3] * 10))), "lr-extreme")
 
 
+def test_a_rate_far_too_low_is_not_told_as_too_high() -> None:
+    low = report(run(series=[series("learning_rate", [1e-7] * 20)], parameters=ratios(*[1e-7] * 10)))
+    assert severity(low, "lr-extreme") == "info"
+    assert not {d.cause for d in judge(low).diagnoses} & {"lr-too-high"}
+
+
 def test_param_group_zero_lr() -> None:
     zero, warm_up = series("learning_rate_1", [0.0] * 20), series("learning_rate", [0.0, *[0.1] * 18, 0.0])
     (finding,) = found(report(run(series=[zero, warm_up])), "param-group-zero-lr")

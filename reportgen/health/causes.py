@@ -179,7 +179,7 @@ SYNDROMES: tuple[Syndrome, ...] = (
     Syndrome(
         "no-weight-update",
         ("no-weight-update", "step-without-effect", "update-ratio", "w-at-default-init"),
-        _SLOW,
+        (*_SLOW, "lr-extreme"),
         lambda proofs: any(
             f.rule in ("no-weight-update", "step-without-effect")
             or f.detail.get("direction") == "none"
@@ -325,6 +325,8 @@ def is_note(finding: Finding) -> bool:
 def _default(finding: Finding) -> str:
     if finding.rule == "update-ratio":
         return {"low": "lr-too-low", "none": "no-weight-update"}.get(finding.detail.get("direction", ""), "lr-too-high")
+    if finding.rule == "lr-extreme" and finding.detail.get("direction") == "low":
+        return "lr-too-low"
     if finding.rule == "grad-depth-slope" and finding.detail.get("direction") == "exploding":
         return "exploding-gradients"
     return DEFAULTS[finding.rule]

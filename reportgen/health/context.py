@@ -31,7 +31,7 @@ def context_of(report: Report, limits: Thresholds) -> Context:
     return Context(
         state=state_of(report),
         outcome_ok=evaluation is not None and _outcome_ok(evaluation, limits),
-        outcome_known=evaluation is not None and not _small_is_right(report) and _same_units(report),
+        outcome_known=evaluation is not None and not _small_is_right(report) and same_units(report),
         real_data=report.subject.inputs == "real",
         n_samples=report.subject.n_samples,
         chance=_chance(report),
@@ -80,7 +80,7 @@ def _works(report: Report) -> bool:
 _LOSSES_IN_UNITS = ("mse", "l1", "huber", "mae", "squared", "quantile")
 
 
-def _same_units(report: Report) -> bool:
+def same_units(report: Report) -> bool:
     """Tell whether outputs are predictions in the units of the targets, so that R² says how good they are.
 
     Margins, log-rates, logits of soft labels and parameters of a distribution are not. Known losses are told by their

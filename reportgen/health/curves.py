@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from statistics import fmean, median
 
@@ -64,9 +65,13 @@ def is_adversarial(history: History) -> bool:
 
     Optimizers that share one loss (one for the matrices, one for the rest) step one right after the other, on as many
     backward passes; those of a generator and a critic wait for a pass each. Where that was not seen, several optimizers
-    are taken for adversaries. Optimizers that follow one another, as in stages of fine-tuning, are none.
+    are taken for adversaries. Optimizers that follow one another, as in stages of fine-tuning, are none. In a history
+    without optimizers (another tool's) two losses of those names tell it.
     """
-    optimizers = [o for o in history.loop.optimizers if o.n_steps] if history.loop is not None else []
+    if history.loop is None:
+        words = {part for s in history.series if "loss" in s.name.lower() for part in _words(s.name)}
+        return bool(words & _MAKERS) and bool(words & _CRITICS)
+    optimizers = [o for o in history.loop.optimizers if o.n_steps]
     together = [o for i, o in enumerate(optimizers) if any(_overlap(o, p) for j, p in enumerate(optimizers) if i != j)]
     if len(together) < 2:
         return False
@@ -76,6 +81,14 @@ def is_adversarial(history: History) -> bool:
     due = seen * (len(together) - 1) / len(together)
     shared = len(passes) == len(together) and joined > 0.5 * due and max(passes) <= 1.1 * min(passes)
     return not shared
+
+
+_MAKERS = frozenset(("g", "gen", "generator", "maker"))
+_CRITICS = frozenset(("d", "dis", "disc", "discriminator", "critic"))
+
+
+def _words(name: str) -> list[str]:
+    return re.findall(r"[a-z]+", re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name).lower())
 
 
 def _overlap(one: OptimizerRun, other: OptimizerRun) -> bool:

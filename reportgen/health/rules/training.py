@@ -11,7 +11,7 @@ from ...document.facts import Finding, Report, Severity
 from ...document.history import History
 from ...document.scores import accuracy
 from ..context import Context
-from ..curves import Curve, both, finite, is_adversarial, learning_rates, losses
+from ..curves import Curve, both, finite, is_adversarial, learning_rates, losses, scalar
 from ..robust import noise, spearman
 from ..thresholds import Thresholds
 
@@ -61,9 +61,11 @@ def h_diverged(report: Report, context: Context, limits: Thresholds) -> Iterator
     """The training loss ended far above its best.
 
     End − minimum > max(half of the drop, 4 sigma, a tenth of the minimum), and end > 1.25 times the minimum; or two of
-    the last three values before it stopped being finite were ten times the first. Left out where several optimizers
-    step apart (adversarial losses) and where the learning rate went up again in the last fifth (a restart). Wrong for
-    reinforcement losses and curricula.
+    the last three values before it stopped being finite were ten times the first. A loss whose minimum lies below zero
+    must have ended as far above zero: one that fades to zero from below is that of a policy gradient, whose advantages
+    vanish as the policy gets good. Left out where several optimizers step apart (adversarial losses), where the
+    learning rate went up again in the last fifth (a restart), and where the accuracy (or another score) of the same
+    data ended as high as it ever was: then the loss changed, not the model (curricula, a weight that is annealed).
     """
     curve, _ = losses(report.training, limits)
     if curve is None:
@@ -74,8 +76,19 @@ def h_diverged(report: Report, context: Context, limits: Thresholds) -> Iterator
     # what jumps about after it has diverged is no measure of the noise before
     sigma = noise(curve.y[: curve.best + 1]) if curve.best >= 4 else curve.noise
     line = max(limits.diverged_drop * max(curve.drop, 0.0), 4 * sigma, 0.1 * abs(low))
-    if rise > line and curve.end > limits.diverged_ratio * low and not _restarted(report.training):
+    far = curve.end > (limits.diverged_ratio * low if low > 0 else -low)
+    if rise > line and far and not _restarted(report.training) and not _score_holds(report, limits):
         yield _diverged(curve.end, low, line)
+
+
+def _score_holds(report: Report, limits: Thresholds) -> bool:
+    """Tell whether a score of the training data rose over the run and ended at its best, within its noise."""
+    for name in ("train_accuracy", "train_f1", "train_auc", "train_r2", "train_reward", "train_return"):
+        curve = scalar(report.training, name, limits)
+        if curve is not None:
+            best = max(curve.smooth)
+            return best - curve.y[0] > 4 * curve.noise and curve.end >= best - max(2 * curve.noise, 0.01 * abs(best))
+    return False
 
 
 def _diverged(end: float, low: float, line: float) -> Finding:
@@ -122,10 +135,13 @@ def h_never_learned(report: Report, context: Context, limits: Thresholds) -> Ite
 
     Start − end < max(3 sigma, 2 % of the start), and the end is above 0.95 of what the best constant prediction reaches
     (the entropy of the labels) where that is known; without it this is a warning. The start is that of the first steps
-    where steps were logged: the mean of a first epoch may already be the mean of a trained model.
+    where steps were logged: the mean of a first epoch may already be the mean of a trained model. Left out for a loss
+    that wanders about zero, as that of a policy gradient does, and where a score of the training data rose.
     """
     curve, _ = losses(report.training, limits)
     if curve is None or any(True for _ in h_diverged(report, context, limits)):
+        return
+    if _wanders_about_zero(curve) or _score_holds(report, limits):
         return
     fall = max(curve.start, curve.y[0]) - curve.end
     small = max(3 * curve.noise, limits.never_learned_drop * abs(curve.y[0]))
@@ -144,6 +160,12 @@ def h_never_learned(report: Report, context: Context, limits: Thresholds) -> Ite
         evidence=evidence,
         threshold={"fall": small},
     )
+
+
+def _wanders_about_zero(curve: Curve) -> bool:
+    """Tell whether a loss lies on both sides of zero, and began and ended there: its level says nothing."""
+    near = max(3 * curve.noise, 0.1 * (max(curve.y) - min(curve.y)))
+    return min(curve.y) < 0 < max(curve.y) and abs(curve.end) < near and min(curve.smooth) < curve.y[0] + near
 
 
 def h_overfit(report: Report, context: Context, limits: Thresholds) -> Iterator[Finding]:

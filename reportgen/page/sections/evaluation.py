@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import math
 
+from msgspec import structs
+
 from ...document.facts import Classification, EvaluationFacts, Regression, Report
 from ...document.scores import ClassScore, accuracy, confused, macro, per_class
+from ...health.context import same_units
 from .. import figures, plots
 from ..blocks import Block, Cell, Column, Figure, KeyValues, Pair, Pictures, Section, Table
 from ..cells import missing, of_count, of_name, of_number, of_share, of_text
-from ..formats import count, number, percent, short
+from ..formats import count, name, number, percent, short
 from ..language import _, plural
 
 FOLD_CLASSES = 30
@@ -19,12 +22,16 @@ RESIDUAL_BINS = 40
 
 def section(report: Report) -> Section | None:
     """Show scores of a classifier or a regressor."""
-    facts = report.evaluation
+    facts, train = report.evaluation, report.train_evaluation
     if facts is None:
         return None
+    same = same_units(report)
+    if not same:  # distances to the targets mean nothing then
+        facts = structs.replace(facts, regression=None)
+        train = None if train is None else structs.replace(train, regression=None)
     blocks: list[Block] = [KeyValues(pairs=[*_scores(facts), *_pairs(facts)])]
-    if report.train_evaluation is not None and report.train_evaluation.task == facts.task:
-        blocks.append(_splits(report.train_evaluation, facts))
+    if train is not None and train.task == facts.task:
+        blocks.append(_splits(train, facts))
     if facts.classification is not None:
         blocks += _classifier(facts.classification)
     if facts.regression is not None:
@@ -39,6 +46,11 @@ def section(report: Report) -> Section | None:
             "An R² of 0 is what the mean of the targets would reach, and 1 is perfect; residuals should "
             "be centred on zero."
         )
+    if not same:
+        intro += " " + _(
+            "By its loss, {loss}, outputs need not be near their targets: R², absolute errors and residuals would say "
+            "nothing, and are left out."
+        ).format(loss=name(report.subject.loss or "?"))
     return Section(id="evaluation", title=_("Evaluation"), intro=intro, blocks=blocks)
 
 
@@ -73,11 +85,13 @@ def _splits(train: EvaluationFacts, given: EvaluationFacts) -> Table:
         Column(_("Data"), "name"),
         Column(_("Samples")),
         Column(_("Loss")),
-        Column(_("Accuracy") if given.classification is not None else _("R²")),
-        Column(_("95 % interval"), "text") if given.classification is not None else Column(_("MAE")),
     ]
+    if given.classification is not None:
+        columns += [Column(_("Accuracy")), Column(_("95 % interval"), "text")]
+    elif given.regression is not None:
+        columns += [Column(_("R²")), Column(_("MAE"))]
     rows = [
-        [of_text(title), of_count(facts.n_samples), of_number(facts.loss), *_split_scores(facts)]
+        [of_text(title), of_count(facts.n_samples), of_number(facts.loss), *_split_scores(facts)][: len(columns)]
         for title, facts in ((_("training data"), train), (_("data given"), given))
     ]
     note = _(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ...document.facts import Diagnosis, LayerRow, Report, Severity
 from ...document.scores import accuracy
+from ...health.context import same_units
 from .. import figures
 from ..blocks import Figure, Link, Pair, Section, Tone, Verdict
 from ..formats import count, listing, name, number, percent, short, si, size
@@ -122,7 +123,7 @@ def _result(report: Report) -> list[Pair]:
     if facts.classification is not None and (score := accuracy(facts.classification.confusion)) is not None:
         note = _("95 % interval {low} to {high}").format(low=percent(score.low), high=percent(score.high))
         pairs.append(Pair(label=_("Accuracy"), value=percent(score.value), note=note))
-    if facts.regression is not None and facts.regression.r2 is not None:
+    if facts.regression is not None and facts.regression.r2 is not None and same_units(report):
         note = _("MAE {mae}").format(mae=number(facts.regression.mae))
         pairs.append(Pair(label=_("R²"), value=short(facts.regression.r2), note=note))
     if facts.loss is not None:

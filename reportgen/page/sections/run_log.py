@@ -205,5 +205,7 @@ def _where(event: Event) -> Cell:
 
 
 def _said(event: Event) -> str:
+    if event.kind == "gap" and event.value is not None:
+        return _("from here, though it had come to {n} before").format(n=count(round(event.value)))
     value = short(event.value) if event.value is not None else ""
     return " ".join(part for part in (value, event.detail) if part)
