@@ -15,7 +15,7 @@ from .findings import Finding as Finding
 from .findings import RuleSettings, Scorecard, Waived
 from .findings import Severity as Severity
 from .history import History
-from .samples import Copies, Order, Padding, Signal, SplitFacts
+from .samples import Copies, Order, Padding, Shortcut, Signal, SplitFacts, Twins
 from .stats import TensorStats
 from .trials import TrialFacts
 
@@ -382,6 +382,8 @@ class DatasetFacts(Struct, frozen=True, kw_only=True):
     order: Order | None = None
     padding: Padding | None = None
     signal: Signal | None = None
+    twins: Twins | None = None
+    shortcut: Shortcut | None = None
 
 
 class OutputFacts(Struct, frozen=True, kw_only=True):

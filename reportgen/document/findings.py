@@ -46,6 +46,12 @@ class Diagnosis(Struct, frozen=True, kw_only=True):
     findings: list[Finding]
     consequences: list[Finding] = []
     advice: str = ""
+    unchecked: list[str] = []
+    """Measurements that bear on the cause, or on a candidate, and were not made; see ``health.doubts``."""
+    candidates: list[str] = []
+    """Other causes that the evidence does not rule out."""
+    decided_by: str = ""
+    """The trial that would tell them apart."""
 
 
 class Waiver(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -20,6 +20,40 @@ class Copies(Struct, frozen=True, kw_only=True):
     """Samples kept whose input occurs with another target too."""
 
 
+class Twins(Struct, frozen=True, kw_only=True):
+    """Samples with a near double: the nearest neighbour is at less than a fifth of the distance of the fifth nearest.
+
+    Counted in one region of input space of which every sample is kept; equal inputs are left out.
+    """
+
+    n: int
+    """Samples looked at."""
+    found: int
+    """Of those, samples with a near double."""
+    chance: float
+    """Share of samples that would have one by chance, where density is even over the nearest neighbours."""
+    dimension: float
+    """Of the data, by the distances of the nearest neighbours."""
+
+
+class Shortcut(Struct, frozen=True, kw_only=True):
+    """The single feature that tells the target best."""
+
+    kind: Literal["classes", "numbers"]
+    n: int
+    feature: int
+    """Place in the flattened input."""
+    score: float
+    """Classes: share of neighbours in the order of this feature that share their class. Numbers: squared correlation.
+    """
+    second: float
+    """The same of the next best feature."""
+    null: float
+    """The best that any feature reaches with permuted targets, the highest of 20 permutations."""
+    gap: float | None = None
+    """Least distance between the means of classes along the feature, over the largest deviation within a class."""
+
+
 class Order(Struct, frozen=True, kw_only=True):
     """How much neighbours in the order of loading have to do with each other."""
 
@@ -76,3 +110,5 @@ class SplitFacts(Struct, frozen=True, kw_only=True):
     training_signal: Signal | None = None
     """As ``DatasetFacts.signal`` of the training data, on as many samples as the next."""
     given_signal: Signal | None = None
+    twins: Twins | None = None
+    """Samples given with a near double in the training data."""

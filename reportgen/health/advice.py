@@ -27,6 +27,7 @@ ADVICE: dict[str, str] = {
     "A backbone that is frozen on purpose is fine.",
     "gradient-clipping-too-small": "Raise the clipping limit to about the 90th percentile of the gradient norm (see "
     "the curve), or leave clipping out and compare.",
+    "idle-parts": "Put dropout behind an activation, and leave out biases before a batch norm.",
     "layer-collapse": "Look at the layer before the named one: its output no longer depends on the input.",
     "loss-shape-broadcast": "Give outputs and targets one shape: squeeze(1) the output, or unsqueeze(1) the target.",
     "loss-sign-flipped": "Minimise the loss: remove the minus before it, or maximize=True from the optimizer.",

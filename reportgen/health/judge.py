@@ -11,6 +11,7 @@ from ..document.findings import RuleSettings
 from ..errors import one_line
 from .causes import diagnose
 from .context import context_of
+from .doubts import with_doubts
 from .limits import limits_by_rule
 from .policy import applied, day_of
 from .rules import RULES
@@ -45,7 +46,7 @@ def judge(report: Report, limits: Thresholds | None = None, rules: Mapping[str, 
         subject=msgspec.structs.replace(report.subject, state=context.state),
         coverage=[*report.coverage, *rows],
         findings=counted,
-        diagnoses=diagnose(counted),
+        diagnoses=with_doubts(diagnose(counted), report),
         waived=waived,
         rules=rules,
         thresholds=limits.set,

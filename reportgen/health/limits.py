@@ -101,6 +101,15 @@ LIMITS: dict[str, dict[str, str]] = {
     "d-train-val-shift": {"shift": "shift"},
     "d-label-mapping": {"gain": "mapping_gain"},
     "d-label-noise": {"difference": "noisier"},
+    "d-near-duplicates": {"share": "near_duplicates"},
+    "near-leakage": {"share": "near_leak"},
+    "d-shortcut": {
+        "score": "shortcut_score",
+        "second": "shortcut_second",
+        "r2": "shortcut_r2",
+        "gap": "shortcut_gap",
+    },
+    "d-dtype": {"std": "input_std_high", "samples": "input_samples"},
     "double-softmax": {
         "row_sum": "row_sum_error",
         "cross_entropy": "cross_entropy_match",

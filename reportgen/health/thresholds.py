@@ -162,6 +162,14 @@ class Thresholds(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     mapping_gain: float = 0.3
     noisier: float = 0.1
 
+    near_duplicates: float = 0.05
+    near_leak: float = 0.05
+    """Share of samples with a near double; famous sets of pictures hold 3 % (Barz and Denzler 2019)."""
+    shortcut_score: float = 0.99
+    shortcut_second: float = 0.9
+    shortcut_r2: float = 0.999
+    shortcut_gap: float = 20.0
+
     outcome_r2: float = 0.1
     """R² from which a regressor counts as clearly better than the mean of the targets."""
 

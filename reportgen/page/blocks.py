@@ -146,6 +146,9 @@ class DiagnosisCard(Struct, frozen=True, kw_only=True):
     """The findings after the first few."""
     consequences: Table | None = None
     advice: str = ""
+    unchecked: str = ""
+    candidates: str = ""
+    """Other causes with the same marks, and the trial that would decide."""
     doubts: list[str] = []
     """When this diagnosis is wrong."""
 

@@ -11,11 +11,14 @@ from ..document.facts import DatasetFacts, FeatureStats
 from ..document.samples import SplitFacts
 from ..document.stats import TensorStats
 from ..subject.data import Batch
+from . import twins
 from .fingerprints import Fingerprints, overlap
 from .layers import NORMS, layers_of
 from .reduce import as_real, tensor_stats
 from .sequence import LabelOrder, PaddingCount
+from .shortcut import shortcut
 from .signal import SignalSample, across
+from .twins import Region
 
 MAX_FEATURES = 64
 MAX_CLASSES = 10_000
@@ -37,6 +40,7 @@ class DatasetProbe:
         self._n_batches = 0
         self._label_range: tuple[int, int] | None = None
         self.copies, self.neighbours = Fingerprints(), SignalSample()
+        self.region = Region()
         self._order, self._padding = LabelOrder(), PaddingCount()
 
     def update(self, batch: Batch) -> None:
@@ -51,6 +55,7 @@ class DatasetProbe:
         self._add_input(x)
         self.copies.update(batch)
         self.neighbours.update(batch)
+        self.region.update(batch)
         self._order.update(batch)
         self._padding.update(x)
         if isinstance(batch.target, Tensor):
@@ -111,6 +116,8 @@ class DatasetProbe:
             order=self._order.facts(),
             padding=self._padding.facts(),
             signal=self.neighbours.facts(),
+            twins=self.region.facts(),
+            shortcut=shortcut(self.neighbours.table(), self.neighbours.kind, self.neighbours.step),
         )
 
 
@@ -127,6 +134,7 @@ def compare(training: DatasetProbe, given: DatasetProbe) -> SplitFacts:
         across=across(training.neighbours, given.neighbours),
         training_signal=training.neighbours.facts(size) if size else None,
         given_signal=given.neighbours.facts(size) if size else None,
+        twins=twins.across(training.region, given.region),
     )
 
 

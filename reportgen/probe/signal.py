@@ -26,6 +26,8 @@ class SignalSample:
         self._inputs: list[Tensor] = []
         self._targets: list[float] = []
         self._seen = 0
+        self.step = 1
+        """Every so many features one is kept."""
         self._possible = True
         self._kind: Literal["classes", "numbers"] = "classes"
 
@@ -42,7 +44,8 @@ class SignalSample:
         if not self._possible or x is None or not isinstance(target, Tensor):
             return
         rows = x.detach().flatten(1)
-        rows = rows[:, :: -(-rows.shape[1] // FEATURES)]
+        self.step = -(-rows.shape[1] // FEATURES)
+        rows = rows[:, :: self.step]
         if self._inputs and rows.shape[1] != len(self._inputs[0]):
             self._possible = False
             return

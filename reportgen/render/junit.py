@@ -11,7 +11,8 @@ from xml.etree import ElementTree as ET
 
 from ..document.facts import Diagnosis, Report, Severity
 from ..page.formats import name, visible
-from ..page.wording import describe, diagnosis_title, summary
+from ..page.wording import cause_title, describe, diagnosis_title, summary
+from ..page.words_doubts import candidates, unchecked
 
 MAX_FINDINGS = 50
 
@@ -71,4 +72,7 @@ def _text(diagnosis: Diagnosis) -> str:
     rest = len(diagnosis.findings) - MAX_FINDINGS
     lines += [f"- and {rest} more"] if rest > 0 else []
     lines += [diagnosis.advice] if diagnosis.advice else []
+    others = candidates(diagnosis, [cause_title(cause) for cause in diagnosis.candidates])
+    lines += [others] if others else []
+    lines.append(f"Not checked: {unchecked(diagnosis)}")
     return visible("\n".join(lines))

@@ -12,7 +12,8 @@ from ..cells import of_name, of_text
 from ..formats import name, short, words
 from ..icons import icon
 from ..language import _, plural
-from ..wording import describe, diagnosis_title, doubt, rule_title, summary
+from ..wording import cause_title, describe, diagnosis_title, doubt, rule_title, summary
+from ..words_doubts import candidates, unchecked
 from .overview import measured_anything, ranked
 from .waivers import waived_table
 
@@ -75,6 +76,8 @@ def _card(place: int, diagnosis: Diagnosis) -> DiagnosisCard:
         further=_fold(f"{id}-further", more.format(n=len(rest)), rest),
         consequences=_fold(f"{id}-consequences", result.format(n=len(diagnosis.consequences)), diagnosis.consequences),
         advice=diagnosis.advice,
+        unchecked=unchecked(diagnosis),
+        candidates=candidates(diagnosis, [cause_title(cause) for cause in diagnosis.candidates]),
         doubts=list(dict.fromkeys(d for f in findings if (d := doubt(f.rule)))),
     )
 

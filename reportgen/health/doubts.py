@@ -1,0 +1,148 @@
+"""What a diagnosis does not know: what was not checked, which other causes that leaves open, and what would decide.
+
+``NEEDS`` says of every cause which measurements bear on it. A rival of a diagnosis stays a candidate as long as one of
+the measurements that would show it is missing; where all were made and no rule spoke for it, it is ruled out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import msgspec
+from msgspec import Struct
+
+from ..document.facts import Diagnosis, Report, Severity
+
+# part -> whether it was measured
+PARTS: dict[str, Callable[[Report], bool]] = {
+    "weights": lambda r: r.weights is not None,
+    "activations": lambda r: r.activations is not None and r.subject.inputs == "real",
+    "gradients": lambda r: r.gradients is not None,
+    "curves": lambda r: r.training is not None and bool(r.training.series),
+    "steps": lambda r: r.training is not None and bool(r.training.parameters),
+    "loop": lambda r: r.training is not None and r.training.loop is not None,
+    "data": lambda r: r.dataset is not None,
+    "training data": lambda r: r.train_dataset is not None,
+    "scores": lambda r: r.evaluation is not None,
+    "training scores": lambda r: r.train_evaluation is not None,
+    "splits": lambda r: r.splits is not None,
+    "optimizer": lambda r: r.subject.optimizer is not None or (r.training is not None and bool(r.training.optimizer)),
+    "loss": lambda r: r.subject.loss is not None,
+    "experiments": lambda r: r.trials is not None,
+    "one batch": lambda r: r.trials is not None and r.trials.done("one-batch") is not None,
+    "train and eval": lambda r: r.trials is not None and r.trials.done("train-and-eval") is not None,
+}
+
+_FIT = ("curves", "steps", "scores", "training scores", "one batch")
+_LABELS = ("data", "training data", "splits", "scores", "training scores")
+_SIGNAL = ("weights", "activations", "gradients")
+
+NEEDS: dict[str, tuple[str, ...]] = {
+    "bad-init": (*_SIGNAL, "curves"),
+    "batch-mixing": ("experiments",),
+    "bn-statistics": ("activations", "data", "training data", "train and eval"),
+    "causal-leak": ("experiments",),
+    "class-imbalance": ("data", "training data", "scores"),
+    "data-leakage": _LABELS,
+    "dead-relu": ("activations", "gradients", "steps", "data"),
+    "detached-graph": ("gradients", "steps", "experiments"),
+    "double-softmax": ("loss", "scores"),
+    "dropout-active-in-eval": ("experiments",),
+    "eval-mode-training": ("loop", "train and eval"),
+    "exploding-gradients": ("gradients", "steps"),
+    "frozen-layers": ("weights", "optimizer", "steps"),
+    "gradient-clipping-too-small": ("loop", "steps"),
+    "label-corruption": _LABELS,
+    "label-noise": _LABELS,
+    "layer-collapse": (*_SIGNAL, "data"),
+    "loss-shape-broadcast": ("loss", "scores"),
+    "loss-sign-flipped": ("loss", "experiments", "curves"),
+    "lr-schedule-collapse": ("curves", "steps"),
+    "lr-too-high": ("curves", "steps"),
+    "lr-too-low": ("curves", "steps"),
+    "missing-nonlinearity": ("experiments",),
+    "missing-position-info": ("experiments",),
+    "missing-zero-grad": ("loop",),
+    "nan-in-data": ("data", "training data"),
+    "no-weight-update": ("steps", "loop", "optimizer", "experiments"),
+    "non-finite-weights": ("weights", "loop"),
+    "numerical-instability": ("activations", "gradients", "loop"),
+    "over-regularised": ("steps", *_FIT),
+    "overfitting": ("curves", "scores", "training scores", "splits"),
+    "params-not-in-optimizer": ("optimizer", "steps"),
+    "saturated-activations": ("activations", "gradients", "data"),
+    "too-little-data": ("training data", "curves"),
+    "train-val-mismatch": ("data", "training data", "splits", "training scores"),
+    "underfitting": _FIT,
+    "undertrained": ("curves", "steps"),
+    "unnormalised-input": ("data", "activations"),
+    "unregistered-parameters": ("experiments", "weights"),
+    "unscaled-target": ("data", "scores"),
+    "unshuffled-data": ("training data",),
+    "unused-parameters": ("gradients", "steps"),
+    "vanishing-gradients": ("gradients", "steps"),
+    "wrong-loss": ("loss", "experiments", "scores"),
+    "wrong-output-activation": ("loss", "scores", "experiments"),
+}
+_USUAL = ("activations", "gradients", "curves", "data")
+
+
+class Rivals(Struct, frozen=True):
+    """Other causes with the same marks, the trial that would decide, and the rules whose findings settle it."""
+
+    causes: tuple[str, ...]
+    trial: str
+    settled_by: tuple[str, ...] = ()
+
+
+RIVALS: dict[str, Rivals] = {
+    "bad-init": Rivals(("lr-too-high", "exploding-gradients"), "fresh-start", ("equal-units", "h-init-loss")),
+    "bn-statistics": Rivals(("train-val-mismatch", "eval-mode-training"), "renewed-statistics", ("bn-never-updated",)),
+    "class-imbalance": Rivals(("underfitting", "label-corruption"), "weighted-loss"),
+    "data-leakage": Rivals(("train-val-mismatch",), "train-in-eval-mode", ("leakage", "near-leakage", "d-shortcut")),
+    "dead-relu": Rivals(("lr-too-high", "unnormalised-input", "bad-init"), "fresh-start"),
+    "exploding-gradients": Rivals(("lr-too-high", "bad-init"), "fresh-start"),
+    "label-corruption": Rivals(
+        ("train-val-mismatch",), "look-at-samples", ("d-label-mapping", "d-label-range", "d-label-constant")
+    ),
+    "label-noise": Rivals(("train-val-mismatch",), "look-at-samples", ("d-conflicting-labels",)),
+    "layer-collapse": Rivals(("dead-relu", "lr-too-high", "detached-graph"), "fresh-start"),
+    "lr-too-high": Rivals(("exploding-gradients", "unnormalised-input", "label-corruption"), "tenth-of-the-rate"),
+    "lr-too-low": Rivals(("vanishing-gradients", "gradient-clipping-too-small"), "ten-times-the-rate"),
+    "non-finite-weights": Rivals(("lr-too-high", "numerical-instability", "nan-in-data"), "anomaly-detection"),
+    "numerical-instability": Rivals(("lr-too-high", "nan-in-data"), "anomaly-detection"),
+    "no-weight-update": Rivals(
+        ("lr-too-low", "detached-graph"),
+        "one-step",
+        ("no-weight-update", "step-without-effect", "param-group-zero-lr"),
+    ),
+    "over-regularised": Rivals(("underfitting", "lr-too-low"), "tenth-of-the-decay"),
+    "overfitting": Rivals(("train-val-mismatch", "label-noise", "data-leakage"), "split-anew"),
+    "saturated-activations": Rivals(("bad-init", "unnormalised-input", "lr-too-high"), "fresh-start"),
+    "train-val-mismatch": Rivals(("label-corruption",), "prepare-both-ways", ("d-missing-class",)),
+    "underfitting": Rivals(("lr-too-low", "label-corruption", "detached-graph"), "one-batch"),
+    "undertrained": Rivals(("lr-too-low",), "ten-times-the-rate"),
+    "unshuffled-data": Rivals(("train-val-mismatch",), "shuffled"),
+    "vanishing-gradients": Rivals(("bad-init", "lr-too-low"), "fresh-start"),
+}
+
+
+def with_doubts(diagnoses: list[Diagnosis], report: Report) -> list[Diagnosis]:
+    """Return the diagnoses with what was not checked; warnings and errors with their candidates and the trial too."""
+    measured = {part for part, test in PARTS.items() if test(report)}
+    named = {d.cause for d in diagnoses if d.severity is not Severity.INFO}
+    return [_doubted(d, measured, named) for d in diagnoses]
+
+
+def _doubted(diagnosis: Diagnosis, measured: set[str], named: set[str]) -> Diagnosis:
+    rivals, rules = RIVALS.get(diagnosis.cause), {f.rule for f in diagnosis.findings}
+    open_: list[str] = []
+    if rivals is not None and diagnosis.severity is not Severity.INFO and not rules & set(rivals.settled_by):
+        open_ = [c for c in rivals.causes if c not in named and set(NEEDS.get(c, _USUAL)) - measured]
+    parts = [p for c in (diagnosis.cause, *open_) for p in NEEDS.get(c, _USUAL) if p not in measured]
+    return msgspec.structs.replace(
+        diagnosis,
+        unchecked=list(dict.fromkeys(parts)),
+        candidates=open_,
+        decided_by=rivals.trial if rivals is not None and open_ else "",
+    )

@@ -1,0 +1,136 @@
+"""Rules on samples that are nearly the same, features that tell the label, and the type of the input."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+from ...document.facts import Finding, Report, Severity
+from ...document.samples import Twins
+from ..context import Context
+from ..thresholds import Thresholds
+
+SECTION = "dataset"
+_LEAST = 10  # twins, below which nothing is said
+
+
+def _beyond_chance(twins: Twins, share: float) -> bool:
+    """Tell whether twins are many, more than chance makes by six deviations, and chance makes few of them."""
+    expected = twins.n * twins.chance
+    rare = twins.chance < share / 5
+    return rare and twins.found >= max(_LEAST, share * twins.n, expected + 6 * math.sqrt(expected + 1))
+
+
+def d_near_duplicates(report: Report, context: Context, limits: Thresholds) -> Iterator[Finding]:
+    """Samples that are nearly the same as another one of their split, though not bit for bit.
+
+    A sample has a near double where its nearest neighbour is at less than a fifth of the distance of its fifth nearest.
+    In data of dimension d chance gives that to a share of 1 - (1 - 0.2^d)^4, whatever the density; d comes from the
+    median ratio of the fifth to the tenth (compare Facco et al. 2017, who use the first two). It informs where 5
+    % of the samples have one, at least ten, and six standard deviations more than chance. Pictures are compared as 8 x
+    8 thumbnails without brightness and contrast, columns in their standard deviations, in one region of input space
+    that holds some thousand samples. Flipped, shifted or cropped copies are not found, nor are groups of six and more.
+    """
+    for name, data in (("training data", report.train_dataset), ("data", report.dataset)):
+        twins = data.twins if data is not None else None
+        if twins is not None and context.real_data and _beyond_chance(twins, limits.near_duplicates):
+            yield Finding(
+                rule="d-near-duplicates",
+                severity=Severity.INFO,
+                subject=name,
+                section=SECTION,
+                evidence=_evidence(twins),
+                threshold={"share": limits.near_duplicates},
+            )
+
+
+def near_leakage(report: Report, context: Context, limits: Thresholds) -> Iterator[Finding]:
+    """Samples given have a near double in the training data.
+
+    Measured as for ``d-near-duplicates``, with neighbours among the training data; equal inputs are left to
+    ``leakage``. A warning where 5 % of the samples given have one, at least ten, and six standard deviations more than
+    chance: the data were augmented before the split, or samples that hang together (frames of one film, windows of one
+    series, patients) were split apart. Where the training data have twins among themselves as often, the detail says
+    so. Wrong where new samples will have near doubles in the training data too.
+    """
+    twins = report.splits.twins if report.splits is not None else None
+    if twins is None or not context.real_data or not _beyond_chance(twins, limits.near_leak):
+        return
+    own = report.train_dataset.twins if report.train_dataset is not None else None
+    among = own is not None and _beyond_chance(own, limits.near_leak)
+    yield Finding(
+        rule="near-leakage",
+        severity=Severity.WARNING,
+        subject="data",
+        section=SECTION,
+        evidence=_evidence(twins),
+        threshold={"share": limits.near_leak},
+        detail={"training": "groups" if among else "single"},
+    )
+
+
+def _evidence(twins: Twins) -> dict[str, float]:
+    return {"twins": twins.found, "samples": twins.n, "chance": twins.chance, "dimension": twins.dimension}
+
+
+def d_shortcut(report: Report, context: Context, limits: Thresholds) -> Iterator[Finding]:
+    """One single feature tells the target almost perfectly, and no other comes near it.
+
+    Classes: of samples in the order of the feature, at least 99 % of neighbours (but for one change between any two
+    classes) share their class, against less than 90 % for the next best feature, and more than with permuted labels.
+    It informs; a warning where the feature is the label itself in other numbers: class means along it are more than 20
+    standard deviations of the widest class apart. Numbers: squared correlation above 0.999, which only informs. Judged
+    on up to 512 samples of the data given and, of inputs with more than 1024 values, on evenly spaced ones. Wrong where
+    one measurement decides by nature.
+    """
+    found = report.dataset.shortcut if report.dataset is not None else None
+    if found is None or not context.real_data or found.second >= limits.shortcut_second:
+        return
+    counts = report.dataset.class_counts if report.dataset is not None else None
+    classes = sum(c > 0 for c in counts) if counts else 2
+    changes = (classes - 1) / (found.n - 1) if found.kind == "classes" else 0.0
+    least = limits.shortcut_score if found.kind == "classes" else limits.shortcut_r2
+    if found.score + changes < least or found.score <= found.null:
+        return
+    is_label = found.gap is not None and found.gap > limits.shortcut_gap
+    yield Finding(
+        rule="d-shortcut",
+        severity=Severity.WARNING if is_label else Severity.INFO,
+        subject=f"input {found.feature}",
+        section=SECTION,
+        evidence={"score": found.score, "second": found.second, "null": found.null, "samples": found.n}
+        | ({"gap": found.gap} if found.gap is not None else {}),
+        threshold={"score": least, "second": limits.shortcut_second, "gap": limits.shortcut_gap},
+        detail={"kind": found.kind},
+    )
+
+
+def d_dtype(report: Report, context: Context, limits: Thresholds) -> Iterator[Finding]:
+    """Whole numbers go into the model, and its first layer reads them on their raw scale.
+
+    Bytes or integers are fine where forward divides them, or where an embedding looks them up. Here the first layer
+    reads values of a standard deviation above 20. A warning where the model does not work, else it informs, and so it
+    does where a normalisation layer comes first. What ``d-input-scale`` is for floating-point inputs.
+    """
+    data, activations = report.dataset, report.activations
+    if data is None or activations is None or not context.real_data or "int" not in data.dtype:
+        return
+    read = activations.first_input
+    first = min(activations.rows, key=lambda row: row.order, default=None)
+    if read is None or read.std is None or first is None or "Embedding" in first.kind:
+        return
+    if read.std <= limits.input_std_high or data.n_samples < limits.input_samples:
+        return
+    harmful = context.outcome_known and not context.outcome_ok and not data.normalised_first
+    yield Finding(
+        rule="d-dtype",
+        severity=Severity.WARNING if harmful else Severity.INFO,
+        subject=first.name,
+        section=SECTION,
+        evidence={"std": read.std, "min": read.min or 0.0, "max": read.max or 0.0},
+        threshold={"std": limits.input_std_high},
+        detail={"dtype": data.dtype},
+    )
+
+
+RULES = (d_near_duplicates, near_leakage, d_shortcut, d_dtype)
