@@ -43,6 +43,7 @@ def test_tables_speak_of_causes_rules_and_parts_that_exist() -> None:
         assert cause not in rivals.causes
         assert set(rivals.causes) <= set(NEEDS) & set(ADVICE)
         assert set(rivals.settled_by) <= set(RULES)
+        assert set(rivals.always) <= set(rivals.causes)
         assert rivals.trial in words_doubts._TRIALS
     assert {r.trial for r in RIVALS.values()} == set(words_doubts._TRIALS)
 
@@ -50,10 +51,8 @@ def test_tables_speak_of_causes_rules_and_parts_that_exist() -> None:
 def test_a_report_of_curves_alone_leaves_much_open() -> None:
     doubted = one("underfitting", report())
     assert set(doubted.unchecked) >= {"curves", "steps", "one batch", "training data"}
-    assert (doubted.candidates, doubted.decided_by) == (
-        ["lr-too-low", "label-corruption", "detached-graph"],
-        "one-batch",
-    )
+    assert doubted.candidates == ["label-noise", "lr-too-low", "label-corruption", "detached-graph"]
+    assert doubted.decided_by == "one-batch"
 
 
 def test_what_was_measured_rules_a_rival_out() -> None:
@@ -61,10 +60,20 @@ def test_what_was_measured_rules_a_rival_out() -> None:
     assert full.gradients is not None
     doubted = one("vanishing-gradients", full)
     assert "gradients" not in doubted.unchecked
-    assert "bad-init" not in doubted.candidates
     without = one("vanishing-gradients", structs.replace(full, gradients=None))
-    assert "bad-init" in without.candidates
     assert "gradients" in without.unchecked
+    # by the curves alone an explosion may be anything; with gradients and steps it would have been seen
+    assert "exploding-gradients" in one("lr-too-high", report()).candidates
+    watched = structs.replace(full, training=builders.watched())
+    assert "exploding-gradients" not in one("lr-too-high", watched).candidates
+
+
+def test_some_causes_no_measurement_tells_apart() -> None:
+    watched = structs.replace(builders.classifier(), training=builders.watched())
+    assert one("dead-relu", watched).candidates[0] == "bad-init"
+    assert one("dead-relu", watched, "dead-rising").candidates == []
+    assert "label-noise" in one("underfitting", watched).candidates
+    assert one("underfitting", watched, "one-batch").candidates == []
 
 
 def test_a_rival_that_is_diagnosed_is_no_candidate_and_a_fact_has_none() -> None:

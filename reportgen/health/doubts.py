@@ -1,7 +1,8 @@
 """What a diagnosis does not know: what was not checked, which other causes that leaves open, and what would decide.
 
 ``NEEDS`` says of every cause which measurements bear on it. A rival of a diagnosis stays a candidate as long as one of
-the measurements that would show it is missing; where all were made and no rule spoke for it, it is ruled out.
+the measurements that would show it is missing. Where all were made and no rule spoke for it, it is ruled out, unless it
+is one that no measurement here can tell from the diagnosis.
 """
 
 from __future__ import annotations
@@ -93,6 +94,8 @@ class Rivals(Struct, frozen=True):
     causes: tuple[str, ...]
     trial: str
     settled_by: tuple[str, ...] = ()
+    always: tuple[str, ...] = ()
+    """Those that no measurement here can rule out."""
 
 
 RIVALS: dict[str, Rivals] = {
@@ -100,12 +103,16 @@ RIVALS: dict[str, Rivals] = {
     "bn-statistics": Rivals(("train-val-mismatch", "eval-mode-training"), "renewed-statistics", ("bn-never-updated",)),
     "class-imbalance": Rivals(("underfitting", "label-corruption"), "weighted-loss"),
     "data-leakage": Rivals(("train-val-mismatch",), "train-in-eval-mode", ("leakage", "near-leakage", "d-shortcut")),
-    "dead-relu": Rivals(("lr-too-high", "unnormalised-input", "bad-init"), "fresh-start"),
+    "dead-relu": Rivals(
+        ("bad-init", "lr-too-high", "unnormalised-input"), "fresh-start", ("dead-rising",), always=("bad-init",)
+    ),
     "exploding-gradients": Rivals(("lr-too-high", "bad-init"), "fresh-start"),
     "label-corruption": Rivals(
         ("train-val-mismatch",), "look-at-samples", ("d-label-mapping", "d-label-range", "d-label-constant")
     ),
-    "label-noise": Rivals(("train-val-mismatch",), "look-at-samples", ("d-conflicting-labels",)),
+    "label-noise": Rivals(
+        ("train-val-mismatch",), "look-at-samples", ("d-conflicting-labels",), always=("train-val-mismatch",)
+    ),
     "layer-collapse": Rivals(("dead-relu", "lr-too-high", "detached-graph"), "fresh-start"),
     "lr-too-high": Rivals(("exploding-gradients", "unnormalised-input", "label-corruption"), "tenth-of-the-rate"),
     "lr-too-low": Rivals(("vanishing-gradients", "gradient-clipping-too-small"), "ten-times-the-rate"),
@@ -116,14 +123,21 @@ RIVALS: dict[str, Rivals] = {
         "one-step",
         ("no-weight-update", "step-without-effect", "param-group-zero-lr"),
     ),
-    "over-regularised": Rivals(("underfitting", "lr-too-low"), "tenth-of-the-decay"),
-    "overfitting": Rivals(("train-val-mismatch", "label-noise", "data-leakage"), "split-anew"),
+    "over-regularised": Rivals(("underfitting", "lr-too-low"), "tenth-of-the-decay", always=("underfitting",)),
+    "overfitting": Rivals(
+        ("too-little-data", "train-val-mismatch", "label-noise"), "split-anew", always=("too-little-data",)
+    ),
     "saturated-activations": Rivals(("bad-init", "unnormalised-input", "lr-too-high"), "fresh-start"),
     "train-val-mismatch": Rivals(("label-corruption",), "prepare-both-ways", ("d-missing-class",)),
-    "underfitting": Rivals(("lr-too-low", "label-corruption", "detached-graph"), "one-batch"),
-    "undertrained": Rivals(("lr-too-low",), "ten-times-the-rate"),
+    "underfitting": Rivals(
+        ("label-noise", "lr-too-low", "label-corruption", "detached-graph"),
+        "one-batch",
+        ("one-batch",),
+        always=("label-noise",),
+    ),
+    "undertrained": Rivals(("lr-too-low",), "ten-times-the-rate", always=("lr-too-low",)),
     "unshuffled-data": Rivals(("train-val-mismatch",), "shuffled"),
-    "vanishing-gradients": Rivals(("bad-init", "lr-too-low"), "fresh-start"),
+    "vanishing-gradients": Rivals(("bad-init", "lr-too-low"), "fresh-start", always=("bad-init",)),
 }
 
 
@@ -138,7 +152,7 @@ def _doubted(diagnosis: Diagnosis, measured: set[str], named: set[str]) -> Diagn
     rivals, rules = RIVALS.get(diagnosis.cause), {f.rule for f in diagnosis.findings}
     open_: list[str] = []
     if rivals is not None and diagnosis.severity is not Severity.INFO and not rules & set(rivals.settled_by):
-        open_ = [c for c in rivals.causes if c not in named and set(NEEDS.get(c, _USUAL)) - measured]
+        open_ = [c for c in rivals.causes if c not in named and (c in rivals.always or set(NEEDS[c]) - measured)]
     parts = [p for c in (diagnosis.cause, *open_) for p in NEEDS.get(c, _USUAL) if p not in measured]
     return msgspec.structs.replace(
         diagnosis,

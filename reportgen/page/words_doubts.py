@@ -32,7 +32,7 @@ _TRIALS: dict[str, str] = {
     "look-at-samples": "Look at a dozen inputs with their labels from each split; then train on shuffled labels: if "
     "that goes as well, the labels have nothing to do with the inputs.",
     "one-batch": "Train on one batch of 32 samples, without regularisation: if it is not learned, the model, the loss "
-    "or the gradients are at fault; if it is, the labels, the rate or the amount of data.",
+    "or the gradients are at fault; if it is, the labels (noise caps any model) or the rate.",
     "one-step": "Make one step with a hundred times the learning rate on a copy: weights that still do not move are "
     "not reached at all.",
     "prepare-both-ways": "Send one raw sample through the preparation of either split and compare the tensors; equal "
@@ -40,8 +40,8 @@ _TRIALS: dict[str, str] = {
     "renewed-statistics": "Send some hundred training batches through in train mode without steps, and evaluate again: "
     "if the score comes back, the statistics were at fault, if not, the data given differ.",
     "shuffled": "Train one epoch with shuffle=True: if the score rises, it was the order.",
-    "split-anew": "Join both splits, shuffle and split anew by the same code: a gap that goes away came of the split, "
-    "one that stays of the fit.",
+    "split-anew": "Join both splits, shuffle and split anew by the same code: a gap that goes away came of the split. "
+    "One that grows when half of the training data are left out came of too little data.",
     "ten-times-the-rate": "Train the first epochs with ten times the learning rate: faster learning says that the rate "
     "was too low, none at all that the gradients do not arrive.",
     "tenth-of-the-decay": "Train with a tenth of the weight decay: a training loss that falls further shows the decay "
