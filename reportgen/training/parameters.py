@@ -16,7 +16,7 @@ from ..document.history import OptimizerRun
 from ..probe.layers import kind_of
 from .naming import modules_of
 from .observations import ParameterEntry, Setting, Standing
-from .samples import entries, lifted, local
+from .samples import entries, lifted, n_nonfinite
 
 _LAZY = (nn.UninitializedParameter, nn.UninitializedBuffer)
 
@@ -179,5 +179,5 @@ def _eps_floor(optimizer: Optimizer, p: nn.Parameter, group: dict[str, Any]) -> 
 
 
 def _nonfinite(state: Mapping[str, Any]) -> int:
-    held = [local(t) for t in state.values() if isinstance(t, Tensor) and t.is_floating_point()]
-    return sum(int((~torch.isfinite(t)).sum()) for t in held)
+    held = [t for t in state.values() if isinstance(t, Tensor) and t.is_floating_point()]
+    return sum(n_nonfinite(t) for t in held)

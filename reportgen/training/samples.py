@@ -52,6 +52,18 @@ def lifted(x: Tensor) -> Tensor:
     return x if x.dtype in (torch.float32, torch.float64) else x.float()
 
 
+def n_nonfinite(x: Tensor) -> int:
+    """Count the values that are not finite; a single quick pass where there are none. Waits for the device."""
+    x = local(x.detach())
+    if x.layout != torch.strided:
+        x = x.coalesce().values() if x.layout == torch.sparse_coo else x.to_dense()
+    if x.numel() and x.dtype in (torch.float32, torch.float64):
+        low, high = torch.aminmax(x)  # a NaN comes through both
+        if math.isfinite(low) and math.isfinite(high):
+            return 0
+    return int((~torch.isfinite(x)).sum())
+
+
 def bars_of(samples: list[Tensor]) -> Tensor:
     """Count each sample's finite values in even bins over their range: (samples, 2 + N_BARS), low and high first.
 

@@ -2,7 +2,8 @@
 
 The same run is looked at in the same steps every time, on any machine. A look costs about as much as a small part of a
 step of a real network, and a few steps of a tiny one; so gaps grow with the run until looks are some dozens apart, and
-stay a set share of it from there on, which is what a curve of some dozens of points can show.
+stay a set share of it from there on, which is what a curve of some dozens of points can show. The schedules nest: a
+closer look waits for the next one of the lesser kind, for what both need is then paid for once.
 """
 
 from __future__ import annotations
@@ -29,9 +30,9 @@ class Schedule:
         return step + max(1, min(self.gap, int(step * self.growth)), int(step * self.share))
 
 
-GRADIENTS = Schedule(first=16, gap=31, growth=0.25, share=0.001)
+GRADIENTS = Schedule(first=8, gap=61, growth=0.25, share=0.001)
 """Norm of all gradients, and what backward passes add onto."""
-LOOKS = Schedule(first=3, gap=199, growth=0.35, share=0.02)
+LOOKS = Schedule(first=3, gap=397, growth=0.35, share=0.02)
 """Gradient and movement of each parameter, outputs of each layer."""
 PORTRAITS = Schedule(first=1, gap=997, growth=1.0, share=0.05)
 """Histograms."""

@@ -101,9 +101,11 @@ class StepWatch:
     def _plan(self) -> None:
         """Decide how closely to look at the coming step."""
         step = self.steps + 1
-        looks = [due.at(step) for due in self._due]
-        self._next = min(due.next for due in self._due)
-        self._look(gradients=any(looks), close=any(looks[1:]), portrait=looks[2])
+        gradients, close, portrait = self._due
+        looks = gradients.at(step)
+        closely = looks and close.at(step)
+        self._next = gradients.next
+        self._look(gradients=looks, close=closely, portrait=closely and portrait.at(step))
 
     def _look(self, *, gradients: bool, close: bool, portrait: bool) -> None:
         self.gradients, self.close, self.portrait = gradients, close, portrait

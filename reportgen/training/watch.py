@@ -26,7 +26,7 @@ from .notebook import Notebook
 from .observations import JOURNAL_VERSION, Session, Setting
 from .parameters import settings_of
 from .run import Run
-from .samples import is_sharded, local
+from .samples import is_sharded, n_nonfinite
 from .steps import StepWatch
 
 T = TypeVar("T")
@@ -343,7 +343,7 @@ def _broken(models: Mapping[str, nn.Module]) -> str | None:
             if parameter is None:
                 continue
             known = not isinstance(parameter, nn.UninitializedParameter) and parameter.is_floating_point()
-            if known and not parameter.is_meta and not bool(torch.isfinite(local(parameter.detach())).all()):
+            if known and not parameter.is_meta and n_nonfinite(parameter):
                 return f"{path}.{name}" if path else name
     return None
 
