@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -15,7 +17,7 @@ from reportgen.training.schedule import GRADIENTS, LOOKS, PORTRAITS, Due, Schedu
 def test_gaps_grow_to_a_set_share_of_the_run(schedule: Schedule) -> None:
     due = Due(schedule)
     looked = [step for step in range(1, 200_001) if due.at(step)]
-    gaps = [b - a for a, b in zip(looked, looked[1:], strict=False)]
+    gaps = [b - a for a, b in pairwise(looked)]
     assert looked[: schedule.first] == list(range(1, schedule.first + 1))
     assert gaps == sorted(gaps)
     assert gaps[-1] <= max(schedule.gap, schedule.share * looked[-2])

@@ -5,9 +5,8 @@ from __future__ import annotations
 import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -16,7 +15,7 @@ from ..document.facts import ActivationFacts
 from ..subject.data import Batch, tensors
 from .attention import AttentionProbe
 from .blocks import BlockProbe
-from .channels import ChannelAccumulator, Range
+from .channels import ChannelAccumulator, Range, Seen, add_all
 from .derived import rectified_range, tells_its_input
 from .layers import (
     ACTIVATIONS,
@@ -29,16 +28,16 @@ from .layers import (
     unhookable,
 )
 from .norms import LayerNormInput, first_tensor
-from .outputs import Layer, add_told_by_norm, is_rectified, new_part, norm_row_of, row_of
+from .outputs import Channels, Layer, add_told_by_norm, is_rectified, new_part, norm_row_of, row_of
 from .reduce import as_real
 
 MAX_CALLS = 8  # calls of one module in one forward that keep channels of their own; later ones share the last
 MAX_CHANNELS = 1 << 17
+MAX_HELD = 1 << 19  # values that wait to be added, of all layers together
 EXACT = ["count", "mean", "min", "max", "non-finite", "silent"]
 
 
-@dataclass(frozen=True)
-class _Made:
+class _Made(NamedTuple):
     """A tensor that a hook saw made, in the state it was left in."""
 
     tensor: weakref.ref[Tensor]
@@ -47,8 +46,7 @@ class _Made:
     range: Range | None = None
 
 
-@dataclass(frozen=True)
-class _Waiting:
+class _Waiting(NamedTuple):
     """An output that the batch norm which reads it will tell about; it waits until the next layer is called."""
 
     layer: Layer
@@ -56,6 +54,15 @@ class _Waiting:
     version: int
     dim: int
     norm: nn.Module
+
+
+class _Held(NamedTuple):
+    """What was seen of one output, to be added with that of other layers."""
+
+    layer: Layer
+    part: Channels
+    seen: Seen
+    few: Tensor | None
 
 
 class ActivationProbe:
@@ -80,6 +87,8 @@ class ActivationProbe:
         self._blocks = BlockProbe(model)
         self._made: dict[int, _Made] = {}
         self._waiting: _Waiting | None = None
+        self._held: list[_Held] = []
+        self._n_held = 0
         self._reads: Range | None = None
         """Extremes of what a rectifier is about to read."""
         self._range: Range | None = None
@@ -107,6 +116,7 @@ class ActivationProbe:
         finally:
             for handle in handles:
                 handle.remove()
+            self._add_held()
 
     def next_batch(self, batch: Batch) -> None:
         """Begin a new batch: calls are counted from zero again."""
@@ -282,18 +292,32 @@ class ActivationProbe:
         if part.exact.n_channels != n_channels:
             layer.trouble = f"its number of channels changed from {part.exact.n_channels} to {n_channels}"
             return False
-        seen = part.exact.update(x, dim, known)
+        seen = part.exact.look(x, dim, known)
         if seen is None:
             return True
         if seen.calm and seen.reduced.low is not None:
             self._range = Range(seen.reduced.low, seen.reduced.high)
-        if part.spread is not None:
-            part.spread.update(seen.reduced.sums, seen.layout.before * seen.layout.behind)
-        if part.saturation is not None:
-            part.saturation.update(seen.taken)
-        if part.concentration is not None:
-            part.concentration.update(seen)
+        few = None if part.concentration is None else part.concentration.pick(seen)
+        self._held.append(_Held(layer, part, seen.let_go(), few))
+        self._n_held += seen.taken.numel() + seen.reduced.sums.numel()
+        if self._n_held > MAX_HELD:
+            self._add_held()
         return seen.calm
+
+    def _add_held(self) -> None:
+        """Add what was seen since the last time to its layers."""
+        held, self._held, self._n_held = self._held, [], 0
+        add_all([(one.part.exact, one.seen) for one in held])
+        for layer, part, seen, few in held:
+            try:
+                if part.spread is not None:
+                    part.spread.update(seen.reduced.sums, seen.layout.before * seen.layout.behind)
+                if part.saturation is not None:
+                    part.saturation.update(seen.taken)
+                if part.concentration is not None and few is not None:
+                    part.concentration.add(few)
+            except Exception as error:
+                layer.trouble = f"{type(error).__name__}: {error}"
 
     def _inherited(self, args: tuple[Any, ...], output: Tensor) -> int | None:
         """Return the channel dimension of the tensor that a layer read, if a hook saw that very tensor made."""
@@ -310,6 +334,7 @@ class ActivationProbe:
     def facts(self) -> ActivationFacts:
         """Fetch the accumulators and return what was measured."""
         self._settle()
+        self._add_held()
         executed = [layer for layer in (*self._layers.values(), *self._read.values()) if layer.order is not None]
         executed.sort(key=lambda layer: layer.order or 0)
         for layer in executed:

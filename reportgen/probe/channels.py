@@ -9,13 +9,14 @@ more. The places depend on the shape of one sample alone, so it makes no differe
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from ..document.stats import N_BINS, Histogram, TensorStats
-from .reduce import bin_counts, histogram_of
+from .reduce import bin_index, count_bins, histogram_of
 
 SAMPLE = 1024  # values taken of each sample; the cost of a hook stays flat in the size of the output
 _BLOCK = 1 << 18  # values that are reduced several ways while they lie in the processor's cache
@@ -32,6 +33,11 @@ class Layout(NamedTuple):
     behind: int
     picked: Tensor | None
     """(P·C,) indices into a flat sample, channel fastest; None where the flat sample is just that already."""
+
+    @property
+    def size(self) -> int:
+        """Values of one sample."""
+        return self.before * self.channels * self.behind
 
 
 class Reduced(NamedTuple):
@@ -67,17 +73,27 @@ def layout_of(shape: torch.Size, dim: int, device: torch.device) -> Layout:
 
 
 class Seen(NamedTuple):
-    """One tensor as it went by, for measures that want a second look; not to be kept."""
+    """What was seen of one tensor as it went by."""
 
     layout: Layout
-    flat: Tensor
-    """(B, M·C·S)"""
+    samples: int
+    flat: Tensor | None
+    """The tensor itself, (B, M·C·S), for measures that want a second look; None once it was let go."""
     reduced: Reduced
     """Of the finite values."""
     taken: Tensor
     """(B·P, C)"""
     calm: bool
     """All of it is known to be finite."""
+
+    def let_go(self) -> Seen:
+        """Return the same without the tensor, and without views of it: it may be written into from here on."""
+        lay, reduced, taken = self.layout, self.reduced, self.taken
+        if lay.picked is None:
+            taken = taken.clone()
+            if lay.before == 1 and self.calm:  # a sample is one value a channel, its sums are the values themselves
+                reduced = reduced._replace(sums=taken)
+        return self._replace(flat=None, reduced=reduced, taken=taken)
 
 
 class ChannelAccumulator:
@@ -101,16 +117,23 @@ class ChannelAccumulator:
         self.fired = filled(0.0)
         self.nonfinite = torch.zeros(3, dtype=torch.int64, device=device)  # NaN, +inf, -inf
         self.taken_nonfinite = torch.zeros((), dtype=torch.int64, device=device)
-        self.zeros: Tensor | int = 0
+        self.zeros = torch.zeros((), dtype=torch.int64, device=device)
         self.bins = torch.zeros(N_BINS, dtype=torch.int64, device=device)
         self._layouts: dict[tuple[torch.Size, int], Layout] = {}
         self._ones: dict[int, Tensor] = {}
 
-    def update(self, x: Tensor, dim: int, known: Range | None = None) -> Seen | None:
-        """Add one output with samples along dimension 0 and channels along ``dim``.
+    def update(self, x: Tensor, dim: int, known: Range | None = None) -> None:
+        """Look at one output and add it."""
+        seen = self.look(x, dim, known)
+        if seen is not None:
+            self.add(seen)
 
-        ``known``: what need not be looked for, where it follows from another tensor. Returns what was seen, for
-        whoever wants a second look; None of an empty tensor.
+    def look(self, x: Tensor, dim: int, known: Range | None = None) -> Seen | None:
+        """Take from one output all that needs the tensor, samples along dimension 0 and channels along ``dim``.
+
+        ``known``: what need not be looked for, where it follows from another tensor. Returns None of an empty tensor.
+        Between the layers of a network every small operation is dear, for the layers have driven its code and data out
+        of the caches; so the rest waits for ``add``, and many layers are added in a row.
         """
         if not x.numel():
             return None
@@ -119,33 +142,23 @@ class ChannelAccumulator:
         samples = x.shape[0] if x.dim() > 1 else 1
         flat = x.reshape(samples, -1).contiguous()  # a part of a larger tensor has gaps between its samples
         taken = take(flat, lay)
-        on_cpu = x.device.type == "cpu"
-        if not on_cpu:
+        if x.device.type != "cpu":
             # a look at the sums would wait for the device, so every tensor takes the careful way
-            reduced = self._careful(flat, lay, None)
-        elif known is not None:
+            return Seen(lay, samples, flat, self._careful(flat, lay, None), taken, False)
+        if known is not None:
             reduced = Reduced(_sums(flat, lay), known.low, known.high)
         else:
             reduced = _reduce(flat, lay, lower=not self.rectified)
-        total = reduced.sums.sum(0, dtype=torch.float64)
-        calm = on_cpu and abs(float(total.sum())) < _SAFE
-        if calm:
-            self._add_taken(taken, taken.double())
-            self.zeros += taken.numel() - int(torch.count_nonzero(taken))
-            if reduced.low is None:
-                reduced = reduced._replace(low=_low_of_rectified(flat, taken))
-        else:
-            finite = torch.isfinite(taken)
-            self.taken_nonfinite += finite.logical_not().sum()
-            self.zeros = self.zeros + (taken == 0).sum()
-            self._add_taken(taken, taken.double().where(finite, 0.0))
-            if on_cpu:
-                reduced = self._careful(flat, lay, reduced.sums)
-                total = reduced.sums.sum(0, dtype=torch.float64)
-        self._add(reduced, total, samples)
-        self.count += x.numel()
-        self.n_taken += taken.numel()
-        return Seen(lay, flat, reduced, taken, calm)
+        calm = abs(float(reduced.sums.sum())) < _SAFE
+        if not calm:
+            reduced = self._careful(flat, lay, reduced.sums)
+        elif reduced.low is None:
+            reduced = reduced._replace(low=_low_of_rectified(flat, taken))
+        return Seen(lay, samples, flat, reduced, taken, calm)
+
+    def add(self, seen: Seen) -> None:
+        """Add what was seen of one output; the tensor itself may be gone."""
+        add_all([(self, seen)])
 
     def _layout(self, x: Tensor, dim: int) -> Layout:
         key = (x.shape[1:] if x.dim() > 1 else x.shape, dim)
@@ -157,24 +170,27 @@ class ChannelAccumulator:
             known = self._layouts[key] = layout_of(x.shape, dim, x.device)
         return known
 
-    def _add_taken(self, taken: Tensor, finite: Tensor) -> None:
-        ones = self._ones.get(len(taken))
+    def _add(self, seen: Seen, index: Tensor, wide: Tensor, squares: Tensor, zero: Tensor) -> None:
+        """Add one output with what was worked out of its taken values, (B·P·C,) each."""
+        reduced, rows = seen.reduced, len(seen.taken)
+        self.bins += count_bins(index)
+        ones = self._ones.get(rows)
         if ones is None:
-            ones = self._ones[len(taken)] = torch.ones(len(taken), dtype=torch.float64, device=taken.device)
-        self.bins += bin_counts(taken)
+            ones = self._ones[rows] = torch.ones(rows, dtype=torch.float64, device=wide.device)
         # a product with ones is a sum that adds up in place
-        self.taken_sums.addmv_(finite.T, ones)
-        self.taken_squares.addmv_((finite * finite).T, ones)  # not in place: a double may be the layer's own
-
-    def _add(self, reduced: Reduced, total: Tensor, samples: int) -> None:
+        self.taken_sums.addmv_(wide.view(rows, -1).T, ones)
+        self.taken_squares.addmv_(squares.view(rows, -1).T, ones)
+        self.zeros += zero.sum()
         self.high = torch.maximum(self.high, reduced.high)
         if reduced.low is not None:
             self.low = torch.minimum(self.low, reduced.low)
-        self.sums += total
+        self.sums += reduced.sums.sum(0, dtype=torch.float64)
         if self.rectified:
             self.fired += (reduced.sums > 0).sum(0)
-        self.n_samples += samples
+        self.n_samples += seen.samples
         self.n_batches += 1
+        self.count += seen.samples * seen.layout.size
+        self.n_taken += len(index)
 
     def _careful(self, flat: Tensor, lay: Layout, sums: Tensor | None) -> Reduced:
         """Count what is not finite and put it out; sums that hold none of it stay as they are."""
@@ -193,10 +209,10 @@ class ChannelAccumulator:
         """Add another part of the same layer's outputs."""
         if other.n_channels != self.n_channels:
             raise ValueError(f"{other.n_channels} channels do not merge with {self.n_channels}")
-        for name in ("sums", "taken_sums", "taken_squares", "fired", "nonfinite", "taken_nonfinite", "bins"):
+        for name in ("sums", "taken_sums", "taken_squares", "fired", "nonfinite", "taken_nonfinite", "zeros", "bins"):
             getattr(self, name).add_(getattr(other, name))
         self.low, self.high = torch.minimum(self.low, other.low), torch.maximum(self.high, other.high)
-        for name in ("zeros", "n_samples", "n_batches", "count", "n_taken"):
+        for name in ("n_samples", "n_batches", "count", "n_taken"):
             setattr(self, name, getattr(self, name) + getattr(other, name))
 
     @property
@@ -232,6 +248,26 @@ class ChannelAccumulator:
             max=_finite(float(self.high.max())) if self.n_channels else None,
             histogram=self._histogram(),
         )
+
+
+def add_all(held: Sequence[tuple[ChannelAccumulator, Seen]]) -> None:
+    """Add many outputs to their layers; what is the same for every value is done for all of them at once."""
+    alike: dict[tuple[torch.dtype, torch.device], list[tuple[ChannelAccumulator, Seen]]] = {}
+    for one in held:
+        alike.setdefault((one[1].taken.dtype, one[1].taken.device), []).append(one)
+    for group in alike.values():
+        sizes = [seen.taken.numel() for _, seen in group]
+        flat = torch.cat([seen.taken.reshape(-1) for _, seen in group])
+        wide = flat.double()
+        if not all(seen.calm for _, seen in group):
+            finite = torch.isfinite(flat)
+            wide = wide.where(finite, 0.0)
+            for (accumulator, _), part in zip(group, torch.split(finite, sizes), strict=True):
+                accumulator.taken_nonfinite += part.logical_not().sum()
+        columns = (bin_index(flat), wide, wide * wide, flat == 0)
+        parts = zip(*(torch.split(column, sizes) for column in columns), strict=True)
+        for (accumulator, seen), part in zip(group, parts, strict=True):
+            accumulator._add(seen, *part)
 
 
 def in_memory_order(x: Tensor, dim: int) -> tuple[Tensor, int]:

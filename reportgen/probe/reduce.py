@@ -33,15 +33,24 @@ def as_real(x: Tensor) -> Tensor | None:
     return x if x.is_floating_point() and not x.is_meta else None
 
 
-def bin_counts(values: Tensor) -> Tensor:
-    """Count values by the first 12 bits of their float32 pattern: (N_BINS,) counts."""
+def bin_index(values: Tensor) -> Tensor:
+    """Return the first 12 bits of the float32 pattern of each value: int32, 0 to N_BINS - 1."""
     # arithmetic shift keeps the sign: negative values come out below zero, and the mask moves them to 2048..4095
     index = values.reshape(-1).to(torch.float32).contiguous().view(torch.int32) >> BIN_SHIFT
-    index &= N_BINS - 1
+    return index.bitwise_and_(N_BINS - 1)
+
+
+def count_bins(index: Tensor) -> Tensor:
+    """Count the places of ``bin_index``: (N_BINS,)."""
     if index.device.type == "cpu":
         return torch.bincount(index, minlength=N_BINS)
     counts = torch.zeros(N_BINS, dtype=torch.int64, device=index.device)  # bincount would wait for the device
     return counts.scatter_add_(0, index.long(), torch.ones_like(index, dtype=torch.int64))
+
+
+def bin_counts(values: Tensor) -> Tensor:
+    """Count values by ``bin_index``: (N_BINS,)."""
+    return count_bins(bin_index(values))
 
 
 def strided(x: Tensor, sample: int) -> tuple[Tensor, int]:

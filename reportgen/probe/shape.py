@@ -49,15 +49,17 @@ class Concentration:
         self._total: Tensor | float = 0.0
         self._n = 0
 
-    def update(self, seen: Seen) -> None:
-        """Add one call's output."""
+    def pick(self, seen: Seen) -> Tensor | None:
+        """Take from one call's output what ``add`` needs: (rows, channels, columns); None of small maps."""
         lay = seen.layout
-        places = lay.before * lay.behind
-        if places < MIN_PLACES:
-            return
+        if seen.flat is None or lay.before * lay.behind < MIN_PLACES:
+            return None
         one = seen.flat[0].view(lay.before, lay.channels, lay.behind)
         rows, columns, channels = -(-lay.before // _PLACES), -(-lay.behind // _PLACES), -(-lay.channels // _CHANNELS)
-        few = one[::rows, ::channels, ::columns]
+        return one[::rows, ::channels, ::columns].clone()
+
+    def add(self, few: Tensor) -> None:
+        """Add what was picked of one call."""
         energy = (few * few).sum(1, dtype=torch.float64).flatten()
         self._total = self._total + energy.sum().square() / (energy.numel() * energy.square().sum())
         self._n += 1
