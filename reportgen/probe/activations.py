@@ -33,7 +33,7 @@ from .reduce import as_real
 
 MAX_CALLS = 8  # calls of one module in one forward that keep channels of their own; later ones share the last
 MAX_CHANNELS = 1 << 17
-MAX_HELD = 1 << 19  # values that wait to be added, of all layers together
+MAX_HELD = 1 << 18  # values that wait to be added, of all layers together
 EXACT = ["count", "mean", "min", "max", "non-finite", "silent"]
 
 
@@ -123,6 +123,7 @@ class ActivationProbe:
         self._n_batches += 1
         self._n_samples += batch.n_samples
         self._settle()
+        self._add_held()
         self._made.clear()
         self._attention.next_batch()
         self._given = {_address(t) for t in tensors((batch.args, batch.kwargs))}

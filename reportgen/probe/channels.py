@@ -262,8 +262,8 @@ def add_all(held: Sequence[tuple[ChannelAccumulator, Seen]]) -> None:
         if not all(seen.calm for _, seen in group):
             finite = torch.isfinite(flat)
             wide = wide.where(finite, 0.0)
-            for (accumulator, _), part in zip(group, torch.split(finite, sizes), strict=True):
-                accumulator.taken_nonfinite += part.logical_not().sum()
+            for (accumulator, _), whole in zip(group, torch.split(finite, sizes), strict=True):
+                accumulator.taken_nonfinite += whole.logical_not().sum()
         columns = (bin_index(flat), wide, wide * wide, flat == 0)
         parts = zip(*(torch.split(column, sizes) for column in columns), strict=True)
         for (accumulator, seen), part in zip(group, parts, strict=True):
