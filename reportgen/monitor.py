@@ -93,10 +93,10 @@ class Monitor(Watch):
                 model if model is not None else next(iter(self.run.models.values())),
                 data,
                 train_data=train_data,
-                loss=loss or self._loss,
+                loss=self._loss if loss is None else loss,
                 optimizer=self.run.optimizers or None,
                 history=history,
-                options=options or self._options,
+                options=self._options if options is None else options,
             )
         finally:
             self.run.paused = before

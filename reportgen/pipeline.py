@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -34,18 +33,20 @@ from .health.judge import judge
 from .health.policy import policy_of
 from .health.thresholds import Thresholds
 from .options import Options
-from .probe import architecture, forward, gradients, stream, weights
+from .probe import architecture, gradients, stream, weights
 from .probe.activations import ActivationProbe
+from .probe.copies import linked_to, workable
 from .probe.dataset import DatasetProbe, compare
 from .probe.evaluation import EvaluationProbe
 from .probe.guard import generators_kept, untouched
-from .probe.inputs import first_pass, guarded, on_device
+from .probe.inputs import first_pass, guarded
 from .probe.layers import kind_of
 from .probe.steps import Steps
 from .probe.trials import run as trials
 from .probe.trials.sample import Reservoir
 from .subject import checkpoint
-from .subject.data import Batch, batches, device_of
+from .subject.data import Batch, Reading, batches, device_of
+from .subject.signature import OwnLoss
 from .subject.wrappers import ExportedProgram, eagerly, underneath
 from .training.histories import read_history
 
@@ -57,6 +58,7 @@ _NOISE = "the inputs are noise made from an input size, so there is nothing to c
 _NO_MODEL = "a weights file holds no model to run"
 _NOTHING_TRAINABLE = "no parameter takes a gradient"
 _NO_VALUES = "the parameters are on the meta device, which holds shapes and no values"
+_NOT_RESTORED = "the forward pass changed attributes that are too large, or of a kind, to be put back"
 _NO_SUBJECT = "a history was given and no model"
 
 
@@ -92,15 +94,18 @@ def examine(
         report = _examine_file(Path(model), options, steps)
     elif isinstance(model, (nn.Module, ExportedProgram)):
         subject = _subject(model, loss, _optimizers(optimizer), options)
-        with _harmless(subject, data, train_data):
-            report = _examine_model(subject, data, steps)
+        with _harmless(subject, data, train_data) as left:
+            subject, report = _examine_model(subject, data, steps)
             if train_data is not None:
                 report = _add_training_data(subject, train_data, report, steps)
             report = _add_trials(subject, report, steps)
+        if left:
+            steps.skip("restoration", f"{_NOT_RESTORED}: {', '.join(left[:4])}", failed=True)
     elif model is None and history is not None:
         report = _examine_run(history, options, steps)
     else:
-        told = "nothing: there is neither a model nor a history" if model is None else f"a {type(model).__name__}"
+        told = f"the class {model.__name__}" if isinstance(model, type) else f"a {type(model).__name__}"
+        told = "nothing: there is neither a model nor a history" if model is None else told
         raise OptionError(
             f"Cannot examine {told}.", hint="Expected an nn.Module, an ExportedProgram or the path of a weights file."
         )
@@ -117,16 +122,19 @@ def examine(
 
 
 @contextmanager
-def _harmless(subject: _Subject, *data: Any) -> Iterator[None]:
-    """Keep model, loss and generators as they are, also for a caller in inference mode, where no gradient is made."""
+def _harmless(subject: _Subject, *data: Any) -> Iterator[list[str]]:
+    """Keep model, loss and generators as they are, also for a caller in inference mode, where no gradient is made.
+
+    Yields a list that on exit names what could not be put back.
+    """
     with ExitStack() as stack:
         stack.enter_context(torch.inference_mode(False))
         stack.enter_context(eagerly())
         stack.enter_context(generators_kept(*data))
-        stack.enter_context(untouched(subject.model))
+        left = stack.enter_context(untouched(subject.model))
         if isinstance(subject.loss, nn.Module):
             stack.enter_context(untouched(subject.loss))
-        yield
+        yield left
 
 
 @dataclass
@@ -149,6 +157,8 @@ class _Subject:
     """Inputs that an exported program brings along."""
     given: _Split = field(default_factory=lambda: _Split())
     training: _Split = field(default_factory=lambda: _Split())
+    reading: Reading = field(default_factory=lambda: Reading())
+    """How the data given are read; the training data are read alike."""
 
 
 def _subject(
@@ -156,9 +166,9 @@ def _subject(
 ) -> _Subject:
     example = getattr(model, "example_inputs", None) if isinstance(model, ExportedProgram) else None
     module, wrappers = underneath(model)
-    if any(forward.is_lazy(p) for p in chain(module.parameters(), module.buffers())):
-        module = copy.deepcopy(module)  # a forward pass gives lazy parameters their shapes for good
-    module = on_device(module, options)
+    if isinstance(model, ExportedProgram):
+        optimizers = linked_to(module, model, optimizers)
+    module, optimizers = workable(module, optimizers, options)
     return _Subject(module, loss, optimizers, options, wrappers, Batch(*example) if example else None)
 
 
@@ -191,9 +201,16 @@ def _examine_run(history: History | Mapping[str, Any] | str | Path, options: Opt
     )
 
 
-def _examine_model(subject: _Subject, data: Iterable[Any] | None, steps: Steps) -> Report:
+def _examine_model(subject: _Subject, data: Iterable[Any] | None, steps: Steps) -> tuple[_Subject, Report]:
+    """Look at the structure, then at all batches; the subject comes back with the loss that it brings itself."""
     model, options = subject.model, subject.options
-    first, rest, inputs, seen = first_pass(model, data, subject.example, options)
+    if subject.loss is None:
+        subject.reading.feed = "named"  # the model may have a loss of its own, when it is given the targets
+    first, rest, inputs, seen = first_pass(model, data, subject.example, options, subject.reading)
+    if subject.loss is None and seen is not None and seen.own_loss and first is not None and first.fed_as is not None:
+        subject = replace(subject, loss=OwnLoss())
+    if first is not None and first.fed_as is not None:
+        subject.reading.remarks.append(f"the targets are handed to the model too, as {first.fed_as}")
     structure = steps.run("architecture", lambda: architecture.measure(model, seen))
     if seen is None:
         steps.partial("architecture", _NO_DATA)
@@ -222,8 +239,8 @@ def _examine_model(subject: _Subject, data: Iterable[Any] | None, steps: Steps) 
     if first is None or without_values:
         for part in ("activations", "gradients", "dataset", "evaluation"):
             steps.skip(part, _NO_DATA if first is None else _NO_VALUES)
-        return report
-    return _add_data(subject, report, chain([first], rest), steps)
+        return subject, report
+    return subject, _add_data(subject, report, chain([first], rest), steps)
 
 
 def _add_data(subject: _Subject, report: Report, batches: Iterator[Batch], steps: Steps) -> Report:
@@ -246,7 +263,9 @@ def _add_data(subject: _Subject, report: Report, batches: Iterator[Batch], steps
     if reason:
         steps.partial("activations", reason, failed=bool(passage.trouble))
     dataset, evaluation = readers.facts(passage, steps, "") if readers is not None else (None, None)
-    if readers is None:
+    if readers is not None:
+        steps.remark("dataset", subject.reading.told())
+    else:
         for part in ("dataset", "evaluation"):
             steps.skip(part, _NOISE)
     found = _gradients(subject, passage.kept, probe.order(), steps, real=real)
@@ -280,10 +299,11 @@ def _add_training_data(subject: _Subject, data: Iterable[Any], report: Report, s
     """Run the model over its training data too, for the gap between the splits."""
     readers = _Readers(subject, subject.training)
     model, limit = subject.model, subject.options.max_batches
-    passage = stream.run(
-        model, guarded(batches(data, model, device_of(model), limit)), lambda batch: None, readers.watchers, 0
-    )
+    reading = Reading(feed=subject.reading.feed)
+    read = guarded(batches(data, model, device_of(model), limit, reading))
+    passage = stream.run(model, read, lambda batch: None, readers.watchers, 0)
     dataset, evaluation = readers.facts(passage, steps, "training ")
+    steps.remark("training dataset", reading.told())
     ours, theirs, splits = subject.training.dataset, subject.given.dataset, None
     if ours is not None and theirs is not None and dataset is not None and report.dataset is not None:
         splits = steps.run("splits", lambda: compare(ours, theirs))
@@ -339,6 +359,8 @@ class _Readers:
             steps.skip(f"{prefix}dataset", passage.failed["dataset"], failed=True)
         else:
             dataset = steps.run(f"{prefix}dataset", self._dataset.facts)
+            if self._dataset.limits:
+                steps.partial(f"{prefix}dataset", self._dataset.limits)
         reason = passage.failed.get("evaluation") or self._evaluation.trouble
         if reason:
             steps.skip(f"{prefix}evaluation", reason, failed="evaluation" in passage.failed)
@@ -360,10 +382,13 @@ def _gradients(
     if not any(p.requires_grad for p in subject.model.parameters()):
         steps.skip("gradients", _NOTHING_TRAINABLE)
         return None
-    return steps.run(
+    found = steps.run(
         "gradients",
         lambda: gradients.measure(subject.model, kept, loss, _name_of(loss), order, subject.options.seed),
     )
+    if found is not None and found.fallback:
+        steps.partial("gradients", found.fallback)
+    return found
 
 
 def _optimizers(optimizer: Optimizer | Sequence[Optimizer] | None) -> tuple[Optimizer, ...]:

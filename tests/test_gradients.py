@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from reportgen.probe import gradients
 from reportgen.probe.guard import untouched
+from reportgen.probe.steps import NotMeasuredError
 from reportgen.subject.data import Batch
 
 
@@ -100,5 +101,5 @@ def test_non_finite_gradients_are_counted() -> None:
 
 
 def test_a_loss_that_is_no_number_is_refused() -> None:
-    with pytest.raises(TypeError, match="one number"):
+    with pytest.raises(NotMeasuredError, match="expected a tensor with one real number"):
         measure(nn.Linear(4, 2), data(1), loss=lambda out, target: out)

@@ -349,6 +349,8 @@ class GradientFacts(Struct, frozen=True, kw_only=True):
     outputs: list[OutputGradientRow] = []
     loss_values: list[float | None] = []
     """One a batch; None = not finite."""
+    fallback: str = ""
+    """Why the pass did not run in training mode as it should have."""
 
 
 class FeatureStats(Struct, frozen=True, kw_only=True):

@@ -13,6 +13,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from ..document.facts import ActivationFacts
 from ..subject.data import Batch, tensors
+from ..subject.shapes import shape_of
 from .attention import AttentionProbe
 from .blocks import BlockProbe
 from .channels import ChannelAccumulator, Range, Seen, add_all
@@ -283,7 +284,7 @@ class ActivationProbe:
         if x is None:
             layer.trouble = "its output holds no dense real numbers"
             return False
-        layer.shape = layer.shape or " × ".join(map(str, tensor.shape))
+        layer.shape = layer.shape or shape_of(tensor)
         n_channels = x.shape[dim] if x.dim() else 1
         if n_channels > MAX_CHANNELS or (x.dim() and dim == 0):
             x, dim, n_channels, known = x.reshape(1, -1, 1), 2, 1, None

@@ -10,7 +10,8 @@ from msgspec.structs import replace
 from torch import Tensor, nn
 
 from ..document.facts import ArchitectureFacts, LayerRow
-from .forward import ForwardPass, ModulePass, is_lazy
+from .attributes import is_lazy
+from .forward import ForwardPass, ModulePass
 from .layers import holds_weights, kind_of
 from .memory import nbytes, storage_of
 

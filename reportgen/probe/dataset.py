@@ -11,6 +11,7 @@ from ..document.facts import DatasetFacts, FeatureStats
 from ..document.samples import SplitFacts
 from ..document.stats import TensorStats
 from ..subject.data import Batch
+from ..subject.shapes import shape_of
 from . import twins
 from .fingerprints import Fingerprints, overlap
 from .layers import NORMS, layers_of
@@ -42,6 +43,8 @@ class DatasetProbe:
         self.copies, self.neighbours = Fingerprints(), SignalSample()
         self.region = Region()
         self._order, self._padding = LabelOrder(), PaddingCount()
+        self.limits = ""
+        """What was not looked at, and why."""
 
     def update(self, batch: Batch) -> None:
         """Add one batch."""
@@ -50,14 +53,17 @@ class DatasetProbe:
             return
         self._n_batches += 1
         self._n_samples += batch.n_samples
-        self._shape = self._shape or " × ".join(map(str, x.shape))
+        self._shape = self._shape or shape_of(x)
         self._dtype = str(x.dtype).removeprefix("torch.")
         self._add_input(x)
-        self.copies.update(batch)
-        self.neighbours.update(batch)
-        self.region.update(batch)
         self._order.update(batch)
-        self._padding.update(x)
+        if x.is_nested:
+            self.limits = "the inputs are nested tensors: neither copies nor padding nor neighbours were looked for"
+        else:
+            self.copies.update(batch)
+            self.neighbours.update(batch)
+            self.region.update(batch)
+            self._padding.update(x)
         if isinstance(batch.target, Tensor):
             self._add_target(batch.target)
 

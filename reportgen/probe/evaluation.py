@@ -24,7 +24,9 @@ _SAMPLE = 400
 
 def are_class_scores(output: Tensor, target: Tensor) -> bool:
     """Tell from shapes and types whether outputs are (N, K) scores and targets (N,) class indices."""
-    return not target.is_floating_point() and output.dim() == 2 and target.dim() == 1 and output.shape[1] > 1
+    if target.is_floating_point() or target.is_complex() or output.dim() != 2 or target.dim() != 1:
+        return False
+    return output.shape[1] > 1 and len(output) == len(target)
 
 
 def infer_task(output: Tensor, target: Tensor) -> Task | str:
@@ -70,10 +72,14 @@ class EvaluationProbe:
             return
         tensor = main_tensor(output)
         if not isinstance(batch.target, Tensor):
-            self.trouble = "the data hold no target tensor"
+            told = "" if batch.target is None else f": the target is of type {type(batch.target).__name__}"
+            self.trouble = f"the data hold no target tensor{told}"
             return
         if tensor is None or not tensor.dim() or not len(tensor) or not batch.target.dim():
             self.trouble = "the model's output is no batch of floating-point rows"
+            return
+        if tensor.is_complex():
+            self.trouble = "the model's output is complex"
             return
         tensor, target = tensor.detach(), batch.target
         if self._task is None:
@@ -93,7 +99,8 @@ class EvaluationProbe:
 
     def _add_loss(self, output: Any, batch: Batch) -> None:
         assert self._loss is not None
-        value = float(self._loss(output, batch.target))
+        found = self._loss(output, batch.target)
+        value = math.nan if isinstance(found, Tensor) and (found.is_complex() or found.numel() != 1) else float(found)
         if math.isfinite(value):
             self._loss_sum += value * batch.n_samples
             self._loss_n += batch.n_samples

@@ -15,11 +15,14 @@ from itertools import chain
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from ..errors import one_line
 from ..subject.data import Batch, call, tensors
+from ..subject.shapes import shape_of
+from ..subject.signature import loss_in
+from .attributes import is_lazy
 from .flops import flops_of, operator_name
 from .memory import LiveBytes, nbytes, storage_of
 
@@ -53,6 +56,8 @@ class ForwardPass:
     uncounted: list[str] = field(default_factory=list)
     read: set[int] = field(default_factory=set)
     """Ids of the parameters that an operator read, in whichever module."""
+    own_loss: bool = False
+    """The output holds a loss that the model computed itself."""
     seconds: float = 0.0
     limits: list[str] = field(default_factory=list)
     """What this pass could not tell, and why."""
@@ -89,11 +94,6 @@ def _best_pass(model: nn.Module, batch: Batch) -> ForwardPass:
         return seen
 
 
-def is_lazy(tensor: Tensor) -> bool:
-    """Tell whether a parameter or buffer has no shape yet."""
-    return isinstance(tensor, (nn.UninitializedParameter, nn.UninitializedBuffer))
-
-
 def hookable(module: nn.Module) -> bool:
     """Tell whether hooks can be put on a module; TorchScript takes none."""
     return not isinstance(module, torch.jit.ScriptModule)
@@ -111,6 +111,7 @@ def _pass(model: nn.Module, batch: Batch, *, operators: bool, torchinfo: bool) -
             output = call(model, batch)
             if not hookable(model):
                 _record(seen.of(""), batch.args, batch.kwargs, output)
+                seen.own_loss = loss_in(output) is not None
     if watch is not None:
         watch.finish(seen)
     return seen
@@ -127,6 +128,10 @@ class _Where:
         return self.names[-1] if self.names else ""
 
 
+def _hookable_modules(model: nn.Module) -> list[tuple[str, nn.Module]]:
+    return [(name, module) for name, module in model.named_modules() if hookable(module)]
+
+
 @contextmanager
 def _hooks(model: nn.Module, seen: ForwardPass, where: _Where) -> Iterator[None]:
     """Record calls, shapes and sizes, and which modules are running."""
@@ -136,6 +141,9 @@ def _hooks(model: nn.Module, seen: ForwardPass, where: _Where) -> Iterator[None]
 
     def record(name: str) -> Any:
         return lambda module, args, kwargs, output: _record(seen.of(name), args, kwargs, output)
+
+    def look(module: nn.Module, args: Any, output: Any) -> None:
+        seen.own_loss = loss_in(output) is not None
 
     def leave(name: str) -> Any:
         def hook(module: nn.Module, args: Any, output: Any) -> None:
@@ -147,11 +155,12 @@ def _hooks(model: nn.Module, seen: ForwardPass, where: _Where) -> Iterator[None]
 
     handles = []
     try:
-        for name, module in model.named_modules():
-            if hookable(module):
-                handles.append(module.register_forward_pre_hook(enter(name)))
-                handles.append(module.register_forward_hook(record(name), with_kwargs=True))
-                handles.append(module.register_forward_hook(leave(name), always_call=True))
+        for name, module in _hookable_modules(model):
+            handles.append(module.register_forward_pre_hook(enter(name)))
+            handles.append(module.register_forward_hook(record(name), with_kwargs=True))
+            handles.append(module.register_forward_hook(leave(name), always_call=True))
+            if module is model:
+                handles.append(module.register_forward_hook(look))
         yield
     finally:
         for handle in handles:
@@ -160,15 +169,16 @@ def _hooks(model: nn.Module, seen: ForwardPass, where: _Where) -> Iterator[None]
 
 def _record(seen: ModulePass, args: Any, kwargs: Any, output: Any) -> None:
     seen.calls += 1
-    seen.output_bytes += sum(nbytes(t) for t in tensors(output))
-    if seen.output_shape is None:
-        seen.input_shape, seen.output_shape = _shapes((args, kwargs)), _shapes(output)
+    with suppress(Exception):  # tensors of an odd kind; no trouble of ours may reach the model
+        seen.output_bytes += sum(nbytes(t) for t in tensors(output))
+        if seen.output_shape is None:
+            seen.input_shape, seen.output_shape = _shapes((args, kwargs)), _shapes(output)
 
 
 def _shapes(value: Any) -> str:
     """Write the shapes of the tensors in a value: '2 × 3, 2 × 4'."""
     found = list(tensors(value))
-    shown = [" × ".join(map(str, t.shape)) or "scalar" for t in found[:_SHOWN]]
+    shown = [shape_of(t) or "scalar" for t in found[:_SHOWN]]
     more = [f"… {len(found) - _SHOWN} more"] if len(found) > _SHOWN else []
     return ", ".join(shown + more) or "no tensor"
 
@@ -238,13 +248,11 @@ def _run_by_torchinfo(model: nn.Module, batch: Batch, seen: ForwardPass) -> None
     from torchinfo import torchinfo
     from torchinfo.enums import Mode
 
-    first = batch.first
+    first, (args, kwargs) = batch.first, batch.arguments()
     device = first.device if first is not None else None
-    inputs = list(batch.args) if batch.args else batch.kwargs
+    inputs = list(args) if args else kwargs
     try:
-        layers = torchinfo.forward_pass(
-            model, inputs, None, False, device, Mode.EVAL, **(batch.kwargs if batch.args else {})
-        )
+        layers = torchinfo.forward_pass(model, inputs, None, False, device, Mode.EVAL, **(kwargs if args else {}))
     finally:
         # torchinfo keeps the layers of every model it saw, by class name, and with them the model
         torchinfo._cached_forward_pass.clear()

@@ -8,14 +8,17 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import msgspec
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from ..document.facts import GradientFacts, GradientRow, OutputGradientRow
+from ..errors import one_line
 from ..subject.data import Batch, call
 from .layers import kind_of, layers_of, main_tensor
 from .reduce import as_real
+from .steps import NotMeasuredError
 from .totals import RunningTotals
 
 Loss = Callable[[Any, Any], Tensor]
@@ -40,15 +43,20 @@ def measure(
     the order of execution.
     """
     if any(p.is_inference() for p in model.parameters()):
-        raise RuntimeError("the parameters were made in inference mode, where no gradient is recorded")
+        raise NotMeasuredError("the parameters were made in inference mode, where no gradient is recorded")
     torch.manual_seed(seed)
     try:
         with _training(model):
             return _run(model, batches, loss, loss_name, order, "train")
-    except Exception:
+    except Exception as error:
         model.zero_grad(set_to_none=True)
         model.eval()
-        return _run(model, batches, loss, loss_name, order, "eval")
+        facts = _run(model, batches, loss, loss_name, order, "eval")
+        return msgspec.structs.replace(facts, fallback=f"in eval mode, as training mode failed: {_told(error)}")
+
+
+def _told(error: Exception) -> str:
+    return str(error) if isinstance(error, NotMeasuredError) else one_line(error)
 
 
 @contextmanager
@@ -78,9 +86,7 @@ def _run(
     with torch.enable_grad(), _output_hooks(model, outputs):
         for batch in batches:
             model.zero_grad(set_to_none=True)
-            value = loss(call(model, batch), batch.target)
-            if not isinstance(value, Tensor) or value.numel() != 1:
-                raise TypeError(f"the loss returned {type(value).__name__}, expected a tensor with one number")
+            value = _loss_of(loss, call(model, batch), batch.target)
             number = float(value.detach())
             values.append(number if math.isfinite(number) else None)
             if value.requires_grad:
@@ -96,6 +102,17 @@ def _run(
         outputs=_outputs(model, outputs, order),
         loss_values=values,
     )
+
+
+def _loss_of(loss: Loss, output: Any, target: Any) -> Tensor:
+    try:
+        value = loss(output, target)
+    except Exception as error:  # the caller's code
+        raise NotMeasuredError(f"the loss raised {one_line(error)}", failed=True) from error
+    if not isinstance(value, Tensor) or value.numel() != 1 or value.is_complex():
+        told = type(value).__name__ if not isinstance(value, Tensor) else f"a tensor of shape {tuple(value.shape)}"
+        raise NotMeasuredError(f"the loss returned {told}, expected a tensor with one real number", failed=True)
+    return value
 
 
 def _collect(model: nn.Module, seen: dict[str, _Seen]) -> None:

@@ -13,8 +13,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from .attributes import Attributes, hidden_leaves, is_lazy, is_open, same, with_hidden
+
 COPY_LIMIT = 1 << 31  # bytes of parameters up to which a copy is worth its memory
-_PLAIN = (int, float, bool, str, type(None))  # attributes that a forward pass may count or flag with
 _HOOKS = (
     "_forward_hooks",
     "_forward_hooks_with_kwargs",
@@ -27,23 +28,30 @@ _HOOKS = (
 
 
 @contextmanager
-def untouched(model: nn.Module) -> Iterator[nn.Module]:
+def untouched(model: nn.Module) -> Iterator[list[str]]:
     """Restore on exit, bit for bit: parameters, buffers, mode of every module, gradients, hooks and RNG.
 
     Inside, gradients are set aside (``grad=None``), hooks that run after a gradient was accumulated are silent (an
     optimizer may step in one), and ``train()`` and ``eval()`` only set flags, whatever a module made of them (merging
-    adapters into weights, say). Plain attributes (numbers, flags, None) come back too. Parameters are copied, since a
-    forward pass may write them; beyond ``COPY_LIMIT`` bytes in all they are not, and only an embedding's are.
+    adapters into weights, say). Attributes come back too, as ``Attributes`` has them, and so do modules that lie in
+    plain lists. Parameters are copied, since a forward pass may write them; beyond ``COPY_LIMIT`` bytes in all they are
+    not, and only an embedding's are. Yields a list that on exit names what was changed and could not be put back; state
+    in objects of other classes, and in attributes of TorchScript, is not watched.
     """
-    parameters = [_ParameterState.of(p, copied) for p, copied in _with_budget(list(model.parameters()))]
-    modules = [_ModuleState.of(module) for module in model.modules()]
+    left: list[str] = []
+    every = with_hidden(model)
+    parameters = [_ParameterState.of(p, copied) for p, copied in _with_budget(_parameters(every))]
+    parameters += [_ParameterState.of(t, copied=False) for t in hidden_leaves(every)]
+    modules = [_ModuleState.of(module) for module in every]
+    attributes = Attributes(every)
     rng = _Rng.capture()
     for parameter in parameters:
         parameter.silence()
     try:
-        with _plain_modes(model):
-            yield model
+        with _plain_modes(every):
+            yield left
     finally:
+        left += attributes.restore()
         for module in modules:
             module.restore()
         for parameter in parameters:
@@ -51,29 +59,39 @@ def untouched(model: nn.Module) -> Iterator[nn.Module]:
         rng.restore()
 
 
-def _with_budget(parameters: list[nn.Parameter]) -> list[tuple[nn.Parameter, bool]]:
-    size = sum(p.numel() * p.element_size() for p in parameters if not _is_lazy(p))
-    return [(p, size <= COPY_LIMIT and not _is_lazy(p) and p.layout == torch.strided) for p in parameters]
+def _parameters(modules: list[nn.Module]) -> list[Tensor]:
+    found = {id(p): p for m in modules for p in m.parameters(recurse=False)}
+    return list(found.values())
+
+
+def _with_budget(parameters: list[Tensor]) -> list[tuple[Tensor, bool]]:
+    size = sum(p.numel() * p.element_size() for p in parameters if not is_lazy(p))
+    return [(p, size <= COPY_LIMIT and not is_lazy(p) and p.layout == torch.strided) for p in parameters]
 
 
 @contextmanager
-def _plain_modes(model: nn.Module) -> Iterator[None]:
-    """Let ``train`` of every module that overrides it do what nn.Module's does, and no more."""
+def _plain_modes(modules: list[nn.Module]) -> Iterator[None]:
+    """Let ``train`` and ``eval`` of every module that has its own do what nn.Module's do, and no more."""
     shadowed = [
-        module
-        for module in model.modules()
+        (module, {key: value for key, value in vars(module).items() if key in ("train", "eval")})
+        for module in modules
         if not isinstance(module, torch.jit.ScriptModule)
-        and (type(module).train is not nn.Module.train or type(module).eval is not nn.Module.eval)
-        and not {"train", "eval"} & set(vars(module))
+        and (
+            type(module).train is not nn.Module.train
+            or type(module).eval is not nn.Module.eval
+            or {"train", "eval"} & set(vars(module))
+        )
     ]
-    for module in shadowed:
+    for module, _ in shadowed:
         vars(module)["train"] = MethodType(nn.Module.train, module)
         vars(module)["eval"] = MethodType(nn.Module.eval, module)
     try:
         yield
     finally:
-        for module in shadowed:
-            del vars(module)["train"], vars(module)["eval"]
+        for module, own in shadowed:
+            for name in ("train", "eval"):
+                vars(module).pop(name, None)
+            vars(module).update(own)
 
 
 @contextmanager
@@ -91,14 +109,14 @@ def generators_kept(*sources: Any) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class _ParameterState:
-    parameter: nn.Parameter
+    parameter: Tensor
     requires_grad: bool
     gradient: Tensor | None
     hooks: dict[int, Any]
     copy: Tensor | None
 
     @staticmethod
-    def of(parameter: nn.Parameter, copied: bool) -> _ParameterState:
+    def of(parameter: Tensor, copied: bool) -> _ParameterState:
         hooks = dict(getattr(parameter, "_post_accumulate_grad_hooks", None) or {})
         copy = parameter.detach().clone() if copied and not parameter.is_meta else None
         return _ParameterState(parameter, parameter.requires_grad, parameter.grad, hooks, copy)
@@ -110,7 +128,7 @@ class _ParameterState:
 
     def restore(self) -> None:
         parameter = self.parameter
-        if self.copy is not None and not _same(parameter.detach(), self.copy):
+        if self.copy is not None and not same(parameter.detach(), self.copy):
             with torch.no_grad():
                 parameter.copy_(self.copy)
         if parameter.requires_grad != self.requires_grad:
@@ -123,7 +141,7 @@ class _ParameterState:
 @contextmanager
 def modes_kept(model: nn.Module) -> Iterator[None]:
     """Restore the train/eval flag of every module on exit."""
-    modes = [(module, module.training) for module in model.modules()]
+    modes = [(module, module.training) for module in model.modules() if hasattr(module, "training")]
     try:
         yield
     finally:
@@ -131,30 +149,58 @@ def modes_kept(model: nn.Module) -> Iterator[None]:
             module.training = training
 
 
+@contextmanager
+def parts_kept(model: nn.Module) -> Iterator[None]:
+    """Restore on exit which modules and parameters every module holds, and nothing else."""
+    held = [(module, _tables(module)) for module in model.modules()]
+    try:
+        yield
+    finally:
+        for module, tables in held:
+            _restore_tables(module, tables)
+
+
+def _tables(module: nn.Module) -> dict[str, dict[str, Any]]:
+    return {name: dict(getattr(module, name)) for name in ("_parameters", "_modules")} if is_open(module) else {}
+
+
+def _restore_tables(module: nn.Module, tables: dict[str, dict[str, Any]]) -> None:
+    for name, held in tables.items():
+        table = getattr(module, name)
+        if list(table) != list(held) or any(table[key] is not value for key, value in held.items()):
+            table.clear()
+            table.update(held)
+
+
 @dataclass(frozen=True)
 class _ModuleState:
     module: nn.Module
-    training: bool
+    training: bool | None
+    """None: a frozen TorchScript module has no mode."""
+    tables: dict[str, dict[str, Any]]
+    """Which parameters and modules it holds, under which names."""
     buffers: dict[str, tuple[Tensor | None, Tensor | None]]
     hooks: dict[str, set[int]]
-    plain: dict[str, Any]
     rewritten: tuple[Tensor, Tensor] | None
 
     @staticmethod
     def of(module: nn.Module) -> _ModuleState:
         buffers = {
-            name: (buffer, buffer.detach().clone() if isinstance(buffer, Tensor) and not _is_lazy(buffer) else None)
+            name: (buffer, buffer.detach().clone() if isinstance(buffer, Tensor) and not is_lazy(buffer) else None)
             for name, buffer in module._buffers.items()
         }
         hooks = {name: set(getattr(module, name, ())) for name in _HOOKS}
         rewritten = None
         if isinstance(module, (nn.Embedding, nn.EmbeddingBag)) and module.max_norm is not None:
             rewritten = (module.weight, module.weight.detach().clone())
-        return _ModuleState(module, module.training, buffers, hooks, _plain_attributes(module), rewritten)
+        return _ModuleState(module, getattr(module, "training", None), _tables(module), buffers, hooks, rewritten)
 
     def restore(self) -> None:
-        vars(self.module).update(self.plain)
-        self.module.training = self.training
+        if self.training is None:
+            vars(self.module).pop("training", None)
+        else:
+            self.module.training = self.training
+        _restore_tables(self.module, self.tables)
         if not isinstance(self.module, torch.jit.ScriptModule):
             for name in [name for name in self.module._buffers if name not in self.buffers]:
                 del self.module._buffers[name]
@@ -162,32 +208,17 @@ class _ModuleState:
             for name, (buffer, copy) in self.buffers.items():
                 if name in self.module._buffers:
                     self.module._buffers[name] = buffer
-                if buffer is not None and copy is not None and not _same(buffer, copy):
+                if buffer is not None and copy is not None and not same(buffer, copy):
                     buffer.copy_(copy)
             if self.rewritten is not None:
                 self.rewritten[0].copy_(self.rewritten[1])
+        self._restore_hooks()
+
+    def _restore_hooks(self) -> None:
         for name, known in self.hooks.items():
             table: dict[int, Any] = getattr(self.module, name, {})
             for key in [key for key in table if key not in known]:
                 del table[key]
-
-
-def _plain_attributes(module: nn.Module) -> dict[str, Any]:
-    """Return numbers, flags, texts and None among the attributes; a lazy module sets its own for good."""
-    if isinstance(module, torch.jit.ScriptModule) or any(_is_lazy(p) for p in module.parameters(recurse=False)):
-        return {}
-    return {name: value for name, value in vars(module).items() if type(value) in _PLAIN}
-
-
-def _is_lazy(tensor: Tensor) -> bool:
-    return isinstance(tensor, (nn.UninitializedParameter, nn.UninitializedBuffer))
-
-
-def _same(a: Tensor, b: Tensor) -> bool:
-    """Tell whether two tensors hold the same bits (NaN equals NaN), so that an untouched buffer is not written."""
-    if a.shape != b.shape or a.dtype != b.dtype or a.layout != torch.strided:
-        return False
-    return bool(torch.equal(a.contiguous().flatten().view(torch.uint8), b.contiguous().flatten().view(torch.uint8)))
 
 
 @dataclass(frozen=True)

@@ -2,42 +2,79 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any, Literal
 
-import torch
-from torch import nn
+from torch import Tensor, nn
 
-from ..errors import DataError, ForwardError, OptionError, ReportgenError, one_line
+from ..errors import DataError, ForwardError, ReportgenError, one_line
 from ..options import Options
-from ..subject.data import Batch, batches, device_of, needs_no_input, synthetic
+from ..subject.data import Batch, Reading, batches, device_of, synthetic
+from ..subject.shapes import sizes
+from ..subject.signature import TARGET_KEYS, signature_of
 from . import forward
+from .guard import parts_kept
 from .layers import kind_of, where_it_failed
 
 Inputs = Literal["real", "synthetic", "none"]
 
 
 def first_pass(
-    model: nn.Module, data: Iterable[Any] | None, example: Batch | None, options: Options
+    model: nn.Module, data: Iterable[Any] | None, example: Batch | None, options: Options, reading: Reading
 ) -> tuple[Batch | None, Iterator[Batch], Inputs, forward.ForwardPass | None]:
     """Return the first batch, the others, whether they are real, and what the model did with the first.
 
     ``data`` go before the input size of the options, and that before ``example``, inputs that the model brings along.
-    Raises DataError when no batch can be had, ForwardError when the model refuses the first one.
+    ``reading`` says whether the model is handed the targets too; it is changed where that proves wrong. Raises
+    DataError when no batch can be had, ForwardError when the model refuses the first one.
     """
     if data is not None:
-        real = guarded(batches(data, model, device_of(model), options.max_batches))
-        first = next(real)
-        return first, real, "real", _observed(model, first)
+        return _real(model, data, options, reading)
     if options.input_size is not None:
         made, seen = _synthetic(model, options.input_size, options)
         return made[0], iter(made[1:]), "synthetic", seen
-    if example is None and needs_no_input(model):
+    if example is None and signature_of(model).empty:
         example = Batch(())
     if example is not None:
         return example, iter(()), "synthetic", _observed(model, example)
     return None, iter(()), "none", None
+
+
+def _real(
+    model: nn.Module, data: Iterable[Any], options: Options, reading: Reading
+) -> tuple[Batch, Iterator[Batch], Inputs, forward.ForwardPass]:
+    read = guarded(batches(data, model, device_of(model), options.max_batches, reading))
+    first = next(read)
+    needed = signature_of(model).needed
+    try:
+        seen = _observed(model, first)
+    except ForwardError as refusal:
+        other = _fed_otherwise(first, refusal, needed, reading)
+        if other is None:
+            raise
+        try:
+            return other, read, "real", _observed(model, other)
+        except ForwardError:
+            raise refusal from refusal.__cause__
+    if first.fed_as is None or first.fed_as in needed or seen.own_loss:
+        return first, read, "real", seen
+    # it takes an argument of that name, but makes no loss of it: a condition, say
+    reading.feed, first = "asked", replace(first, fed_as=None)
+    return first, read, "real", _observed(model, first)
+
+
+def _fed_otherwise(first: Batch, refusal: ForwardError, needed: tuple[str, ...], reading: Reading) -> Batch | None:
+    """Return the first batch with the target where the model did not find it, or taken from where it need not be."""
+    cause = refusal.__cause__
+    missed = cause.args[0] if isinstance(cause, KeyError) and cause.args else None
+    if missed in TARGET_KEYS and first.target is not None and len(first.args) == 1 and type(first.args[0]) is dict:
+        reading.feed = "entry"
+        return replace(first, fed_as=str(missed), fed_inside=True)
+    if first.fed_as is not None and first.fed_as not in needed:
+        reading.feed = "asked"
+        return replace(first, fed_as=None)
+    return None
 
 
 def _synthetic(model: nn.Module, size: Sequence[int], options: Options) -> tuple[list[Batch], forward.ForwardPass]:
@@ -63,15 +100,20 @@ def _synthetic(model: nn.Module, size: Sequence[int], options: Options) -> tuple
 def _observed(model: nn.Module, batch: Batch) -> forward.ForwardPass:
     """Run the model on the first batch: the trial whether it runs at all is the pass that shows its structure."""
     try:
-        return forward.observe(model, batch)
+        with parts_kept(model):  # what is counted afterwards is the model that was given
+            return forward.observe(model, batch)
     except Exception as error:
         place = where_it_failed(error.__traceback__, model)
-        where = f" in layer {place!r} ({kind_of(model.get_submodule(place))})" if place else ""
-        shape = f"an input of shape {tuple(batch.first.shape)}" if batch.first is not None else "a call without tensors"
+        where = f" in layer {place!r} ({kind_of(dict(model.named_modules())[place])})" if place else ""
+        shape = f"an input of shape {_shape(batch.first)}" if batch.first is not None else "a call without tensors"
         raise ForwardError(
             f"The model refused {shape}{where}: {one_line(error)}",
             hint="Check the input size, or what the loader yields.",
         ) from error
+
+
+def _shape(tensor: Tensor) -> str:
+    return f"({', '.join(map(str, sizes(tensor)))}{',' * (tensor.dim() == 1)})"
 
 
 def guarded(source: Iterator[Batch]) -> Iterator[Batch]:
@@ -84,14 +126,3 @@ def guarded(source: Iterator[Batch]) -> Iterator[Batch]:
         raise DataError(
             f"The data loader raised {one_line(error)}.", hint="Iterate over it alone to see where."
         ) from error
-
-
-def on_device(model: nn.Module, options: Options) -> nn.Module:
-    """Return the model, or a copy where it must run on another device: the caller's model is not moved."""
-    if options.device is None:
-        return model
-    try:
-        device = torch.device(options.device)
-        return model if device == device_of(model) else copy.deepcopy(model).to(device)
-    except (RuntimeError, AssertionError, ImportError) as error:  # a torch built without the device asserts or imports
-        raise OptionError(f"Cannot use device {options.device!r}: {one_line(error)}.") from error

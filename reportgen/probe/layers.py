@@ -11,6 +11,7 @@ from torch.nn.modules.conv import _ConvNd
 from torch.nn.modules.linear import NonDynamicallyQuantizableLinear
 
 from ..subject.data import tensors
+from ..subject.shapes import dense_rows
 
 # they hand their input on: a row of their own would repeat the one before
 _TRANSPARENT = (nn.Identity, nn.Flatten, nn.Unflatten, nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d)
@@ -122,9 +123,20 @@ def channel_dim(module: nn.Module, output: Tensor, inherited: int | None) -> int
 
 
 def main_tensor(output: object) -> Tensor | None:
-    """Return the first real or complex floating tensor of a layer's output; a quantised one as the numbers it means."""
-    found = next((t for t in tensors(output) if t.is_floating_point() or t.is_complex() or t.is_quantized), None)
-    return found.dequantize() if found is not None and found.is_quantized else found
+    """Return the first real or complex floating tensor of a layer's output.
+
+    A single number beside tensors is a loss or a penalty, and passed over. A quantised tensor comes as the numbers it
+    means, a nested one as the rows that it holds.
+    """
+    found = None
+    for tensor in tensors(output):
+        if tensor.is_floating_point() or tensor.is_complex() or tensor.is_quantized:
+            found = tensor if found is None or tensor.dim() else found
+            if found.dim():
+                break
+    if found is None:
+        return None
+    return found.dequantize() if found.is_quantized else dense_rows(found)
 
 
 def samples_first(module: nn.Module, output: Tensor) -> Tensor:
@@ -143,7 +155,8 @@ def bypassed(name: str, model: nn.Module) -> bool:
     parts = name.split(".")[:-1]
     module, inside = model, False
     for part in parts:
-        module = module._modules.get(part) or module
+        inner = module._modules.get(part)
+        module = module if inner is None else inner  # some have a length, and it may be zero
         inside |= not isinstance(module, (nn.Sequential, nn.ModuleList, nn.ModuleDict))
     return inside
 

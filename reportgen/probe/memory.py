@@ -20,7 +20,7 @@ from ..subject.data import tensors
 
 def nbytes(tensor: Tensor) -> int:
     """Return the bytes of a tensor's elements, of the stored ones when it is sparse."""
-    if tensor.layout == torch.strided:
+    if tensor.layout == torch.strided:  # nested tensors of this layout too
         return tensor.numel() * tensor.element_size()
     return sum(part.numel() * part.element_size() for part in stored_parts(tensor))
 
@@ -28,6 +28,8 @@ def nbytes(tensor: Tensor) -> int:
 def stored_parts(tensor: Tensor) -> tuple[Tensor, ...]:
     """Return the dense tensors that a tensor is made of."""
     with torch.no_grad():
+        if tensor.is_nested:
+            return (tensor.values(),)
         if tensor.layout == torch.sparse_coo:
             return tensor._indices(), tensor._values()
         if tensor.layout in (torch.sparse_csr, torch.sparse_bsr):

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from ..document.facts import LayerNormRow, NormRow
+from ..subject.shapes import dense_rows
 from .channels import ChannelAccumulator
 from .derived import affine_of, before_norm
 from .reduce import as_real
@@ -74,5 +75,5 @@ class LayerNormInput:
 
 
 def first_tensor(args: tuple[Any, ...]) -> Tensor | None:
-    """Return the first positional argument of a call when it is a tensor."""
-    return args[0] if args and isinstance(args[0], Tensor) else None
+    """Return the first positional argument of a call when it is a tensor, the rows of a nested one."""
+    return dense_rows(args[0]) if args and isinstance(args[0], Tensor) else None

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ..document.stats import BIN_SHIFT, N_BINS, Histogram, TensorStats, merge_all
+from ..subject.shapes import dense_rows
 
 WEIGHT_SAMPLE = 1 << 20  # elements binned of one parameter
 EVEN_BARS = 32
@@ -21,7 +22,7 @@ def as_real(x: Tensor) -> Tensor | None:
 
     A sparse tensor is laid out in full only up to ``DENSE_LIMIT`` elements: a small file may claim a huge one.
     """
-    x = x.detach() if x.requires_grad else x
+    x = dense_rows(x.detach() if x.requires_grad else x)
     if x.is_quantized:
         x = x.dequantize()
     if x.layout != torch.strided:

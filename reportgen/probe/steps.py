@@ -21,6 +21,17 @@ from ..errors import ReportgenError, one_line
 T = TypeVar("T")
 
 
+class NotMeasuredError(Exception):
+    """A part cannot be measured with this model or these data; the message says why, in words.
+
+    ``failed``: it was tried and went wrong, as against not possible.
+    """
+
+    def __init__(self, message: str, *, failed: bool = False) -> None:
+        super().__init__(message)
+        self.failed = failed
+
+
 @dataclass
 class Steps:
     """Runs the parts one by one: what a part cost, and what became of it."""
@@ -36,6 +47,9 @@ class Steps:
             result = measure()
         except ReportgenError:
             raise
+        except NotMeasuredError as reason:
+            self.skip(part, str(reason), failed=reason.failed)
+            return None
         except Exception as error:
             self.skip(part, one_line(error), failed=True)
             return None
@@ -51,6 +65,13 @@ class Steps:
         """Lower a part that was measured to measured in part."""
         row = Coverage(part=part, status="partial", reason=reason, failed=failed)
         self.coverage = [row if c.part == part and c.status == "measured" else c for c in self.coverage]
+
+    def remark(self, part: str, remarks: list[str]) -> None:
+        """Add to the row of a part what a reader should know about it, whatever became of it."""
+        for i, row in enumerate(self.coverage):
+            if row.part == part and remarks:
+                reason = "; ".join([row.reason, *remarks] if row.reason else remarks)
+                self.coverage[i] = msgspec.structs.replace(row, reason=reason)
 
     def complete(self, meta: Meta) -> Meta:
         """Complete the facts of the run: when, how, with what and on what it was made, and what its parts cost."""

@@ -11,6 +11,7 @@ from torch import nn
 
 from ..errors import one_line
 from ..subject.data import Batch, call
+from ..subject.shapes import shape_of
 
 Watcher = Callable[[Any, Batch], None]
 
@@ -53,7 +54,7 @@ def run(
                 passage.n_samples += batch.n_samples
                 if len(passage.kept) < keep:
                     passage.kept.append(batch)
-                shape = " × ".join(map(str, batch.first.shape)) if batch.first is not None else "no tensor"
+                shape = shape_of(batch.first) if batch.first is not None else "no tensor"
                 if shape not in passage.shapes and len(passage.shapes) < 4:
                     passage.shapes.append(shape)
                 _tell(watchers, passage, output, batch)

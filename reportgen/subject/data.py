@@ -2,18 +2,18 @@
 
 A loader may yield a tensor; ``(input, target)``; ``(args..., target)``; or a dict, whose target is the entry named
 ``labels``, ``label``, ``targets``, ``target`` or ``y``, and whose other entries are keyword arguments of the model. A
-dataclass or a packed sequence is one argument; an empty tuple is a call without any.
+dataclass or a packed sequence is one argument; an empty tuple is a call without any. A model whose forward asks for the
+target is given it too.
 """
 
 from __future__ import annotations
 
 import copy
 import dataclasses
-import inspect
 from collections.abc import Iterable, Iterator, Mapping, MutableMapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import chain, islice
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -21,8 +21,13 @@ from torch.nn.utils.rnn import PackedSequence
 
 from ..errors import DataError, TargetError
 from .model import call_target, resolve
+from .samples import loader_of
+from .shapes import n_rows
+from .signature import TARGET_KEYS, Signature, signature_of
 
-TARGET_KEYS = ("labels", "label", "targets", "target", "y")
+Feed = Literal["asked", "named", "entry"]
+"""When a model is handed the target too: where its forward cannot do without, wherever it has a place for it, or as an
+entry of the dict that it takes."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +37,18 @@ class Batch:
     args: tuple[Any, ...]
     kwargs: dict[str, Any] = field(default_factory=dict)
     target: Any = None
+    fed_as: str | None = None
+    """The argument as which the model is handed the target too; it is no input."""
+    fed_inside: bool = False
+    """That argument is an entry of the dict which is the only input."""
+
+    def arguments(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Return what the model is called with."""
+        if self.fed_as is None:
+            return self.args, self.kwargs
+        if self.fed_inside:
+            return ({**self.args[0], self.fed_as: self.target},), self.kwargs
+        return self.args, {**self.kwargs, self.fed_as: self.target}
 
     @property
     def first(self) -> Tensor | None:
@@ -47,8 +64,27 @@ class Batch:
         packed = next((a for a in (*self.args, *self.kwargs.values()) if isinstance(a, PackedSequence)), None)
         if packed is not None and self.first is packed.data:
             return int(packed.batch_sizes[0])
-        first = self.first
-        return 0 if first is None else first.shape[0] if first.dim() else 1
+        return 0 if self.first is None else n_rows(self.first)
+
+    @property
+    def is_empty(self) -> bool:
+        """There are tensors, and not one number in them."""
+        return self.first is not None and not any(t.numel() for t in tensors((self.args, self.kwargs)))
+
+
+@dataclass
+class Reading:
+    """How batches are read off a loader, and what came of it."""
+
+    feed: Feed = "asked"
+    empty: int = 0
+    """Batches without samples, which were left out."""
+    remarks: list[str] = field(default_factory=list)
+
+    def told(self) -> list[str]:
+        """Say what a reader should know about how the data were read."""
+        left_out = f"{self.empty} empty batch{'es' * (self.empty > 1)} left out"
+        return self.remarks + ([left_out] if self.empty else [])
 
 
 def load_data(target: str) -> Iterable[Any]:
@@ -111,12 +147,13 @@ def move(value: Any, device: torch.device) -> Any:
     return value
 
 
-def unpack(item: Any, accepts: frozenset[str] | None = None) -> Batch:
+def unpack(item: Any, forward: Signature | None = None, feed: Feed = "asked") -> Batch:
     """Turn what a loader yields into the arguments of a call and a target.
 
-    ``accepts``: the keyword arguments that the model's forward takes; None when it takes any. A dict whose keys the
-    model does not know is handed over as one argument.
+    ``forward``: what the model asks for; None when it takes anything. A dict whose keys the model does not know is
+    handed over as one argument.
     """
+    forward = forward or Signature()
     if isinstance(item, (Tensor, PackedSequence)):
         return Batch((item,))
     if dataclasses.is_dataclass(item) and not isinstance(item, (type, Mapping)):
@@ -124,49 +161,60 @@ def unpack(item: Any, accepts: frozenset[str] | None = None) -> Batch:
     if isinstance(item, tuple) and not item:
         return Batch(())  # of a model that takes no input
     if isinstance(item, Mapping):
-        target = next((item[key] for key in TARGET_KEYS if key in item), None)
-        kwargs = {str(key): value for key, value in item.items() if key not in TARGET_KEYS}
-        if accepts is not None and not set(kwargs) <= accepts:
-            return Batch((kwargs if target is not None else dict(item),), {}, target)
-        return Batch((), kwargs, target)
+        return _unpack_mapping(item, forward, feed)
     if isinstance(item, (list, tuple)) and item:
         if len(item) == 1:
             # alone in a tuple: a list there is one argument, such as the images of a detector
-            return Batch((item[0],)) if isinstance(item[0], (list, tuple)) else unpack(item[0], accepts)
-        return Batch(tuple(item[:-1]), {}, item[-1])
+            return Batch((item[0],)) if isinstance(item[0], (list, tuple)) else unpack(item[0], forward, feed)
+        return _unpack_sequence(item, forward, feed)
     raise DataError(
         f"The loader yielded {type(item).__name__}, which is no batch.",
         hint="Expected a tensor, (input, target), (args..., target) or a dict of tensors.",
     )
 
 
-def accepted_keywords(model: nn.Module) -> frozenset[str] | None:
-    """Return the names that the model's forward takes as keywords; None when it takes any or cannot be asked."""
-    try:
-        parameters = inspect.signature(model.forward).parameters.values()
-    except (TypeError, ValueError):
-        return None
-    if any(p.kind is p.VAR_KEYWORD for p in parameters):
-        return None
-    return frozenset(p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY))
+def _unpack_mapping(item: Mapping[Any, Any], forward: Signature, feed: Feed) -> Batch:
+    key = next((key for key in TARGET_KEYS if key in item), None)
+    target = None if key is None else item[key]
+    kwargs = {str(name): value for name, value in item.items() if name not in TARGET_KEYS}
+    if forward.names is not None and not set(kwargs) <= forward.names:
+        inside = key is not None and feed == "entry"
+        return Batch((kwargs if key is not None else dict(item),), {}, target, key if inside else None, inside)
+    fed = key is not None and key == forward.target and (forward.needs_target or feed == "named")
+    return Batch((), kwargs, target, key if fed else None)
 
 
-def needs_no_input(model: nn.Module) -> bool:
-    """Tell whether the model's forward takes no arguments at all."""
-    try:
-        return not inspect.signature(model.forward).parameters
-    except (TypeError, ValueError):
-        return False
+def _unpack_sequence(item: Sequence[Any], forward: Signature, feed: Feed) -> Batch:
+    """Take the last item as the target, unless forward needs as many arguments as there are items."""
+    key = forward.target
+    if len(forward.needed) == len(item) and forward.needed == forward.order[: len(item)]:
+        if key is None or key not in forward.needed:
+            return Batch(tuple(item))
+        at = forward.needed.index(key)
+        behind = dict(zip(forward.needed[at + 1 :], item[at + 1 :], strict=True))
+        return Batch(tuple(item[:at]), behind, item[at], key)
+    free = key not in forward.order[: len(item) - 1]
+    fed = free and (forward.needs_target or feed == "named")
+    return Batch(tuple(item[:-1]), {}, item[-1], key if fed else None)
 
 
-def batches(data: Iterable[Any], model: nn.Module, device: torch.device, limit: int | None = None) -> Iterator[Batch]:
+def batches(
+    data: Iterable[Any],
+    model: nn.Module,
+    device: torch.device,
+    limit: int | None = None,
+    reading: Reading | None = None,
+) -> Iterator[Batch]:
     """Read batches off a loader, at most ``limit``, on the model's device.
 
     Raises DataError when ``data`` cannot be iterated, yields nothing, or yields something that is no batch. A single
-    tensor or (input, target) pair of tensors is one batch, not a sequence of them.
+    tensor, dict or (input, target) pair of tensors is one batch, not a sequence of them; the samples of a Dataset are
+    put together to batches. Batches without samples are left out.
     """
-    if isinstance(data, Tensor) or _is_single(data):
+    reading = Reading() if reading is None else reading
+    if isinstance(data, (Tensor, Mapping)) or _is_single(data):
         data = [data]
+    data = loader_of(data, reading.remarks)
     try:
         iterator = iter(data)
     except TypeError:
@@ -174,14 +222,19 @@ def batches(data: Iterable[Any], model: nn.Module, device: torch.device, limit: 
             f"The data are {type(data).__name__}, which cannot be iterated.",
             hint="Expected a DataLoader or another iterable of batches.",
         ) from None
-    accepts, seen = accepted_keywords(model), 0
+    forward, seen = signature_of(model), 0
     for item in islice(iterator, limit):
-        batch = unpack(item, accepts)
+        batch = unpack(item, forward, reading.feed)
+        if batch.is_empty:
+            reading.empty += 1
+            continue
         seen += 1
-        yield Batch(move(batch.args, device), move(batch.kwargs, device), move(batch.target, device))
+        yield replace(
+            batch, args=move(batch.args, device), kwargs=move(batch.kwargs, device), target=move(batch.target, device)
+        )
     if not seen:
         raise DataError(
-            "The loader yielded no batch.",
+            "The loader yielded only empty batches." if reading.empty else "The loader yielded no batch.",
             hint="Check that its data set is not empty, and that drop_last does not drop the only batch.",
         )
 
@@ -226,4 +279,5 @@ def device_of(model: nn.Module) -> torch.device:
 
 def call(model: nn.Module, batch: Batch) -> Any:
     """Run the model on one batch."""
-    return model(*batch.args, **batch.kwargs)
+    args, kwargs = batch.arguments()
+    return model(*args, **kwargs)

@@ -24,7 +24,7 @@ def underneath(model: nn.Module | ExportedProgram) -> tuple[nn.Module, list[str]
     """
     if isinstance(model, ExportedProgram):
         try:
-            return torch.export.unflatten(model), ["ExportedProgram"]
+            return _copyable(torch.export.unflatten(model)), ["ExportedProgram"]
         except Exception as error:
             raise OptionError(
                 f"The exported program cannot be turned into modules: {one_line(error)}.",
@@ -37,6 +37,16 @@ def underneath(model: nn.Module | ExportedProgram) -> tuple[nn.Module, list[str]
     if any(_is_compiled(module) for module in model.modules()):
         taken.append("torch.compile")
     return model, taken
+
+
+def _copyable(module: nn.Module) -> nn.Module:
+    """Drop the stand-ins for tensors that tracing left in the graphs: nothing runs on them, and they refuse copying."""
+    for inner in module.modules():
+        graph = vars(inner).get("graph")
+        for node in getattr(graph, "nodes", ()):
+            for key in ("val", "example_value", "tensor_meta"):
+                node.meta.pop(key, None)
+    return module
 
 
 def _inner(model: nn.Module) -> nn.Module | None:

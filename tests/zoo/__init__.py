@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from . import inputs, kinds, layers, numbers, outputs, sharing, structure, training
+from . import inputs, kinds, layers, numbers, outputs, sharing, state, structure, targets, training
 from .case import Case
 
-MODULES = (inputs, outputs, sharing, layers, numbers, kinds, structure, training)
+MODULES = (inputs, outputs, sharing, layers, numbers, kinds, structure, training, state, targets)
 CASES: dict[str, Case] = {name: case for module in MODULES for name, case in module.CASES.items()}

@@ -54,6 +54,8 @@ class Case:
     """Parts that are not measured, or only in part, and words of the reason; all others must be measured."""
     rows: tuple[str, ...] | None = None
     """Layers that have a row of activations, in their order; None where it is not checked."""
+    remarks: dict[str, str] = field(default_factory=dict)
+    """Words that the coverage adds to a part which was measured."""
     silent: bool = False
     """The second call of the model differs from the first (it draws random numbers), so outputs are not compared."""
     check: Callable[[Any], None] | None = None

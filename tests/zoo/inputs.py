@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections import UserDict, namedtuple
 from dataclasses import dataclass
 from typing import Any
@@ -186,7 +187,41 @@ def graphs() -> list[Any]:
 
 FC = {"parameters": 15, "flops": dense(4, 3), "rows": ("fc",)}
 
+
+class Padded(Plain):
+    """Nested tensors: rows of different lengths in one."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc(torch.nested.to_padded_tensor(x, 0.0)).mean(1)
+
+
+def nested(layout: torch.layout) -> list[tuple[Tensor, Tensor]]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that they are a prototype
+        parts = [rand(n, 4) for n in (2, 5, 1)]
+        return [(torch.nested.nested_tensor(parts, layout=layout), wanted(3)) for _ in range(2)]
+
+
+def padded(layout: torch.layout, shape: str) -> Case:
+    def check(report: Any) -> None:
+        assert (report.subject.n_samples, report.subject.input_shapes) == (6, [shape])
+        assert report.dataset.features[0].stats.count == 2 * 8  # of all rows of both batches
+        assert report.evaluation.n_samples == 6
+
+    return Case(
+        Padded,
+        lambda: nested(layout),
+        parameters=15,
+        flops=dense(4, 3, 15),
+        absent={"dataset": "nested tensors: neither copies"},
+        rows=("fc",),
+        check=check,
+    )
+
+
 CASES = {
+    "nested input": padded(torch.strided, "3 × ragged × 4"),
+    "nested input, jagged": padded(torch.jagged, "3 × ragged × 4"),
     "plain": Case(Plain, lambda: rows(4), **FC, shapes={"fc": ("6 × 4", "6 × 3"), "": ("6 × 4", "6 × 3")}),
     "two tensors": Case(
         TwoTensors,

@@ -106,6 +106,14 @@ def exported() -> Any:
     return torch.export.export(Net().eval(), (rand(6, 4),), dynamic_shapes=({0: torch.export.Dim("n")},))
 
 
+def frozen() -> Any:
+    return quietly(lambda: torch.jit.freeze(torch.jit.script(Net().eval())))
+
+
+def program_module() -> Any:
+    return torch.export.export(Net().eval(), (rand(6, 4),), dynamic_shapes=({0: torch.export.Dim("n")},)).module()
+
+
 NET = {"data": lambda: rows(4), "parameters": 40 + 27, "flops": dense(4, 8) + dense(8, 3)}
 LAYERS = ("body.0", "body.1", "head")
 
@@ -134,6 +142,20 @@ CASES = {
         **NET,
         absent={"activations": "TorchScript"},
     ),
+    "scripted and frozen": Case(
+        frozen,
+        lambda: rows(4),
+        0,
+        dense(4, 8) + dense(8, 3),
+        absent={"activations": "TorchScript", "gradients": "no parameter takes a gradient"},
+        rows=(),
+    ),
+    "compiled leaf in a sequence": Case(
+        lambda: nn.Sequential(torch.compile(nn.Linear(4, 8)), nn.ReLU(), nn.Linear(8, 3)),
+        **NET,
+        rows=("0._orig_mod", "1", "2"),
+    ),
+    "module of a program": Case(program_module, **NET),
     "scripted in part": Case(PartlyScripted, **NET, absent={"activations": "TorchScript"}),
     "exported": Case(exported, **NET, rows=LAYERS, check=took("ExportedProgram")),
     "exported, on its own example": Case(

@@ -8,8 +8,7 @@ from contextlib import suppress
 import torch
 from torch import Tensor
 
-from ...subject.data import call
-from .lab import Lab, Loss, NotApplicableError, Result, value_of
+from .lab import Lab, Loss, NotApplicableError, Result, output_of, taken, value_of
 
 
 def loss_of_answers(lab: Lab) -> Result:
@@ -23,9 +22,11 @@ def loss_of_answers(lab: Lab) -> Result:
     batch = lab.targeted(64, least=6)
     torch.manual_seed(lab.seed)
     with torch.no_grad():
-        output = call(lab.model, batch)
+        output = output_of(lab.model, batch)
     if not isinstance(output, Tensor) or not isinstance(batch.target, Tensor):
         raise NotApplicableError("outputs or targets are no single tensor")
+    if not output.dim() or not batch.target.dim() or output.is_nested or not output.is_floating_point():
+        raise NotApplicableError("the output is no batch of floating-point rows")
     right, wrong, kind = _answers(output.detach(), batch.target)
     numbers = {"right": _told(lab.loss, right, batch.target), "wrong": _told(lab.loss, wrong, batch.target)}
     if kind in ("numbers", "class numbers"):
@@ -46,8 +47,8 @@ def loss_shifted(lab: Lab) -> Result:
     batch = lab.targeted(64, least=2)
     torch.manual_seed(lab.seed)
     with torch.no_grad():
-        output = call(lab.model, batch)
-    if not isinstance(output, Tensor) or output.dim() < 2:
+        output = output_of(lab.model, batch)
+    if not isinstance(output, Tensor) or output.dim() < 2 or output.is_nested or not output.is_floating_point():
         raise NotApplicableError("the output is no single tensor with a row for each sample")
     numbers = {"loss": _told(lab.loss, output, batch.target), "shifted": _told(lab.loss, output + 1, batch.target)}
     width = max(output.shape[1], output.shape[-1])
@@ -56,7 +57,7 @@ def loss_shifted(lab: Lab) -> Result:
 
 def _told(loss: Loss, output: Tensor, target: Tensor) -> float:
     with torch.no_grad():
-        return float(value_of(loss, output, target))
+        return float(taken(lambda: value_of(loss, output, target), "the loss refuses made-up outputs"))
 
 
 def _pull(loss: Loss, output: Tensor, target: Tensor) -> float:

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from ...subject.data import Batch, call
-from .lab import Lab, NotApplicableError, Result, answer, as_answer
+from ...subject.data import Batch
+from .lab import Lab, NotApplicableError, Result, answer, as_answer, output_of
 
 _DROPS = {
     "dropout",
@@ -99,7 +99,7 @@ def _source(lab: Lab, batch: Batch, numbers: dict[str, float]) -> str:
         return "state"
     torch.manual_seed(lab.seed)
     with torch.no_grad(), watched() as watch:
-        as_answer(call(lab.model, batch))
+        as_answer(output_of(lab.model, batch))
     if watch.drops:
         return "dropout"
     inputs = tuple(batch.first.shape) if batch.first is not None else ()

@@ -8,10 +8,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from ...subject.data import Batch, call, tensors
+from ...subject.data import Batch, tensors
 from ..layers import kind_of, layers_of, main_tensor
-from .lab import Lab, NotApplicableError, Result, a_row_each, answer, spread
-from .sample import changed, mapped, rows
+from .lab import Lab, NotApplicableError, Result, a_row_each, answer, output_of, spread
+from .sample import changed, rows
 
 _ROUNDING = 4e-6  # of the largest output: other batch sizes take other kernels, which add up in another order
 
@@ -88,7 +88,7 @@ def _first_coupled(lab: Lab, batch: Batch) -> str:
             continue
         unit = float(before.abs().max())
         if float((value - before).abs().max()) > 1e-3 * unit:
-            return f"{name} ({kind_of(lab.model.get_submodule(name))})"
+            return f"{name} ({kind_of(dict(lab.model.named_modules())[name])})"
     return ""
 
 
@@ -107,7 +107,7 @@ def _layer_rows(lab: Lab, batch: Batch, kept: Tensor) -> Iterator[tuple[str, Ten
     try:
         torch.manual_seed(lab.seed)
         with torch.no_grad():
-            call(lab.model, batch)
+            output_of(lab.model, batch)
     finally:
         for handle in handles:
             handle.remove()
@@ -162,11 +162,7 @@ def later_tokens(lab: Lab) -> Result:
     future = torch.cat([place.narrow(dim, 0, cut), donor.narrow(dim, cut, length - cut)], dim)
     if torch.equal(future, place):
         raise NotApplicableError("the sequences do not differ")
-    altered = Batch(
-        mapped(batch.args, lambda t: future if t is place else t),
-        mapped(batch.kwargs, lambda t: future if t is place else t),
-        batch.target,
-    )
+    altered = changed(batch, lambda t: future if t is place else t)
     moved = (_by_time(answer(lab.model, altered, lab.seed), place, dim) - by_time).abs()
     return Result(
         {

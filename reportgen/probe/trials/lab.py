@@ -6,23 +6,26 @@ import copy
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from ...errors import one_line
 from ...subject.data import Batch, call
 from ..layers import main_tensor
+from ..steps import NotMeasuredError
 from .sample import first_samples, is_by_sample
 
 ROWS = 64  # samples that an experiment on outputs looks at
 COPY_BYTES = 1 << 31
 
 Loss = Callable[[Any, Any], Any]
+T = TypeVar("T")
 
 
-class NotApplicableError(Exception):
+class NotApplicableError(NotMeasuredError):
     """An experiment makes no sense for this model or these data; the message says why."""
 
 
@@ -117,28 +120,53 @@ class Lab:
         return batch
 
 
+def taken(measure: Callable[[], T], refusal: str) -> T:
+    """Return what a measurement gives; where the caller's code raises, say in words what it refuses."""
+    try:
+        return measure()
+    except (NotApplicableError, OutOfTimeError):
+        raise
+    except Exception as error:
+        raise NotApplicableError(f"{refusal}: {one_line(error)}") from error
+
+
 def copied(outfit: Outfit) -> Outfit:
     """Copy model, optimizers and loss together, so that the links between them are copied too."""
     size = sum(p.numel() * p.element_size() for p in outfit.model.parameters())
     if size > COPY_BYTES:
         raise NotApplicableError("the model is too large to be copied")
-    kept = outfit.loss if isinstance(outfit.loss, nn.Module) else None
-    model, optimizers, loss = copy.deepcopy((outfit.model, outfit.optimizers, kept))
-    return Outfit(model, optimizers, outfit.loss if kept is None else loss)
+    memo: dict[int, Any] = {}
+    model = copy.deepcopy(outfit.model, memo)
+    if not isinstance(model, nn.Module):
+        raise NotApplicableError(f"the model cannot be copied: copying it gave a {type(model).__name__}")
+    for theirs, ours in zip(outfit.model.parameters(), model.parameters(), strict=True):
+        memo.setdefault(id(theirs), ours)  # TorchScript copies its own, and leaves them tied to the originals
+        if not ours.is_leaf:
+            ours.detach_().requires_grad_(theirs.requires_grad)
+    optimizers = copy.deepcopy(outfit.optimizers, memo)
+    return Outfit(
+        model, optimizers, copy.deepcopy(outfit.loss, memo) if isinstance(outfit.loss, nn.Module) else outfit.loss
+    )
+
+
+def output_of(model: nn.Module, batch: Batch) -> Any:
+    """Run the model on a batch made for an experiment; what it refuses is a reason, and no failure of ours."""
+    mode = "training" if getattr(model, "training", False) else "eval"
+    return taken(lambda: call(model, batch), f"the model refuses a batch of {batch.n_samples} in {mode} mode")
 
 
 def answer(model: nn.Module, batch: Batch, seed: int = 0) -> Tensor:
     """Run the model without gradients from fixed random numbers; return its first floating-point output."""
     torch.manual_seed(seed)
     with torch.no_grad():
-        return as_answer(call(model, batch))
+        return as_answer(output_of(model, batch))
 
 
 def as_answer(output: Any) -> Tensor:
     """Return the first floating-point tensor of an output, as float32 at least; it must be finite."""
     tensor = main_tensor(output)
     if tensor is None or tensor.is_complex():
-        raise NotApplicableError("the output holds no floating-point tensor")
+        raise NotApplicableError(f"the output holds no {'real ' if tensor is not None else ''}floating-point tensor")
     tensor = tensor.detach()
     tensor = tensor if tensor.dtype == torch.float64 else tensor.float()
     if not tensor.numel() or not bool(torch.isfinite(tensor).all()):
@@ -161,8 +189,8 @@ def spread(output: Tensor) -> float:
 def value_of(loss: Loss, output: Any, target: Any) -> Tensor:
     """Return the loss as a tensor with one number."""
     value = loss(output, target)
-    if not isinstance(value, Tensor) or value.numel() != 1:
-        raise NotApplicableError("the loss is no tensor with one number")
+    if not isinstance(value, Tensor) or value.numel() != 1 or value.is_complex():
+        raise NotApplicableError("the loss is no tensor with one real number")
     return value if not value.dim() else value.reshape(())
 
 

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from ...subject.data import Batch, call, tensors
-from .lab import Lab, NotApplicableError, Outfit, Result, optimizers_own, value_of
+from ...subject.data import Batch, tensors
+from ..layers import main_tensor
+from ..reduce import as_real
+from .lab import Lab, NotApplicableError, Outfit, Result, optimizers_own, output_of, taken, value_of
 from .modes import right_answers
 from .sample import shuffled
 
@@ -45,9 +48,9 @@ def one_step(lab: Lab) -> Result:
         return Result(numbers, detail)
     leaves = _leaves(value)
     _enter_strangers(lab, work, leaves, batch, numbers, detail)
-    value.backward()  # type: ignore[no-untyped-call]
+    _backward(value)
     reached = {name: p for name, p in trainable.items() if p.grad is not None}
-    pushed = {name: p for name, p in reached.items() if p.grad is not None and bool(p.grad.count_nonzero())}
+    pushed = {name: p for name, p in reached.items() if p.grad is not None and _has_entries(p.grad)}
     numbers |= {"reached": float(len(reached)), "pushed": float(len(pushed))}
     if work.optimizers:
         _step(work, trainable, pushed, numbers, detail)
@@ -63,6 +66,20 @@ def _in_training(model: nn.Module, batches: int) -> None:
                 module.eval()
 
 
+def _backward(value: Tensor) -> None:
+    taken(lambda: value.backward(), "the loss cannot be differentiated")  # type: ignore[no-untyped-call]
+
+
+def _has_entries(gradient: Tensor) -> bool:
+    real = as_real(gradient)  # None for a sparse one too large to be laid out, which nobody makes of zeros
+    return real is None or bool(real.count_nonzero())
+
+
+def _refuse_sparse(parameters: Iterable[Tensor]) -> None:
+    if any(p.grad is not None and p.grad.layout != torch.strided for p in parameters):
+        raise NotApplicableError("the gradients are sparse, which Adam does not take")
+
+
 def _forget(optimizer: Optimizer) -> None:
     """Drop the past of an optimizer, and weight decay: what is left follows the gradient alone."""
     optimizer.state.clear()
@@ -73,10 +90,17 @@ def _forget(optimizer: Optimizer) -> None:
 
 def _value(work: Outfit, batch: Batch, seed: int) -> Tensor:
     torch.manual_seed(seed)
-    if work.loss is None:
+    return _answered(work, batch)[1]
+
+
+def _answered(work: Outfit, batch: Batch) -> tuple[Any, Tensor]:
+    """Run the model with gradients; return its output and the loss."""
+    loss = work.loss
+    if loss is None:
         raise NotApplicableError("no loss was given")
     with torch.enable_grad():
-        return value_of(work.loss, call(work.model, batch), batch.target)
+        output = output_of(work.model, batch)
+        return output, taken(lambda: value_of(loss, output, batch.target), "the loss refuses outputs of training mode")
 
 
 def _leaves(value: Tensor) -> list[Tensor]:
@@ -138,11 +162,12 @@ def _step(
 ) -> None:
     owned = optimizers_own(work.optimizers)
     before = {name: p.detach().clone() for name, p in trainable.items()}
-    gradients = {name: p.grad.detach().clone() for name, p in pushed.items() if p.grad is not None}
+    found = {name: as_real(p.grad) for name, p in pushed.items() if p.grad is not None}
+    gradients = {name: g.clone() for name, g in found.items() if g is not None}
     for optimizer in work.optimizers:
         if type(optimizer).__name__ == "LBFGS":
             raise NotApplicableError("the optimizer calls the model itself")
-        optimizer.step()
+        taken(optimizer.step, f"{type(optimizer).__name__} refuses to make a step")
     moved = {name for name, p in trainable.items() if not torch.equal(p.detach(), before[name])}
     held = {name for name, p in trainable.items() if id(p) in owned}
     stuck = [name for name in pushed if name in held and name not in moved]
@@ -156,7 +181,8 @@ def _step(
     }
     if stuck:
         detail["stuck"] = ", ".join(stuck[:_NAMES])
-    steps = [(trainable[n].detach() - before[n]).double().flatten() for n in gradients]
+    made = [as_real(trainable[n].detach() - before[n]) for n in gradients]
+    steps = [step.double().flatten() for step in made if step is not None]
     pulls = [g.double().flatten() for g in gradients.values()]
     along = sum(float(s @ g) for s, g in zip(steps, pulls, strict=True))
     lengths = [math.sqrt(sum(float(t @ t) for t in part)) for part in (steps, pulls)]
@@ -194,9 +220,7 @@ def _by_heart(lab: Lab, work: Outfit, batch: Batch, rate: float, steps: int) -> 
                 lab.clock.need(30)
             optimizer.zero_grad()
             torch.manual_seed(lab.seed)
-            with torch.enable_grad():
-                output = call(work.model, batch)
-                value = value_of(lab.loss if work.loss is None else work.loss, output, batch.target)
+            output, value = _answered(work, batch)
             end = float(value.detach())
             if not math.isfinite(end) or not value.requires_grad:
                 raise NotApplicableError("the loss is not finite, or no parameter reaches it")
@@ -204,7 +228,8 @@ def _by_heart(lab: Lab, work: Outfit, batch: Batch, rate: float, steps: int) -> 
             numbers |= _memory(output, batch.target)
             if numbers["solved"] or step == steps:
                 break
-            value.backward()  # type: ignore[no-untyped-call]
+            _backward(value)
+            _refuse_sparse(parameters)
             optimizer.step()
     return numbers | {"start": start, "end": end, "steps": float(step)}
 
@@ -215,8 +240,8 @@ def _memory(output: Any, target: Any) -> dict[str, float]:
     if right is not None:
         share = float(right.float().mean())
         return {"accuracy": share, "solved": float(share >= 0.95)}
-    told = next(tensors(output), None)
-    if told is None or not isinstance(target, Tensor) or told.numel() != target.numel():
+    told = main_tensor(output)
+    if told is None or not isinstance(target, Tensor) or told.numel() != target.numel() or told.is_complex():
         raise NotApplicableError("outputs and targets cannot be compared here")
     wanted = target.double().flatten()
     error = float((told.detach().double().flatten() - wanted).square().mean())
@@ -288,7 +313,7 @@ def shuffled_labels(lab: Lab) -> Result:
         _train(lab, work, batches, mixed=mixed)
         work.model.eval()
         with torch.no_grad():
-            right = right_answers(call(work.model, scored), scored.target)
+            right = right_answers(output_of(work.model, scored), scored.target)
         if right is None:
             raise NotApplicableError("the outputs are no class scores")
         shares.append(float(right.float().mean()))
@@ -298,7 +323,7 @@ def shuffled_labels(lab: Lab) -> Result:
 def _beats_guessing(lab: Lab, batch: Batch) -> bool:
     """Tell whether the model as it is scores three standard errors above the commonest class."""
     with torch.no_grad():
-        right = right_answers(call(lab.model, batch), batch.target)
+        right = right_answers(output_of(lab.model, batch), batch.target)
     if right is None:
         raise NotApplicableError("the outputs are no class scores")
     commonest = float(torch.as_tensor(batch.target).flatten().long().bincount().max()) / len(right)
@@ -307,7 +332,10 @@ def _beats_guessing(lab: Lab, batch: Batch) -> bool:
 
 
 def _train(lab: Lab, work: Outfit, batches: list[Batch], *, mixed: bool, steps: int = 100) -> None:
-    optimizer = torch.optim.Adam([p for p in work.model.parameters() if p.requires_grad], lr=_RATES[0])
+    parameters = [p for p in work.model.parameters() if p.requires_grad]
+    if not parameters:
+        raise NotApplicableError("no parameter is trainable")
+    optimizer = torch.optim.Adam(parameters, lr=_RATES[0])
     generator = torch.Generator().manual_seed(lab.seed)
     shuffle: dict[int, Any] = {}
     work.model.train()
@@ -320,8 +348,9 @@ def _train(lab: Lab, work: Outfit, batches: list[Batch], *, mixed: bool, steps: 
         order = shuffle.setdefault(step % len(batches), torch.randperm(len(batch.target), generator=generator))
         target = batch.target[order.to(batch.target.device)] if mixed else batch.target
         optimizer.zero_grad()
-        value = _value(work, Batch(batch.args, batch.kwargs, target), lab.seed + step)
+        value = _value(work, replace(batch, target=target), lab.seed + step)
         if not value.requires_grad or not bool(torch.isfinite(value)):
             raise NotApplicableError("the loss is not finite, or no parameter reaches it")
-        value.backward()  # type: ignore[no-untyped-call]
+        _backward(value)
+        _refuse_sparse(parameters)
         optimizer.step()

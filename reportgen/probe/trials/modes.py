@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from ...subject.data import Batch, call
+from ...subject.data import Batch
 from ..evaluation import are_class_scores
 from ..layers import main_tensor
-from .lab import Lab, NotApplicableError, Result, value_of
+from .lab import Lab, NotApplicableError, Result, output_of, value_of
 from .sample import shuffled
 
 
@@ -70,7 +70,7 @@ def _score(lab: Lab, batches: list[Batch], *, norms: bool, all_: bool) -> _Score
     with torch.no_grad():
         for batch in batches:
             lab.clock.need(1)
-            output = call(model, batch)
+            output = output_of(model, batch)
             losses.append(float(value_of(lab.loss, output, batch.target)))
             weight.append(batch.n_samples)
             right.append(right_answers(output, batch.target))
@@ -82,7 +82,7 @@ def _score(lab: Lab, batches: list[Batch], *, norms: bool, all_: bool) -> _Score
 def right_answers(output: Any, target: Any) -> Tensor | None:
     """Tell of each sample whether the answer is right; None where outputs are neither class nor yes-or-no scores."""
     tensor = main_tensor(output)
-    if tensor is None or not isinstance(target, Tensor):
+    if tensor is None or tensor.is_complex() or not isinstance(target, Tensor):
         return None
     if are_class_scores(tensor, target):
         return tensor.argmax(1) == target

@@ -7,14 +7,28 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 
+import torch
 from torch import nn
 from torch.optim import Optimizer
 
 from ...document.trials import Trial, TrialFacts
 from ...errors import one_line
-from ...subject.data import Batch
+from ...subject.data import Batch, call
 from . import answers, chance, coupling, learning, modes, shape
-from .lab import Clock, Lab, Loss, NotApplicableError, Outfit, OutOfTimeError, Result, answer, copied, optimizers_own
+from .lab import (
+    ROWS,
+    Clock,
+    Lab,
+    Loss,
+    NotApplicableError,
+    Outfit,
+    OutOfTimeError,
+    Result,
+    answer,
+    copied,
+    optimizers_own,
+)
+from .sample import first_samples
 
 Experiment = Callable[[Lab], Result]
 
@@ -81,6 +95,7 @@ def laboratory(
 ) -> Lab:
     """Copy the model with its optimizers and its loss, and lay the batches beside it."""
     model.eval()
+    given, training = _fitting(model, given), _fitting(model, training)
     return Lab(
         outfit=_copy(Outfit(model, optimizers, loss), given or training),
         owned=optimizers_own(optimizers) | frozenset(id(p) for p in model.parameters()),
@@ -89,6 +104,19 @@ def laboratory(
         clock=clock,
         seed=seed,
     )
+
+
+def _fitting(model: nn.Module, batches: list[Batch]) -> list[Batch]:
+    """Return the batches; the first alone where the model takes no batch that is made of the samples of several."""
+    made = first_samples(batches, ROWS)
+    if made is None or made.first is None or len(batches) < 2:
+        return batches
+    with torch.no_grad():
+        try:
+            call(model, made)
+        except Exception:  # the caller's code
+            return batches[:1]
+    return batches
 
 
 def _copy(outfit: Outfit, given: list[Batch]) -> Outfit:

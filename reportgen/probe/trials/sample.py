@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -54,7 +55,7 @@ def mapped(value: Any, change: Callable[[Tensor], Tensor]) -> Any:
 
 def changed(batch: Batch, change: Callable[[Tensor], Tensor]) -> Batch:
     """Apply a change to every input tensor; the target stays."""
-    return Batch(mapped(batch.args, change), mapped(batch.kwargs, change), batch.target)
+    return replace(batch, args=mapped(batch.args, change), kwargs=mapped(batch.kwargs, change))
 
 
 def rows(batch: Batch, index: Tensor) -> Batch:
@@ -64,13 +65,15 @@ def rows(batch: Batch, index: Tensor) -> Batch:
     def pick(t: Tensor) -> Tensor:
         return t.index_select(0, place[t.device])
 
-    return Batch(mapped(batch.args, pick), mapped(batch.kwargs, pick), mapped(batch.target, pick))
+    return replace(
+        batch, args=mapped(batch.args, pick), kwargs=mapped(batch.kwargs, pick), target=mapped(batch.target, pick)
+    )
 
 
 def is_by_sample(batch: Batch, *, with_target: bool = True) -> bool:
     """Tell whether dimension 0 of every tensor counts samples."""
     parts = list(tensors((batch.args, batch.kwargs, batch.target if with_target else None)))
-    return bool(parts) and all(t.dim() and t.shape[0] == batch.n_samples for t in parts)
+    return bool(parts) and all(t.dim() and not t.is_nested and t.shape[0] == batch.n_samples for t in parts)
 
 
 def shuffled(batches: list[Batch], seed: int, least: int = 1) -> list[Batch]:
@@ -96,7 +99,7 @@ def joined(batches: list[Batch]) -> Batch:
         raise ValueError("the batches differ in structure")
     columns = [torch.cat(c) if isinstance(c[0], Tensor) else c[0] for c in zip(*flat, strict=True)]
     args, kwargs, target = pytree.tree_unflatten(columns, specs[0])
-    return Batch(args, kwargs, target)
+    return replace(batches[0], args=args, kwargs=kwargs, target=target)
 
 
 def first_samples(batches: list[Batch], n: int) -> Batch | None:

@@ -11,10 +11,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 
-from ...subject.data import Batch, call, tensors
+from ...subject.data import Batch, tensors
 from ..layers import main_tensor
-from .lab import Lab, NotApplicableError, Result, answer, as_answer
-from .sample import mapped
+from ..reduce import as_real
+from .lab import Lab, NotApplicableError, Result, answer, as_answer, output_of
+from .sample import changed
 
 _DRIVE = 40.0  # what the last affine layer is made to put out: far out for every activation, small for exp in float32
 
@@ -36,17 +37,23 @@ def affinity(lab: Lab) -> Result:
         answer(model, batch, lab.seed)
     if len(seen.order) < 2:
         raise NotApplicableError("fewer than two affine layers, so there is nothing to put between them")
-    last = seen.order[-1]
+    last, modules = seen.order[-1], dict(model.named_modules())
+    if not _is_fed_by_others(lab, seen.order, batch):
+        raise NotApplicableError("no affine layer feeds the last one, so there is nothing to put between them")
     numbers = {
         "affine_layers": float(len(seen.order)),
         "redundant": float(len(seen.pairs)),
-        "collapsible": float(_collapsible([model.get_submodule(name) for name in seen.order])),
+        "collapsible": float(_collapsible([modules[name] for name in seen.order])),
     }
     departures = []
     for draw, (share, times) in enumerate(((0.5, 4.0), (0.3, 40.0), (0.8, 400.0))):
         other = _far(batch, draw + 1, times)
         mixed = _mixed(batch, other, share)
-        f_x, f_y, f_mixed = (_at(lab, last, b) for b in (batch, other, mixed))
+        f_x = _at(lab, last, batch)
+        try:
+            f_y, f_mixed = _at(lab, last, other), _at(lab, last, mixed)
+        except NotApplicableError as reason:
+            raise NotApplicableError(f"of inputs between and beyond those given, {reason}") from reason
         unit = float((f_x - f_y).double().square().mean().sqrt())
         if not unit > 1e-6 * float(f_x.abs().max()):
             raise NotApplicableError("the outputs do not vary with the input")
@@ -54,6 +61,25 @@ def affinity(lab: Lab) -> Result:
         departures.append(float(gap.square().mean().sqrt()) / unit)
     numbers["departure"] = max(departures)
     return Result(numbers, {"last": last, "pairs": ", ".join(seen.pairs[:4])})
+
+
+def _is_fed_by_others(lab: Lab, order: list[str], batch: Batch) -> bool:
+    """Tell whether the last call of an affine layer sees what the others put out; branches side by side do not."""
+    plain, calls, last = _at(lab, order[-1], batch), 0, len(order) - 1
+
+    def disturb(module: nn.Module, args: Any, output: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        return 2 * output + 1 if isinstance(output, Tensor) and calls <= last else None
+
+    modules = dict(lab.model.named_modules())
+    handles = [modules[name].register_forward_hook(disturb) for name in dict.fromkeys(order)]
+    try:
+        disturbed = _at(lab, order[-1], batch)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return disturbed.shape != plain.shape or not torch.equal(disturbed, plain)
 
 
 def _collapsible(layers: list[nn.Module]) -> int:
@@ -110,11 +136,7 @@ def _affine_layers(model: nn.Module) -> Iterator[_Seen]:
 
 def _far(batch: Batch, by: int, times: float) -> Batch:
     """Return other samples, of the opposite sign and so many times as large."""
-    return Batch(
-        mapped(batch.args, lambda t: -times * t.roll(by, 0)),
-        mapped(batch.kwargs, lambda t: -times * t.roll(by, 0)),
-        batch.target,
-    )
+    return changed(batch, lambda t: -times * t.roll(by, 0))
 
 
 def _mixed(one: Batch, other: Batch, share: float) -> Batch:
@@ -123,13 +145,13 @@ def _mixed(one: Batch, other: Batch, share: float) -> Batch:
     def mix(t: Tensor) -> Tensor:
         return share * t + (1 - share) * next(others)
 
-    return Batch(mapped(one.args, mix), mapped(one.kwargs, mix), one.target)
+    return changed(one, mix)
 
 
 def _at(lab: Lab, name: str, batch: Batch) -> Tensor:
     """Return what the named layer puts out in its last call."""
     found: list[Tensor] = []
-    handle = lab.model.get_submodule(name).register_forward_hook(lambda m, a, output: found.append(output))
+    handle = dict(lab.model.named_modules())[name].register_forward_hook(lambda m, a, output: found.append(output))
     try:
         answer(lab.model, batch, lab.seed)
     finally:
@@ -149,7 +171,7 @@ def head_range(lab: Lab) -> Result:
         plain = answer(model, batch, lab.seed)
     if not seen.order:
         raise NotApplicableError("no affine layer ran")
-    last = model.get_submodule(seen.order[-1])
+    last = dict(model.named_modules())[seen.order[-1]]
     sizes: list[int] = []
     driven = torch.linspace(-_DRIVE, _DRIVE, plain.numel())
     order = torch.randperm(plain.numel(), generator=torch.Generator().manual_seed(lab.seed))
@@ -166,7 +188,7 @@ def head_range(lab: Lab) -> Result:
     try:
         torch.manual_seed(lab.seed)
         with torch.no_grad():
-            reached = main_tensor(call(model, batch))
+            reached = main_tensor(output_of(model, batch))
     finally:
         handle.remove()
     if sizes != [plain.numel()] or reached is None or reached.shape != plain.shape:
@@ -197,7 +219,10 @@ def equal_units(lab: Lab) -> Result:
             continue
         if not module.weight.requires_grad:  # a fixed filter may be repeated on purpose
             continue
-        rows_ = module.weight.detach().float().flatten(1)
+        real = as_real(module.weight)
+        if real is None or not len(real):
+            continue
+        rows_ = real.float().flatten(1)
         if len(rows_) < 2 or not rows_.shape[1] or not bool(torch.isfinite(rows_).all()):
             continue
         tested += 1
@@ -215,7 +240,9 @@ def equal_units(lab: Lab) -> Result:
 def _same_bias(module: nn.Linear | _ConvNd) -> bool:
     if module.bias is None:
         return True
-    bias = module.bias.detach()
+    bias = as_real(module.bias)
+    if bias is None or not len(bias):
+        return True
     return float((bias - bias[:1]).abs().max()) <= 1e-5 * float(bias.abs().max())
 
 

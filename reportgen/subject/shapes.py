@@ -1,0 +1,42 @@
+"""Sizes of tensors, also of nested ones, whose rows differ in length and which have no shape to ask for."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+RAGGED = "ragged"
+
+
+def n_rows(tensor: Tensor) -> int:
+    """Return the length of the first dimension; 1 for a scalar."""
+    return int(tensor.size(0)) if tensor.dim() else 1
+
+
+def sizes(tensor: Tensor) -> tuple[int | str, ...]:
+    """Return the size of each dimension, 'ragged' where rows differ."""
+    return tuple(_size(tensor, dim) for dim in range(tensor.dim())) if tensor.is_nested else tuple(tensor.shape)
+
+
+def _size(tensor: Tensor, dim: int) -> int | str:
+    try:
+        size = tensor.size(dim)
+    except RuntimeError:  # torch refuses to tell that of a dimension that varies
+        return RAGGED
+    return size if type(size) is int else RAGGED
+
+
+def shape_of(tensor: Tensor) -> str:
+    """Write a shape as a reader expects it: '8 × 3 × 224 × 224'; '' for a scalar."""
+    return " × ".join(map(str, sizes(tensor)))
+
+
+def dense_rows(tensor: Tensor) -> Tensor:
+    """Return what a nested tensor holds as (rows of all samples, features); any other tensor as it is."""
+    if not tensor.is_nested:
+        return tensor
+    parts = [part.reshape(-1, part.shape[-1]) if part.dim() else part.reshape(1, 1) for part in tensor.unbind()]
+    widths = {part.shape[1] for part in parts}
+    if len(widths) > 1:  # the last dimension is the one that varies
+        parts = [part.reshape(-1, 1) for part in parts]
+    return torch.cat(parts) if parts else torch.zeros(0, 1, dtype=tensor.dtype, device=tensor.device)
