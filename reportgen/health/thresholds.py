@@ -162,6 +162,20 @@ class Thresholds(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     mapping_gain: float = 0.3
     noisier: float = 0.1
 
+    batch_drift: float = 3.0
+    participation: float = 0.05
+    """Of what independent channels have."""
+    attention_logit: float = 1e4
+    attention_flat: float = 0.99
+    half_share: float = 0.125
+    half_underflow: float = 0.1
+    class_recall: float = 0.5
+    confused: float = 0.15
+    bias: float = 0.1
+    plain_layers: float = 8.0
+    bn_batch: float = 16.0
+    bn_values: float = 8.0
+
     near_duplicates: float = 0.05
     near_leak: float = 0.05
     """Share of samples with a near double; famous sets of pictures hold 3 % (Barz and Denzler 2019)."""

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from ..document.facts import Diagnosis, Finding
 from ..health.causes import is_note
-from . import words_dataset, words_run, words_samples, words_trials, words_units
+from . import words_dataset, words_notes, words_run, words_samples, words_trials, words_units
 from .formats import amount as _n
 from .formats import percent
 
@@ -296,7 +296,14 @@ _RULES: dict[str, tuple[str, Callable[[Finding], str], str]] = {
     ),
 }
 
-_RULES |= words_run.RULES | words_trials.RULES | words_dataset.RULES | words_samples.RULES | words_units.RULES
+_RULES |= (
+    words_run.RULES
+    | words_trials.RULES
+    | words_dataset.RULES
+    | words_notes.RULES
+    | words_samples.RULES
+    | words_units.RULES
+)
 _CAUSES |= words_run.CAUSES | words_trials.CAUSES | words_dataset.CAUSES | words_samples.CAUSES | words_units.CAUSES
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from itertools import pairwise
+from math import prod
 
 from ...document.facts import ActivationRow, Finding, LayerRow, Report, Severity, WeightRow
 from ..context import Context
@@ -104,4 +105,56 @@ def _has_bias(row: ActivationRow, weights: Mapping[str, WeightRow]) -> bool:
     return affine and bias is not None and weight is not None and weight.before_norm
 
 
-RULES = (dropout_misplaced, bias_before_norm)
+def norm_missing(report: Report, context: Context, limits: Thresholds) -> Iterator[Finding]:
+    """At least eight layers with weights in a row, with neither a norm nor a skip connection. Informs only.
+
+    Such depth trains, but slowly and only at the right initialisation (Glorot and Bengio 2010, He et al. 2015); norms
+    or skips make it easy. Counted over executed layers; recurrent and attention models are not judged.
+    """
+    rows = [r for r in report.activations.rows if not r.functional] if report.activations is not None else []
+    others = ("BatchNorm", "LayerNorm", "GroupNorm", "InstanceNorm", "RMSNorm", "LSTM", "GRU", "RNN", "Multihead")
+    affine = [r for r in rows if r.kind.startswith(("Linear", "Conv"))]
+    plain = not any(r.bypassed or any(word in r.kind for word in others) for r in rows)
+    if report.activations is not None and plain and len(affine) >= limits.plain_layers:
+        blocks = report.activations.attention or report.activations.norms or report.activations.layer_norms
+        if not blocks:
+            yield Finding(
+                rule="norm-missing",
+                severity=Severity.INFO,
+                subject="model",
+                section=SECTION,
+                evidence={"layers": len(affine)},
+                threshold={"layers": limits.plain_layers},
+            )
+
+
+def bn_small_batch(report: Report, context: Context, limits: Thresholds) -> Iterator[Finding]:
+    """Batch norms that were trained on few values a channel: batches of fewer than 16 samples.
+
+    Values a channel: batch size of the run times the places of the layer's map. A warning where a layer had fewer than
+    8 and the model does not work; it informs for small batches otherwise, whose statistics are noise (Wu and Johnson
+    2021). Wrong where gradients are accumulated over synchronised ranks.
+    """
+    size = report.training.batch_size if report.training is not None else None
+    rows = report.activations.rows if report.activations is not None else []
+    norms = [r for r in rows if r.kind.startswith("BatchNorm")]
+    if size is None or not norms or size >= limits.bn_batch:
+        return
+    values, worst = min(((size * _places(r.shape), r) for r in norms), key=lambda item: item[0])
+    grave = values < limits.bn_values and context.outcome_known and not context.outcome_ok
+    yield Finding(
+        rule="bn-small-batch",
+        severity=Severity.WARNING if grave else Severity.INFO,
+        subject=worst.name,
+        section=SECTION,
+        evidence={"batch_size": size, "values": values},
+        threshold={"batch_size": limits.bn_batch, "values": limits.bn_values},
+    )
+
+
+def _places(shape: str) -> int:
+    """Return the places of a map: the product of the dimensions after samples and channels."""
+    return prod(int(part) for part in shape.split(" × ")[2:])
+
+
+RULES = (dropout_misplaced, bias_before_norm, norm_missing, bn_small_batch)
