@@ -25,6 +25,7 @@ from .document.facts import (
     Meta,
     Report,
     SubjectFacts,
+    WeightFacts,
 )
 from .document.history import History
 from .document.trials import TrialFacts
@@ -179,13 +180,23 @@ def _examine_file(path: Path, options: Options, steps: Steps) -> Report:
         title=options.title or path.name,
         meta=Meta(sources={"checkpoint": str(path)}),
         subject=SubjectFacts(name=path.name, kind="checkpoint"),
-        weights=steps.run("weights", lambda: weights.of_tensors(file.tensors)),
+        weights=_weights_of_file(file, steps),
         architecture=steps.run("architecture", lambda: architecture.of_tensors(file.tensors.values())),
     )
     steps.partial("architecture", f"{_NO_MODEL}; only sizes are known")
     for part in ("activations", "gradients", "dataset", "evaluation", "trials"):
         steps.skip(part, _NO_MODEL)
     return report
+
+
+def _weights_of_file(file: checkpoint.Checkpoint, steps: Steps) -> WeightFacts | None:
+    """Read the tensors one by one; what was read before Ctrl-C makes a report too."""
+    reading = steps.run("weights", lambda: weights.of_tensors(file.tensors, file.pages.release))
+    if reading is None:
+        return None
+    if reading.read < reading.tensors:
+        steps.partial("weights", f"interrupted after {reading.read} of {reading.tensors} tensors")
+    return reading.facts
 
 
 def _examine_run(history: History | Mapping[str, Any] | str | Path, options: Options, steps: Steps) -> Report:

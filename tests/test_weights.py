@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from reportgen.probe import weights
+from reportgen.probe import initial, weights
 
 
 def test_every_parameter_has_its_row_and_its_figures() -> None:
@@ -49,7 +49,7 @@ def test_what_the_optimizer_holds_is_marked() -> None:
 
 def test_a_bare_file_is_read_by_names_and_shapes() -> None:
     state = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.Linear(8, 2)).state_dict()
-    facts = weights.of_tensors(state)
+    facts = weights.of_tensors(state).facts
     assert {row.name: row.role for row in facts.rows} == {
         "0.weight": "weight",
         "0.bias": "bias",
@@ -66,7 +66,7 @@ def test_a_bare_file_is_read_by_names_and_shapes() -> None:
 @pytest.mark.parametrize("make", [lambda: nn.Linear(64, 64), lambda: nn.Linear(300, 40), lambda: nn.Conv2d(16, 64, 3)])
 def test_fresh_layers_are_known(make: object, seed: int) -> None:
     torch.manual_seed(seed)
-    assert weights.at_default_init(make().weight) is True  # type: ignore[operator]
+    assert initial.at_default_init(make().weight) is True  # type: ignore[operator]
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -79,16 +79,16 @@ def test_other_weights_are_not_taken_for_fresh(seed: int) -> None:
         optimizer.zero_grad()
         nn.functional.mse_loss(layer(x), y).backward()
         optimizer.step()
-    assert weights.at_default_init(layer.weight) is False
+    assert initial.at_default_init(layer.weight) is False
     normal = torch.randn(64, 64) * 0.577 / 8
-    assert weights.at_default_init(normal) is False
+    assert initial.at_default_init(normal) is False
     low_rank = torch.rand(64, 1).sub(0.5) * 2 / 8 * torch.ones(1, 64)
-    assert weights.at_default_init(low_rank) is False
+    assert initial.at_default_init(low_rank) is False
 
 
 def test_small_layers_cannot_be_told() -> None:
-    assert weights.at_default_init(nn.Linear(4, 10).weight) is None
-    assert weights.at_default_init(torch.full((64, 64), math.nan)) is False
+    assert initial.at_default_init(nn.Linear(4, 10).weight) is None
+    assert initial.at_default_init(torch.full((64, 64), math.nan)) is False
 
 
 def test_a_module_under_two_names_does_not_lose_the_rest() -> None:

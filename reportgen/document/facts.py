@@ -15,6 +15,7 @@ from .findings import Finding as Finding
 from .findings import RuleSettings, Scorecard, Waived
 from .findings import Severity as Severity
 from .history import History
+from .matrices import EmbeddingFacts, GainFacts, MatrixFacts, ShapeFacts
 from .samples import Copies, Order, Padding, Shortcut, Signal, SplitFacts, Twins
 from .stats import TensorStats
 from .trials import TrialFacts
@@ -149,6 +150,13 @@ class WeightRow(Struct, frozen=True, kw_only=True):
     at_default_init: bool | None = None
     """Cannot be told from PyTorch's default initialisation U(±1/sqrt(fan_in)); None where that cannot be tested."""
     stats: TensorStats | None = None
+    kind: str = ""
+    """What the layer is for, told from names and shapes: 'attention query', 'convolution', ..."""
+    distribution: ShapeFacts | None = None
+    matrices: list[MatrixFacts] = []
+    """The matrix in a weight, or the matrices where several are stacked."""
+    gains: GainFacts | None = None
+    embedding: EmbeddingFacts | None = None
 
 
 class BufferRow(Struct, frozen=True, kw_only=True):

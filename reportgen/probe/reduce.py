@@ -78,15 +78,15 @@ def tensor_stats(x: Tensor, *, sample: int = WEIGHT_SAMPLE, histogram: bool = Tr
     if real is None:
         return None
     flat = real.reshape(-1)
-    stats = merge_all(_slice_stats(part) for part in torch.split(flat, _SLICE)) if flat.numel() else TensorStats()
+    stats = merge_all(slice_stats(part) for part in torch.split(flat, _SLICE)) if flat.numel() else TensorStats()
     if not histogram:
         return stats
     values, stride = strided(flat, sample)
     binned = histogram_of(bin_counts(values), stride)
-    return msgspec.structs.replace(stats, histogram=binned, bars=_even_bars(values, stats))
+    return msgspec.structs.replace(stats, histogram=binned, bars=even_bars(values, stats))
 
 
-def _even_bars(values: Tensor, stats: TensorStats) -> list[int] | None:
+def even_bars(values: Tensor, stats: TensorStats) -> list[int] | None:
     """Count values in even bins over the range: a narrow range far from zero falls into one or two octave bins."""
     if stats.min is None or stats.max is None or not 0 < stats.max - stats.min < math.inf:
         return None
@@ -95,7 +95,7 @@ def _even_bars(values: Tensor, stats: TensorStats) -> list[int] | None:
     return [int(n) for n in torch.bincount(index, minlength=EVEN_BARS)]
 
 
-def _slice_stats(part: Tensor) -> TensorStats:
+def slice_stats(part: Tensor) -> TensorStats:
     x = part.to(torch.float64)
     finite = torch.isfinite(x)
     n_finite = int(finite.sum())

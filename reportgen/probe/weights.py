@@ -3,24 +3,33 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
-from typing import Literal
+from typing import NamedTuple
 
-import msgspec
 import torch
+from msgspec.structs import replace
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 
 from ..document.facts import BufferRow, WeightFacts, WeightRow
+from ..document.matrices import MatrixFacts
+from .initial import default_init, testable
+from .kinds import (
+    Role,
+    Shape,
+    gates_of,
+    is_transposed,
+    kind_by_name,
+    norm_after,
+    role_of,
+    shapes_of,
+    stack_of,
+)
 from .layers import NORMS, kind_of
-from .reduce import tensor_stats
-
-Role = Literal["weight", "bias", "norm", "embedding", "other"]
-
-_KS_LINE = 1.63  # 1 % point of sqrt(N)·D for a fully specified distribution (Kolmogorov)
-_ENERGY_LINE = 4.5  # standard deviations of row and column energies
-_KS_SAMPLE = 100_000
+from .matrices import distribution, embedding, filters, gains, quantisation, rows_of
+from .reduce import as_real, tensor_stats
+from .sweep import Sweep, sweep
 
 
 def of_model(model: nn.Module, owned: set[int] | None = None) -> WeightFacts:
@@ -30,21 +39,19 @@ def of_model(model: nn.Module, owned: set[int] | None = None) -> WeightFacts:
     """
     owners = dict(model.named_modules(remove_duplicate=False))
     followed = _before_norm(model)
+    parameters = list(model.named_parameters(remove_duplicate=False))
+    beside = Shape({name: () if _unshaped(p) else tuple(p.shape) for name, p in parameters})
     first_name: dict[int, str] = {}
     rows = []
-    for name, parameter in model.named_parameters(remove_duplicate=False):
+    for name, parameter in parameters:
         owner_name = name.rpartition(".")[0]
         owner = owners[owner_name]
         tied_to = first_name.setdefault(id(parameter), name)
-        row = _row(name, parameter, _role(name, parameter, owner), before_norm=owner_name in followed)
-        rows.append(
-            msgspec.structs.replace(
-                row,
-                module=kind_of(owner),
-                in_optimizer=None if owned is None else id(parameter) in owned,
-                **({} if tied_to == name else {"tied_to": tied_to, "stats": None, "at_default_init": None}),
-            )
-        )
+        about = _about(name, parameter, owner, followed.get(owner_name), beside)
+        row = _blank(name, parameter, about)
+        row = _measured(row, parameter, about) if tied_to == name else replace(row, tied_to=tied_to)
+        held = None if owned is None else id(parameter) in owned
+        rows.append(replace(row, module=kind_of(owner), in_optimizer=held))
     buffers = [
         BufferRow(name=name, shape=list(buffer.shape), dtype=_dtype(buffer), stats=tensor_stats(buffer))
         for name, buffer in model.named_buffers()
@@ -53,38 +60,171 @@ def of_model(model: nn.Module, owned: set[int] | None = None) -> WeightFacts:
     return WeightFacts(rows=rows, buffers=buffers)
 
 
-def of_tensors(tensors: Mapping[str, Tensor]) -> WeightFacts:
-    """Measure the tensors of a bare file, one at a time; what they are is told from names and shapes."""
-    norms = {name.rpartition(".")[0] for name in tensors if name.endswith("running_mean")}
-    followed = _before_norm_by_name(tensors, norms)
-    rows, buffers = [], []
-    for name in tensors:
-        tensor = tensors[name]
-        owner, _, leaf = name.rpartition(".")
-        if leaf in ("running_mean", "running_var"):
-            stats = tensor_stats(tensor)
-            buffers.append(BufferRow(name=name, shape=list(tensor.shape), dtype=_dtype(tensor), stats=stats))
-        elif tensor.is_floating_point() or tensor.is_complex():
-            role = _role_by_name(leaf, owner, tensor, norms)
-            rows.append(_row(name, tensor, role, before_norm=owner in followed))
-    return WeightFacts(rows=rows, buffers=buffers)
+class Reading(NamedTuple):
+    """What was read of a file; ``read`` is below ``tensors`` when the user broke off."""
+
+    facts: WeightFacts
+    read: int
+    tensors: int
 
 
-def _row(name: str, tensor: Tensor, role: Role, *, before_norm: bool) -> WeightRow:
-    fan_in = math.prod(tensor.shape[1:]) if role == "weight" and tensor.dim() >= 2 else None
-    measured = not isinstance(tensor, nn.UninitializedParameter) and not tensor.is_meta
+def of_tensors(
+    tensors: Mapping[str, Tensor],
+    release: Callable[[Tensor], None] = lambda part: None,
+    tick: Callable[[int], object] = lambda n_bytes: None,
+) -> Reading:
+    """Measure the tensors of a bare file, one at a time; what they are is told from names and shapes.
+
+    ``release`` is told of each part that is done with, ``tick`` of the bytes that were read. Ctrl-C ends the reading.
+    """
+    beside = shapes_of(tensors)
+    rows: list[WeightRow] = []
+    buffers: list[BufferRow] = []
+    read = 0
+    try:
+        for name in tensors:
+            tensor = tensors[name]
+            _add_tensor(name, tensor, tensors, beside, rows, buffers, release)
+            read += 1
+            tick(tensor.numel() * tensor.element_size())
+    except KeyboardInterrupt:
+        pass
+    return Reading(WeightFacts(rows=rows, buffers=buffers), read, len(tensors))
+
+
+def _add_tensor(
+    name: str,
+    tensor: Tensor,
+    tensors: Mapping[str, Tensor],
+    beside: Shape,
+    rows: list[WeightRow],
+    buffers: list[BufferRow],
+    release: Callable[[Tensor], None],
+) -> None:
+    leaf = name.rpartition(".")[2]
+    if leaf in ("running_mean", "running_var"):
+        stats = tensor_stats(tensor)
+        buffers.append(BufferRow(name=name, shape=list(tensor.shape), dtype=_dtype(tensor), stats=stats))
+    elif tensor.is_floating_point() or tensor.is_complex():
+        role = role_of(name, tensor.shape, beside)
+        turned = role == "weight" and is_transposed(name, tensor.shape, beside)
+        channels = tensor.shape[1 if turned else 0] if tensor.dim() > 1 else 0
+        norm = norm_after(name, channels, beside) if role == "weight" else None
+        kind = kind_by_name(name, tensor.shape, role)
+        stack = stack_of(kind, name, _as_channels(tensor.shape, turned)) or gates_of(name, beside)
+        about = _About(role, kind, norm is not None, turned, stack, _folding(norm, tensors) if norm else None)
+        rows.append(_measured(_blank(name, tensor, about), tensor, about, release))
+
+
+def _folding(norm: str, tensors: Mapping[str, Tensor]) -> Tensor | None:
+    """Return what a batch norm multiplies its channels with, (C,); its eps is not in a file: the default is taken."""
+    variance, gain = tensors[f"{norm}.running_var"].double(), tensors.get(f"{norm}.weight")
+    factors = (variance + 1e-5).rsqrt()
+    if gain is not None:
+        factors = factors * gain.double().abs()
+    return factors if bool(torch.isfinite(factors).all()) else None
+
+
+class _About(NamedTuple):
+    """What is known of a tensor before it is read."""
+
+    role: Role
+    kind: str = ""
+    before_norm: bool = False
+    turned: bool = False
+    """Dimension 1 is the channels."""
+    stack: tuple[str, ...] = ()
+    folding: Tensor | None = None
+
+
+def _about(name: str, parameter: Tensor, owner: nn.Module, norm: nn.Module | None, beside: Shape) -> _About:
+    """Tell from the modules what can be told from them, and the rest from names and shapes."""
+    role = _role(name, parameter, owner)
+    shape = beside.of[name]
+    kind = kind_by_name(name, shape, role)
+    turned = bool(getattr(owner, "transposed", False)) and len(shape) > 1
+    turned = turned or (type(owner).__name__ == "Conv1D" and len(shape) == 2)  # of GPT-2
+    stack = stack_of(kind, name, _as_channels(shape, turned)) or gates_of(name, beside)
+    folding = None
+    if (
+        isinstance(norm, _NormBase)
+        and norm.running_var is not None
+        and role == "weight"
+        and not norm.running_var.is_meta
+    ):
+        folding = (norm.running_var.detach().double() + norm.eps).rsqrt()
+        folding = folding if norm.weight is None else folding * norm.weight.detach().double().abs()
+        channels = shape[1 if turned else 0] if len(shape) > 1 else 0
+        folding = folding if len(folding) == channels and bool(torch.isfinite(folding).all()) else None
+    return _About(role, kind, norm is not None, turned, stack, folding)
+
+
+def _blank(name: str, tensor: Tensor, about: _About) -> WeightRow:
+    """Begin a row with what needs no reading."""
+    shape = [] if _unshaped(tensor) else list(tensor.shape)
+    fan_in = math.prod(shape) // max(shape[1 if about.turned else 0], 1) if len(shape) >= 2 else None
     return WeightRow(
         name=name,
         module="",
-        shape=[] if isinstance(tensor, nn.UninitializedParameter) else list(tensor.shape),
+        shape=shape,
         dtype=_dtype(tensor),
-        role=role,
+        role=about.role,
+        kind=about.kind,
         trainable=tensor.requires_grad if isinstance(tensor, nn.Parameter) else None,
-        fan_in=fan_in,
-        before_norm=before_norm and role == "weight",
-        at_default_init=at_default_init(tensor) if measured and fan_in else None,
-        stats=tensor_stats(tensor) if measured else None,
+        fan_in=fan_in if about.role == "weight" else None,
+        before_norm=about.before_norm and about.role == "weight",
     )
+
+
+def _measured(
+    row: WeightRow, tensor: Tensor, about: _About, release: Callable[[Tensor], None] = lambda part: None
+) -> WeightRow:
+    """Add what was measured. Beside NaN and infinity nothing is derived: it would be about the rest."""
+    real = None if _unshaped(tensor) or tensor.is_meta else as_real(tensor)
+    if real is None:
+        return row
+    x = real.transpose(0, 1) if about.turned else real
+    found = sweep(x, release)
+    row = replace(row, stats=found.stats)
+    if not found.stats.finite or found.stats.nonfinite:
+        return replace(row, at_default_init=False if row.fan_in and testable(row.shape) else None)
+    if about.role == "norm":
+        return row if row.name.endswith("bias") else replace(row, gains=gains(real))
+    length = x.numel() // max(x.shape[0], 1) if x.dim() > 1 else x.numel()
+    if about.role == "embedding" and x.dim() == 2:
+        row = replace(row, embedding=embedding(rows_of(found, length), x))
+    if row.fan_in:
+        fresh = default_init(found, math.prod(row.shape[1:]))
+        row = replace(row, at_default_init=fresh, matrices=_matrices(found, x, length, about))
+    return replace(row, distribution=distribution(found, real.dtype))
+
+
+def _matrices(found: Sweep, x: Tensor, length: int, about: _About) -> list[MatrixFacts]:
+    """Measure the matrix of a weight, or each of those that are stacked in it."""
+    names = about.stack or ("",)
+    largest = max(abs(found.stats.min or 0.0), abs(found.stats.max or 0.0))
+    out = []
+    for i, part in enumerate(names):
+        rows = rows_of(found, length, i, len(names))
+        out.append(
+            MatrixFacts(
+                part=part,
+                channels=len(rows.squares),
+                fan_in=length,
+                rms=rows.rms,
+                filters=filters(rows, x, None if about.stack else about.folding),
+                quantisation=quantisation(rows.slab, largest),
+            )
+        )
+    return out
+
+
+def _as_channels(shape: Sequence[int], turned: bool) -> Sequence[int]:
+    return (shape[1], shape[0], *shape[2:]) if turned else shape
+
+
+def _unshaped(tensor: Tensor) -> bool:
+    return isinstance(tensor, nn.UninitializedParameter)
 
 
 def _dtype(tensor: Tensor) -> str:
@@ -105,66 +245,15 @@ def _role(name: str, parameter: Tensor, owner: nn.Module) -> Role:
     return "other"
 
 
-def _role_by_name(leaf: str, owner: str, tensor: Tensor, norms: set[str]) -> Role:
-    last = owner.rpartition(".")[2].lower()
-    if owner in norms or (tensor.dim() == 1 and any(word in last for word in ("norm", "bn", "ln_"))):
-        return "norm"
-    if tensor.dim() == 2 and ("emb" in last or last in ("wte", "wpe")):
-        return "embedding"
-    if "bias" in leaf and tensor.dim() <= 1:
-        return "bias"
-    return "weight" if tensor.dim() >= 2 and "weight" in leaf else "other"
-
-
-def _before_norm(model: nn.Module) -> set[str]:
-    """Return the layers whose next owner of parameters, in order of registration, is a norm over their outputs."""
+def _before_norm(model: nn.Module) -> dict[str, nn.Module]:
+    """Map layers to the norm over their outputs that is the next owner of parameters in order of registration."""
     owners = [(name, module) for name, module in model.named_modules() if module._parameters]
-    followed = set()
+    followed: dict[str, nn.Module] = {}
     for (name, module), (_, following) in pairwise(owners):
         weight = getattr(module, "weight", None)
         if isinstance(following, NORMS) and isinstance(weight, Tensor) and weight.dim() >= 2:
             gain = getattr(following, "weight", None)
             outputs = weight.shape[1] if getattr(module, "transposed", False) else weight.shape[0]
             if gain is None or outputs in (gain.numel(), getattr(module, "out_channels", None)):
-                followed.add(name)
+                followed[name] = following
     return followed
-
-
-def _before_norm_by_name(tensors: Iterable[str], norms: set[str]) -> set[str]:
-    """Return the owners that are followed by an owner with running statistics."""
-    owners = list(dict.fromkeys(name.rpartition(".")[0] for name in tensors))
-    return {a for a, b in pairwise(owners) if b in norms}
-
-
-def at_default_init(weight: Tensor) -> bool | None:
-    """Tell whether a weight cannot be told from PyTorch's default initialisation, U(±1/sqrt(fan_in)).
-
-    Three tests, each of which a trained layer fails: no value beyond the bound; Kolmogorov-Smirnov against the uniform
-    distribution at 1 %; energies of rows and columns spread as independent entries would. None below 2,000 entries or
-    32 rows or columns, where the tests have no power. (``kaiming_uniform_`` with a = sqrt(5), pytorch#15314.)
-    """
-    if weight.dim() < 2 or not weight.is_floating_point():
-        return None
-    w = weight.detach().flatten(1)
-    rows, columns = w.shape
-    bound = columns**-0.5 if columns else 0.0
-    if w.numel() < 2000 or min(rows, columns) < 32:
-        return None
-    if not float(w.abs().max()) <= bound * (1 + 1e-3):
-        return False
-    sample = w.reshape(-1)[:: max(1, w.numel() // _KS_SAMPLE)].double().sort().values
-    n = sample.numel()
-    cdf = (sample + bound) / (2 * bound)
-    steps = torch.arange(n + 1, dtype=torch.float64, device=w.device) / n
-    distance = float(torch.maximum((cdf - steps[:-1]).abs().max(), (steps[1:] - cdf).abs().max()))
-    if distance * math.sqrt(n) > _KS_LINE:
-        return False
-    squares = w.double().square()
-    s2 = float(squares.mean())
-    kurtosis = float(squares.square().mean()) / (s2 * s2)
-
-    def spread(energies: Tensor, length: int) -> float:
-        expected = length * s2 * s2 * (kurtosis - 1)
-        return abs(float(energies.var()) / expected - 1) * math.sqrt((energies.numel() - 1) / 2)
-
-    return max(spread(squares.sum(1), columns), spread(squares.sum(0), rows)) < _ENERGY_LINE

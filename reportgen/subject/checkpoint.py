@@ -70,24 +70,25 @@ def read(path: str | Path, allow: Sequence[str] = ()) -> Checkpoint:
         return _from_shards(path, shards.weight_map(path), allow)
     parts = shards.siblings(path)
     if parts:
-        files = [_read_file(part, allow) for part in parts]
+        files = [_read_file(part, allow, part_of_many=True) for part in parts]
         found = {name: part for part, file in zip(parts, files, strict=True) for name in file.tensors}
         return _from_shards(path, found, allow)
     return _read_file(path, allow)
 
 
-def _read_file(path: Path, allow: Sequence[str]) -> Checkpoint:
+def _read_file(path: Path, allow: Sequence[str], *, part_of_many: bool = False) -> Checkpoint:
+    """Read one file; of a part of many the names stay as they are: what all have in common is not known yet."""
     head = _head(path)
     for start, what, hint in _STRANGERS:
         if head.lstrip().startswith(start):
             raise CheckpointError(f"{path} {what}; expected a checkpoint.", hint=hint)
     if head.startswith(b"PK\x03\x04"):
         check_archive(path)
-        return _from_object(path, load(path, mmap=True, allow=allow), mapped=True)
+        return _from_object(path, load(path, mmap=True, allow=allow), mapped=True, named=part_of_many)
     if _LEGACY_MAGIC in head:
-        return _from_object(path, load(path, mmap=False, allow=allow), mapped=False)
+        return _from_object(path, load(path, mmap=False, allow=allow), mapped=False, named=part_of_many)
     if head[8:9] == b"{" or path.suffix == ".safetensors":
-        return _read_safetensors(path)
+        return _read_safetensors(path, named=part_of_many)
     if head.startswith(b"\x80"):
         raise CheckpointError(f"{path} is a pickle that torch.save did not write.", hint=SAVE_WEIGHTS)
     raise CheckpointError(
@@ -103,7 +104,7 @@ def _from_shards(path: Path, where: Mapping[str, Path], allow: Sequence[str]) ->
     def read_one(name: str) -> Tensor:
         shard = where[name]
         if shard not in files:
-            file = _read_file(shard, allow)
+            file = _read_file(shard, allow, part_of_many=True)
             files[shard] = file.tensors
             pages.add([shard])
         if name not in files[shard]:
@@ -166,7 +167,7 @@ def _head(path: Path) -> bytes:
 # ---- safetensors
 
 
-def _read_safetensors(path: Path) -> Checkpoint:
+def _read_safetensors(path: Path, *, named: bool) -> Checkpoint:
     try:
         file: Any = safe_open(path, framework="pt", device="cpu")
         names: list[str] = list(file.keys())
@@ -183,7 +184,7 @@ def _read_safetensors(path: Path) -> Checkpoint:
             raise CheckpointError(f"{path}: {name} cannot be read: {line(error)}.") from error
         return tensor
 
-    stored, note = _without_prefixes(_in_order(names))
+    stored, note = _without_prefixes(_in_order(names), named=named)
     pages = Pages()
     pages.add([path])
     return Checkpoint(path, LazyTensors(stored, read_one), "safetensors" + note, extra, pages=pages)
@@ -202,7 +203,7 @@ def _in_order(names: Iterable[str]) -> list[str]:
 # ---- files of torch.save
 
 
-def _from_object(path: Path, found: Any, *, mapped: bool) -> Checkpoint:
+def _from_object(path: Path, found: Any, *, mapped: bool, named: bool) -> Checkpoint:
     """Find the state dict in what a file of ``torch.save`` holds."""
     if not isinstance(found, Mapping):
         raise CheckpointError(f"{path} holds a {type(found).__name__}; expected a state dict.", hint=SAVE_WEIGHTS)
@@ -219,7 +220,7 @@ def _from_object(path: Path, found: Any, *, mapped: bool) -> Checkpoint:
     optimizers = _optimizers(found)
     beside = [pair for i, one in enumerate(optimizers) for pair in nested_tensors(one, f"optimizer {i}")]
     check_tensors(path, [*state.items(), *beside])
-    stored, note = _without_prefixes(state)
+    stored, note = _without_prefixes(state, named=named)
     pages = Pages()
     if mapped:
         pages.add([path])
@@ -288,10 +289,12 @@ def _scalars(found: Mapping[Any, Any]) -> dict[str, Scalar]:
 # ---- names
 
 
-def _without_prefixes(names: Iterable[str]) -> tuple[dict[str, str], str]:
+def _without_prefixes(names: Iterable[str], *, named: bool = False) -> tuple[dict[str, str], str]:
     """Map names without the wrappers' prefixes to those in the file; a prefix goes only when all names carry it."""
     stored = {name: name for name in names}
     taken = ""
+    if named:
+        return stored, ""
     while prefix := next((p for p in _PREFIXES if all(n.startswith(p) and len(n) > len(p) for n in stored)), None):
         stored = {name.removeprefix(prefix): old for name, old in stored.items()}
         taken += prefix

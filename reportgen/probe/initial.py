@@ -1,0 +1,63 @@
+"""Whether a weight was ever trained: what PyTorch's default initialisation leaves, and training does not."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from .sweep import Sweep, sweep
+
+_KS_LINE = 1.63  # 1 % point of sqrt(N)·D for a fully specified distribution (Kolmogorov)
+_ENERGY_LINE = 4.5  # standard deviations of row and column energies
+_KS_SAMPLE = 100_000
+
+
+def at_default_init(weight: Tensor) -> bool | None:
+    """Tell whether a weight cannot be told from PyTorch's default initialisation, U(±1/sqrt(fan_in)).
+
+    Three tests, each of which a trained layer fails: no value beyond the bound; Kolmogorov-Smirnov against the uniform
+    distribution at 1 %; energies of rows and columns spread as independent entries would. None below 2,000 entries or
+    32 rows or columns, where the tests have no power. (``kaiming_uniform_`` with a = sqrt(5), pytorch#15314.)
+    """
+    if weight.dim() < 2 or not weight.is_floating_point():
+        return None
+    return default_init(sweep(weight), math.prod(weight.shape[1:]))
+
+
+def testable(shape: Sequence[int]) -> bool:
+    """Tell whether the tests have power for a weight of this shape."""
+    return len(shape) >= 2 and math.prod(shape) >= 2000 and min(shape[0], math.prod(shape[1:])) >= 32
+
+
+def default_init(found: Sweep, fan_in: int) -> bool | None:
+    """Test what a sweep saw: the bound on all values, the energies of all channels, the rest on its slab."""
+    stats, slab = found.stats, found.slab
+    channels = len(found.squares)
+    length = stats.count // max(channels, 1)
+    if not testable((channels, length)):
+        return None
+    bound = fan_in**-0.5
+    if stats.nonfinite or stats.min is None or stats.max is None:
+        return False
+    if not max(-stats.min, stats.max) <= bound * (1 + 1e-3):
+        return False
+    flat = slab.reshape(-1)
+    sample = flat[:: max(1, flat.numel() // _KS_SAMPLE)].double().sort().values
+    n = sample.numel()
+    cdf = (sample + bound) / (2 * bound)
+    steps = torch.arange(n + 1, dtype=torch.float64, device=slab.device) / n
+    distance = float(torch.maximum((cdf - steps[:-1]).abs().max(), (steps[1:] - cdf).abs().max()))
+    if distance * math.sqrt(n) > _KS_LINE:
+        return False
+    squares = slab.double().square()
+    s2 = float(squares.mean())
+    kurtosis = float(squares.square().mean()) / (s2 * s2)
+
+    def spread(energies: Tensor, values: int) -> float:
+        expected = values * s2 * s2 * (kurtosis - 1)
+        return abs(float(energies.var()) / expected - 1) * math.sqrt((energies.numel() - 1) / 2)
+
+    return max(spread(found.squares, length), spread(squares.sum(0), len(slab))) < _ENERGY_LINE

@@ -1,0 +1,123 @@
+"""One pass over a large tensor gives what numpy gives, whatever its type, its shape and what is broken in it."""
+
+from __future__ import annotations
+
+import math
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from reportgen.probe import sweep as module
+from reportgen.probe.sweep import sweep
+
+SHAPES = [(2048, 200), (1024, 37), (3, 100_000), (500_001,), (64, 3, 40, 40), (1, 70_000), (70_000, 1), (40, 16_384)]
+TOLERANCE = {torch.float32: 1e-5, torch.float16: 1e-5, torch.bfloat16: 3e-4, torch.float64: 1e-12}
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("dtype", list(TOLERANCE), ids=str)
+def test_figures_are_those_of_numpy(shape: tuple[int, ...], dtype: torch.dtype) -> None:
+    torch.manual_seed(0)
+    x = (torch.randn(shape) * 0.02 + 0.003).to(dtype)
+    x.view(-1)[::97] = 0
+    x.view(-1)[5::1013] = -0.0
+    found, a = sweep(x), x.double().numpy()
+    rows = a.reshape(a.shape[0] if a.ndim > 1 else 1, -1)
+    close, stats = TOLERANCE[dtype], found.stats
+    assert (stats.count, stats.zeros, stats.nonfinite) == (a.size, int((a == 0).sum()), 0)
+    assert (stats.min, stats.max) == (a.min(), a.max())
+    assert stats.mean == pytest.approx(a.mean(), abs=close * a.std())
+    assert stats.std == pytest.approx(a.std(), rel=close)
+    np.testing.assert_allclose(found.squares, (rows**2).sum(1), rtol=max(close, 1e-2 * (dtype is torch.bfloat16)))
+    np.testing.assert_allclose(
+        found.sums, rows.sum(1), atol=max(close, 8e-3 * (dtype is torch.bfloat16)) * abs(rows).sum(1).max()
+    )
+    step = len(rows) // len(found.slab) if len(found.slab) else 1
+    assert len(found.slab) >= min(len(rows), 12)
+    np.testing.assert_array_equal(found.slab, rows[found.places.numpy()][:, : found.slab.shape[1]].astype(np.float32))
+    assert step >= 1
+    assert stats.histogram is not None
+    assert stats.histogram.stride * stats.histogram.total == pytest.approx(a.size, rel=2e-3)
+    for q in (0.05, 0.5, 0.95):
+        assert stats.histogram.quantile(q) == pytest.approx(
+            np.quantile(a, q), abs=0.02 * a.std() + 0.09 * abs(np.quantile(a, q))
+        )
+
+
+@pytest.mark.parametrize("dtype", list(TOLERANCE), ids=str)
+@pytest.mark.parametrize("turned", [False, True])
+def test_a_turned_tensor_has_its_columns_for_channels(dtype: torch.dtype, turned: bool) -> None:
+    x = torch.randn(600, 300).to(dtype)
+    x = x.T if turned else x
+    np.testing.assert_allclose(
+        sweep(x).squares, (x.double() ** 2).sum(1), rtol=1e-2 if dtype is torch.bfloat16 else 1e-5
+    )
+
+
+@given(
+    st.sampled_from(list(TOLERANCE)),
+    st.lists(st.tuples(st.integers(0, 199_999), st.sampled_from([math.nan, math.inf, -math.inf])), max_size=5),
+    st.sampled_from([1.0, -1.0, 0.0, 1e-30, 3e4]),
+    st.sampled_from([0.0, 1.0]),
+)
+@settings(max_examples=60, deadline=None)
+def test_broken_values_are_counted_and_left_out(
+    dtype: torch.dtype, broken: list[tuple[int, float]], shift: float, width: float
+) -> None:
+    x = (torch.linspace(-1, 1, 200_000).reshape(100, 2000) * width + shift).to(dtype)
+    for place, value in broken:
+        x.view(-1)[place] = value
+    found, a = sweep(x), x.double().numpy().ravel()
+    stats, finite = found.stats, a[np.isfinite(a)]
+    assert (stats.nan, stats.pos_inf, stats.neg_inf) == (np.isnan(a).sum(), (a == np.inf).sum(), (a == -np.inf).sum())
+    assert stats.zeros == (a == 0).sum()
+    assert (stats.min, stats.max) == (finite.min(), finite.max())
+    close = TOLERANCE[dtype]
+    assert stats.mean == pytest.approx(finite.mean(), rel=close, abs=close * finite.std())
+    assert stats.std == pytest.approx(finite.std(), rel=10 * close, abs=1e-9 * abs(finite).max())
+    assert np.isfinite(found.sample.numpy()).all()
+
+
+def test_values_that_cannot_be_squared_in_float32_are_measured() -> None:
+    x = torch.full((300, 300), 1e30)
+    x[0] = -1e30
+    assert sweep(x).stats.std == pytest.approx(float(x.double().std(correction=0)), rel=1e-9)
+    assert sweep(x).stats.rms == pytest.approx(1e30, rel=1e-6)
+
+
+@pytest.mark.parametrize("shape", [(0,), (0, 5), (5, 0), (1,), (3, 1)])
+def test_tiny_tensors_pass(shape: tuple[int, ...]) -> None:
+    assert sweep(torch.ones(shape)).stats.count == math.prod(shape)
+
+
+def test_every_slice_is_handed_back_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "SLICE", 1 << 12)
+    for x in (torch.randn(300, 301), torch.randn(7, 40_001), torch.randn(99_999)):
+        seen: list[tuple[int, int]] = []
+        sweep(x, lambda part, seen=seen: seen.append((part.data_ptr(), part.numel())))  # type: ignore[misc]
+        seen.sort()
+        assert sum(n for _, n in seen) == x.numel()
+        assert all(a + 4 * n == b for (a, n), (b, _) in pairwise(seen))
+        assert max(n for _, n in seen) <= (1 << 12) // 4 * 2
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("broken", [False, True])
+def test_the_mean_of_a_very_large_tensor_is_of_every_fourth_channel(
+    monkeypatch: pytest.MonkeyPatch, dtype: torch.dtype, broken: bool
+) -> None:
+    monkeypatch.setattr(module, "_LARGE", 1 << 18)
+    x = (torch.randn(1100, 512) + 0.5).to(dtype)
+    if broken:
+        x[7, 3] = math.nan
+    found, rows = sweep(x), x.double()
+    taken = rows if broken else rows[::4]
+    assert found.every == (1 if broken else 4)
+    close = 1e-2 if dtype is torch.bfloat16 else 1e-5
+    assert found.stats.mean == pytest.approx(float(taken.nanmean()), rel=close)
+    assert found.stats.std == pytest.approx(float((rows.square().nanmean() - rows.nanmean() ** 2).sqrt()), rel=5e-3)
+    np.testing.assert_allclose(found.squares, rows.square().nansum(1), rtol=close)
