@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from statistics import median
 from typing import Any
 
 import pytest
@@ -439,18 +440,44 @@ def test_the_scale_of_mixed_precision_is_followed() -> None:
     assert facts.n_clipped == 0
 
 
-def test_a_scale_that_nobody_told_of_is_no_clipping() -> None:
+@pytest.mark.parametrize("limit", [math.inf, 0.1])
+def test_a_scaler_that_nobody_told_of_is_found(limit: float) -> None:
     model = net()
     optimizer = sgd(model)
     scaler = torch.amp.GradScaler("cpu", init_scale=1024.0)
     monitor = reportgen.Monitor(model, optimizer)
+    shares = []
     with monitor:
         for x, y in batches(12):
             optimizer.zero_grad()
             scaler.scale(loss_of(model, x, y)).backward()
+            scaler.unscale_(optimizer)
+            norm = float(nn.utils.clip_grad_norm_(model.parameters(), limit))
+            shares.append(min(limit / norm, 1.0))
             scaler.step(optimizer)
             scaler.update()
     facts = loop(monitor.history())
+    assert (facts.scaler_first, facts.scaler_halvings) == (1024.0, 0)
+    if limit == math.inf:
+        assert (facts.n_clipped, facts.clip_factor) == (0, None)
+    else:
+        assert max(shares) < 1
+        assert facts.n_clipped == facts.n_clip_checked == 11  # all but the one in which it was found
+        assert facts.clip_factor == pytest.approx(median(shares[1:]), rel=1e-3)
+
+
+def test_a_scale_taken_off_by_hand_is_no_clipping() -> None:
+    model = net()
+
+    def step(model: nn.Module, x: Tensor, y: Tensor, optimizer: torch.optim.Optimizer) -> Tensor:
+        optimizer.zero_grad()
+        (loss_of(model, x, y) * 1024).backward()
+        for p in model.parameters():
+            p.grad /= 1024
+        optimizer.step()
+        return loss_of(model, x, y)
+
+    facts = loop(watched(model, sgd(model), step))
     assert (facts.n_clipped, facts.scaler_first, facts.scaler_halvings) == (0, None, None)
 
 

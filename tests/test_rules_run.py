@@ -414,6 +414,14 @@ def with_first_loss(first: float, table: Classification | None, loss: float = 0.
     return structs.replace(report(history(steps)), evaluation=facts)
 
 
+def test_losses_of_a_few_single_batches_are_no_oscillation() -> None:
+    jumps = [0.8 * 1.5 ** (-1) ** i for i in range(20)]
+    few = series("train_loss", jumps, "step")
+    by_step = History(series=[few], steps=20)
+    assert not found(report(by_step), "h-oscillating")
+    assert severity(report(run(jumps)), "h-oscillating") == "warning"
+
+
 def test_h_init_loss() -> None:
     assert not found(with_first_loss(0.75, GOOD), "h-init-loss")
     assert severity(with_first_loss(1.2, GOOD), "h-init-loss") == "info"

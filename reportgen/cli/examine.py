@@ -9,6 +9,7 @@ import typer
 
 from ..errors import OptionError
 from .app import app
+from .flags import settings_of
 from .output import (
     MAX_SEED,
     ClassNames,
@@ -24,9 +25,7 @@ from .output import (
     TrainData,
     checked,
     interrupts_kept,
-    names_of,
     strictly,
-    thresholds_of,
     written,
 )
 
@@ -40,10 +39,19 @@ _SUBJECT = (
     "pkg.mod:name, file.py:name, torchvision:name, torchscript:file.pt, export:file.pt2, a weights file, a folder "
     "of shards, or a settings file (.toml)"
 )
+Run = Annotated[
+    Path | None,
+    typer.Option(help="The run: a monitor's log, a TensorBoard folder, metrics.csv, trainer_state.json, CSV, JSON."),
+]
+AllowGlobal = Annotated[
+    list[str] | None,
+    typer.Option(help="A pickled class that the checkpoint may hold, if you trust it: argparse.Namespace. Repeatable."),
+]
 
 
 @app.command()
 def examine(
+    context: typer.Context,
     subject: Annotated[str | None, typer.Argument(metavar="MODEL|CHECKPOINT|CONFIG", help=_SUBJECT)] = None,
     checkpoint: Annotated[
         Path | None, typer.Option(help="Weights to load into the model; without a model, to examine alone.")
@@ -51,12 +59,7 @@ def examine(
     data: Data = None,
     train_data: TrainData = None,
     loss: Loss = None,
-    history: Annotated[
-        Path | None,
-        typer.Option(
-            help="The run: a monitor's log, a TensorBoard folder, metrics.csv, trainer_state.json, CSV, JSON."
-        ),
-    ] = None,
+    history: Run = None,
     history_name: Annotated[
         list[str] | None, typer.Option(help="What a scalar of the history is: my_metric=val_accuracy. Repeatable.")
     ] = None,
@@ -69,12 +72,7 @@ def examine(
     device: Device = None,
     max_batches: MaxBatches = None,
     threshold: Threshold = None,
-    allow_global: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="A pickled class that the checkpoint may hold, if you trust it: argparse.Namespace. Repeatable."
-        ),
-    ] = None,
+    allow_global: AllowGlobal = None,
     seed: Annotated[int | None, typer.Option(min=0, max=MAX_SEED, help="Of noise inputs and random layers.")] = None,
     strict: Strict = None,
     output: Out = None,
@@ -92,26 +90,7 @@ def examine(
         raise OptionError(f"{model} looks like a history, not like a model.", hint=f"Write --history {model}.")
     given = settings.load(
         config,
-        {
-            "model": model,
-            "checkpoint": None if checkpoint is None else str(checkpoint),
-            "data": data,
-            "train_data": train_data,
-            "loss": loss,
-            "history": None if history is None else str(history),
-            "history_names": _names(history_name),
-            "input_size": _sizes(input_size),
-            "title": title,
-            "task": task,
-            "class_names": names_of(class_names),
-            "device": device,
-            "max_batches": max_batches,
-            "thresholds": thresholds_of(threshold),
-            "allow_globals": allow_global,
-            "seed": seed,
-            "strict": strict,
-            "output": None if output is None else [str(path) for path in output],
-        },
+        settings_of(context.params | {"subject": model}),
         # another model than the configured one has other weights and another history
         without=() if model is None else ("model", "checkpoint", "history", "history_names"),
     )
@@ -185,22 +164,3 @@ def _told(target: dict[str, Any]) -> str:
 def is_weights_file(name: str) -> bool:
     """Tell a file or a folder from an import target: a target has a colon before its name."""
     return Path(name).exists() or (":" not in name and name.endswith((*WEIGHT_SUFFIXES, ".index.json")))
-
-
-def _sizes(text: str | None) -> list[int] | None:
-    if text is None:
-        return None
-    try:
-        return [int(part) for part in text.replace("x", ",").strip("()[] ").split(",")]
-    except ValueError:
-        raise OptionError(f"Input size {text!r} is no list of numbers.", hint="Expected such as 3,224,224.") from None
-
-
-def _names(pairs: list[str] | None) -> dict[str, str] | None:
-    table = {}
-    for pair in pairs or ():
-        theirs, sign, ours = pair.rpartition("=")
-        if not (theirs and sign and ours.strip()):
-            raise OptionError(f"History name {pair!r} names nothing.", hint="Expected such as my_metric=val_accuracy.")
-        table[theirs.strip()] = ours.strip()
-    return table or None

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..errors import OptionError, OutputError
+from ..errors import OutputError
 
 if TYPE_CHECKING:
     from ..document.facts import Report
@@ -82,23 +82,6 @@ def interrupts_kept() -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
     if seen:
         raise KeyboardInterrupt
-
-
-def names_of(text: str | None) -> list[str] | None:
-    """Split the names of classes."""
-    return [part.strip() for part in text.split(",")] if text else None
-
-
-def thresholds_of(pairs: list[str] | None) -> dict[str, float] | None:
-    """Read thresholds, each name=number."""
-    table = {}
-    for pair in pairs or ():
-        name, _, number = pair.partition("=")
-        try:
-            table[name.strip()] = float(number)
-        except ValueError:
-            raise OptionError(f"Threshold {pair!r} has no number.", hint="Expected name=number.") from None
-    return table or None
 
 
 def strictly(report: Report, *, strict: bool) -> int:

@@ -13,6 +13,7 @@ import typer
 from ..errors import OptionError, ReportgenError, TrainingError, one_line
 from .app import app
 from .examine import sources
+from .flags import settings_of
 from .output import (
     MAX_SEED,
     ClassNames,
@@ -26,10 +27,8 @@ from .output import (
     Title,
     checked,
     interrupts_kept,
-    names_of,
     say,
     strictly,
-    thresholds_of,
     written,
 )
 
@@ -50,6 +49,7 @@ _NEEDED = {
 
 @app.command()
 def train(
+    context: typer.Context,
     config: Annotated[
         Path | None, typer.Argument(help="A settings file (.toml); reportgen.toml if there is one.")
     ] = None,
@@ -89,33 +89,7 @@ def train(
     """
     from .. import settings
 
-    given = settings.load(
-        config,
-        {
-            "model": model,
-            "train_data": train_data,
-            "data": data,
-            "loss": loss,
-            "train": {
-                "optimizer": optimizer,
-                "scheduler": scheduler,
-                "scheduler_per": scheduler_per,
-                "epochs": epochs,
-                "early_stopping": early_stopping,
-                "folder": None if folder is None else str(folder),
-                "resume": resume,
-            },
-            "title": title,
-            "task": task,
-            "class_names": names_of(class_names),
-            "device": device,
-            "max_batches": max_batches,
-            "thresholds": thresholds_of(threshold),
-            "seed": seed,
-            "strict": strict,
-            "output": None if output is None else [str(path) for path in output],
-        },
-    )
+    given = settings.load(config, settings_of({k: v for k, v in context.params.items() if k != "config"}))
     paths = checked([Path(path) for path in given.output])
     _check(given)
     report = _trained(given)

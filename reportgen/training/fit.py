@@ -21,7 +21,7 @@ from ..probe.guard import modes_kept
 from ..probe.layers import main_tensor
 from ..subject.data import Batch, batches, call, device_of
 from .keep import Progress, Trained, load_last, save, seed_all
-from .watch import Watch
+from .watch import Watch, is_first_rank
 
 
 @dataclass
@@ -101,10 +101,12 @@ def fit(
     trained = Trained(model, optimizer, scheduler, (train_loader, val_loader))
     done = load_last(path, trained) if resume and path is not None else Progress()
     watch = Watch(model, optimizer, scheduler=scheduler, log=log, hyperparameters=hyperparameters, source="fit")
-    watch.goes_on_from(done.steps, done.epoch)
     run = _Run(model, loss, optimizer, watch, device_of(model), scheduler if scheduler_per == "batch" else None)
-    total = _total(train_loader, epochs - done.epoch)
-    with modes_kept(model), watch, tqdm(total=total, unit="batch", disable=not progress) as bar:
+    with (
+        modes_kept(model),
+        watch.after(done.steps, done.epoch),
+        _bar(train_loader, epochs - done.epoch, progress) as bar,
+    ):
         while done.epoch < epochs and not _is_stuck(done, early_stopping):
             started = time.perf_counter()
             done.epoch += 1
@@ -112,16 +114,20 @@ def fit(
             figures = run.epoch(train_loader, val_loader, bar)
             if scheduler_per == "epoch":
                 _advance(scheduler, figures)
-            is_best = done.improve(figures.get("val_loss", figures["train_loss"]))
-            done.steps = watch.notebook.tally.steps
-            if path is not None:
-                save(path, trained, done, is_best=is_best)
+            _keep(path, trained, done, figures, watch.notebook.tally.steps)
             # after the checkpoint: an epoch that is run again was not logged before
             watch.log(epoch=done.epoch, **figures, seconds=time.perf_counter() - started)
             bar.set_postfix({name: f"{value:.4g}" for name, value in figures.items()}, refresh=False)
         if done.epoch < epochs:
             watch.log_text(f"stopped early, after {done.epoch} of {epochs} epochs; best epoch {done.best_epoch}")
     return watch.history()
+
+
+def _keep(path: Path | None, trained: Trained, done: Progress, figures: dict[str, Any], steps: int) -> None:
+    """Note how far the run has come, and write it down where that is wanted."""
+    is_best = done.improve(figures.get("val_loss", figures["train_loss"]), steps)
+    if path is not None:
+        save(path, trained, done, is_best=is_best)
 
 
 def _is_stuck(done: Progress, patience: int | None) -> bool:
@@ -206,5 +212,6 @@ def _advance(scheduler: Any, figures: dict[str, Any]) -> None:
         scheduler.step()
 
 
-def _total(loader: Iterable[Any], epochs: int) -> int | None:
-    return len(loader) * epochs if isinstance(loader, Sized) else None
+def _bar(loader: Iterable[Any], epochs: int, shown: bool) -> tqdm[Any]:
+    total = len(loader) * epochs if isinstance(loader, Sized) else None
+    return tqdm(total=total, unit="batch", disable=not (shown and is_first_rank()))

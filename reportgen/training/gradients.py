@@ -92,7 +92,7 @@ def _hold_against(run: Run, look: Look, used: float, fresh: float, total: float)
     if not (fresh > 0 and used > 0 and math.isfinite(fresh) and math.isfinite(used)):
         return
     factor = used / fresh * (run.scale or 1.0)
-    if run.scale is None and is_unscaling(factor):
+    if run.scale is None and (run.scaler is not None or is_unscaling(factor)):
         return
     run.notebook.tally.clip_checked += 1
     if factor < _SHORTER:

@@ -34,8 +34,9 @@ class Progress:
     steps: int | None = None
     """Optimizer steps that the watch of the run had counted."""
 
-    def improve(self, loss: float) -> bool:
-        """Take the loss of the epoch that has ended, and tell whether it is the best; NaN never is."""
+    def improve(self, loss: float, steps: int) -> bool:
+        """Take the loss of the epoch that has ended, and all steps; tell whether it is the best, which NaN never is."""
+        self.steps = steps
         if not loss < (float("inf") if self.best is None else self.best):
             return False
         self.best, self.best_epoch = loss, self.epoch

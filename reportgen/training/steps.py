@@ -6,7 +6,9 @@ optimizer; it never reaches the loop. Between looks a step costs one hook on the
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
+from types import FrameType
 from typing import Any
 
 import torch
@@ -20,6 +22,8 @@ from .parameters import Table
 from .run import Run
 from .schedule import GRADIENTS, LOOKS, PORTRAITS, Due
 
+_FIRST = 16  # steps in which a gradient scaler is looked for
+_FRAMES = 12  # between a hook and the scaler above it
 Hook = Callable[[Optimizer, tuple[Any, ...], dict[str, Any]], None]
 
 
@@ -117,6 +121,8 @@ class StepWatch:
             self._begins = None
 
     def _step_begins(self, optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        if self.run.scaler is None and self.steps < _FIRST:
+            self.run.scaler = _scaler_above(sys._getframe(1))
         table = self.run.table()
         if not _has_closure(args, kwargs):
             self._look_at_gradients(table, self.steps + 1)
@@ -218,6 +224,17 @@ class StepWatch:
         if self._rates:  # it has stepped since it was attached
             turns.first = turns.first or self.base + 1
             turns.last = tally.steps
+
+
+def _scaler_above(frame: FrameType | None) -> Any:
+    """Return the gradient scaler that makes this step, if one does: few loops hand theirs to the monitor."""
+    for _ in range(_FRAMES):
+        if frame is None:
+            return None
+        if frame.f_code.co_name == "step" and frame.f_globals.get("__name__") == "torch.amp.grad_scaler":
+            return frame.f_locals.get("self")
+        frame = frame.f_back
+    return None
 
 
 def _has_closure(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:

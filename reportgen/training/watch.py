@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 import torch
 from torch import nn
@@ -121,9 +121,10 @@ class Watch:
         finally:
             self.notebook.close(interrupted)
 
-    def goes_on_from(self, step: int | None, epoch: float | None) -> None:
+    def after(self, step: int | None, epoch: float | None) -> Self:
         """Say, before the loop begins, which step of the log its weights come from: what lies beyond is dropped."""
         self._from = (step, epoch)
+        return self
 
     def _begin(self) -> None:
         """Open the log, go on where it ended, and write the head of this session."""

@@ -279,7 +279,7 @@ def h_oscillating(report: Report, context: Context, limits: Thresholds) -> Itera
     zero, where ratios are noise.
     """
     curve, val = losses(report.training, limits)
-    if curve is None or len(curve.y) < 12 or min(curve.y) <= 0:
+    if curve is None or len(curve.y) < 12 or min(curve.y) <= 0 or _is_of_single_steps(report.training, curve):
         return
     tail = curve.y[len(curve.y) // 3 :]
     steps = [math.log(b / a) for a, b in pairwise(tail)]
@@ -296,6 +296,13 @@ def h_oscillating(report: Report, context: Context, limits: Thresholds) -> Itera
             evidence={"jump": jump, "turns": turns / max(len(steps) - 1, 1)},
             threshold={"jump": limits.oscillation, "turns": 0.5},
         )
+
+
+def _is_of_single_steps(history: History | None, curve: Curve) -> bool:
+    """Tell whether a run without epochs is so short that its stretches are the losses of a few batches each."""
+    by_step = history.get("train_loss", "step") if history is not None else None
+    by_epoch = history.get("train_loss", "epoch") if history is not None else None
+    return by_epoch is None and by_step is not None and by_step.n < 4 * len(curve.y)
 
 
 def _jump(values: list[float]) -> float:

@@ -1,0 +1,73 @@
+"""Flags -> settings: what was given on the command line, under the names and in the form that a settings file has."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from ..errors import OptionError
+
+TRAINING = ("optimizer", "scheduler", "scheduler_per", "epochs", "early_stopping", "folder", "resume")
+_SETTINGS = {
+    "threshold": "thresholds",
+    "history_name": "history_names",
+    "allow_global": "allow_globals",
+    "subject": "model",
+}
+
+
+def settings_of(flags: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings that the flags of a command mean; a flag that was not given is None. Raises OptionError."""
+    out: dict[str, Any] = {"train": {}} if "epochs" in flags else {}
+    for flag, value in flags.items():
+        read = _READERS.get(flag, _plain)
+        table = out["train"] if flag in TRAINING else out
+        table[_SETTINGS.get(flag, flag)] = read(value) if value is not None else None
+    return out
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value] or None
+    return str(value) if isinstance(value, Path) else value
+
+
+def _class_names(text: str) -> list[str] | None:
+    return [part.strip() for part in text.split(",")] if text else None
+
+
+def _thresholds(pairs: list[str]) -> dict[str, float] | None:
+    table = {}
+    for pair in pairs:
+        name, _, number = pair.partition("=")
+        try:
+            table[name.strip()] = float(number)
+        except ValueError:
+            raise OptionError(f"Threshold {pair!r} has no number.", hint="Expected name=number.") from None
+    return table or None
+
+
+def _names(pairs: list[str]) -> dict[str, str] | None:
+    table = {}
+    for pair in pairs:
+        theirs, sign, ours = pair.rpartition("=")
+        if not (theirs and sign and ours.strip()):
+            raise OptionError(f"History name {pair!r} names nothing.", hint="Expected such as my_metric=val_accuracy.")
+        table[theirs.strip()] = ours.strip()
+    return table or None
+
+
+def _sizes(text: str) -> list[int]:
+    try:
+        return [int(part) for part in text.replace("x", ",").strip("()[] ").split(",")]
+    except ValueError:
+        raise OptionError(f"Input size {text!r} is no list of numbers.", hint="Expected such as 3,224,224.") from None
+
+
+_READERS: dict[str, Callable[[Any], Any]] = {
+    "class_names": _class_names,
+    "threshold": _thresholds,
+    "history_name": _names,
+    "input_size": _sizes,
+}
