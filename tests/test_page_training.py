@@ -10,13 +10,14 @@ from unittest import mock
 import pytest
 from msgspec.structs import replace
 
-from reportgen.document.history import Bars, HistogramRun, History, LoopFacts, Series, Trace
+from reportgen.document.history import Bars, Event, HistogramRun, History, LoopFacts, OptimizerRun, Series, Trace
 from reportgen.page import plots
 from reportgen.page.blocks import Block, Figure, KeyValues, Pictures, Section, Table
 from reportgen.page.build import build
 from reportgen.page.palette import HEAT
 from reportgen.page.run_figures import HeatRow, Hill, PanelLine, _spread, heat, panel, ridgeline
 from reportgen.page.sections import training
+from reportgen.page.sections.run_log import event_blocks, loop_blocks
 from reportgen.page.svg import Element, serialise
 from reportgen.render.html import to_html
 
@@ -187,3 +188,28 @@ def test_a_trace_without_values_is_no_row() -> None:
     silent = replace(run.parameters[0], update_ratio=Trace(x=[1.0, 2.0], y=[None, None]))
     ids = [getattr(b, "id", "") for b in section(replace(run, parameters=[silent])).blocks]
     assert "update-ratios" not in ids
+
+
+def test_optimizers_that_followed_one_another_say_when() -> None:
+    def staged(name: str, n: int, first: int, last: int) -> OptimizerRun:
+        settings: dict[str, float | str | bool | None] = {
+            "lr": 0.1,
+            "foreach": None,
+            "amsgrad": False,
+            "nesterov": True,
+        }
+        return OptimizerRun(name=name, n_steps=n, settings=settings, first_step=first, last_step=last, label=name[:1])
+
+    loop = LoopFacts(optimizers=[staged("SGD", 20, 1, 20), staged("AdamW", 1980, 21, 2000)])
+    table = next(b for b in loop_blocks(History(steps=2000, loop=loop)) if isinstance(b, Table))
+    rows = [[cell.text for cell in row] for row in table.rows]
+    assert [row[:3] for row in rows] == [["SGD", "S", "20 (1–20)"], ["AdamW", "A", "1,980 (21–2,000)"]]
+    assert rows[0][-1] == "lr = 0.1, nesterov = True"
+
+
+def test_a_run_gone_on_with_says_how_far_it_had_come() -> None:
+    gap = Event(kind="gap", step=14, value=16.0)
+    (table,) = event_blocks(History(steps=28, events=[gap]))
+    assert isinstance(table, Table)
+    assert [cell.text for cell in table.rows[0]][:2] == ["step 14", "resumed"]
+    assert "16" in table.rows[0][3].text

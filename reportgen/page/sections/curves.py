@@ -8,7 +8,7 @@ from ...document.history import History, Series
 from ...health.curves import is_rate
 from .. import figures, plots
 from ..blocks import Block, Cell, Column, Figure, Pictures, Table
-from ..cells import of_chart, of_count, of_name, of_number
+from ..cells import of_chart, of_count, of_name, of_number, of_text
 from ..formats import count, name, short, words
 from ..language import _, plural
 from ..plots import Line
@@ -169,6 +169,7 @@ def _table(history: History) -> Table:
     broken = any(s.nonfinite for s in history.series)
     columns = [
         Column(_("Scalar"), "name"),
+        Column(_("Logged by"), "text"),
         Column(_("Values")),
         Column(_("First")),
         Column(_("Best")),
@@ -204,6 +205,7 @@ def _row(series: Series) -> list[Cell]:
     thin = plots.thinned(series.x, series.y, 48)[1]
     return [
         of_name(series.name),
+        of_text(axis_name(series.axis)),
         of_count(series.n),
         of_number(known[0][1] if known else None),
         of_number(best[1]) if best else unknown,

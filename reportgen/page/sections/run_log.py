@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from ...document.history import Event, History, LoopFacts, OptimizerRun
 from ..blocks import Block, Cell, Column, KeyValues, Pair, Table, Tone
 from ..cells import of_count, of_name, of_text
@@ -9,6 +11,8 @@ from ..formats import count, name, percent, short, size
 from ..language import _, plural
 
 MAX_EVENTS = 200
+_SWITCHES = ("capturable", "differentiable", "foreach", "fused", "decoupled_weight_decay")
+_VARIANTS = ("amsgrad", "centered", "maximize", "nesterov")
 _OPEN = 12  # events that are shown without unfolding
 
 
@@ -123,7 +127,14 @@ def _scaler(loop: LoopFacts) -> Pair | None:
 
 def _optimizers(optimizers: list[OptimizerRun]) -> Table:
     foreign = any(o.foreign for o in optimizers)
-    columns = [Column(_("Optimizer"), "name"), Column(_("Steps")), Column(_("Parameter groups"), "prose")]
+    labelled = any(o.label for o in optimizers)
+    columns = [Column(_("Optimizer"), "name")]
+    columns += [Column(_("Of"), "name", _("what tells its curves from those of the others"))] if labelled else []
+    staged = any((o.first_step or 1) > 1 for o in optimizers)
+    columns += [
+        Column(_("Steps"), "number", _("in brackets those of the run between which it stepped") if staged else "")
+    ]
+    columns += [Column(_("Parameter groups"), "prose")]
     columns += (
         [Column(_("Not of the model"), "number", _("parameters that the model does not have"))] if foreign else []
     )
@@ -133,13 +144,28 @@ def _optimizers(optimizers: list[OptimizerRun]) -> Table:
         groups = ", ".join(count(n) for n in optimizer.group_sizes[:20])
         more = len(optimizer.group_sizes) - 20
         groups += " " + _("and {n} more").format(n=more) if more > 0 else ""
-        line = [of_name(optimizer.name), of_count(optimizer.n_steps), of_text(groups or "–")]
+        line = [of_name(optimizer.name)]
+        line += [of_name(optimizer.label) if optimizer.label else Cell("–", None)] if labelled else []
+        line += [_steps(optimizer, staged=staged), of_text(groups or "–")]
         line += [of_count(optimizer.foreign, "warning" if optimizer.foreign else "")] if foreign else []
-        settings = ", ".join(f"{name(k)} = {setting(v)}" for k, v in sorted(optimizer.settings.items()))
+        settings = ", ".join(f"{name(k)} = {setting(v)}" for k, v in sorted(telling(optimizer.settings).items()))
         rows.append([*line, of_text(settings or "–")])
     caption = plural("{n} optimizer", "{n} optimizers", len(rows)).format(n=count(len(rows)))
     note = _("Parameter groups are given by their number of elements.")
     return Table(id="optimizers", caption=caption, note=note, columns=columns, rows=rows, total_rows=len(rows))
+
+
+def _steps(optimizer: OptimizerRun, *, staged: bool) -> Cell:
+    """Count the steps, and say where in the run they lie where optimizers followed one another."""
+    first, last = optimizer.first_step, optimizer.last_step
+    if not staged or first is None or last is None:
+        return of_count(optimizer.n_steps)
+    return Cell(f"{count(optimizer.n_steps)} ({count(first)}–{count(last)})", optimizer.n_steps)
+
+
+def telling(settings: Mapping[str, float | str | bool | None]) -> dict[str, float | str | bool | None]:
+    """Leave out how an optimizer is carried out, and what it does not do."""
+    return {k: v for k, v in settings.items() if k not in _SWITCHES and not (k in _VARIANTS and v in (False, None))}
 
 
 def setting(value: float | str | bool | None) -> str:

@@ -20,7 +20,8 @@ def section(report: Report) -> Section | None:
     blocks += run_log.loop_blocks(history)
     blocks += run_layers.blocks(history)
     if history.hyperparameters:
-        pairs = [Pair(label=name(k), value=run_log.setting(v)) for k, v in sorted(history.hyperparameters.items())]
+        told = sorted(run_log.telling(history.hyperparameters).items())
+        pairs = [Pair(label=name(k), value=run_log.setting(v)) for k, v in told]
         blocks.append(KeyValues(title=_("Hyper-parameters"), pairs=pairs))
     blocks += run_log.event_blocks(history)
     intro = _(
