@@ -12,6 +12,7 @@ from typing import Any
 from ..errors import OutputError
 from ..page.blocks import Page
 from ..page.fold import folded
+from . import columns
 from .assets import fill
 
 MAX_TABLE_ROWS = 300
@@ -36,7 +37,8 @@ def to_pdf(page: Page) -> bytes:
     variant = "pdf/ua-1" if short.n_rows <= TAGGED_UP_TO else None
     with _no_collection():
         document = weasyprint.HTML(string=fill(short, "print.css"), url_fetcher=fetcher)
-        styles = [weasyprint.CSS(string=_faces(), url_fetcher=fetcher, font_config=fonts)]
+        sheet = _faces() + columns.style(short)
+        styles = [weasyprint.CSS(string=sheet, url_fetcher=fetcher, font_config=fonts)]
         return bytes(document.write_pdf(stylesheets=styles, font_config=fonts, pdf_variant=variant))
 
 

@@ -31,7 +31,7 @@ def section(report: Report) -> Section | None:
 
 
 def _done(trials: list[Trial], cost: dict[str, float]) -> Table:
-    columns = [Column(_("Question"), "text"), Column(_("Result"), "prose"), Column(_("Time"))]
+    columns = [Column(_("Question"), "prose"), Column(_("Result"), "prose"), Column(_("Time"))]
     known = titles()
     rows = [
         [of_text(known.get(t.name, name(t.name))), of_text(outcome(t)), _cost(cost.get(f"trial {t.name}"))]
@@ -47,7 +47,7 @@ def _cost(value: float | None) -> Cell:
 
 
 def _skipped(trials: list[Trial]) -> Table:
-    columns = [Column(_("Question"), "text"), Column(_("Why not"), "prose")]
+    columns = [Column(_("Question"), "prose"), Column(_("Why not"), "prose")]
     known = titles()
     rows = [[of_text(known.get(t.name, name(t.name))), of_name(t.reason)] for t in trials]
     n = len(trials)

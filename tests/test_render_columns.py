@@ -1,0 +1,47 @@
+"""How the columns of a printed table share the paper."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from reportgen.page.blocks import Cell, Column, ColumnKind, Table
+from reportgen.page.build import build
+from reportgen.render.columns import CAPACITY, shares, style
+
+from . import builders
+
+KINDS: list[ColumnKind] = ["name", "text", "number", "chart", "prose"]
+
+
+def table(kinds: list[ColumnKind], lengths: list[int]) -> Table:
+    columns = [Column("x", kind) for kind in kinds]
+    return Table(id="t", caption="", columns=columns, rows=[[Cell("x" * n) for n in lengths]])
+
+
+@given(st.lists(st.tuples(st.sampled_from(KINDS), st.integers(0, 400)), min_size=1, max_size=14))
+def test_the_width_is_shared_out_whole(columns: list[tuple[ColumnKind, int]]) -> None:
+    found = shares(table([kind for kind, _ in columns], [n for _, n in columns]))
+    assert all(share > 0 for share in found)
+    assert sum(found) == pytest.approx(1.0)
+
+
+def test_numbers_keep_their_room_beside_long_names() -> None:
+    found = shares(table(["name", "number", "number"], [300, 12, 40]))
+    assert found[1] * CAPACITY >= 12
+    assert found[2] * CAPACITY >= 40
+
+
+def test_names_give_way_before_numbers_do() -> None:
+    kinds: list[ColumnKind] = ["name", "text", *["number"] * 9]
+    found = shares(table(kinds, [40, 26, *[9] * 9]))
+    assert min(found[2:]) * CAPACITY >= 9
+    assert found[0] > found[1]
+
+
+def test_every_table_of_a_report_has_its_rules() -> None:
+    page = build(builders.huge())
+    css = style(page)
+    for one in page.tables:
+        assert css.count(f"#{one.id} col:") == len(one.columns)
