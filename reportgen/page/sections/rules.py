@@ -9,7 +9,7 @@ from ...document.findings import RuleScore, Scorecard
 from ..blocks import Cell, Column, Section, Table
 from ..cells import missing, of_text
 from ..formats import count, name
-from ..language import _
+from ..language import _, plural
 from ..wording import rule_title
 
 _WORDS = {"tune": "those that thresholds were chosen on", "report": "kept apart from the choice of thresholds"}
@@ -28,7 +28,7 @@ def section(report: Report) -> Section | None:
 
 def _measured_on(card: Scorecard) -> str:
     told = _(
-        "Measured with version {version} on {day}: {runs} runs of {cases} small programs ({split}), {seeds} seed(s) "
+        "Measured with version {version} on {day}: {runs} runs of {cases} small programs ({split}), {seeds} "
         "each, faulty ones beside the same programs repaired and healthy ones. A rule counts as fired where it gave a "
         "warning or an error. Few known cases say little: 3 of 3 may still be 0.4 in truth."
     )
@@ -37,7 +37,7 @@ def _measured_on(card: Scorecard) -> str:
         day=name(card.measured),
         runs=count(card.runs),
         cases=count(card.cases),
-        seeds=count(card.seeds),
+        seeds=plural("{n} seed", "{n} seeds", card.seeds).format(n=count(card.seeds)),
         split=_(_WORDS[card.split]) if card.split in _WORDS else name(card.split),
     )
 
@@ -48,7 +48,7 @@ def _table(report: Report, card: Scorecard) -> Table:
     off = {rule for rule, settings in report.rules.items() if settings.off}
     rules = list(dict.fromkeys([*card.rules, *here]))
     rows = []
-    for rule in sorted(rules, key=lambda r: (not here[r], r)):
+    for rule in sorted(rules, key=lambda r: (not (here[r] or waived[r]) and r not in off, r)):
         score = card.rules.get(rule)
         rows.append(
             [
