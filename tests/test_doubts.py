@@ -117,4 +117,4 @@ def test_a_file_of_an_older_version_has_nothing_to_say_and_is_shown() -> None:
     assert words_doubts.candidates(diagnosis("dead-relu"), []) == ""
     alien = structs.replace(diagnosis("dead-relu"), unchecked=["new part"], candidates=["x"], decided_by="y")
     assert "new part; other seeds" in words_doubts.unchecked(alien)
-    assert words_doubts.candidates(alien, ["X", "Y", "Z"]) == "With the same marks: X, Y or Z."
+    assert words_doubts.candidates(alien, ["X", "Y", "Z"]) == "With the same marks: “X”, “Y” or “Z”."

@@ -64,9 +64,9 @@ def candidates(diagnosis: Diagnosis, titles: list[str]) -> str:
     """Name the causes that are not ruled out, and the trial that would decide; '' where there is none."""
     if not titles:
         return ""
-    joined = (
-        titles[0] if len(titles) == 1 else _("{some} or {last}").format(some=", ".join(titles[:-1]), last=titles[-1])
-    )
+    quoted = [f"“{title}”" for title in titles]
+    some, last = ", ".join(quoted[:-1]), quoted[-1]
+    joined = _("{some} or {last}").format(some=some, last=last) if some else last
     told = _("With the same marks: {causes}.").format(causes=joined)
     trial = _TRIALS.get(diagnosis.decided_by, "")
     return f"{told} {_('To decide:')} {_(trial)}" if trial else told
