@@ -16,6 +16,7 @@ import pytest
 from msgspec import structs
 
 from reportgen import settings
+from reportgen.cli.flags import settings_of
 from reportgen.document.codec import decode, encode
 from reportgen.document.facts import Diagnosis, Report, Severity
 from reportgen.document.findings import RuleScore, Scorecard
@@ -25,7 +26,7 @@ from reportgen.health.judge import judge
 from reportgen.health.limits import COMMON, LIMITS, limits_by_rule, main_limit
 from reportgen.health.policy import policy_of
 from reportgen.health.rules import RULES
-from reportgen.health.scorecard import scorecard
+from reportgen.health.scorecard import FILE, scorecard
 from reportgen.health.thresholds import Thresholds
 from reportgen.page.build import build
 from reportgen.page.explain import explain
@@ -185,6 +186,25 @@ def test_threshold_stands_for_the_limit_of_a_warning_or_the_only_one() -> None:
     assert main_limit("idle-block") == "change"
     assert main_limit("w-scale") is None
     assert main_limit("d-nonfinite") is None
+
+
+def test_a_flag_sets_a_threshold_of_one_rule() -> None:
+    given = settings_of({"threshold": ["dead-relu.warning=0.6", "dead-relu.info=0.2", "shift=1"]})
+    assert given == {"thresholds": {"shift": 1.0}, "rules": {"dead-relu": {"warning": 0.6, "info": 0.2}}}
+    assert settings_of({"threshold": None}) == {}
+    with pytest.raises(OptionError, match=r"no number.*dead-relu\.warning=0\.6"):
+        settings_of({"threshold": ["dead-relu.warning"]})
+
+
+def test_the_package_brings_what_was_measured() -> None:
+    card = scorecard()
+    assert card is not None
+    assert (FILE.name, FILE.parent.name) == ("scorecard.json", "health")
+    assert card.runs > card.cases > 0
+    for score in card.rules.values():
+        assert 0 <= score.fired <= score.known
+        assert 0 <= score.false <= score.healthy
+    assert judged({}).scorecard == card
 
 
 CARD = Scorecard(

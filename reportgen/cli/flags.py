@@ -10,7 +10,6 @@ from ..errors import OptionError
 
 TRAINING = ("optimizer", "scheduler", "scheduler_per", "epochs", "early_stopping", "folder", "resume")
 _SETTINGS = {
-    "threshold": "thresholds",
     "history_name": "history_names",
     "allow_global": "allow_globals",
     "subject": "model",
@@ -22,6 +21,9 @@ def settings_of(flags: Mapping[str, Any]) -> dict[str, Any]:
     out: dict[str, Any] = {"train": {}} if "epochs" in flags else {}
     for flag, value in flags.items():
         read = _READERS.get(flag, _plain)
+        if flag == "threshold":
+            out |= read(value) if value is not None else {}
+            continue
         table = out["train"] if flag in TRAINING else out
         table[_SETTINGS.get(flag, flag)] = read(value) if value is not None else None
     return out
@@ -37,15 +39,19 @@ def _class_names(text: str) -> list[str] | None:
     return [part.strip() for part in text.split(",")] if text else None
 
 
-def _thresholds(pairs: list[str]) -> dict[str, float] | None:
-    table = {}
+def _thresholds(pairs: list[str]) -> dict[str, Any]:
+    """Read ``name=number``, which holds for all rules, and ``rule.name=number``, which holds for one."""
+    table: dict[str, float] = {}
+    rules: dict[str, dict[str, float]] = {}
     for pair in pairs:
         name, _, number = pair.partition("=")
+        rule, dot, own = name.strip().rpartition(".")
         try:
-            table[name.strip()] = float(number)
+            (rules.setdefault(rule, {}) if dot else table)[own] = float(number)
         except ValueError:
-            raise OptionError(f"Threshold {pair!r} has no number.", hint="Expected name=number.") from None
-    return table or None
+            hint = "Expected rule.name=number, such as dead-relu.warning=0.6."
+            raise OptionError(f"Threshold {pair!r} has no number.", hint=hint) from None
+    return {"thresholds": table or None, "rules": rules or None}
 
 
 def _names(pairs: list[str]) -> dict[str, str] | None:

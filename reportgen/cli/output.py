@@ -33,7 +33,7 @@ Task = Annotated[str | None, typer.Option(help="multiclass, binary or regression
 ClassNames = Annotated[str | None, typer.Option(help="Comma-separated, in the order of the indices.")]
 Device = Annotated[str | None, typer.Option(help="cpu, cuda, ...; where the model is if left out.")]
 MaxBatches = Annotated[int | None, typer.Option(min=1, help="Read so many batches at most.")]
-Threshold = Annotated[list[str] | None, typer.Option(help="Set a threshold: name=number. Repeatable.")]
+Threshold = Annotated[list[str] | None, typer.Option(help="Set a threshold: dead-relu.warning=0.6. Repeatable.")]
 Strict = Annotated[bool | None, typer.Option("--strict", help="Exit with 3 when a part failed to be measured.")]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ...document.facts import DatasetFacts, Report
+from ...document.samples import SplitFacts
 from .. import figures
 from ..blocks import Block, Column, Figure, KeyValues, Pair, Section, Table
 from ..cells import (
@@ -72,26 +73,39 @@ def _by_split(report: Report) -> Table | None:
         same = None if order is None or order.same is None else order.same / max(order.n - 1, 1)
         chance = None if order is None or order.expected is None else order.expected / max(order.n - 1, 1)
         told = [signal.score, signal.null_mean] if signal is not None else [None, None]
-        shown = [of_share(repeated), of_share(same), of_share(chance), *(of_number(v) for v in told)]
+        double = None if facts.twins is None else facts.twins.found / facts.twins.n
+        shown = [of_share(repeated), of_share(double), of_share(same), of_share(chance), *(of_number(v) for v in told)]
         rows.append([of_text(title), *shown])
     if not rows:
         return None
     columns = [
         Column(_("Split"), "name"),
         Column(_("Copies"), "number", _("share of the samples whose input occurred before, bit for bit")),
+        Column(_("Near doubles"), "number", _("share of the samples with a near double, those equal left out")),
         Column(_("Same label next"), "number", _("share of samples with the label of the one before")),
         Column(_("by chance"), "number", _("the same in a random order")),
         Column(_("Neighbours' word"), "number", _("how well the five nearest samples tell the target; R² for numbers")),
         Column(_("if shuffled"), "number", _("the same with targets shuffled")),
     ]
-    note, splits = "", report.splits
-    if splits is not None and splits.shared is not None and splits.compared:
-        note = _("{shared} of {n} inputs given are in the training data bit for bit.").format(
-            shared=count(splits.shared), n=count(splits.compared)
-        )
     return Table(
-        id="samples", caption=_("Samples and labels"), note=note, columns=columns, rows=rows, total_rows=len(rows)
+        id="samples",
+        caption=_("Samples and labels"),
+        note=_overlap(report.splits),
+        columns=columns,
+        rows=rows,
+        total_rows=len(rows),
     )
+
+
+def _overlap(splits: SplitFacts | None) -> str:
+    told = []
+    if splits is not None and splits.shared is not None and splits.compared:
+        text = _("{shared} of {n} inputs given are in the training data bit for bit.")
+        told.append(text.format(shared=count(splits.shared), n=count(splits.compared)))
+    if splits is not None and splits.twins is not None:
+        text = _("{found} of {n} inputs given have a near double there.")
+        told.append(text.format(found=count(splits.twins.found), n=count(splits.twins.n)))
+    return " ".join(told)
 
 
 def _features(facts: DatasetFacts) -> Table:
