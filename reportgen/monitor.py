@@ -8,6 +8,7 @@ from typing import Any, Self
 
 from torch import nn
 
+from .arguments import check_loss, expect
 from .document.facts import Report
 from .options import Options
 from .pipeline import examine
@@ -57,6 +58,8 @@ class Monitor(Watch):
         progress: bool = True,
         options: Options | None = None,
     ) -> None:
+        check_loss(loss)
+        expect("options", options, options is None or isinstance(options, Options), "reportgen.Options(...)")
         super().__init__(
             model,
             optimizer,

@@ -6,9 +6,17 @@ from typing import Any, Literal
 
 from msgspec import Struct
 
+from .arguments import WHOLE, are_texts, expect, is_number, is_whole
+
+MAX_SEED = 2**32 - 1
+_TASKS = ("multiclass", "binary", "regression")
+
 
 class Options(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What ``examine`` may be told beside the model and the data."""
+    """What ``examine`` may be told beside the model and the data.
+
+    Raises OptionError for a value that a setting cannot have.
+    """
 
     title: str | None = None
     task: Literal["multiclass", "binary", "regression"] | None = None
@@ -34,3 +42,35 @@ class Options(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     language: Literal["en"] = "en"
     seed: int = 0
     """For synthetic inputs and for random layers while gradients are measured; the caller's RNG is left alone."""
+
+    def __post_init__(self) -> None:
+        for name, fits, expected in (*self._texts(), *self._numbers()):
+            expect(f"Option {name}", getattr(self, name), fits, expected)
+
+    def _texts(self) -> list[tuple[str, bool, str]]:
+        """Return name, whether its value fits, and what was expected, of the settings that are texts and tables."""
+        # a torch.device too: this module does not import torch to ask
+        device: Any = self.device
+        placed = device is None or isinstance(device, str) or type(device).__name__ == "device"
+        return [
+            ("title", self.title is None or isinstance(self.title, str), "a text"),
+            ("task", self.task is None or self.task in _TASKS, "one of 'multiclass', 'binary', 'regression'"),
+            ("class_names", self.class_names is None or are_texts(self.class_names), "a list of texts"),
+            ("device", placed, "a text such as 'cpu' or 'cuda:0'"),
+            ("allow_globals", are_texts(self.allow_globals), "a list of dotted names"),
+            ("thresholds", isinstance(self.thresholds, dict), "a dict of name and number"),
+            ("rules", isinstance(self.rules, dict), "a dict of rule and its settings"),
+            ("language", self.language == "en", "'en'"),
+        ]
+
+    def _numbers(self) -> list[tuple[str, bool, str]]:
+        size: Any = self.input_size
+        sized = size is None or (isinstance(size, (list, tuple)) and all(is_whole(n, -MAX_SEED) for n in size))
+        return [
+            ("input_size", sized, "the shape of one sample, such as [3, 224, 224]"),
+            ("batch_size", is_whole(self.batch_size, 1), WHOLE),
+            ("max_batches", self.max_batches is None or is_whole(self.max_batches, 1), f"{WHOLE}, or None for all"),
+            ("gradient_batches", is_whole(self.gradient_batches, 1), WHOLE),
+            ("trial_budget", is_number(self.trial_budget, 0), "seconds, 0 for no experiments"),
+            ("seed", is_whole(self.seed, 0, MAX_SEED), "a whole number from 0 to 2**32 - 1"),
+        ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import chain
@@ -47,11 +47,10 @@ from .probe.trials import run as trials
 from .probe.trials.sample import Reservoir
 from .subject import checkpoint
 from .subject.data import Batch, Reading, batches, device_of
+from .subject.handed import Loss, check_handed, name_of, optimizers_in, owned_by
 from .subject.signature import OwnLoss
 from .subject.wrappers import ExportedProgram, eagerly, underneath
 from .training.histories import read_history
-
-Loss = Callable[[Any, Any], Any]
 
 _NO_DATA = "no data and no input size were given"
 _NO_LOSS = "no loss was given"
@@ -87,6 +86,7 @@ def examine(
     Raises DataError when the data yield nothing, ForwardError when the model refuses the first batch, CheckpointError
     or HistoryError when a file cannot be read. Whatever fails later is told in ``report.coverage``.
     """
+    check_handed(loss, options, data=data, train_data=train_data)
     options = options or Options()
     limits, rules = Thresholds().replace(options.thresholds), policy_of(options.rules)
     steps = Steps()
@@ -94,7 +94,7 @@ def examine(
     if isinstance(model, (str, Path)):
         report = _examine_file(Path(model), options, steps)
     elif isinstance(model, (nn.Module, ExportedProgram)):
-        subject = _subject(model, loss, _optimizers(optimizer), options)
+        subject = _subject(model, loss, optimizers_in(optimizer), options)
         with _harmless(subject, data, train_data) as left:
             subject, report = _examine_model(subject, data, steps)
             if train_data is not None:
@@ -238,11 +238,11 @@ def _examine_model(subject: _Subject, data: Iterable[Any] | None, steps: Steps) 
             kind="model",
             inputs=inputs,
             wrappers=subject.wrappers,
-            loss=None if subject.loss is None else _name_of(subject.loss),
+            loss=None if subject.loss is None else name_of(subject.loss),
             optimizer=", ".join(type(o).__name__ for o in subject.optimizers) or None,
         ),
         architecture=structure,
-        weights=steps.run("weights", lambda: weights.of_model(model, _owned(subject.optimizers))),
+        weights=steps.run("weights", lambda: weights.of_model(model, owned_by(subject.optimizers))),
     )
     without_values = any(p.is_meta for p in model.parameters())
     if without_values:
@@ -395,25 +395,8 @@ def _gradients(
         return None
     found = steps.run(
         "gradients",
-        lambda: gradients.measure(subject.model, kept, loss, _name_of(loss), order, subject.options.seed),
+        lambda: gradients.measure(subject.model, kept, loss, name_of(loss), order, subject.options.seed),
     )
     if found is not None and found.fallback:
         steps.partial("gradients", found.fallback)
     return found
-
-
-def _optimizers(optimizer: Optimizer | Sequence[Optimizer] | None) -> tuple[Optimizer, ...]:
-    if optimizer is None:
-        return ()
-    return (optimizer,) if isinstance(optimizer, Optimizer) else tuple(optimizer)
-
-
-def _owned(optimizers: tuple[Optimizer, ...]) -> set[int] | None:
-    """Return the ids of the parameters that the optimizers hold; None without an optimizer."""
-    if not optimizers:
-        return None
-    return {id(p) for o in optimizers for group in o.param_groups for p in group["params"]}
-
-
-def _name_of(loss: Loss) -> str:
-    return type(loss).__name__ if isinstance(loss, nn.Module) else getattr(loss, "__name__", type(loss).__name__)

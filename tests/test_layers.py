@@ -22,22 +22,35 @@ ROOT = Path(reportgen.__file__).parent
 ARROWS = {
     "__main__": {"cli"},
     "cli": {"monitor", "pipeline", "training", "subject", "render", "page", "health", "document"}
-    | {"settings", "options", "errors"},
-    "integrations": {"monitor", "training", "subject", "render", "document", "options", "errors"},
-    "monitor": {"pipeline", "training", "document", "options", "errors"},
-    "pipeline": {"probe", "training", "subject", "health", "document", "options", "errors"},
-    "training": {"probe", "subject", "document", "errors"},
-    "probe": {"subject", "document", "options", "errors"},
-    "subject": {"document", "options", "errors"},
-    "render": {"page", "document", "options", "errors"},
-    "page": {"health", "document", "options", "errors"},
-    "health": {"document", "options", "errors"},
-    "settings": {"options", "errors"},
-    "options": {"errors"},
-    "document": {"errors"},
+    | {"settings", "options", "errors", "arguments"},
+    "integrations": {"monitor", "training", "subject", "render", "document", "options", "errors", "arguments"},
+    "monitor": {"pipeline", "training", "document", "options", "errors", "arguments"},
+    "pipeline": {"probe", "training", "subject", "health", "document", "options", "errors", "arguments"},
+    "training": {"probe", "subject", "document", "errors", "arguments"},
+    "probe": {"subject", "document", "options", "errors", "arguments"},
+    "subject": {"document", "options", "errors", "arguments"},
+    "render": {"page", "document", "options", "errors", "arguments"},
+    "page": {"health", "document", "options", "errors", "arguments"},
+    "health": {"document", "options", "errors", "arguments"},
+    "settings": {"options", "errors", "arguments"},
+    "options": {"errors", "arguments"},
+    "document": {"errors", "arguments"},
     "errors": set(),
+    "arguments": {"errors"},
 }
-WITHOUT_TORCH = {"__init__", "__main__", "cli", "render", "page", "health", "document", "settings", "options", "errors"}
+WITHOUT_TORCH = {
+    "__init__",
+    "__main__",
+    "cli",
+    "render",
+    "page",
+    "health",
+    "document",
+    "settings",
+    "options",
+    "errors",
+    "arguments",
+}
 TORCH = {"torch", "torchvision", "torchinfo", "torchmetrics", "safetensors"}
 
 

@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..errors import OutputError
+from ..options import MAX_SEED as MAX_SEED
 
 if TYPE_CHECKING:
     from ..document.facts import Report
 
 DEFAULT_OUTPUT = [Path("report.html"), Path("report.json")]
-MAX_SEED = 2**32 - 1
 
 Out = Annotated[
     list[Path] | None,

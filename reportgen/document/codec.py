@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from ..arguments import PATH, expect, is_path
 from ..errors import DocumentError
 from .facts import Report
 
@@ -65,6 +66,7 @@ def decode(data: bytes, where: str = "the document") -> Report:
 
 def read(path: str | Path) -> Report:
     """Read a report from a JSON file."""
+    expect("path", path, is_path(path), PATH)
     path = Path(path)
     try:
         data = path.read_bytes()

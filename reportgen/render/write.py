@@ -8,6 +8,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
+from ..arguments import PATH, expect, is_path
 from ..document.codec import encode
 from ..document.facts import Report
 from ..errors import OptionError, OutputError
@@ -79,6 +80,8 @@ def render(report: Report, suffix: str, *, language: str = "en") -> bytes:
 
 def write(report: Report, path: str | Path, *, language: str = "en") -> Path:
     """Write the report to a file, in the format that the suffix names."""
+    expect("path", path, is_path(path), PATH)
+    expect("report", report, isinstance(report, Report), "what reportgen.examine or reportgen.read returned")
     path = Path(path)
     data = render(report, check_suffix(path), language=language)
     write_bytes(data, path)

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from tqdm.auto import tqdm
 
+from ..arguments import PATH, WHOLE, check_loss, check_scheduler, expect, is_path, is_whole
 from ..document.history import History
 from ..errors import OptionError
 from ..probe.evaluation import are_class_scores
@@ -93,6 +94,8 @@ def fit(
     ``val_accuracy`` for class scores and, with a binary cross-entropy of torch, for single outputs,
     ``learning_rate``, ``seconds``. By step: ``train_loss``, and what a ``Monitor`` sees.
     """
+    _check(model, loss, optimizer, epochs)
+    _check_more(scheduler, scheduler_per, early_stopping, checkpoint, seed)
     path = None if checkpoint is None else Path(checkpoint)
     if resume and path is None:
         raise OptionError("resume needs a checkpoint.", hint="Give its path as checkpoint=.")
@@ -128,6 +131,22 @@ def _keep(path: Path | None, trained: Trained, done: Progress, figures: dict[str
     is_best = done.improve(figures.get("val_loss", figures["train_loss"]), steps)
     if path is not None:
         save(path, trained, done, is_best=is_best)
+
+
+def _check(model: object, loss: object, optimizer: object, epochs: object) -> None:
+    expect("model", model, isinstance(model, nn.Module), "a torch.nn.Module")
+    expect("optimizer", optimizer, isinstance(optimizer, Optimizer), "a torch.optim.Optimizer made with the model")
+    expect("epochs", epochs, is_whole(epochs, 1), WHOLE)
+    expect("loss", loss, loss is not None, "a callable of (output, target)")
+    check_loss(loss)
+
+
+def _check_more(scheduler: object, per: object, patience: object, checkpoint: object, seed: object) -> None:
+    check_scheduler(scheduler)
+    expect("scheduler_per", per, per in ("epoch", "batch"), "'epoch' or 'batch'")
+    expect("early_stopping", patience, patience is None or is_whole(patience, 0), "a number of epochs, or None")
+    expect("checkpoint", checkpoint, checkpoint is None or is_path(checkpoint), PATH)
+    expect("seed", seed, seed is None or is_whole(seed, 0, 2**32 - 1), "a whole number from 0 to 2**32 - 1")
 
 
 def _is_stuck(done: Progress, patience: int | None) -> bool:

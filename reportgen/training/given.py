@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
@@ -10,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from ..arguments import expect
 from ..errors import OptionError
 from ..probe.layers import kind_of
 from .naming import labels_of
@@ -72,6 +74,16 @@ def plain(settings: Mapping[str, Any]) -> dict[str, Setting]:
         else str(value)
         for name, value in settings.items()
     }
+
+
+def number_of(name: str, value: Any) -> float:
+    """Return where on its axis a row stands. Raises OptionError for what is no finite number."""
+    try:
+        number = float(value)
+    except (TypeError, ValueError, RuntimeError):
+        number = math.nan
+    expect(name, value, math.isfinite(number) and not isinstance(value, str), "a number")
+    return number
 
 
 def last_values(recorder: Recorder) -> dict[str, str]:

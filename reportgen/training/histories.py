@@ -9,6 +9,7 @@ from typing import Any
 
 from msgspec import structs
 
+from ..arguments import check_mapping
 from ..document.history import History
 from ..errors import HistoryError
 from .importers import json_lines, tables, tensorboard, text, trainer_state
@@ -34,6 +35,7 @@ def read_history(
     """
     if isinstance(source, History):
         return source
+    check_mapping("names", names, "{'my_metric': 'val_accuracy'}")
     told = dict(names or {})
     if isinstance(source, Mapping):
         log = json_lines.read_columns(source, "The history")

@@ -15,10 +15,11 @@ from torch import nn
 from torch.optim import Optimizer
 from tqdm.auto import tqdm
 
+from ..arguments import WHOLE, check_iterable, check_log, check_mapping, check_scheduler, expect, is_whole
 from ..document.history import Event, History
 from ..errors import OptionError, one_line
 from .forwards import ForwardWatch
-from .given import Models, Optimizers, enter, last_values, models_of, optimizers_of, plain, timed
+from .given import Models, Optimizers, enter, last_values, models_of, number_of, optimizers_of, plain, timed
 from .journal import Journal
 from .naming import modules_of
 from .newcomers import Newcomers
@@ -50,6 +51,12 @@ class Watch:
         progress: bool = True,
         source: str = "monitor",
     ) -> None:
+        check_scheduler(scheduler)
+        check_log(log)
+        check_mapping("hyperparameters", hyperparameters, "{'width': 64}")
+        expect("accumulation", accumulation, accumulation is None or is_whole(accumulation, 1), WHOLE)
+        scales = scaler is None or callable(getattr(scaler, "get_scale", None))
+        expect("scaler", scaler, scales, "the torch.amp.GradScaler of the loop")
         models = models_of(model)
         optimizers, labels = optimizers_of(optimizer, models)
         self.run = Run(models, optimizers, labels, Notebook(), scaler)
@@ -273,10 +280,9 @@ class Watch:
         With ``epoch`` they make a row by epoch, else one by optimizer step; ``step`` overrides the monitor's own count.
         """
         if epoch is not None:
-            self._log_epoch(float(epoch), values)
+            self._log_epoch(number_of("epoch", epoch), values)
             return
-        if step is None:
-            step = self._step_of_now()
+        step = self._step_of_now() if step is None else int(number_of("step", step))
         enter(self.run.notebook, "step", step, values)
         if self.run.notebook.alarm and self._attached:
             self._post_mortem()
@@ -317,6 +323,7 @@ class Watch:
 
     def epochs(self, epochs: Iterable[T]) -> Iterator[T]:
         """Run over the epochs under a progress bar; the end of each is told to the monitor."""
+        check_iterable("epochs", epochs, "something to iterate over, such as range(20)")
         with tqdm(epochs, unit="epoch", disable=None if self._progress and is_first_rank() else True) as bar:
             for place, epoch in enumerate(bar):
                 yield epoch
@@ -327,6 +334,7 @@ class Watch:
 
     def batches(self, loader: Iterable[T]) -> Iterator[T]:
         """Run over a training loader, and take the time that the loop waits for it."""
+        check_iterable("batches", loader, "a DataLoader or another iterable of batches")
         return timed(loader, self.run)
 
     def history(self) -> History:
