@@ -329,6 +329,14 @@ def density_diverged(rng: Random) -> History:
     return history(series("train_loss", [v if e < turn else rng.uniform(5, 20) for e, v in enumerate(fall)]))
 
 
+def blown_up_in_the_first_epoch(rng: Random) -> History:
+    """The first steps are fine, and every epoch as a whole is far beyond them."""
+    n, per = rng.choice([6, 12]), 20
+    levels = [rng.uniform(50, 5000) for _ in range(n)]
+    steps = [1.0, 0.9, 0.95, *(levels[i // per] * rng.uniform(0.2, 2) for i in range(3, n * per))]
+    return history(series("train_loss", steps, "step"), series("train_loss", levels))
+
+
 def diverged_though_it_began_well(rng: Random) -> History:
     """The accuracy rises, and falls with the loss."""
     made = diverged(rng).series[0]
@@ -403,6 +411,7 @@ def lost_after_a_spike(rng: Random) -> History:
 SICK: dict[Callable[[Random], History], tuple[str, ...]] = {
     diverged: ("h-diverged",),
     density_diverged: ("h-diverged",),
+    blown_up_in_the_first_epoch: ("h-diverged",),
     diverged_though_it_began_well: ("h-diverged",),
     stands_still: ("h-never-learned",),
     overfit: ("h-overfit",),

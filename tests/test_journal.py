@@ -65,6 +65,32 @@ def test_a_log_read_back_is_the_history_that_the_monitor_had(tmp_path: Path) -> 
     assert [line for line in path.read_bytes().splitlines() if not msgspec.json.decode(line)] == []
 
 
+def test_a_session_without_a_step_does_not_say_that_nothing_moved(tmp_path: Path) -> None:
+    model, path = net(), tmp_path / "run.jsonl"
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    with reportgen.Monitor(model, optimizer, log=path):
+        for x, y in batches(6):
+            plain(model, x, y, optimizer)
+    again = reportgen.Monitor(model, optimizer, log=path)
+    with again:
+        pass
+    assert all(p.changed for p in again.history().parameters)
+    assert "no-weight-update" not in {f.rule for f in again.report().findings}
+    assert read_journal(path) == again.history()
+
+
+def test_half_characters_do_not_stop_the_loop(tmp_path: Path) -> None:
+    model, path = net(), tmp_path / "run.jsonl"
+    monitor = reportgen.Monitor(model, log=path, hyperparameters={"\ud800": "\udfff"})
+    with monitor:
+        monitor.log(**{"lo\ud800ss": 1.0})
+        monitor.log_text("\ud83d")
+    history = read_journal(path)
+    assert [s.name for s in history.series] == ["lo\ufffdss"]
+    assert history.hyperparameters == {"\ufffd": "\ufffd"}
+    assert [e.detail for e in history.events] == ["\ufffd"]
+
+
 def test_a_run_gone_on_with_appends_and_marks_the_gap(tmp_path: Path) -> None:
     path = tmp_path / "h.jsonl"
     run(path, range(2))

@@ -217,6 +217,13 @@ def test_what_cannot_be_trained_is_one_line(run: Run, tmp_path: Path, args: list
     assert "Traceback" not in told
 
 
+def test_a_run_without_a_step_does_not_stand_in_the_way(run: Run, tmp_path: Path) -> None:
+    run("train", "settings.toml", "--folder", "mine", "--train-data", "mine.py:fixed_loader", code=2)
+    assert not (tmp_path / "mine").exists()
+    run("train", "settings.toml", "--folder", "mine")
+    assert (tmp_path / "mine" / "history.jsonl").exists()
+
+
 def test_a_folder_that_cannot_be_written(run: Run, tmp_path: Path) -> None:
     locked = tmp_path / "locked"
     locked.mkdir(mode=0o500)

@@ -206,12 +206,27 @@ def _interruption_told(folder: Path) -> Iterator[None]:
             print(f"\nreportgen: the run so far is in {folder}; --resume goes on with it", file=sys.stderr)
         raise
     except ReportgenError:
+        _leave_no_empty_run(folder)
         raise
     except Exception as error:
+        _leave_no_empty_run(folder)
         raise TrainingError(
             f"Training broke off: {one_line(error)}.",
             hint=f"REPORTGEN_TRACEBACK=1 shows where; what was logged is in {folder / LOG}.",
         ) from error
+
+
+def _leave_no_empty_run(folder: Path) -> None:
+    """Take away the log of a run that broke off before its first step: it would stand in the way of the next try."""
+    from ..training.journal import read_journal
+
+    log = folder / LOG
+    try:
+        if log.exists() and not (folder / BEST).exists() and read_journal(log).steps == 0:
+            log.unlink()
+            folder.rmdir()
+    except (OSError, ReportgenError):  # what else lies there, or cannot be read, stays
+        pass
 
 
 def _told(given: Settings) -> dict[str, Any]:

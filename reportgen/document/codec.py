@@ -23,17 +23,17 @@ def encode(report: Report) -> bytes:
     try:
         return msgspec.json.encode(report) + b"\n"
     except UnicodeEncodeError:  # a name with half a character in it, which no UTF-8 file can hold
-        return msgspec.json.encode(_whole_characters(msgspec.to_builtins(report))) + b"\n"
+        return msgspec.json.encode(whole_characters(msgspec.to_builtins(report))) + b"\n"
 
 
-def _whole_characters(value: Any) -> Any:
+def whole_characters(value: Any) -> Any:
     """Replace lone surrogates in every text by U+FFFD."""
     if isinstance(value, str):
         return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     if isinstance(value, dict):
-        return {_whole_characters(key): _whole_characters(item) for key, item in value.items()}
+        return {whole_characters(key): whole_characters(item) for key, item in value.items()}
     if isinstance(value, list):
-        return [_whole_characters(item) for item in value]
+        return [whole_characters(item) for item in value]
     return value
 
 

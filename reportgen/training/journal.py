@@ -14,6 +14,7 @@ from typing import IO
 
 import msgspec
 
+from ..document.codec import whole_characters
 from ..document.history import Event, History
 from ..errors import HistoryError
 from .ledger import Ledger
@@ -140,7 +141,11 @@ class Journal:
         return not first
 
     def add(self, seen: Observation) -> None:
-        self._waiting.append(_ENCODER.encode(seen))
+        try:
+            line = _ENCODER.encode(seen)
+        except UnicodeEncodeError:  # a name or a text with half a character in it
+            line = _ENCODER.encode(whole_characters(msgspec.to_builtins(seen)))
+        self._waiting.append(line)
 
     def flush(self) -> None:
         """Hand all waiting lines to the operating system, in one write."""

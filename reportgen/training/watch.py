@@ -76,6 +76,8 @@ class Watch:
         self._epoch_offset: float | None = None
         self._entered = self._last_step = self._surveyed = 0.0
         self._seconds = 0.0
+        self._entered_at = 0
+        """Steps of the run when this session began."""
         self._from: tuple[int | None, float | None] = (None, None)
 
     @property
@@ -108,6 +110,7 @@ class Watch:
             raise
         self._entered = self._surveyed = time.perf_counter()
         self._seconds = self.notebook.tally.seconds
+        self._entered_at = self.notebook.tally.steps
         return self
 
     def __exit__(
@@ -267,6 +270,8 @@ class Watch:
         self._surveyed = time.perf_counter()
         for steps in self._steps:
             steps.finish()
+        if self.notebook.ledger.sessions > 1 and self.notebook.tally.steps == self._entered_at:
+            return  # a session without a step moved nothing, and knows nothing of the start
         try:
             self.notebook.add(self.run.standings())
         except Exception as error:  # a model that was taken apart is no reason to lose the rest

@@ -60,12 +60,13 @@ def h_nonfinite(report: Report, context: Context, limits: Thresholds) -> Iterato
 def h_diverged(report: Report, context: Context, limits: Thresholds) -> Iterator[Finding]:
     """The training loss ended far above its best.
 
-    End − minimum > max(half of the drop, 4 sigma, a tenth of the minimum), and end > 1.25 times the minimum; or two of
-    the last three values before it stopped being finite were ten times the first. A loss whose minimum lies below zero
-    must have ended as far above zero: one that fades to zero from below is that of a policy gradient, whose advantages
-    vanish as the policy gets good. Left out where several optimizers step apart (adversarial losses), where the
-    learning rate went up again in the last fifth (a restart), and where the accuracy (or another score) of the same
-    data ended as high as it ever was: then the loss changed, not the model (curricula, a weight that is annealed).
+    End − minimum > max(half of the drop, 4 sigma, a tenth of the minimum), and end > 1.25 times the minimum; or the end
+    is ten times the first steps; or two of the last three values before it stopped being finite were ten times the
+    first. A loss whose minimum lies below zero must have ended as far above zero: one that fades to zero from below is
+    that of a policy gradient, whose advantages vanish as the policy gets good. Left out where several optimizers step
+    apart (adversarial losses), where the learning rate went up again in the last fifth (a restart), and where the
+    accuracy (or another score) of the same data ended as high as it ever was: then the loss changed, not the model
+    (curricula, a weight that is annealed).
     """
     curve, _ = losses(report.training, limits)
     if curve is None:
@@ -77,7 +78,11 @@ def h_diverged(report: Report, context: Context, limits: Thresholds) -> Iterator
     sigma = noise(curve.y[: curve.best + 1]) if curve.best >= 4 else curve.noise
     line = max(limits.diverged_drop * max(curve.drop, 0.0), 4 * sigma, 0.1 * abs(low))
     far = curve.end > (limits.diverged_ratio * low if low > 0 else -low)
-    if rise > line and far and not _restarted(report.training) and not _score_holds(report, limits):
+    # what blew up within the first epoch shows no low in the means by epoch
+    blown = min(curve.y) > 0 and 0 < limits.blown_up_ratio * curve.start < curve.end
+    if blown:
+        low, rise, line = curve.start, curve.end - curve.start, limits.blown_up_ratio * curve.start
+    if (blown or (rise > line and far)) and not _restarted(report.training) and not _score_holds(report, limits):
         yield _diverged(curve.end, low, line)
 
 
