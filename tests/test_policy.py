@@ -6,6 +6,7 @@ import ast
 import datetime
 import inspect
 import re
+import sys
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +17,7 @@ import pytest
 from msgspec import structs
 
 from reportgen import settings
+from reportgen.cli import main
 from reportgen.cli.flags import settings_of
 from reportgen.document.codec import decode, encode
 from reportgen.document.facts import Diagnosis, Report, Severity
@@ -304,3 +306,33 @@ def test_an_explanation_tells_the_evidence_and_the_record() -> None:
     assert "fires on 57 of 60 known cases, 0 of 400 healthy ones" in text
     assert "warning  0.5" in text
     assert "no known case, 1 of 400 healthy ones" in explain("h-overfit", CARD)
+
+
+def test_judging_again_gives_the_same_report_and_another_policy_another_one() -> None:
+    first = judged(waiver() | {"h-spikes": "off"})
+    assert judge(first, rules=first.rules) == first
+    assert judge(judge(first), rules=first.rules) == first
+    assert _dead_relu(judge(first))
+
+
+def test_the_gate_judges_again_by_the_settings_of_now(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    # nothing but the dead layer is wrong with this one
+    facts = judge(report(activations=activations(layer(100))))
+    Path("report.json").write_bytes(encode(facts))
+
+    def check(*flags: str) -> int:
+        monkeypatch.setattr(sys, "argv", ["reportgen", "check", "report.json", *flags])
+        with pytest.raises(SystemExit) as caught:
+            main()
+        return int(caught.value.code or 0)
+
+    assert check() == 1
+    Path("reportgen.toml").write_text(f'[[rules.dead-relu.waive]]\nlayer = "*"\nreason = "{REASON}"\n')
+    assert check() == 1
+    assert check("--rejudge") == 0
+    Path("reportgen.toml").write_text('[rules.dead-rel]\nseverity = "info"\n')
+    assert check("--rejudge") == 2
+    assert "dead-relu" in capsys.readouterr().err

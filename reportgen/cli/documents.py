@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -11,36 +11,59 @@ from ..errors import OptionError
 from .app import app
 from .output import Out, checked, say, written
 
+if TYPE_CHECKING:
+    from ..document.facts import Report
+
 Level = Literal["info", "warning", "error"]
 
 
-@app.command()
-def render(report: Annotated[Path, typer.Argument(help="a report.json")], output: Out = None) -> None:
-    """Write a report.json in other formats, report.html unless told otherwise. Needs no torch."""
-    from ..document.codec import read
+Rejudge = Annotated[
+    bool, typer.Option("--rejudge", help="Judge its facts anew, by the rules of this version and the settings of now.")
+]
 
+
+@app.command()
+def render(
+    report: Annotated[Path, typer.Argument(help="a report.json")], output: Out = None, rejudge: Rejudge = False
+) -> None:
+    """Write a report.json in other formats, report.html unless told otherwise. Needs no torch."""
     paths = checked(output or [report.with_suffix(".html")])
-    written(read(report), paths)
+    written(_read(report, rejudge=rejudge), paths)
+
+
+def _read(path: Path, *, rejudge: bool) -> Report:
+    """Read a report, and judge it anew by [rules] and [thresholds] of the settings if that is wanted."""
+    from .. import settings
+    from ..document.codec import read
+    from ..health.judge import judge
+    from ..health.policy import policy_of
+    from ..health.thresholds import Thresholds
+
+    report = read(path)
+    if not rejudge:
+        return report
+    options = settings.load(None, {}).options
+    return judge(report, Thresholds().replace(options.thresholds), policy_of(options.rules))
 
 
 @app.command()
 def check(
     report: Annotated[Path, typer.Argument(help="a report.json")],
     fail_on: Annotated[Level | None, typer.Option(help="Exit with 1 when a diagnosis is at least so severe.")] = None,
+    rejudge: Rejudge = False,
 ) -> int:
     """Gate a build: exit with 1 when the report holds a diagnosis of at least that severity. Needs no torch.
 
     That is a warning, unless --fail-on or [check] in the settings says otherwise.
     """
     from .. import settings
-    from ..document.codec import read
     from ..document.facts import Severity
     from ..health.gate import offending
     from ..page.formats import name
     from ..page.wording import summary
 
     level = settings.load(None, {"check": {"fail_on": fail_on}}).check.fail_on
-    document = read(report)
+    document = _read(report, rejudge=rejudge)
     hits = offending(document, Severity(level))
     for diagnosis in hits:
         # a layer's name comes from outside and must not steer the terminal

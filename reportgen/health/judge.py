@@ -18,13 +18,15 @@ from .rules import RULES
 from .scorecard import scorecard
 from .thresholds import Thresholds
 
+_RULE = "rule "
 _OFF = "switched off in the settings"
 
 
 def judge(report: Report, limits: Thresholds | None = None, rules: Mapping[str, RuleSettings] | None = None) -> Report:
     """Run every rule and join what fired. A rule that fails is a row of the coverage table, not a lost report.
 
-    ``rules`` is what the project set for single rules, as ``policy_of`` reads it.
+    ``rules`` is what the project set for single rules, as ``policy_of`` reads it. A report that was judged before is
+    judged anew, from its facts alone.
     """
     limits, rules = limits or Thresholds(), dict(rules or {})
     context = context_of(report, limits)
@@ -33,18 +35,18 @@ def judge(report: Report, limits: Thresholds | None = None, rules: Mapping[str, 
     rows: list[Coverage] = []
     for name, rule in RULES.items():
         if name in rules and rules[name].off:
-            rows.append(Coverage(part=f"rule {name}", status="not measured", reason=_OFF))
+            rows.append(Coverage(part=_RULE + name, status="not measured", reason=_OFF))
             continue
         try:
             findings += rule(report, context, own.get(name, own[""]))
         except Exception as error:
-            rows.append(Coverage(part=f"rule {name}", status="not measured", reason=one_line(error), failed=True))
+            rows.append(Coverage(part=_RULE + name, status="not measured", reason=one_line(error), failed=True))
     counted, waived = applied(findings, rules, day_of(report.meta.created))
     counted.sort(key=lambda f: -f.severity.rank)
     return msgspec.structs.replace(
         report,
         subject=msgspec.structs.replace(report.subject, state=context.state),
-        coverage=[*report.coverage, *rows],
+        coverage=[*(row for row in report.coverage if not row.part.startswith(_RULE)), *rows],
         findings=counted,
         diagnoses=with_doubts(diagnose(counted), report),
         waived=waived,
