@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gettext
 import re
 from collections import Counter
 from collections.abc import Iterator
@@ -10,8 +11,9 @@ from unittest import mock
 import pytest
 from msgspec.structs import replace
 
+from reportgen.document.facts import Finding, Severity
 from reportgen.document.history import Bars, Event, HistogramRun, History, LoopFacts, OptimizerRun, Series, Trace
-from reportgen.page import plots
+from reportgen.page import language, plots, wording, words_run
 from reportgen.page.blocks import Block, Figure, KeyValues, Pictures, Section, Table
 from reportgen.page.build import build
 from reportgen.page.palette import HEAT
@@ -213,3 +215,45 @@ def test_a_run_gone_on_with_says_how_far_it_had_come() -> None:
     assert isinstance(table, Table)
     assert [cell.text for cell in table.rows[0]][:2] == ["step 14", "resumed"]
     assert "16" in table.rows[0][3].text
+
+
+class Quoted(gettext.NullTranslations):
+    """A catalogue that marks all that goes through it."""
+
+    def gettext(self, message: str) -> str:
+        return f"«{message}»"
+
+
+@pytest.mark.parametrize("rule", sorted(words_run.RULES))
+def test_every_word_on_a_run_goes_through_the_catalogue(rule: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(language, "_catalogue", lambda name: Quoted())
+    for axis, subject in (("epoch", "val_loss"), ("step", "fc.weight")):
+        for part in ("loss", "gradient", "activation", "weight"):
+            for reason in ("no step", "cleared", "zero gradient", "no effect"):
+                detail = {"axis": axis, "part": part, "reason": reason, "names": "fc", "before": "x"}
+                finding = Finding(
+                    rule=rule,
+                    severity=Severity.INFO,
+                    subject=subject,
+                    section="training",
+                    evidence=Evidence(),
+                    threshold={},
+                    detail=detail,
+                )
+                told = wording.describe(finding)
+                assert told.startswith("«"), told
+                assert told.endswith("»"), told
+    assert wording.rule_title(rule).startswith("«")
+    assert wording.doubt(rule) == "" or wording.doubt(rule).startswith("«")
+
+
+class Evidence(dict[str, float]):
+    """Any number that a sentence asks for."""
+
+    def __missing__(self, key: str) -> float:
+        return 2.5
+
+
+def test_causes_of_a_run_go_through_the_catalogue(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(language, "_catalogue", lambda name: Quoted())
+    assert all(wording.cause_title(cause).startswith("«") for cause in words_run.CAUSES)

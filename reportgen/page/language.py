@@ -32,6 +32,11 @@ def _(text: str) -> str:
     return _catalogue(_current.get()).gettext(text)
 
 
+def N_(text: str) -> str:  # noqa: N802 (its name in gettext)
+    """Mark a text for the catalogue that is translated only when it is shown."""
+    return text
+
+
 def plural(one: str, many: str, n: int) -> str:
     """Translate a text that depends on a number."""
     return _catalogue(_current.get()).ngettext(one, many, n)

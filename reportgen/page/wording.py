@@ -9,6 +9,7 @@ from ..health.causes import is_note
 from . import words_dataset, words_notes, words_run, words_samples, words_trials, words_units
 from .formats import amount as _n
 from .formats import percent
+from .language import _
 
 _CAUSES: dict[str, tuple[str, str]] = {
     "bad-init": (
@@ -319,17 +320,18 @@ def describe(finding: Finding) -> str:
 
 def rule_title(rule: str) -> str:
     """Name a rule for a heading or a table cell."""
-    return _RULES[rule][0] if rule in _RULES else rule
+    return _(_RULES[rule][0]) if rule in _RULES else rule
 
 
 def doubt(rule: str) -> str:
     """Say when this rule is wrong; '' when it cannot be."""
-    return _RULES[rule][2] if rule in _RULES else ""
+    text = _RULES[rule][2] if rule in _RULES else ""
+    return _(text) if text else ""  # an empty text means the head of the catalogue
 
 
 def cause_title(cause: str) -> str:
     """Name a root cause for a heading."""
-    return _CAUSES[cause][0] if cause in _CAUSES else cause
+    return _(_CAUSES[cause][0]) if cause in _CAUSES else cause
 
 
 def diagnosis_title(diagnosis: Diagnosis) -> str:
@@ -345,4 +347,4 @@ def summary(diagnosis: Diagnosis) -> str:
     """Say in one or two sentences what is wrong and what it does."""
     if _is_remark(diagnosis):
         return describe(diagnosis.findings[0])
-    return _CAUSES[diagnosis.cause][1] if diagnosis.cause in _CAUSES else ""
+    return _(_CAUSES[diagnosis.cause][1]) if diagnosis.cause in _CAUSES else ""

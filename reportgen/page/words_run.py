@@ -6,331 +6,389 @@ from collections.abc import Callable
 
 from ..document.facts import Finding
 from .formats import name, percent, short
+from .language import N_, _
 
 CAUSES: dict[str, tuple[str, str]] = {
     "data-leakage": (
-        "Validation data are among the training data",
-        "Figures on such data say nothing of how the model does on new ones.",
+        N_("Validation data are among the training data"),
+        N_("Figures on such data say nothing of how the model does on new ones."),
     ),
     "eval-mode-training": (
-        "Layers were in the wrong mode",
-        "In eval mode dropout does nothing and batch norms keep their statistics; in train mode a validation is noisy "
-        "and changes the statistics.",
+        N_("Layers were in the wrong mode"),
+        N_(
+            "In eval mode dropout does nothing and batch norms keep their statistics; in train mode a"
+            " validation is noisy and changes the statistics."
+        ),
     ),
     "gradient-clipping-too-small": (
-        "Gradient clipping holds training back",
-        "Nearly every step is cut to a fraction of its length, so that training crawls.",
+        N_("Gradient clipping holds training back"),
+        N_("Nearly every step is cut to a fraction of its length, so that training crawls."),
     ),
     "lr-schedule-collapse": (
-        "The learning rate fell to nothing too early",
-        "Most of the run went by with steps too small to learn from.",
+        N_("The learning rate fell to nothing too early"),
+        N_("Most of the run went by with steps too small to learn from."),
     ),
     "missing-zero-grad": (
-        "Gradients are not cleared between steps",
-        "Each step follows the sum of all gradients so far, which grows and points to the past.",
+        N_("Gradients are not cleared between steps"),
+        N_("Each step follows the sum of all gradients so far, which grows and points to the past."),
     ),
     "over-regularised": (
-        "Regularisation outweighs the loss",
-        "Weight decay pulls the weights to zero faster than the data can shape them.",
+        N_("Regularisation outweighs the loss"),
+        N_("Weight decay pulls the weights to zero faster than the data can shape them."),
     ),
     "resumed-without-state": (
-        "The run was resumed without its full state",
-        "Optimizer, schedule or order of the data started anew.",
+        N_("The run was resumed without its full state"),
+        N_("Optimizer, schedule or order of the data started anew."),
     ),
-    "too-little-data": (
-        "There are too few data",
-        "What is measured on so few samples is largely chance.",
-    ),
+    "too-little-data": (N_("There are too few data"), N_("What is measured on so few samples is largely chance.")),
     "undertrained": (
-        "Training stopped too early",
-        "Both losses were still falling steeply when the run ended.",
+        N_("Training stopped too early"),
+        N_("Both losses were still falling steeply when the run ended."),
     ),
 }
 
 
 def _first_event(f: Finding) -> str:
-    when = f" at step {short(f.evidence['step'])}" if "step" in f.evidence else ""
-    when = when or (f" in epoch {short(f.evidence['epoch'])}" if "epoch" in f.evidence else "")
+    when = ""
+    if "step" in f.evidence:
+        when = _(" at step {n}").format(n=short(f.evidence["step"]))
+    elif "epoch" in f.evidence:
+        when = _(" in epoch {n}").format(n=short(f.evidence["epoch"]))
     what = {
-        "loss": "The loss",
-        "gradient": f"The gradient of {name(f.subject)}",
-        "activation": f"The output of {name(f.subject)}",
-        "weight": f"The weight {name(f.subject)}",
+        "loss": _("The loss"),
+        "gradient": _("The gradient of {name}").format(name=name(f.subject)),
+        "activation": _("The output of {name}").format(name=name(f.subject)),
+        "weight": _("The weight {name}").format(name=name(f.subject)),
     }.get(f.detail.get("part", ""), name(f.subject))
-    before = f.detail.get("before", "")
-    return f"{what} was the first to be not finite{when}." + (f" Before it: {name(before)}." if before else "")
+    before = f.detail.get("before")
+    told = _("{what} was the first to be not finite{when}.").format(what=what, when=when)
+    return told + (" " + _("Before it: {before}.").format(before=name(before)) if before else "")
 
 
 def _eval_mode(f: Finding) -> str:
     e = f.evidence
     if f.detail.get("direction") == "validation":
-        return (
-            f"All {short(e['train_validations'])} passes without gradients that were seen ran with dropout or batch "
-            "norm in train mode."
-        )
-    return (
-        f"In {short(e['eval_steps'])} of {short(e['steps'])} training steps that were looked at, every dropout and "
-        "normalisation layer was in eval mode."
-    )
+        return _(
+            "All {n} passes without gradients that were seen ran with dropout or batch norm in train mode."
+        ).format(n=short(e["train_validations"]))
+    return _(
+        "In {n} of {m} training steps that were looked at, every dropout and normalisation layer was in eval mode."
+    ).format(n=short(e["eval_steps"]), m=short(e["steps"]))
 
 
 def _clip(f: Finding) -> str:
     e = f.evidence
-    factor = f", to {percent(e['factor'])} of their length (median)" if "factor" in e else ""
-    limit = f"; the limit is about {short(e['limit'])}" if "limit" in e else ""
-    return f"Gradients were clipped in {percent(e['share'])} of {short(e['steps'])} steps{factor}{limit}."
+    factor = _(", to {share} of their length (median)").format(share=percent(e["factor"])) if "factor" in e else ""
+    limit = _("; the limit is about {norm}").format(norm=short(e["limit"])) if "limit" in e else ""
+    return _("Gradients were clipped in {share} of {steps} steps{factor}{limit}.").format(
+        share=percent(e["share"]), steps=short(e["steps"]), factor=factor, limit=limit
+    )
 
 
 def _no_update(f: Finding) -> str:
     e, reason = f.evidence, f.detail.get("reason")
     if reason == "no step":
-        return "Backward passes were seen, but no optimizer took a step."
-    told = f"{short(e['steps'])} optimizer steps, and none of {short(e['parameters'])} parameters is changed"
-    if reason == "cleared":
-        return told + ": at no looked-at step was there a gradient left to follow, though backward passes had come by."
-    if reason == "zero gradient":
-        return told + ": every gradient was exactly zero."
-    return told + "."
+        return _("Backward passes were seen, but no optimizer took a step.")
+    told = {
+        "cleared": _(
+            "{steps} optimizer steps, and none of {n} parameters is changed: at no looked-at step was there a gradient "
+            "left to follow, though backward passes had come by."
+        ),
+        "zero gradient": _(
+            "{steps} optimizer steps, and none of {n} parameters is changed: every gradient was exactly zero."
+        ),
+    }.get(reason or "", _("{steps} optimizer steps, and none of {n} parameters is changed."))
+    return told.format(steps=short(e["steps"]), n=short(e["parameters"]))
 
 
 def _names(f: Finding) -> str:
+    named = name(f.detail.get("names", f.subject))
     more = f.evidence["tensors"] - len(f.detail.get("names", "").split(", "))
-    return name(f.detail.get("names", f.subject)) + (f" and {short(more)} more" if more > 0 else "")
+    return _("{names} and {n} more").format(names=named, n=short(more)) if more > 0 else named
 
 
 def _unreached(what: str) -> Callable[[Finding], str]:
+    """``what``: a sentence with {n}, {share}, {steps} and {names}, marked with ``N_``."""
+
     def sentence(f: Finding) -> str:
         e = f.evidence
-        return (
-            f"{short(e['tensors'])} parameters ({percent(e['share'])} of the elements) {what} at any of "
-            f"{short(e['steps'])} looked-at steps: {_names(f)}."
+        return _(what).format(
+            n=short(e["tensors"]), share=percent(e["share"]), steps=short(e["steps"]), names=_names(f)
         )
 
     return sentence
 
 
-def _not_moved(f: Finding) -> str:
-    e = f.evidence
-    return (
-        f"{short(e['tensors'])} weight matrices ({percent(e['share'])} of the elements) get a gradient and are in an "
-        f"optimizer, but are the same after {short(e['steps'])} steps: {_names(f)}."
-    )
-
-
 def _collapse(f: Finding) -> str:
     e = f.evidence
-    return (
-        f"{name(f.subject)} fell from {short(e['peak'])} to {short(e['end'])}: below a hundredth of its peak from "
-        f"{f.detail.get('axis', '')} {short(e['at'])} on, with {percent(e['left'])} of the run left. The training loss "
-        f"stayed at {short(e['loss'])}."
+    told = (
+        _(
+            "{name} fell from {peak} to {end}: below a hundredth of its peak from epoch {at} on, with {left} of the "
+            "run left. The training loss stayed at {loss}."
+        )
+        if f.detail.get("axis") == "epoch"
+        else _(
+            "{name} fell from {peak} to {end}: below a hundredth of its peak from step {at} on, with {left} of the run "
+            "left. The training loss stayed at {loss}."
+        )
+    )
+    return told.format(
+        name=name(f.subject),
+        peak=short(e["peak"]),
+        end=short(e["end"]),
+        at=short(e["at"]),
+        left=percent(e["left"]),
+        loss=short(e["loss"]),
     )
 
 
 def _improving(f: Finding) -> str:
     e = f.evidence
-    which = "validation" if f.subject == "val_loss" else "training"
-    return (
-        f"Over the last third of the run the {which} loss fell by {short(e['fall'])}, of {short(e['drop'])} in all, to "
-        f"{short(e['end'])}."
+    told = (
+        _("Over the last third of the run the validation loss fell by {fall}, of {drop} in all, to {end}.")
+        if f.subject == "val_loss"
+        else _("Over the last third of the run the training loss fell by {fall}, of {drop} in all, to {end}.")
     )
+    return told.format(fall=short(e["fall"]), drop=short(e["drop"]), end=short(e["end"]))
 
 
 def _spikes(f: Finding) -> str:
     e = f.evidence
-    lost = f" After {short(e['lost'])} of them the loss never came back." if e.get("lost") else ""
-    return (
-        f"{short(e['spikes'])} values of the training loss stick out; the worst, at step {short(e['step'])}, is "
-        f"{short(e['factor'])} times its surroundings.{lost}"
-    )
+    told = _(
+        "{n} values of the training loss stick out; the worst, at step {step}, is {factor} times its surroundings."
+    ).format(n=short(e["spikes"]), step=short(e["step"]), factor=short(e["factor"]))
+    if e.get("lost"):
+        told += " " + _("After {n} of them the loss never came back.").format(n=short(e["lost"]))
+    return told
 
 
 def _grad_spikes(f: Finding) -> str:
     e = f.evidence
-    return (
-        f"{short(e['spikes'])} gradients stick out, the longest {short(e['ratio'])} times its surroundings; the norm "
-        f"is {short(e['typical'])} as a rule, and its median went to {short(e['growth'])} times from the first tenth "
-        "of the run to the last."
-    )
+    return _(
+        "{n} gradients stick out, the longest {ratio} times its surroundings; the norm is {typical} as a rule, and its "
+        "median went to {growth} times from the first tenth of the run to the last."
+    ).format(n=short(e["spikes"]), ratio=short(e["ratio"]), typical=short(e["typical"]), growth=short(e["growth"]))
 
 
 def _scaler(f: Finding) -> str:
     e = f.evidence
-    last = f" and ended at {short(e['scale'])}" if "scale" in e else ""
-    return f"The loss scale was halved {short(e['halvings'])} times in {short(e['steps'])} steps{last}."
-
-
-def _init_loss(f: Finding) -> str:
-    e = f.evidence
-    return (
-        f"The first loss was {short(e['loss'])}, {short(e['ratio'])} times that of an even guess among the classes "
-        f"({short(e['guess'])})."
+    last = _(" and ended at {scale}").format(scale=short(e["scale"])) if "scale" in e else ""
+    return _("The loss scale was halved {n} times in {steps} steps{last}.").format(
+        n=short(e["halvings"]), steps=short(e["steps"]), last=last
     )
+
+
+def _resumed(f: Finding) -> str:
+    e = f.evidence
+    told = (
+        _("At epoch {at}, where the run was resumed, the training loss went from {before} to {after}.")
+        if f.detail.get("axis") == "epoch"
+        else _("At step {at}, where the run was resumed, the training loss went from {before} to {after}.")
+    )
+    return told.format(at=short(e["at"]), before=short(e["before"]), after=short(e["after"]))
 
 
 # rule -> name, sentence, when the rule is wrong
 RULES: dict[str, tuple[str, Callable[[Finding], str], str]] = {
     "adam-eps-floor": (
-        "Second moments below epsilon",
-        lambda f: (
-            f"In {short(f.evidence['matrices'])} of {short(f.evidence['of'])} weight matrices Adam's √v is below its "
-            f"epsilon for more than half of the elements; in {name(f.subject)} for {percent(f.evidence['share'])}."
+        N_("Second moments below epsilon"),
+        lambda f: _(
+            "In {n} of {m} weight matrices Adam's √v is below its epsilon for more than half of the "
+            "elements; in {name} for {share}."
+        ).format(
+            n=short(f.evidence["matrices"]),
+            m=short(f.evidence["of"]),
+            name=name(f.subject),
+            share=percent(f.evidence["share"]),
         ),
-        "Gradients are that small by right where the data are fitted whole.",
+        N_("Gradients are that small by right where the data are fitted whole."),
     ),
     "adam-stale-v": (
-        "Second moments that lag behind",
-        lambda f: (
-            f"The gradient of {name(f.subject)} was {short(f.evidence['ratio'])} times what Adam's second moment "
-            "expected, in a run whose loss spiked."
-        ),
-        "Rare gradients (embeddings, rare units) raise this in any healthy run.",
+        N_("Second moments that lag behind"),
+        lambda f: _(
+            "The gradient of {name} was {ratio} times what Adam's second moment expected, in a run whose loss spiked."
+        ).format(name=name(f.subject), ratio=short(f.evidence["ratio"])),
+        N_("Rare gradients (embeddings, rare units) raise this in any healthy run."),
     ),
-    "amp-scaler": ("Loss scale", _scaler, "A halving now and then is how a gradient scaler works."),
-    "clip-fraction": ("Clipped gradients", _clip, "Clipping nearly every step is one way to normalise gradients."),
+    "amp-scaler": (N_("Loss scale"), _scaler, N_("A halving now and then is how a gradient scaler works.")),
+    "clip-fraction": (
+        N_("Clipped gradients"),
+        _clip,
+        N_("Clipping nearly every step is one way to normalise gradients."),
+    ),
     "dead-rising": (
-        "Units that fell silent",
-        lambda f: (
-            f"{name(f.subject)}: {percent(f.evidence['first'])} of the channels were silent in a batch early in the "
-            f"run, {percent(f.evidence['last'])} at its end."
-        ),
-        "The looked-at batches are small, and rare classes may be missing in them.",
+        N_("Units that fell silent"),
+        lambda f: _(
+            "{name}: {first} of the channels were silent in a batch early in the run, {last} at its end."
+        ).format(name=name(f.subject), first=percent(f.evidence["first"]), last=percent(f.evidence["last"])),
+        N_("The looked-at batches are small, and rare classes may be missing in them."),
     ),
     "eval-mode-training": (
-        "Modes of the layers",
+        N_("Modes of the layers"),
         _eval_mode,
-        "Batch norms are often frozen on purpose; a moving average of the model may be validated elsewhere.",
+        N_("Batch norms are often frozen on purpose; a moving average of the model may be validated elsewhere."),
     ),
-    "grad-spikes": ("Gradient norm", _grad_spikes, "Restarts of the learning rate and rare batches do this too."),
+    "grad-spikes": (
+        N_("Gradient norm"),
+        _grad_spikes,
+        N_("Restarts of the learning rate and rare batches do this too."),
+    ),
     "h-best-not-last": (
-        "Best epoch",
-        lambda f: (
-            f"The validation loss was {short(f.evidence['best'])} in epoch {short(f.evidence['best_epoch'])} and ended "
-            f"at {short(f.evidence['end'])}."
+        N_("Best epoch"),
+        lambda f: _("The validation loss was {best} in epoch {epoch} and ended at {end}.").format(
+            best=short(f.evidence["best"]), epoch=short(f.evidence["best_epoch"]), end=short(f.evidence["end"])
         ),
         "",
     ),
     "h-generalisation-gap": (
-        "Training against validation",
-        lambda f: (
-            f"The accuracy ended at {percent(f.evidence['train'])} on the training data and "
-            f"{percent(f.evidence['val'])} on the validation data."
+        N_("Training against validation"),
+        lambda f: _("The accuracy ended at {train} on the training data and {val} on the validation data.").format(
+            train=percent(f.evidence["train"]), val=percent(f.evidence["val"])
         ),
-        "A model may fit its training data whole and still generalise as well as any other.",
+        N_("A model may fit its training data whole and still generalise as well as any other."),
     ),
-    "h-init-loss": ("First loss", _init_loss, "Class weights, focal losses and several losses at once shift it."),
+    "h-init-loss": (
+        N_("First loss"),
+        lambda f: _(
+            "The first loss was {loss}, {ratio} times that of an even guess among the classes ({guess})."
+        ).format(loss=short(f.evidence["loss"]), ratio=short(f.evidence["ratio"]), guess=short(f.evidence["guess"])),
+        N_("Class weights, focal losses and several losses at once shift it."),
+    ),
     "h-metric-loss-disagree": (
-        "Loss against metric",
-        lambda f: (
-            f"The rank correlation of the falling loss with {name(f.subject)} is {short(f.evidence['agreement'])}; the "
-            f"metric went from {short(f.evidence['first'])} to {short(f.evidence['end'])}."
+        N_("Loss against metric"),
+        lambda f: _(
+            "The rank correlation of the falling loss with {name} is {agreement}; the metric went "
+            "from {first} to {end}."
+        ).format(
+            name=name(f.subject),
+            agreement=short(f.evidence["agreement"]),
+            first=short(f.evidence["first"]),
+            end=short(f.evidence["end"]),
         ),
-        "A metric that has come to rest has no order to agree with.",
+        N_("A metric that has come to rest has no order to agree with."),
     ),
     "h-plateau": (
-        "Early plateau",
-        lambda f: (
-            f"The training loss was near its end value ({short(f.evidence['end'])}) from epoch "
-            f"{short(f.evidence['reached'])} of {short(f.evidence['of'])} on."
+        N_("Early plateau"),
+        lambda f: _("The training loss was near its end value ({end}) from epoch {reached} of {of} on.").format(
+            end=short(f.evidence["end"]), reached=short(f.evidence["reached"]), of=short(f.evidence["of"])
         ),
-        "That is also what a converged run looks like.",
+        N_("That is also what a converged run looks like."),
     ),
-    "h-resume-gap": (
-        "Jump at resumption",
-        lambda f: (
-            f"At {f.detail.get('axis', '')} {short(f.evidence['at'])}, where the run was resumed, the training loss "
-            f"went from {short(f.evidence['before'])} to {short(f.evidence['after'])}."
-        ),
-        "The data may have changed on purpose.",
-    ),
-    "h-spikes": ("Spikes of the loss", _spikes, "Curricula and restarts raise the loss by design."),
-    "h-still-improving": ("Still improving", _improving, "The run may have been meant as a trial."),
+    "h-resume-gap": (N_("Jump at resumption"), _resumed, N_("The data may have changed on purpose.")),
+    "h-spikes": (N_("Spikes of the loss"), _spikes, N_("Curricula and restarts raise the loss by design.")),
+    "h-still-improving": (N_("Still improving"), _improving, N_("The run may have been meant as a trial.")),
     "h-underfit": (
-        "Poor fit",
-        lambda f: (
-            f"The training loss came to rest at {short(f.evidence['end'])}; a constant guess reaches "
-            f"{short(f.evidence['chance'])}."
+        N_("Poor fit"),
+        lambda f: _("The training loss came to rest at {end}; a constant guess reaches {chance}.").format(
+            end=short(f.evidence["end"]), chance=short(f.evidence["chance"])
         ),
-        "Label smoothing, mixup and noisy labels give the loss a floor.",
+        N_("Label smoothing, mixup and noisy labels give the loss a floor."),
     ),
     "h-val-below-train": (
-        "Validation below training",
-        lambda f: (
-            f"The validation loss was below the training loss in {short(f.evidence['epochs'])} of "
-            f"{short(f.evidence['of'])} epochs (at the end {short(f.evidence['end'])} against "
-            f"{short(f.evidence['train_end'])})."
+        N_("Validation below training"),
+        lambda f: _(
+            "The validation loss was below the training loss in {n} of {m} epochs (at the end {end} against {train})."
+        ).format(
+            n=short(f.evidence["epochs"]),
+            m=short(f.evidence["of"]),
+            end=short(f.evidence["end"]),
+            train=short(f.evidence["train_end"]),
         ),
-        "Usual with dropout, augmentation and label smoothing.",
+        N_("Usual with dropout, augmentation and label smoothing."),
     ),
     "h-val-noise": (
-        "Noise of the validation",
-        lambda f: (
-            f"The last validation accuracies differ by {percent(f.evidence['range'])}, less than two standard errors "
-            f"on {short(f.evidence['samples'])} samples: which epoch is best is chance."
-        ),
+        N_("Noise of the validation"),
+        lambda f: _(
+            "The last validation accuracies differ by {range}, less than two standard errors on {n} "
+            "samples: which epoch is best is chance."
+        ).format(range=percent(f.evidence["range"]), n=short(f.evidence["samples"])),
         "",
     ),
     "lr-extreme": (
-        "Unusual learning rate",
-        lambda f: (
-            f"The learning rate reached {short(f.evidence['rate'])}, and a step moves the weights by "
-            f"{short(f.evidence['ratio'])} of their size."
+        N_("Unusual learning rate"),
+        lambda f: _("The learning rate reached {rate}, and a step moves the weights by {ratio} of their size.").format(
+            rate=short(f.evidence["rate"]), ratio=short(f.evidence["ratio"])
         ),
-        "What is usual depends on the loss, the model and the optimizer.",
+        N_("What is usual depends on the loss, the model and the optimizer."),
     ),
-    "lr-schedule-collapse": ("Course of the learning rate", _collapse, "Drops after a plateau are healthy."),
+    "lr-schedule-collapse": (N_("Course of the learning rate"), _collapse, N_("Drops after a plateau are healthy.")),
     "missing-zero-grad": (
-        "Gradients that were not cleared",
-        lambda f: (
-            f"{short(f.evidence['stale'])} of {short(f.evidence['checked'])} steps began with the gradients of an "
-            "earlier step."
+        N_("Gradients that were not cleared"),
+        lambda f: _("{n} of {m} steps began with the gradients of an earlier step.").format(
+            n=short(f.evidence["stale"]), m=short(f.evidence["checked"])
         ),
-        "Adding gradients up over steps may be meant, though rarely without clearing them after a step.",
+        N_("Adding gradients up over steps may be meant, though rarely without clearing them after a step."),
     ),
-    "no-weight-update": ("Weights before and after", _no_update, ""),
+    "no-weight-update": (N_("Weights before and after"), _no_update, ""),
     "optimizer-maximizes": (
-        "An optimizer that climbs",
-        lambda f: (
-            f"{name(f.subject)} has maximize=True, and the training loss went from {short(f.evidence['start'])} to "
-            f"{short(f.evidence['end'])}."
+        N_("An optimizer that climbs"),
+        lambda f: _("{name} has maximize=True, and the training loss went from {start} to {end}.").format(
+            name=name(f.subject), start=short(f.evidence["start"]), end=short(f.evidence["end"])
         ),
-        "What is logged as a loss may be a reward.",
+        N_("What is logged as a loss may be a reward."),
     ),
     "optimizer-state-nonfinite": (
-        "Non-finite optimizer state",
-        lambda f: (
-            f"{short(f.evidence['values'])} values of the optimizer's state are not finite, in "
-            f"{short(f.evidence['tensors'])} parameters, first {name(f.subject)}."
-        ),
+        N_("Non-finite optimizer state"),
+        lambda f: _(
+            "{n} values of the optimizer's state are not finite, in {tensors} parameters, first {name}."
+        ).format(n=short(f.evidence["values"]), tensors=short(f.evidence["tensors"]), name=name(f.subject)),
         "",
     ),
     "param-group-zero-lr": (
-        "A learning rate of zero",
-        lambda f: f"{name(f.subject)} was zero at each of {short(f.evidence['values'])} looks.",
-        "One way to freeze layers on purpose.",
+        N_("A learning rate of zero"),
+        lambda f: _("{name} was zero at each of {n} looks.").format(
+            name=name(f.subject), n=short(f.evidence["values"])
+        ),
+        N_("One way to freeze layers on purpose."),
     ),
-    "param-not-moved": ("Parameters that never moved", _not_moved, "Layers may be held in place on purpose."),
+    "param-not-moved": (
+        N_("Parameters that never moved"),
+        _unreached(
+            N_(
+                "{n} weight matrices ({share} of the elements) get a gradient and are in an optimizer, "
+                "but are the same after {steps} steps: {names}."
+            )
+        ),
+        N_("Layers may be held in place on purpose."),
+    ),
     "param-zero-grad": (
-        "Gradients of exactly zero",
-        _unreached("had no gradient but zero"),
-        "Parts that these batches never used, such as an expert that was not chosen.",
+        N_("Gradients of exactly zero"),
+        _unreached(
+            N_(
+                "{n} parameters ({share} of the elements) had no gradient but zero at any of {steps} "
+                "looked-at steps: {names}."
+            )
+        ),
+        N_("Parts that these batches never used, such as an expert that was not chosen."),
     ),
     "run-no-grad": (
-        "Parameters without gradient",
-        _unreached("had no gradient"),
-        "Heads whose output is no part of the loss are fine.",
+        N_("Parameters without gradient"),
+        _unreached(
+            N_("{n} parameters ({share} of the elements) had no gradient at any of {steps} looked-at steps: {names}.")
+        ),
+        N_("Heads whose output is no part of the loss are fine."),
     ),
     "run-unused": (
-        "Parameters that were never used",
-        _unreached("had no gradient, for their layers did not run"),
-        "A tower that is trained in another stage.",
-    ),
-    "run-nonfinite": ("First non-finite value", _first_event, "A gradient scaler skips steps with infinite gradients."),
-    "weight-decay-dominance": (
-        "Weight decay against gradient",
-        lambda f: (
-            f"In {short(f.evidence['matrices'])} of {short(f.evidence['of'])} weight matrices the weight decay is "
-            f"larger than the step it is part of ({short(f.evidence['share'])} times, median)."
+        N_("Parameters that were never used"),
+        _unreached(
+            N_(
+                "{n} parameters ({share} of the elements) had no gradient, for their layers did not run "
+                "at any of {steps} looked-at steps: {names}."
+            )
         ),
-        "Near convergence decay and gradient hold each other, and the steps left are small by right.",
+        N_("A tower that is trained in another stage."),
+    ),
+    "run-nonfinite": (
+        N_("First non-finite value"),
+        _first_event,
+        N_("A gradient scaler skips steps with infinite gradients."),
+    ),
+    "weight-decay-dominance": (
+        N_("Weight decay against gradient"),
+        lambda f: _(
+            "In {n} of {m} weight matrices the weight decay is larger than the step it is part of "
+            "({share} times, median)."
+        ).format(n=short(f.evidence["matrices"]), m=short(f.evidence["of"]), share=short(f.evidence["share"])),
+        N_("Near convergence decay and gradient hold each other, and the steps left are small by right."),
     ),
 }
