@@ -31,10 +31,11 @@ class Monitor(Watch):
 
     ``model`` and ``optimizer`` may be several, in a list or a dict by name: ``{"generator": g, "critic": c}``. An
     optimizer that comes later, as in fine-tuning by stages, or was not named here, is noticed at its first step on
-    parameters of these models. ``log`` is an append-only file
-    that survives the process; given again it is gone on with. ``accumulation`` declares that gradients of so many
-    backward passes are meant to be added up for one step. ``scaler`` is the GradScaler of mixed precision, if there is
-    one. The kind of ``scheduler`` and ``hyperparameters`` are entered in the report.
+    parameters of these models. ``log`` is an append-only file that survives the process; given again it is gone on
+    with, and ``monitor.after(step, epoch)`` then says where the checkpoint stood that the loop goes on from: what was
+    logged beyond it is forgotten. ``accumulation`` declares that gradients of so many backward passes are meant to be
+    added up for one step. ``scaler`` is the GradScaler of mixed precision, if there is one; one that steps the
+    optimizer is found. The kind of ``scheduler`` and ``hyperparameters`` are entered in the report.
 
     It works through hooks on the optimizers, on one small parameter and on the models. A few steps, set by their number
     alone, are looked at closely: gradients, movement and histograms of parameters, outputs of layers. Nothing of the

@@ -79,6 +79,33 @@ def test_a_session_without_a_step_does_not_say_that_nothing_moved(tmp_path: Path
     assert read_journal(path) == again.history()
 
 
+def test_a_loop_of_ones_own_says_which_checkpoint_it_goes_on_from(tmp_path: Path) -> None:
+    model, path = net(), tmp_path / "run.jsonl"
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+
+    def train(monitor: reportgen.Monitor, epochs: range, steps: int) -> None:
+        with monitor:
+            for epoch in epochs:
+                for x, y in batches(10)[:steps]:
+                    monitor.log(train_loss=plain(model, x, y, optimizer))
+                    steps -= 1
+                if steps > 0:
+                    monitor.log(epoch=epoch, val_loss=1.0)
+
+    train(reportgen.Monitor(model, optimizer, log=path), range(3), 27)  # broken off in the third epoch
+    monitor = reportgen.Monitor(model, optimizer, log=path)
+    monitor.after(20, 1)
+    train(monitor, range(2, 4), 21)
+    history = monitor.history()
+    assert (history.steps, history.epochs) == (40, 4)
+    losses, judged = history.get("train_loss", "step"), history.get("val_loss", "epoch")
+    assert losses is not None
+    assert judged is not None
+    assert (losses.n, losses.x, judged.x) == (40, [float(i + 1) for i in range(40)], [0.0, 1.0, 2.0, 3.0])
+    assert [(e.kind, e.step, e.epoch, e.value) for e in history.events] == [("gap", 20, 1.0, 27.0)]
+    assert read_journal(path) == history
+
+
 def test_half_characters_do_not_stop_the_loop(tmp_path: Path) -> None:
     model, path = net(), tmp_path / "run.jsonl"
     monitor = reportgen.Monitor(model, log=path, hyperparameters={"\ud800": "\udfff"})
