@@ -97,6 +97,15 @@ def rules(
 
 
 @app.command()
+def extract(report: Annotated[Path, typer.Argument(help="a report.html")], output: Out = None) -> None:
+    """Write the data that an HTML report carries, as JSON or in any other format. Needs no torch."""
+    from ..render.carrier import extract as carried
+
+    paths = checked(output or [report.with_suffix(".json")])
+    written(carried(report), paths)
+
+
+@app.command()
 def schema() -> None:
     """Print the JSON Schema of report.json."""
     from ..document.codec import schema as text

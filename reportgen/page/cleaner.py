@@ -18,9 +18,11 @@ _INHERITED = (
     ("stroke-linejoin", "round"),
     ("stroke-linecap", "butt"),
     ("font-family", "Report Sans, DejaVu Sans, sans-serif"),
+    ("font-size", "9px"),
 )
 _NUMBER = re.compile(r"-?\d+\.\d{3,}")
 _LONG_NUMBERS_STAY = ("transform",)
+_PATH = re.compile(r"[A-Za-z]|-?[\d.]+(?:e-?\d+)?")
 
 
 def cleaned(svg: bytes, prefix: str, title: str) -> Element:
@@ -28,11 +30,11 @@ def cleaned(svg: bytes, prefix: str, title: str) -> Element:
     root = ElementTree.fromstring(svg)
     used = {m for node in root.iter() for v in node.attrib.values() for m in _REFERENCE.findall(v)}
     width, height = (float(v) for v in root.attrib["viewBox"].split()[2:])
-    body = [_convert(child, prefix, used) for child in root]
+    body = _tidy([b for child in root if (b := _convert(child, prefix, used)) is not None])
     head = [*_INHERITED, ("class", "plot"), ("viewBox", root.attrib["viewBox"])]
     # a point of print is four thirds of a pixel
     head += [("width", f"{width * 4 / 3:.0f}"), ("height", f"{height * 4 / 3:.0f}"), ("role", "img")]
-    return checked("svg", head, [element("title", title), *(b for b in body if b is not None)])
+    return checked("svg", head, [element("title", title), *body])
 
 
 def _convert(node: ElementTree.Element, prefix: str, used: set[str]) -> Element | None:
@@ -40,13 +42,50 @@ def _convert(node: ElementTree.Element, prefix: str, used: set[str]) -> Element 
     if tag in _DROPPED or tag not in TAGS:
         return None
     children: list[Element | str] = [node.text] if tag in ("text", "tspan") and node.text else []
-    children += [c for child in node if (c := _convert(child, prefix, used)) is not None]
+    children += _tidy([c for child in node if (c := _convert(child, prefix, used)) is not None])
     attributes = _attributes(node, prefix, used)
     if tag in ("g", "defs") and not children:
         return None
-    if tag == "g" and not attributes and len(children) == 1 and isinstance(children[0], Element):
-        return children[0]
     return checked(tag, attributes.items(), children)
+
+
+def _tidy(children: list[Element]) -> list[Element]:
+    """Put what stands in groups without attributes in their place, and lines that look alike in one path.
+
+    Only texts may stand between lines that are joined, so nothing comes to lie above or below another shape.
+    """
+    flat = [c for child in children for c in (_inside(child) if child.tag == "g" and not child.attributes else [child])]
+    out: list[Element] = []
+    last: int | None = None
+    for child in flat:
+        if child.tag == "path" and last is not None and _looks(child) == _looks(out[last]):
+            attributes = tuple((k, v + dict(child.attributes)["d"] if k == "d" else v) for k, v in out[last].attributes)
+            out[last] = Element("path", attributes)
+            continue
+        if child.tag != "text":
+            joins = child.tag == "path" and dict(child.attributes).get("fill") == "none" and not child.children
+            last = len(out) if joins else None
+        out.append(child)
+    return out
+
+
+def _inside(group: Element) -> list[Element]:
+    return [child for child in group.children if isinstance(child, Element)]
+
+
+def _looks(path: Element) -> dict[str, str]:
+    return {key: value for key, value in path.attributes if key != "d"}
+
+
+def _path(data: str) -> str:
+    """Write path data with one decimal, a tenth of a point, and no space that can be spared."""
+    parts = _PATH.findall(data)
+    out = ""
+    for part in parts:
+        text = part if part.isalpha() else f"{float(part):.1f}".removesuffix(".0")
+        spaced = out and not out[-1].isalpha() and not part.isalpha() and not text.startswith("-")
+        out += f" {text}" if spaced else text
+    return out
 
 
 def _attributes(node: ElementTree.Element, prefix: str, used: set[str]) -> dict[str, str]:
@@ -55,7 +94,7 @@ def _attributes(node: ElementTree.Element, prefix: str, used: set[str]) -> dict[
         key = key.rpartition("}")[2]
         if key not in ATTRIBUTES or (key == "id" and value not in used) or value.startswith("rotate(-0 "):
             continue
-        if key == "font-family":  # once, at the root
+        if key == "font-family" or (key, value) in _INHERITED:  # once, at the root
             continue
         if key == "id":
             value = f"{prefix}-{value}"
@@ -65,7 +104,7 @@ def _attributes(node: ElementTree.Element, prefix: str, used: set[str]) -> dict[
             value = _NUMBER.sub(lambda m: f"{float(m.group()):.2f}".rstrip("0").rstrip("."), value)
         out[key] = value
     if "d" in out:
-        out["d"] = " ".join(out["d"].split())
+        out["d"] = _path(out["d"])
     return out
 
 

@@ -80,8 +80,11 @@ def environment() -> Environment:
     return made
 
 
-def fill(page: Page, sheet: str) -> str:
-    """Return the page as HTML with one style sheet inlined."""
+def fill(page: Page, sheet: str, carried: str | None = None) -> str:
+    """Return the page as HTML with one style sheet inlined, and with the packed data of the report.
+
+    ``carried``: empty where there was too much of it; None where none is wanted.
+    """
     template = environment().get_template("page.html.j2")
     style = {"css": inline_asset(sheet), "hash": style_hash(sheet)}
-    return template.render(page=page, assets=style, _=translate(page.lang))
+    return template.render(page=page, assets=style, carried=carried, _=translate(page.lang))

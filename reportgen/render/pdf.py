@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -26,8 +27,11 @@ _FONTS = {  # address -> file, family, weight; base64 in the style sheet costs a
 TAGGED_UP_TO = 500  # rows of all tables; tags cost time and bytes beyond that
 
 
-def to_pdf(page: Page) -> bytes:
-    """Return the page as PDF; tables are cut to 300 rows and say so."""
+def to_pdf(page: Page, data: bytes | None = None) -> bytes:
+    """Return the page as PDF; tables are cut to 300 rows and say so.
+
+    ``data``: the JSON of the report, to be attached.
+    """
     weasyprint = _weasyprint()
     from weasyprint.text.fonts import FontConfiguration
 
@@ -39,7 +43,23 @@ def to_pdf(page: Page) -> bytes:
         document = weasyprint.HTML(string=fill(short, "print.css"), url_fetcher=fetcher)
         sheet = _faces() + columns.style(short)
         styles = [weasyprint.CSS(string=sheet, url_fetcher=fetcher, font_config=fonts)]
-        return bytes(document.write_pdf(stylesheets=styles, font_config=fonts, pdf_variant=variant))
+        attached = [] if data is None else [_attachment(weasyprint, data)]
+        return bytes(
+            document.write_pdf(stylesheets=styles, font_config=fonts, pdf_variant=variant, attachments=attached)
+        )
+
+
+def _attachment(weasyprint: Any, data: bytes) -> Any:
+    """Return the data of the report as a file inside the PDF, of no date, for the same report is the same bytes."""
+    dawn = datetime(1980, 1, 1, tzinfo=UTC)
+    return weasyprint.Attachment(
+        string=data,
+        name="report.json",
+        description="The data of this report",
+        created=dawn,
+        modified=dawn,
+        relationship="Data",
+    )
 
 
 def _weasyprint() -> Any:

@@ -18,13 +18,13 @@ from ..page.build import build
 def _html(report: Report, language: str) -> bytes:
     from .html import to_html
 
-    return to_html(build(report, language))
+    return to_html(build(report, language), encode(report))
 
 
 def _pdf(report: Report, language: str) -> bytes:
     from .pdf import to_pdf
 
-    return to_pdf(build(report, language))
+    return to_pdf(build(report, language), encode(report))
 
 
 def _markdown(report: Report, language: str) -> bytes:

@@ -1,0 +1,56 @@
+"""The data of a report, carried inside its own page, so that one file is both what people read and what tools read.
+
+The JSON is compressed and stands as base64 text in a ``<template>``: inert in every browser, without any script.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+import zlib
+from pathlib import Path
+
+from ..document.codec import decode
+from ..document.facts import Report
+from ..errors import DocumentError
+
+MOST = 400_000  # bytes of base64 text in a page; the data of a larger report are left out, and the page says so
+_MOST_UNPACKED = 1 << 28
+_CARRIED = re.compile(rb'<template id="report-data">([A-Za-z0-9+/=\s]*)</template>')
+
+
+def packed(data: bytes) -> str:
+    """Return the JSON of a report as text for a page; empty where there would be too much of it."""
+    text = base64.b64encode(zlib.compress(data, 9)).decode("ascii")
+    return text if len(text) <= MOST else ""
+
+
+def extract(path: str | Path) -> Report:
+    """Return the report whose data an HTML report carries. Raises DocumentError."""
+    path = Path(path)
+    try:
+        page = path.read_bytes()
+    except OSError as error:
+        raise DocumentError(f"Cannot read {path}: {error.strerror or error}.", hint=_EXPECTED) from None
+    if page.startswith(b"%PDF"):
+        raise DocumentError(
+            f"{path} is a PDF.", hint="Its data are attached as report.json: any PDF viewer, or pdfdetach, saves them."
+        )
+    found = _CARRIED.findall(page)
+    if not found:
+        # every text from outside is escaped, so no name in a report can pass for the data
+        raise DocumentError(f"{path} carries no data of a report.", hint=_EXPECTED)
+    try:
+        unpacker = zlib.decompressobj()
+        data = unpacker.decompress(base64.b64decode(found[-1]), _MOST_UNPACKED)
+    except (binascii.Error, zlib.error) as error:
+        raise DocumentError(f"The data in {path} are damaged ({error}).", hint="Write the report again.") from None
+    if unpacker.unconsumed_tail:
+        raise DocumentError(
+            f"The data in {path} unpack to more than {_MOST_UNPACKED >> 20} MiB.", hint="No report is that large."
+        )
+    return decode(data, f"the data in {path}")
+
+
+_EXPECTED = "Expected an .html file written by reportgen; of a very large report the page says that data were left out."

@@ -1,0 +1,63 @@
+"""The data that a page carries along."""
+
+from __future__ import annotations
+
+import base64
+import zlib
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from reportgen.document.codec import encode
+from reportgen.document.facts import Report
+from reportgen.errors import DocumentError
+from reportgen.render import carrier
+from reportgen.render.write import render
+
+from . import builders
+
+
+def page_of(report: Report, path: Path) -> Path:
+    path.write_bytes(render(report, ".html"))
+    return path
+
+
+@pytest.mark.parametrize("title", ["plain", '</template><template id="report-data">eJwDAAAAAAE=</template>'])
+def test_a_page_gives_its_data_back_to_the_byte(tmp_path: Path, title: str) -> None:
+    report = msgspec.structs.replace(builders.smallest(), title=title)
+    assert encode(carrier.extract(page_of(report, tmp_path / "r.html"))) == encode(report)
+
+
+def test_too_much_data_stays_outside_and_the_page_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(carrier, "MOST", 100)
+    path = page_of(builders.smallest(), tmp_path / "r.html")
+    assert "too large to travel inside" in path.read_text()
+    with pytest.raises(DocumentError, match="carries no data"):
+        carrier.extract(path)
+
+
+@pytest.mark.parametrize(
+    ("content", "what"),
+    [
+        (b"<html></html>", "carries no data"),
+        (b"%PDF-1.7", "is a PDF"),
+        (b'<template id="report-data">AAAA</template>', "damaged"),
+        (b'<template id="report-data">A</template>', "damaged"),
+        (b'<template id="report-data">%s</template>' % base64.b64encode(zlib.compress(b"{}")), "no report"),
+    ],
+)
+def test_what_carries_no_report_is_refused(tmp_path: Path, content: bytes, what: str) -> None:
+    path = tmp_path / "r.html"
+    path.write_bytes(content)
+    with pytest.raises(DocumentError, match=what):
+        carrier.extract(path)
+
+
+def test_a_bomb_is_not_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(carrier, "_MOST_UNPACKED", 1000)
+    path = tmp_path / "r.html"
+    bomb = base64.b64encode(zlib.compress(b" " * 100_000))
+    path.write_bytes(b'<template id="report-data">%s</template>' % bomb)
+    with pytest.raises(DocumentError, match="unpack to more than"):
+        carrier.extract(path)
