@@ -80,3 +80,11 @@ def test_junit_failures_tell_everything_in_their_text() -> None:
     assert first is not None
     assert first.text is not None
     assert "remove the softmax" in first.text
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [("1.64 k", "1.64 k"), ("13.3 %", "13.3 %"), ("1. x", "1\\. x"), ("2)", "2\\)"), ("- x", "\\- x"), ("+", "\\+")],
+)
+def test_only_what_would_begin_a_list_is_escaped(text: str, shown: str) -> None:
+    assert escaped(text) == shown

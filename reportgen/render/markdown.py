@@ -20,7 +20,7 @@ _SPECIAL = re.compile(r"[\\`*_{}\[\]<>|#~$!&]")
 _ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
 # a mention would notify people, a bare address or issue number would become a link
 _LINKS = re.compile(r"@(?=\w)|(?<=\w)://|\bwww\.(?=\w)")
-_LIST = re.compile(r"^(\s*)([-+=]|\d+[.)])")
+_LIST = re.compile(r"^(\s*)(?:([-+=])|(\d+)([.)](?=\s|$)))")  # a backslash before a digit would be shown
 
 
 def escaped(text: str) -> str:
@@ -28,7 +28,7 @@ def escaped(text: str) -> str:
     text = " ".join(visible(text).split())
     text = _SPECIAL.sub(lambda m: _ENTITIES.get(m.group()) or "\\" + m.group(), text)
     text = _LINKS.sub(lambda m: m.group().replace("@", "&#64;").replace(":", "&#58;").replace("www.", "www&#46;"), text)
-    return _LIST.sub(r"\1\\\2", text)
+    return _LIST.sub(lambda m: f"{m[1]}\\{m[2]}" if m[2] else f"{m[1]}{m[3]}\\{m[4]}", text)
 
 
 def _shown(value: Any) -> Any:
