@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Self
 
 from torch import nn
+from torch.optim import Optimizer
 
 from .arguments import check_loss, expect
 from .document.facts import Report
@@ -98,7 +99,7 @@ class Monitor(Watch):
                 data,
                 train_data=train_data,
                 loss=self._loss if loss is None else loss,
-                optimizer=self.run.optimizers or None,
+                optimizer=[o for o in self.run.optimizers if isinstance(o, Optimizer)] or None,
                 history=history,
                 options=self._options if options is None else options,
             )

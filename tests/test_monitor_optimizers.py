@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import gc
+import weakref
 from collections.abc import Callable
 
 import pytest
@@ -87,6 +89,44 @@ def test_the_first_optimizer_comes_back() -> None:
                 monitor.log(train_loss=plain(model, x, y, optimizer))
     history = monitor.history()
     assert (history.steps, [o.n_steps for o in loop(history).optimizers]) == (47, [32, 15])
+
+
+def test_optimizers_made_anew_are_one_and_their_memory_is_free() -> None:
+    model = net()
+    monitor = reportgen.Monitor(model)
+    gone = []
+    with monitor:
+        for _ in range(20):
+            optimizer = Adam(model.parameters(), lr=1e-3)
+            for x, y in batches(4):
+                monitor.log(train_loss=plain(model, x, y, optimizer))
+            gone.append(weakref.ref(optimizer))
+        del optimizer
+        other = SGD(model.parameters(), lr=0.1)
+        plain(model, *batches(1)[0], other)
+        gc.collect()
+        assert not any(ref() for ref in gone)
+    history = monitor.history()
+    assert history.steps == 81
+    assert [(o.name, o.n_steps) for o in loop(history).optimizers] == [("Adam", 80), ("SGD", 1)]
+
+
+@pytest.mark.parametrize("kind", [SGD, Adam])
+def test_optimizers_that_take_turns_on_the_same_parameters_are_kept(kind: type[torch.optim.Optimizer]) -> None:
+    model = net()
+    one, two = SGD(model.parameters(), lr=0.1), kind(model.parameters(), lr=0.01)  # type: ignore[call-arg]
+    monitor = reportgen.Monitor(model, one)
+    with monitor:
+        for i, (x, y) in enumerate(batches(60)):
+            plain(model, x, y, (one, two)[i % 2])
+        notes = len([e for e in monitor.history().events if e.kind == "note"])
+    history = monitor.history()
+    assert notes <= 12
+    assert sum(o.n_steps for o in loop(history).optimizers) == 60
+    assert [e for e in history.events if "not watched" in e.detail] == []
+    for optimizer in (one, two):
+        assert not optimizer._optimizer_step_post_hooks
+        assert not optimizer._optimizer_step_pre_hooks
 
 
 def test_a_second_stage_for_another_part() -> None:

@@ -58,7 +58,7 @@ class Newcomers:
         return any(id(p) in places for group in optimizer.param_groups for p in group["params"])
 
 
-def _holds(outer: Optimizer, inner: Optimizer) -> bool:
+def _holds(outer: object, inner: object) -> bool:
     held = vars(outer).values()
     return any(one is inner for one in held) or any(
         any(item is inner for item in one) for one in held if isinstance(one, (list, tuple))

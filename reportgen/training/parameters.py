@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import weakref
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
@@ -19,6 +20,14 @@ from .observations import ParameterEntry, Setting, Standing
 from .samples import entries, lifted, n_nonfinite
 
 _LAZY = (nn.UninitializedParameter, nn.UninitializedBuffer)
+
+
+class Past:
+    """An optimizer in whose place another one steps: its settings, without what it held in memory."""
+
+    def __init__(self, optimizer: Optimizer, row: OptimizerRun) -> None:
+        self.optimizer, self.row = weakref.ref(optimizer), row
+        self.param_groups: list[dict[str, Any]] = [{**group, "params": []} for group in optimizer.param_groups]
 
 
 @dataclass(frozen=True)
@@ -42,7 +51,9 @@ class Table:
         return self.places.get(id(parameter))
 
 
-def table_of(models: Mapping[str, nn.Module], optimizers: list[Optimizer], labels: Sequence[str] = ()) -> Table:
+def table_of(
+    models: Mapping[str, nn.Module], optimizers: Sequence[Optimizer | Past], labels: Sequence[str] = ()
+) -> Table:
     """List the parameters of the models; those without a shape yet (lazy modules before their first call) are left out.
 
     ``models`` maps the prefix of the names (``''``, ``'generator.'``) to the model. A parameter of several optimizers
@@ -69,7 +80,7 @@ def table_of(models: Mapping[str, nn.Module], optimizers: list[Optimizer], label
     return Table(
         parameters=list(found.values()),
         entries=rows,
-        optimizers=[_optimizer(o, set(found), label) for o, label in zip_longest(optimizers, labels, fillvalue="")],
+        optimizers=[optimizer_row(o, set(found), label) for o, label in zip_longest(optimizers, labels, fillvalue="")],
         covers=covers,
         n_owned=n_owned(optimizers),
         is_whole=not any(isinstance(p, _LAZY) for model in models.values() for p in model.parameters()),
@@ -77,7 +88,12 @@ def table_of(models: Mapping[str, nn.Module], optimizers: list[Optimizer], label
     )
 
 
-def n_owned(optimizers: list[Optimizer]) -> int:
+def parameters_in(optimizer: Optimizer | Past) -> set[int]:
+    """Return the ids of the parameters that an optimizer moves."""
+    return {id(p) for group in optimizer.param_groups for p in group["params"]}
+
+
+def n_owned(optimizers: Sequence[Optimizer | Past]) -> int:
     return sum(len(group["params"]) for optimizer in optimizers for group in optimizer.param_groups)
 
 
@@ -94,7 +110,10 @@ def _entry(name: str, module: nn.Module, p: nn.Parameter, owners: dict[int, tupl
     )
 
 
-def _optimizer(optimizer: Any, known: set[int], label: str) -> OptimizerRun:
+def optimizer_row(optimizer: Any, known: set[int], label: str) -> OptimizerRun:
+    """Describe an optimizer; ``known`` are the ids of the parameters of the models."""
+    if isinstance(optimizer, Past):
+        return optimizer.row
     groups = optimizer.param_groups
     return OptimizerRun(
         name=type(optimizer).__name__,
@@ -106,7 +125,7 @@ def _optimizer(optimizer: Any, known: set[int], label: str) -> OptimizerRun:
     )
 
 
-def settings_of(optimizer: Optimizer) -> dict[str, Setting]:
+def settings_of(optimizer: Optimizer | Past) -> dict[str, Setting]:
     """Return the plain settings of the first parameter group."""
     group = optimizer.param_groups[0]
     settings: dict[str, Setting] = {}

@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
+from weakref import WeakSet
 
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from .naming import label_of
+from .naming import label_of, parameter_names
 from .notebook import Notebook
 from .observations import Parameters, Standing, Standings
-from .parameters import Table, n_owned, standing, start_of, table_of
+from .parameters import Past, Table, n_owned, optimizer_row, parameters_in, standing, start_of, table_of
+
+_RETURNS = 4  # of optimizers that were let go of, before none is any more
 
 
 @dataclass
@@ -20,7 +23,7 @@ class Run:
     """What is watched, and where it is written down."""
 
     models: Mapping[str, nn.Module]
-    optimizers: list[Optimizer]
+    optimizers: list[Optimizer | Past]
     labels: list[str]
     """A word for each optimizer that tells it from the others."""
     notebook: Notebook
@@ -28,6 +31,10 @@ class Run:
     paused: bool = False
     scale: float | None = None
     """The AMP scale when it was last read."""
+    gone: WeakSet[Optimizer] = field(default_factory=WeakSet)
+    """Optimizers that were let go of."""
+    n_returns: int = 0
+    """How often one of those came back."""
     starts: dict[int, Tensor] = field(default_factory=dict)
     """Entries of each parameter when its first step began, by id."""
     _table: Table | None = None
@@ -43,12 +50,41 @@ class Run:
                     self.starts[id(p)] = start_of(p)
         return self._table
 
-    def join(self, optimizer: Optimizer, label: str | None) -> None:
-        """Take in an optimizer; without a label it gets one of its own."""
-        first = "" if not self.optimizers else label_of(self.models, optimizer, self.labels)
-        self.labels.append(first if label is None else label)
-        self.optimizers.append(optimizer)
+    def join(self, optimizer: Optimizer, label: str | None) -> int:
+        """Take in an optimizer, and return its place; without a label it gets one of its own.
+
+        One that was here before gets its old place, and one made anew for the same parameters that of the other.
+        """
+        self.n_returns += optimizer in self.gone
+        place = next((i for i, known in enumerate(self.optimizers) if self._is_again(known, optimizer)), None)
+        if place is None:
+            place = len(self.optimizers)
+            first = "" if not self.optimizers else label_of(self.models, optimizer, self.labels)
+            self.labels.append(first if label is None else label)
+            self.optimizers.append(optimizer)
+        elif isinstance(known := self.optimizers[place], Optimizer):
+            self.gone.add(known)
+        self.optimizers[place] = optimizer
         self._table = None
+        return place
+
+    def _is_again(self, known: Optimizer | Past, optimizer: Optimizer) -> bool:
+        if isinstance(known, Past):
+            return known.optimizer() is optimizer
+        alike = type(known) is type(optimizer) and parameters_in(known) == parameters_in(optimizer)
+        return alike and self.n_returns < _RETURNS
+
+    def let_go(self, place: int) -> None:
+        """Hold an optimizer no longer: its state may be twice as large as the model, and the loop may be rid of it.
+
+        Where optimizers keep coming back, they take turns, and are kept.
+        """
+        optimizer = self.optimizers[place]
+        if isinstance(optimizer, Optimizer) and self.n_returns < _RETURNS:
+            self.gone.add(optimizer)
+            row = optimizer_row(optimizer, set(parameter_names(self.models)), self.labels[place])
+            self.optimizers[place] = Past(optimizer, row)
+            self._table = None
 
     def standings(self) -> Standings:
         """Say where every parameter stands. This waits for the device."""
@@ -56,6 +92,7 @@ class Run:
         rows: list[Standing] = []
         for place, (p, entry) in enumerate(zip(table.parameters, table.entries, strict=True)):
             owner = None if entry.optimizer is None else self.optimizers[entry.optimizer]
+            owner = None if isinstance(owner, Past) else owner
             group = None if owner is None or entry.group is None else owner.param_groups[entry.group]
             rows.append(standing(place, p, self.starts.get(id(p)), owner, group))
         return Standings(rows=rows, optimizers=table.optimizers)

@@ -18,7 +18,7 @@ from torch.optim import Optimizer
 from . import gradients, movement
 from .backwards import BackwardWatch
 from .observations import Turns
-from .parameters import Table
+from .parameters import Past, Table
 from .run import Run
 from .schedule import GRADIENTS, LOOKS, PORTRAITS, Due
 
@@ -33,7 +33,7 @@ class StepWatch:
     def __init__(self, run: Run, index: int, after: Callable[[StepWatch], None]) -> None:
         """``after`` is called after each step, when it has been counted."""
         self.run, self.index = run, index
-        self.optimizer = run.optimizers[index]
+        self.optimizer: Any = run.optimizers[index]
         self.label = f"/{run.labels[index]}" if run.labels[index] else ""
         self.backwards = BackwardWatch(run, index)
         self.gradients = self.close = self.portrait = False
@@ -59,6 +59,9 @@ class StepWatch:
         self._before: movement.Before | None = None
 
     def attach(self) -> None:
+        if isinstance(self.optimizer, Past):
+            self.retired = True
+            return
         self._ends = self.optimizer.register_step_post_hook(self._guarded(self._step_ended))
         trainable = [p for g in self.optimizer.param_groups for p in g["params"] if p.requires_grad]
         if trainable:
@@ -70,6 +73,15 @@ class StepWatch:
         self.finish()
         self.retired = True
         self.run.notebook.tally.turns[self.index].last = last
+
+    def leave(self, *, whole: bool) -> None:
+        """Leave the place to one that moves parameters of this optimizer; where it moves all of them, let go of it."""
+        self.retired = True
+        if whole and self.run.optimizers[self.index] is self.optimizer:
+            self.run.let_go(self.index)
+        if self.run.optimizers[self.index] is not self.optimizer:  # let go, or the other has its place
+            self.detach()
+            self.optimizer = self.run.optimizers[self.index]
 
     def catch_up(self) -> None:
         """Let the count of the run go on by the steps of this optimizer, now that the others rest."""

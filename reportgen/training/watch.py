@@ -25,7 +25,7 @@ from .naming import modules_of
 from .newcomers import Newcomers
 from .notebook import Notebook
 from .observations import JOURNAL_VERSION, Session, Setting
-from .parameters import settings_of
+from .parameters import parameters_in, settings_of
 from .run import Run
 from .samples import is_sharded, n_nonfinite
 from .steps import StepWatch
@@ -59,7 +59,7 @@ class Watch:
         expect("scaler", scaler, scales, "the torch.amp.GradScaler of the loop")
         models = models_of(model)
         optimizers, labels = optimizers_of(optimizer, models)
-        self.run = Run(models, optimizers, labels, Notebook(), scaler)
+        self.run = Run(models, [*optimizers], labels, Notebook(), scaler)
         self._log = None if log is None else Path(log)
         self._given = plain(hyperparameters or {})
         self._accumulation, self._progress, self._source = accumulation, progress, source
@@ -231,22 +231,21 @@ class Watch:
         run, others = self.run, self._steps
         for one in others:
             one.finish()
-        moved = {id(p) for group in optimizer.param_groups for p in group["params"]}
-        left = [s for s in others if any(id(p) in moved for g in s.optimizer.param_groups for p in g["params"])]
-        run.join(optimizer, left[0].label[1:] if left else None)
-        steps = StepWatch(run, len(run.optimizers) - 1, self._stepped)
+        moved = parameters_in(optimizer)
+        left = [s for s in others if parameters_in(s.optimizer) & moved]
+        kinds = ", ".join(type(one.optimizer).__name__ for one in left)
+        place = run.join(optimizer, left[0].label[1:] if left else None)
+        steps = StepWatch(run, place, self._stepped)
         if not others and run.notebook.tally.steps <= 1:  # a first row may have been logged before
             steps.base = 0
-        self._steps = [*others, steps]
         if self._lead is None or self._lead in left:
             self._lead = steps
         for one in left:
-            one.retired = True
+            one.leave(whole=parameters_in(one.optimizer) <= moved)
+        self._steps = [*others[:place], steps, *others[place + 1 :]]
         steps.attach()
         if others:
-            what = f"{type(optimizer).__name__} takes its first step"
-            if left:
-                what += f", on parameters of {', '.join(type(one.optimizer).__name__ for one in left)}"
+            what = f"{type(optimizer).__name__} takes its first step" + (f", on parameters of {kinds}" if left else "")
             self.notebook.event(Event(kind="note", step=self.notebook.tally.steps + 1, detail=what))
 
     def _post_mortem(self) -> None:
