@@ -266,6 +266,14 @@ def long_warm_up_by_step(rng: Random) -> History:
     return history(*parts, val)
 
 
+def small_batches_near_zero(rng: Random) -> History:
+    """Losses of single batches of a model that fits its data: any of them may be ten times its neighbour."""
+    n = rng.choice([240, 600])
+    losses = [0.03 + 0.7 / (1 + math.exp((i - 0.2 * n) / (0.05 * n))) for i in range(n)]
+    values = [v * math.exp(rng.gauss(0, 1.0 if i > 0.4 * n else 0.1)) for i, v in enumerate(losses)]
+    return history(series("train_loss", values, "step"))
+
+
 def restarts_by_step(rng: Random) -> History:
     """Warm restarts whose cycles double, logged by step and by epoch."""
     per, lengths = 40, [4, 8, 16]
@@ -308,6 +316,7 @@ HEALTHY: tuple[Callable[[Random], History], ...] = (
     adversarial_of_another_tool,
     long_warm_up_by_step,
     restarts_by_step,
+    small_batches_near_zero,
 )
 
 

@@ -166,8 +166,8 @@ def h_spikes(report: Report, context: Context, limits: Thresholds) -> Iterator[F
     """Sudden rises of the training loss by step, and whether it came down again.
 
     A spike lies more than six robust sigma above the running median of the log-loss and is at least double of it. It
-    informs; a warning when the loss never came back within a fifth of where it had been, with a tenth of the run left.
-    Wrong for curricula, and for a restart at the very end.
+    informs; a warning when the loss never came back within a fifth (and the noise) of where it had been, with a tenth
+    of the run left. Wrong for curricula, and for a restart at the very end.
     """
     history = report.training
     points = finite(history.get("train_loss", "step")) if history is not None and not is_adversarial(history) else []
@@ -194,10 +194,19 @@ def h_spikes(report: Report, context: Context, limits: Thresholds) -> Iterator[F
 
 
 def _lost(logs: list[float], level: list[float], place: int) -> bool:
-    """Tell whether the smoothed log-loss never again came within a fifth of where the loss stood before ``place``."""
+    """Tell whether the smoothed log-loss never again came within a fifth of where the loss stood before ``place``.
+
+    Nor within three standard errors of those two medians, by the noise right before: single batches near a loss of zero
+    differ by any factor.
+    """
     width = max(6, len(level) // 20)
     before, after = logs[max(0, place - width // 2) : place], level[place + width :]
-    return bool(before) and bool(after) and min(after) > median(before) + math.log(1.2)
+    if not before or not after:
+        return False
+    start = max(0, place - 2 * width)
+    sigma = 1.4826 * median(abs(v - m) for v, m in zip(logs[start:place], level[start:place], strict=True))
+    error = 1.25 * sigma * math.sqrt(1 / len(before) + 1 / width)
+    return min(after) > median(before) + max(math.log(1.2), 3 * error)
 
 
 def h_metric_loss_disagree(report: Report, context: Context, limits: Thresholds) -> Iterator[Finding]:
