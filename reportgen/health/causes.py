@@ -89,7 +89,12 @@ _HINTS = ("d-label-signal", "d-label-noise")
 
 # facts of the loop and of experiments come before what is inferred from sizes
 SYNDROMES: tuple[Syndrome, ...] = (
-    Syndrome("nan-in-data", ("d-nonfinite",), (*_NONFINITE, "bn-stats-mismatch", *_STUCK)),
+    # samples of NaN are copies of one another, whatever their labels
+    Syndrome(
+        "nan-in-data",
+        ("d-nonfinite",),
+        (*_NONFINITE, "bn-stats-mismatch", "d-conflicting-labels", "d-duplicates", *_STUCK),
+    ),
     Syndrome(
         "missing-zero-grad",
         ("missing-zero-grad",),
