@@ -14,7 +14,7 @@ from reportgen.document.facts import Finding, Report
 from reportgen.document.samples import Twins
 from reportgen.options import Options
 from reportgen.probe.shortcut import shortcut
-from reportgen.probe.twins import KEPT, Region, across
+from reportgen.probe.twins import KEPT, LENGTH, Region, across
 from reportgen.subject.data import Batch
 
 Split = tuple[Tensor, Tensor]
@@ -99,6 +99,14 @@ def test_brightness_and_contrast_hide_no_double_picture() -> None:
     found = across(region(pictures), region(torch.cat([HEALTHY["pictures"]()[:200], changed])))
     assert found is not None
     assert found.found == 40
+
+
+@pytest.mark.parametrize("shape", [(64, 16, 16), (3, 40, 40), (5000,), (12, 9)])
+def test_what_is_kept_of_a_sample_is_short(shape: tuple[int, ...]) -> None:
+    table = region(torch.rand(120, *shape)).table()
+    assert table is not None
+    assert table.shape[0] == 120
+    assert table.shape[1] <= LENGTH
 
 
 def test_equal_samples_are_left_to_the_count_of_copies() -> None:

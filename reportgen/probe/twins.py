@@ -90,12 +90,16 @@ def _described(x: Tensor) -> Tensor | None:
     Pictures are pooled to 8 x 8 and standardised one by one; anything else is pooled to at most 256 values.
     """
     if x.dim() == 4 and min(x.shape[2:]) >= SIDE:
-        rows = F.adaptive_avg_pool2d(x.float(), SIDE).flatten(1).cpu()
+        rows = _shortened(F.adaptive_avg_pool2d(x.float(), SIDE).flatten(1).cpu())
         rows = rows - rows.mean(1, keepdim=True)
         return rows / rows.std(1, keepdim=True).clamp_min(1e-6)
     rows = x.flatten(1).float().cpu()
     if rows.shape[1] < LEAST_VALUES:
         return None
+    return _shortened(rows)
+
+
+def _shortened(rows: Tensor) -> Tensor:
     return F.adaptive_avg_pool1d(rows[:, None], LENGTH)[:, 0] if rows.shape[1] > LENGTH else rows.clone()
 
 
