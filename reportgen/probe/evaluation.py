@@ -173,11 +173,13 @@ class EvaluationProbe:
             from torchmetrics import MeanAbsoluteError, MeanSquaredError, R2Score
             from torchmetrics.classification import MulticlassConfusionMatrix
 
+            # else it would wait for the other processes of a distributed training, which are not examining anything
+            alone: dict[str, Any] = {"sync_on_compute": False}
             makers: dict[str, Callable[[], Any]] = {
-                "confusion": lambda: MulticlassConfusionMatrix(n_classes, validate_args=False),
-                "r2": R2Score,
-                "mae": MeanAbsoluteError,
-                "mse": MeanSquaredError,
+                "confusion": lambda: MulticlassConfusionMatrix(n_classes, validate_args=False, **alone),
+                "r2": lambda: R2Score(**alone),
+                "mae": lambda: MeanAbsoluteError(**alone),
+                "mse": lambda: MeanSquaredError(**alone),
             }
             metric = makers[name]()
             self._metrics[name] = metric.set_dtype(torch.float64) if name != "confusion" else metric

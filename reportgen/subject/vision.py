@@ -3,7 +3,8 @@
 The torchvision that package indexes hand out is compiled against CUDA. Beside a CPU build of torch its operators do not
 load, and then the import itself fails, because the package describes ``torchvision::nms`` without anybody having
 declared it. torchmetrics imports torchvision and fails with it. Declaring the schemas first is all that is missing.
-Detection models need two of the operators: they are implemented here in plain PyTorch.
+Detection models need two of the operators: they are implemented here in plain PyTorch, and deformable convolution is
+beside.
 """
 
 from __future__ import annotations
@@ -16,12 +17,17 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from .deformable import deform_conv2d
+
 _MISSING = "operator torchvision::nms does not exist"
 _SCHEMAS = (
     "nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
     "qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
     "roi_align(Tensor input, Tensor rois, float spatial_scale, SymInt pooled_height, SymInt pooled_width, "
     "int sampling_ratio, bool aligned) -> Tensor",
+    "deform_conv2d(Tensor input, Tensor weight, Tensor offset, Tensor mask, Tensor bias, SymInt stride_h, "
+    "SymInt stride_w, SymInt pad_h, SymInt pad_w, SymInt dilation_h, SymInt dilation_w, SymInt groups, "
+    "SymInt offset_groups, bool use_mask) -> Tensor",
 )
 _CHUNK = 1 << 24  # elements sampled at a time by roi_align
 _libraries: list[torch.library.Library] = []
@@ -52,7 +58,8 @@ def prepare() -> None:
         # roi_align it would else call a compiler
         boxes: Any = importlib.import_module("torchvision.ops.boxes")
         regions: Any = importlib.import_module("torchvision.ops.roi_align")
-        boxes._assert_has_ops = regions._assert_has_ops = lambda: None
+        deformed: Any = importlib.import_module("torchvision.ops.deform_conv")
+        boxes._assert_has_ops = regions._assert_has_ops = deformed._assert_has_ops = lambda: None
         regions._has_ops = lambda: True
 
 
@@ -130,14 +137,16 @@ def _sample(image: Tensor, ys: Tensor, xs: Tensor) -> Tensor:
 
 
 def _declare() -> None:
-    """Declare the schemas and give two of the operators an implementation for every device."""
+    """Declare the schemas and give all but one of the operators an implementation for every device."""
     if _libraries:
         return
     library: Any = torch.library.Library("torchvision", "DEF")  # type: ignore[no-untyped-call]
     for schema in _SCHEMAS:
         library.define(schema)
     library.impl("nms", nms, "CompositeExplicitAutograd")
-    library.impl("roi_align", roi_align, "CompositeImplicitAutograd")  # made of operators that have gradients
+    # made of operators that have gradients
+    library.impl("roi_align", roi_align, "CompositeImplicitAutograd")
+    library.impl("deform_conv2d", deform_conv2d, "CompositeImplicitAutograd")
     _libraries.append(library)
 
 
