@@ -42,6 +42,7 @@ from .probe.evaluation import EvaluationProbe
 from .probe.guard import generators_kept, untouched
 from .probe.inputs import first_pass, guarded
 from .probe.layers import kind_of
+from .probe.readings import redrawn
 from .probe.steps import Steps
 from .probe.trials import run as trials
 from .probe.trials.sample import Reservoir
@@ -317,7 +318,7 @@ def _add_training_data(subject: _Subject, data: Iterable[Any], report: Report, s
     steps.remark("training dataset", reading.told())
     ours, theirs, splits = subject.training.dataset, subject.given.dataset, None
     if ours is not None and theirs is not None and dataset is not None and report.dataset is not None:
-        splits = steps.run("splits", lambda: compare(ours, theirs))
+        splits = steps.run("splits", lambda: compare(ours, theirs, redrawn(data)))
     return msgspec.structs.replace(report, train_dataset=dataset, train_evaluation=evaluation, splits=splits)
 
 

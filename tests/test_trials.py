@@ -216,7 +216,7 @@ def test_order_is_invisible_without_positions() -> None:
     assert coupling.tokens_reordered(lab(Reader(causal=False), tokens())).numbers["change"] > 0.1
     bag = Made(lambda s, x: s.fc(s.embed(x).mean(1)), embed=nn.Embedding(11, 8), fc=nn.Linear(8, 2))
     assert coupling.tokens_reordered(lab(bag, tokens())).numbers == pytest.approx(
-        {"change": 0.0, "attention": 0.0, "recurrent": 0.0}, abs=1e-5
+        {"change": 0.0, "attention": 0.0, "recurrent": 0.0, "drawn": 0.0}, abs=1e-5
     )
 
 
@@ -529,9 +529,9 @@ def test_a_healthy_model_has_its_experiments_in_the_report_and_no_alarm() -> Non
     report = examined(model, optimizer=optimizer)
     assert serious(report) == set()
     assert report.trials is not None
-    assert {
-        t.status for t in report.trials.trials if t.name not in ("later-tokens", "tokens-reordered", "shuffled-labels")
-    } == {"done"}
+    # of sequences, of variational models, with training data apart, of models that fail
+    without = ("later-tokens", "tokens-reordered", "gradient-by-time", "latent-units", "trained-on", "shuffled-labels")
+    assert {t.status for t in report.trials.trials if t.name not in without} == {"done"}
     assert {"trial eval-twice", "trials"} <= set(report.meta.seconds)
     shown = section.section(report)
     assert shown is not None

@@ -112,3 +112,7 @@ class SplitFacts(Struct, frozen=True, kw_only=True):
     given_signal: Signal | None = None
     twins: Twins | None = None
     """Samples given with a near double in the training data."""
+    """The same of the data given."""
+    redrawn: float | None = None
+    """Share of some training samples that were another at a second reading: they are augmented. None where samples
+    cannot be asked for by place."""

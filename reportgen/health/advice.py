@@ -71,6 +71,12 @@ ADVICE: dict[str, str] = {
     "initialisation made for the activation.",
     "wrong-loss": "Use the loss of the task: CrossEntropyLoss on K > 1 raw scores for exclusive classes, "
     "BCEWithLogitsLoss on one raw score for each yes-or-no answer, NLLLoss on log-probabilities, MSELoss for numbers.",
+    "checkpoint-not-loaded": "Load with strict=True and look at what load_state_dict returns: prefixes such as module. "
+    "must match. Copy a state with copy.deepcopy where it is to be kept while training goes on.",
+    "posterior-collapse": "Check that reconstruction and divergence are summed alike, raise the weight of the "
+    "divergence from 0 or keep some free bits, and make sure that latent or noise reaches the decoder.",
+    "wrong-augmentation": "Look at a dozen augmented samples with their labels: flips and turns may change what a "
+    "sample is, and noise or crops may leave nothing of it.",
     "class-imbalance": "Weight the loss by class, sample rare classes more often, or collect more of them; judge by "
     "balanced accuracy or recall, not by accuracy.",
     "data-leakage": "Split before anything else (by group or time where samples hang together), and remove from the "

@@ -62,6 +62,7 @@ _NONFINITE = (
     "amp-scaler",
 )
 _STUCK = (
+    "gradient-by-time",
     "h-never-learned",
     "h-underfit",
     "o-baseline-skill",
@@ -69,8 +70,10 @@ _STUCK = (
     "input-ignored",
     "one-batch",
     "position-unseen",
+    "sure-and-wrong",
+    "too-narrow",
 )
-_SLOW = (*_STUCK, "h-still-improving", "h-plateau")
+_SLOW = (*_STUCK, "cut-short", "h-still-improving", "h-plateau")
 _UNMOVED = (*_SLOW, "w-at-default-init", "update-ratio", "no-weight-update", "param-not-moved")
 _WILD = ("h-diverged", "h-oscillating", "h-spikes", "grad-spikes", "adam-stale-v", "lr-extreme")
 _DEAD = ("dead-relu", "dead-smooth", "saturation", "attention-collapse", "constant-channel")
@@ -87,6 +90,8 @@ _FAR_APART = ("h-overfit", "h-overconfident", "h-generalisation-gap")
 _BAD_LABELS = ("d-label-mapping", "d-labels-unrelated", "d-label-range", "d-label-constant", "d-label-signal")
 _HINTS = ("d-label-signal", "d-label-noise")
 
+_AUGMENTED = ("d-labels-unrelated", "d-label-noise")
+
 # facts of the loop and of experiments come before what is inferred from sizes
 SYNDROMES: tuple[Syndrome, ...] = (
     # samples of NaN are copies of one another, whatever their labels
@@ -94,6 +99,11 @@ SYNDROMES: tuple[Syndrome, ...] = (
         "nan-in-data",
         ("d-nonfinite",),
         (*_NONFINITE, "bn-stats-mismatch", "d-conflicting-labels", "d-duplicates", *_STUCK),
+    ),
+    Syndrome(
+        "checkpoint-not-loaded",
+        ("weights-set-back", "frozen-at-init"),
+        (*_UNMOVED, "measured-otherwise", "bn-never-updated", "bn-stats-mismatch", "eval-train-gap"),
     ),
     Syndrome(
         "missing-zero-grad",
@@ -120,6 +130,12 @@ SYNDROMES: tuple[Syndrome, ...] = (
     Syndrome("double-softmax", ("double-softmax", "probabilities-as-scores"), _SLOW),
     Syndrome("wrong-output-activation", ("output-range",), (*_UNMOVED, "dead-relu", "loss-blind", "param-zero-grad")),
     Syndrome("wrong-loss", ("loss-mismatch",), (*_SLOW, *_NONFINITE, *_WILD, "update-ratio")),
+    Syndrome(
+        "wrong-augmentation",
+        _AUGMENTED,
+        (*_SLOW, *_FAR_APART, *_HINTS, "d-train-val-shift", "bn-stats-mismatch", "eval-train-gap"),
+        _detail("redrawn", "yes"),
+    ),
     Syndrome("label-corruption", _BAD_LABELS, (*_SLOW, *_FAR_APART, *_HINTS)),
     Syndrome("data-leakage", ("leakage", "near-leakage", "d-shortcut"), ("h-val-below-train", "d-near-duplicates")),
     Syndrome(
@@ -129,6 +145,10 @@ SYNDROMES: tuple[Syndrome, ...] = (
     Syndrome("unscaled-target", ("d-target-scale",), (*_SLOW, *_NONFINITE, *_WILD, *_SICK_SIGNAL, "update-ratio")),
     Syndrome("class-imbalance", ("d-class-imbalance",), ("o-baseline-skill", "one-batch")),
     Syndrome("causal-leak", ("causal-leak",), ()),
+    Syndrome("missing-position-info", ("position-unseen",), (*_STUCK, *_DEAD)),
+    Syndrome("layer-collapse", ("rank-one",), (*_SLOW, *_DEAD)),
+    Syndrome("posterior-collapse", ("latent-collapse",), _SLOW),
+    Syndrome("posterior-collapse", ("input-ignored",), (*_DEAD, "param-zero-grad"), _detail("role", "generator")),
     Syndrome("batch-mixing", ("batch-coupling",), _STUCK, _detail("by", "layer")),
     Syndrome("missing-nonlinearity", ("missing-nonlinearity",), (*_SLOW, "affine-pair")),
     Syndrome("dropout-active-in-eval", ("eval-nondeterminism",), ()),
@@ -141,6 +161,11 @@ SYNDROMES: tuple[Syndrome, ...] = (
         "lr-schedule-collapse", ("lr-schedule-collapse",), (*_SLOW, "w-at-default-init", "update-ratio", "lr-extreme")
     ),
     Syndrome("gradient-clipping-too-small", ("clip-fraction",), (*_SLOW, "update-ratio")),
+    Syndrome(
+        "bad-init",
+        ("signal-by-depth",),
+        (*_NONFINITE, *_STUCK, *_SICK_SIGNAL, *_WILD, "update-ratio", "h-init-loss", "h-plateau", "no-weight-update"),
+    ),
     Syndrome(
         "lr-too-high",
         ("update-ratio", "h-diverged", "h-oscillating"),
@@ -168,6 +193,7 @@ SYNDROMES: tuple[Syndrome, ...] = (
     Syndrome("numerical-instability", _NONFINITE, _STUCK),
     Syndrome("loss-shape-broadcast", ("loss-shape", "loss-broadcast"), _STUCK),
     Syndrome("bn-statistics", ("eval-train-gap", "bn-stats-mismatch", "bn-never-updated"), _STUCK),
+    Syndrome("checkpoint-not-loaded", ("measured-otherwise",), (*_STUCK, "w-at-default-init")),
     Syndrome("bad-init", ("w-scale", "h-init-loss"), (*_STUCK, *_DEAD, "param-zero-grad")),
     # dead layers pass no gradient, so the steps behind them are nothing
     Syndrome(
@@ -198,6 +224,7 @@ SYNDROMES: tuple[Syndrome, ...] = (
         (*_SLOW, "w-at-default-init", "lr-extreme", "adam-eps-floor"),
         _detail("direction", "low"),
     ),
+    Syndrome("vanishing-gradients", ("gradient-by-time",), (*_SLOW, *_FAR_APART)),
 )
 
 # rule -> the cause it stands for when nothing else explains it
@@ -220,6 +247,7 @@ DEFAULTS: dict[str, str] = {
     "causal-leak": "causal-leak",
     "clip-fraction": "gradient-clipping-too-small",
     "constant-channel": "layer-collapse",
+    "cut-short": "undertrained",
     "d-class-imbalance": "class-imbalance",
     "d-conflicting-labels": "label-noise",
     "d-constant-feature": "redundant-data",
@@ -255,7 +283,9 @@ DEFAULTS: dict[str, str] = {
     "eval-train-gap": "bn-statistics",
     "fp16-gradients": "numerical-instability",
     "fp16-range": "numerical-instability",
+    "frozen-at-init": "checkpoint-not-loaded",
     "grad-depth-slope": "vanishing-gradients",
+    "gradient-by-time": "vanishing-gradients",
     "grad-nonfinite": "numerical-instability",
     "grad-spikes": "exploding-gradients",
     "h-best-not-last": "overfitting",
@@ -276,6 +306,7 @@ DEFAULTS: dict[str, str] = {
     "h-val-below-train": "data-leakage",
     "h-val-noise": "too-little-data",
     "input-ignored": "layer-collapse",
+    "latent-collapse": "posterior-collapse",
     "leakage": "data-leakage",
     "loss-blind": "wrong-loss",
     "loss-broadcast": "loss-shape-broadcast",
@@ -285,6 +316,7 @@ DEFAULTS: dict[str, str] = {
     "loss-sign": "loss-sign-flipped",
     "lr-extreme": "lr-too-high",
     "lr-schedule-collapse": "lr-schedule-collapse",
+    "measured-otherwise": "checkpoint-not-loaded",
     "missing-nonlinearity": "missing-nonlinearity",
     "missing-zero-grad": "missing-zero-grad",
     "mixed-dtypes": "idle-parts",
@@ -309,15 +341,20 @@ DEFAULTS: dict[str, str] = {
     "param-zero-grad": "detached-graph",
     "position-unseen": "missing-position-info",
     "probabilities-as-scores": "double-softmax",
+    "rank-one": "layer-collapse",
     "run-no-grad": "detached-graph",
     "run-nonfinite": "numerical-instability",
     "run-unused": "unused-parameters",
+    "signal-by-depth": "bad-init",
     "step-without-effect": "no-weight-update",
+    "sure-and-wrong": "label-noise",
+    "too-narrow": "underfitting",
     "unregistered-parameters": "unregistered-parameters",
     "update-ratio": "lr-too-high",
     "w-at-default-init": "frozen-layers",
     "w-scale": "bad-init",
     "weight-decay-dominance": "over-regularised",
+    "weights-set-back": "checkpoint-not-loaded",
 }
 
 

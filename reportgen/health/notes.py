@@ -36,6 +36,7 @@ NOTES: dict[str, str] = {
     "fp16-gradients": "Use a gradient scaler for float16, or bfloat16.",
     "fp16-range": "Use bfloat16 rather than float16, or keep the named layer in float32.",
     "grad-spikes": "Rare long gradients are clipped as a rule; look at the batches of these steps if they do harm.",
+    "gradient-by-time": "If early elements matter, use gates (LSTM, GRU) or attention.",
     "h-best-not-last": "Use the checkpoint of the best epoch.",
     "h-generalisation-gap": "More data or augmentation narrows the gap; no fault if the validation metric will do.",
     "h-init-loss": "Smaller weights in the last layer make the first loss that of an even guess.",
@@ -61,5 +62,6 @@ NOTES: dict[str, str] = {
     "output-range": "A last layer without activation could reach the outer targets too.",
     "position-unseen": "Where order matters, add positions to the inputs of attention.",
     "saturation": "Nothing need be done where the model works; gates and outputs saturate by nature.",
+    "signal-by-depth": "A smaller initialisation, or normalisation layers, keep outputs of one size.",
     "weight-decay-dominance": "If the fit is worse than it should be, divide the weight decay by ten.",
 }

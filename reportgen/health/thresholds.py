@@ -44,6 +44,15 @@ class Thresholds(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     gradient_ratio_error: float = 1e-6
     gradient_layers: float = 5.0
 
+    # signal-by-depth: decades per layer of the outputs at the first step, and last over first. Healthy: -0.19 to 0.15.
+    signal_slope: float = 0.3
+    signal_ratio: float = 100.0
+
+    # gradient-by-time: gradient by the first steps of a sequence over the largest of any
+    time_steps: float = 20.0
+    time_ratio: float = 1e-2
+    time_ratio_gated: float = 1e-5
+
     no_grad_share_error: float = 0.10
     unowned_share_error: float = 0.999
     """Share of the trainable elements outside every optimizer from which the optimizer is that of another model."""
@@ -183,6 +192,13 @@ class Thresholds(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     shortcut_second: float = 0.9
     shortcut_r2: float = 0.999
     shortcut_gap: float = 20.0
+    # capacity, latent variables, labels
+    poor_r2: float = 0.7
+    latent_nats: float = 1.0
+    """Divergence of the posterior from the prior, a sample. Variational models that work have ten and more."""
+    surer: float = 0.65
+    """Chance that a right answer is surer than a wrong one. Healthy models have 0.73 and more."""
+    longer_gain: float = 0.1
 
     outcome_r2: float = 0.1
     """R² from which a regressor counts as clearly better than the mean of the targets."""

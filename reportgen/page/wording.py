@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from ..document.facts import Diagnosis, Finding
 from ..health.causes import is_note
-from . import words_dataset, words_notes, words_run, words_samples, words_trials, words_units
+from . import words_dataset, words_model, words_notes, words_run, words_samples, words_trials, words_units
 from .formats import amount as _n
 from .formats import percent
 from .language import _
@@ -304,8 +304,9 @@ _RULES |= (
     | words_notes.RULES
     | words_samples.RULES
     | words_units.RULES
+    | words_model.RULES
 )
-_CAUSES |= words_run.CAUSES | words_trials.CAUSES | words_dataset.CAUSES | words_samples.CAUSES | words_units.CAUSES
+_CAUSES |= words_run.CAUSES | words_trials.CAUSES | words_dataset.CAUSES | words_samples.CAUSES | words_units.CAUSES | words_model.CAUSES
 
 
 def describe(finding: Finding) -> str:

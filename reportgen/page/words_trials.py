@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from ..document.facts import Finding
 from ..document.trials import Trial
+from . import words_model
 from .formats import amount, name, percent
 from .language import _
 
@@ -248,6 +249,7 @@ def titles() -> dict[str, str]:
         "shuffled-labels": _("Do true labels teach more than shuffled ones?"),
         "tokens-reordered": _("Does order matter to the model?"),
         "train-and-eval": _("Do training and evaluation mode agree?"),
+        **words_model.titles(),
     }
 
 
@@ -366,4 +368,5 @@ _OUTCOMES: dict[str, Callable[[Numbers, Detail], str]] = {
         change=amount(n["change"])
     ),
     "train-and-eval": _modes,
+    **words_model.OUTCOMES,
 }

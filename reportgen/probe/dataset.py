@@ -19,6 +19,7 @@ from .reduce import as_real, tensor_stats
 from .sequence import LabelOrder, PaddingCount
 from .shortcut import shortcut
 from .signal import SignalSample, across
+from .token_signal import TokenSignal
 from .twins import Region
 
 MAX_FEATURES = 64
@@ -40,7 +41,7 @@ class DatasetProbe:
         self._n_samples = 0
         self._n_batches = 0
         self._label_range: tuple[int, int] | None = None
-        self.copies, self.neighbours = Fingerprints(), SignalSample()
+        self.copies, self.neighbours, self.tokens = Fingerprints(), SignalSample(), TokenSignal()
         self.region = Region()
         self._order, self._padding = LabelOrder(), PaddingCount()
         self.limits = ""
@@ -62,6 +63,7 @@ class DatasetProbe:
         else:
             self.copies.update(batch)
             self.neighbours.update(batch)
+            self.tokens.update(batch)
             self.region.update(batch)
             self._padding.update(x)
         if isinstance(batch.target, Tensor):
@@ -127,20 +129,22 @@ class DatasetProbe:
         )
 
 
-def compare(training: DatasetProbe, given: DatasetProbe) -> SplitFacts:
-    """Hold the training data against the data given."""
+def compare(training: DatasetProbe, given: DatasetProbe, redrawn: float | None = None) -> SplitFacts:
+    """Hold the training data against the data given; ``redrawn``: see ``readings.redrawn``."""
     both = overlap(training.copies, given.copies)
     compared, shared, other = both if both is not None else (None, None, None)
     sizes = [len(table[0]) for probe in (training, given) if (table := probe.neighbours.table()) is not None]
     size = min(sizes) if len(sizes) == 2 else 0
+    length = min(len(training.tokens), len(given.tokens))
     return SplitFacts(
         compared=compared,
         shared=shared,
         shared_other_target=other,
         across=across(training.neighbours, given.neighbours),
-        training_signal=training.neighbours.facts(size) if size else None,
-        given_signal=given.neighbours.facts(size) if size else None,
         twins=twins.across(training.region, given.region),
+        training_signal=training.neighbours.facts(size) if size else training.tokens.facts(length),
+        given_signal=given.neighbours.facts(size) if size else given.tokens.facts(length),
+        redrawn=redrawn,
     )
 
 

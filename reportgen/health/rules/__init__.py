@@ -10,10 +10,13 @@ from ..thresholds import Thresholds
 from . import (
     activations,
     attention,
+    capacity,
     course,
     dataset,
     evaluation,
+    flow,
     gradients,
+    handover,
     labels,
     loop,
     optimizer,
@@ -55,6 +58,9 @@ _BY_SECTION: tuple[tuple[Rule, ...], ...] = (
     evaluation.RULES,
     outputs.RULES,
     trials.RULES,
+    handover.RULES,
+    flow.RULES,
+    capacity.RULES,
 )
 
 RULES: dict[str, Rule] = {rule.__name__.replace("_", "-"): rule for section in _BY_SECTION for rule in section}

@@ -8,6 +8,7 @@ from math import prod
 from ...document.facts import Finding, Report, Severity
 from ...document.history import ParameterRun
 from ..context import Context
+from ..curves import finite, losses
 from ..thresholds import Thresholds
 from .training import noted
 
@@ -19,6 +20,17 @@ def trainable(report: Report) -> list[ParameterRun]:
 
 def _size(parameters: list[ParameterRun]) -> int:
     return sum(prod(p.shape) for p in parameters)
+
+
+def set_back(report: Report, limits: Thresholds) -> list[ParameterRun]:
+    """Return the parameters that steps moved, while the loss fell, and all of which are as they were at the start."""
+    known = [p for p in trainable(report) if p.changed is not None and p.n_looked]
+    moved = [p for p in known if any(y > 0 for _, y in finite(p.update_ratio))]
+    train, _ = losses(report.training, limits)
+    if not moved or any(p.changed for p in known) or train is None:
+        return []
+    fall = max(train.start, train.y[0]) - train.end
+    return moved if fall > max(3 * train.noise, limits.never_learned_drop * abs(train.start)) else []
 
 
 def no_weight_update(report: Report, context: Context, limits: Thresholds) -> Iterator[Finding]:
@@ -34,6 +46,8 @@ def no_weight_update(report: Report, context: Context, limits: Thresholds) -> It
     backwards = loop.n_backwards_seen if loop is not None else None
     ran = steps >= 3 or (backwards or 0) >= 3
     if loop is None or not ran or not known or any(p.changed for p in known):
+        return
+    if set_back(report, limits):  # told by ``weights_set_back``
         return
     yield noted(
         "no-weight-update",
@@ -117,8 +131,9 @@ def run_no_grad(report: Report, context: Context, limits: Thresholds) -> Iterato
 def run_unused(report: Report, context: Context, limits: Thresholds) -> Iterator[Finding]:
     """Parameters that an optimizer holds, of layers that ran at none of the looked-at steps, and so had no gradient.
 
-    Five looks at least. A warning from 10 % of the trainable elements on, unless the model works: so much is not left
-    over by accident. Otherwise it informs. Wrong for a tower that is trained in another stage, or experts at rest.
+    Five looks at least. A warning from 10 % of the trainable elements on: so much is not left over by accident. Where
+    the model works it informs below half of them, and of layers that have running siblings of their kind in the same
+    list (experts at rest). Wrong for a tower that is trained in another stage.
     """
     parameters = trainable(report)
     layers = report.training.layers if report.training is not None else []
@@ -136,14 +151,29 @@ def run_unused(report: Report, context: Context, limits: Thresholds) -> Iterator
     if not unused or not ran:
         return
     share = _size(unused) / max(_size(parameters), 1)
+    alone = [p for p in unused if not _has_running_sibling(p.name, ran)]
+    most = _size(alone) > 0.5 * max(_size(parameters), 1)
+    much = share > limits.no_grad_share_error and (not context.outcome_ok or most)
     yield noted(
         "run-unused",
-        Severity.WARNING if share > limits.no_grad_share_error and not context.outcome_ok else Severity.INFO,
+        Severity.WARNING if much else Severity.INFO,
         unused[0].name,
         {"tensors": len(unused), "share": share, "steps": unused[0].n_looked},
         {"warning": limits.no_grad_share_error},
         names=", ".join(p.name for p in unused[:5]),
     )
+
+
+def _has_running_sibling(name: str, ran: set[str]) -> bool:
+    """Tell whether a layer stands in a numbered list of which another element ran: experts.3.up beside experts.0.up."""
+    parts = name.split(".")[:-1]
+    for place, part in enumerate(parts):
+        if part.isdigit():
+            head, tail = parts[:place], parts[place + 1 :]
+            others = (r.split(".") for r in ran)
+            if any(o[:place] == head and o[place + 1 :] == tail and len(o) == len(parts) and head for o in others):
+                return True
+    return False
 
 
 def param_zero_grad(report: Report, context: Context, limits: Thresholds) -> Iterator[Finding]:

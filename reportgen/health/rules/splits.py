@@ -16,18 +16,20 @@ SECTION = "dataset"
 def leakage(report: Report, context: Context, limits: Thresholds) -> Iterator[Finding]:
     """Samples given are in the training data too, bit for bit.
 
-    Share of the inputs given whose 64-bit hash is among those of the training data. An error where at least five are,
-    above 1 % with the lower end of the 95 % interval (Wilson) above 0.1 %, and more than three times what copies within
-    the training data make likely; fewer inform, and so do inputs of few possible values, which repeat by nature.
-    Augmented or re-scaled copies are not found.
+    Share of the inputs given whose 64-bit hash is among those of the training data with the same target. An error where
+    at least five are, above 1 % with the lower end of the 95 % interval (Wilson) above 0.1 %, and more than three times
+    what copies within either split make likely; fewer inform, and so do inputs of few possible values, which repeat by
+    nature. Augmented or re-scaled copies are not found.
     """
     splits, train = report.splits, report.train_dataset
     if splits is None or not splits.shared or not splits.compared or train is None or train.copies is None:
         return
-    share = splits.shared / splits.compared
-    low = wilson(splits.shared, splits.compared)[0]
-    natural = 1 - train.copies.distinct / max(train.copies.kept, 1)
-    grave = splits.shared >= 5 and share > max(limits.leak, 3 * natural) and low > 0.1 * limits.leak
+    # a sample that has another target there gives nothing away
+    same = splits.shared - (splits.shared_other_target or 0)
+    share = same / splits.compared
+    low = wilson(same, splits.compared)[0]
+    natural = max(1 - train.copies.distinct / max(train.copies.kept, 1), _by_chance(report))
+    grave = same >= 5 and share > max(limits.leak, 3 * natural) and low > 0.1 * limits.leak
     yield Finding(
         rule="leakage",
         severity=Severity.ERROR if grave else Severity.INFO,
@@ -36,6 +38,20 @@ def leakage(report: Report, context: Context, limits: Thresholds) -> Iterator[Fi
         evidence={"shared": splits.shared, "compared": splits.compared, "copies_in_training": natural},
         threshold={"share": limits.leak},
     )
+
+
+def _by_chance(report: Report) -> float:
+    """Return the share of the data given that training data drawn alike would hold by chance.
+
+    Pairs of copies within the data given, over all pairs, times the number of training samples: inputs of few possible
+    values meet in a small training set too, which has hardly any copies itself.
+    """
+    given, train = report.dataset, report.train_dataset
+    if given is None or given.copies is None or train is None or given.copies.kept < 30:
+        return 0.0
+    kept = given.copies.kept
+    # c copies of one input are c - 1 too many, and c(c - 1)/2 pairs: the first is the careful count
+    return min(1.0, 2 * (kept - given.copies.distinct) / (kept * (kept - 1)) * train.n_samples)
 
 
 def d_missing_class(report: Report, context: Context, limits: Thresholds) -> Iterator[Finding]:
@@ -97,6 +113,11 @@ def d_train_val_shift(report: Report, context: Context, limits: Thresholds) -> I
         threshold={"shift": limits.shift, "log_std_ratio": limits.shift},
         detail={"kind": "preparation" if len(moved) >= 0.8 * len(pairs) else "distribution"},
     )
+
+
+def _redrawn(report: Report) -> dict[str, str]:
+    """Say in a detail whether training samples are made anew at each reading: then augmentation is what spoils them."""
+    return {"redrawn": "yes"} if report.splits is not None and report.splits.redrawn else {}
 
 
 def _shift(a: FeatureStats, b: FeatureStats) -> float:
@@ -211,6 +232,7 @@ def d_labels_unrelated(report: Report, context: Context, limits: Thresholds) -> 
                 section=SECTION,
                 evidence={"z": weak.z, "other_z": strong.z, "samples": weak.n},
                 threshold={"z": 3, "other_z": 8},
+                detail=_redrawn(report) if name == "training data" else {},
             )
 
 
@@ -238,6 +260,7 @@ def d_label_noise(report: Report, context: Context, limits: Thresholds) -> Itera
             section=SECTION,
             evidence={"agreement": train.score, "given": given.score, "samples": train.n},
             threshold={"difference": limits.noisier},
+            detail=_redrawn(report),
         )
 
 

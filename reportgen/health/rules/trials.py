@@ -7,7 +7,9 @@ from collections.abc import Iterator
 from ...document.facts import Finding, Report, Severity
 from ...document.trials import Trial
 from ..context import Context
+from ..curves import is_adversarial
 from ..thresholds import Thresholds
+from .flow import is_guessing
 
 SECTION = "trials"
 _ROUTED = ("moe", "expert", "router", "switch")
@@ -208,15 +210,18 @@ def loss_sign(report: Report, context: Context, limits: Thresholds) -> Iterator[
 
     The loss is handed right and wrong answers in the shape of the outputs; negated, it is negative and lower for wrong
     ones. The optimizer's first step from a fresh state, without weight decay, is held against the gradient: a cosine
-    above 0 leads uphill. Both together undo each other. Losses that are positive are not judged by their answers,
-    because distances are scores that are small where they are right.
+    above 0 leads uphill. Both together undo each other. Of classes, losses that are positive are not judged by their
+    answers, because distances are scores that are small where they are right; where targets are numbers, a loss that is
+    highest for outputs that equal them is a reward.
     """
     step, answers = _trial(report, "one-step"), _trial(report, "loss-of-answers")
     uphill = step is not None and step.numbers.get("slope", 0.0) > limits.uphill
     negated = False
     if answers is not None:
         right, wrong = answers.numbers["right"], answers.numbers["wrong"]
-        negated = wrong < 0 and right - wrong > 0.01 * max(abs(right), abs(wrong))
+        # numbers that equal their targets are right by any loss; class scores may be distances, small where right
+        judged = wrong < 0 or answers.detail.get("answers") == "numbers"
+        negated = judged and right - wrong > 0.01 * max(abs(right), abs(wrong))
     if uphill == negated:
         return
     evidence = _numbers(answers, "right", "wrong") if answers is not None else {}
@@ -290,7 +295,8 @@ def input_ignored(report: Report, context: Context, limits: Thresholds) -> Itera
     """A trained model gives the same output whatever the input.
 
     Standard deviation of the outputs over samples, over their root mean square, below 1e-4 though the inputs vary. An
-    error; it informs where nothing says whether the model was trained: a new head may be all zeros.
+    error; it informs where nothing says whether the model was trained: a new head may be all zeros. In an adversarial
+    run (optimizers that step apart) the model is a generator, and gives one output for every noise.
     """
     trial = _trial(report, "inputs-permuted")
     if trial is None or context.state == "untrained" or trial.numbers["spread"] >= limits.output_spread:
@@ -302,6 +308,7 @@ def input_ignored(report: Report, context: Context, limits: Thresholds) -> Itera
         section=SECTION,
         evidence=_numbers(trial, "spread", "input_spread", "samples"),
         threshold={"spread": limits.output_spread},
+        detail={"role": "generator" if report.training is not None and is_adversarial(report.training) else ""},
     )
 
 
@@ -315,7 +322,7 @@ def position_unseen(report: Report, context: Context, limits: Thresholds) -> Ite
     trial = _trial(report, "tokens-reordered")
     if trial is None or trial.numbers["change"] >= limits.order_change:
         return
-    failed = context.state == "trained" and context.outcome_known and not context.outcome_ok
+    failed = context.state == "trained" and is_guessing(report, context)
     yield Finding(
         rule="position-unseen",
         severity=Severity.WARNING if failed else Severity.INFO,

@@ -209,6 +209,8 @@ def tokens_reordered(lab: Lab) -> Result:
     """Permute the positions of every sequence: a model whose outputs only follow along cannot see the order.
 
     ``change``: largest movement of the outputs (put back in order where there is one to a position), over their spread.
+    Where the model says the same to every sample, a copy with random weights is asked instead, with elements dealt out
+    anew (``drawn``): what no weights can see, the architecture hides.
     """
     batch = lab.samples(32)
     model, n = lab.model, batch.n_samples
@@ -217,15 +219,20 @@ def tokens_reordered(lab: Lab) -> Result:
         raise NotApplicableError("the input is no single sequence")
     if sequence.is_floating_point() and sequence.dim() == 2:
         raise NotApplicableError("the input is a table, not a sequence")
-    if sequence.shape[1] < 3:
-        raise NotApplicableError("the sequences are shorter than three")
+    if sequence.shape[1] < 2:
+        raise NotApplicableError("the sequences are of one element")
+    numbers = {"drawn": 0.0}
+    if not _varies(a_row_each(answer(model, batch, lab.seed), n)):
+        model, numbers["drawn"] = _drawn(lab), 1.0
+        batch = changed(batch, _scattered)
     base = a_row_each(answer(model, batch, lab.seed), n)
-    unit = spread(base)
-    if not unit > 1e-6 * float(base.abs().max()):
+    if not _varies(base):
         raise NotApplicableError("the outputs do not vary from sample to sample")
+    unit = spread(base)
     if float((a_row_each(answer(model, batch, lab.seed), n) - base).abs().max()) > 1e-3 * unit:
         raise NotApplicableError(_UNSTEADY)
     order = torch.randperm(sequence.shape[1], generator=torch.Generator().manual_seed(lab.seed)).to(sequence.device)
+    order = order.flip(0) if bool((order[1:] > order[:-1]).all()) else order
     output = answer(model, changed(batch, lambda t: t.index_select(1, order)), lab.seed)
     same = float((output.reshape(n, -1) - base).abs().max())
     if output.dim() == 3 and output.shape[1] == sequence.shape[1]:
@@ -234,4 +241,26 @@ def tokens_reordered(lab: Lab) -> Result:
     attends = any(isinstance(m, (nn.MultiheadAttention, nn.TransformerEncoderLayer)) for m in model.modules())
     attends |= any("attention" in kind_of(m).lower() or "transformer" in kind_of(m).lower() for m in model.modules())
     recurs = any(isinstance(m, nn.RNNBase) for m in model.modules())
-    return Result({"change": same / unit, "attention": float(attends), "recurrent": float(recurs)})
+    return Result(numbers | {"change": same / unit, "attention": float(attends), "recurrent": float(recurs)})
+
+
+def _varies(output: Tensor) -> bool:
+    return spread(output) > 1e-6 * float(output.abs().max())
+
+
+def _scattered(sequence: Tensor) -> Tensor:
+    """Deal the elements of all sequences out anew."""
+    elements = sequence.reshape(-1, *sequence.shape[2:])
+    order = torch.randperm(len(elements), generator=torch.Generator().manual_seed(0))
+    return elements[order.to(sequence.device)].reshape(sequence.shape)
+
+
+def _drawn(lab: Lab) -> nn.Module:
+    """Return a copy whose weights of two dimensions and more are random, scaled by their fan-in."""
+    model = lab.fresh().model
+    torch.manual_seed(lab.seed)
+    with torch.no_grad():
+        for p in model.parameters():
+            if p.dim() >= 2 and p.is_floating_point():
+                p.copy_(torch.randn_like(p) / p[0].numel() ** 0.5)
+    return model

@@ -32,7 +32,7 @@ def one_step(lab: Lab) -> Result:
     """
     batch = lab.targeted(64, least=1)
     work = lab.fresh()
-    _in_training(work.model, batches=batch.n_samples)
+    in_training(work.model, batches=batch.n_samples)
     for optimizer in work.optimizers:
         _forget(optimizer)
     parameters = dict(work.model.named_parameters())
@@ -57,7 +57,7 @@ def one_step(lab: Lab) -> Result:
     return Result(numbers, detail)
 
 
-def _in_training(model: nn.Module, batches: int) -> None:
+def in_training(model: nn.Module, batches: int) -> None:
     """Put a copy in training mode, save batch norms that a single sample would make fail."""
     model.train()
     if batches < 2:
@@ -211,10 +211,10 @@ def _by_heart(lab: Lab, work: Outfit, batch: Batch, rate: float, steps: int) -> 
     if not parameters:
         raise NotApplicableError("no parameter is trainable")
     optimizer = torch.optim.Adam(parameters, lr=rate)
-    _in_training(work.model, batch.n_samples)
+    in_training(work.model, batch.n_samples)
     start = end = math.nan
     numbers: dict[str, float] = {"rate": rate, "solved": 0.0}
-    with _without_dropout(work.model):
+    with without_dropout(work.model):
         for step in range(steps + 1):
             if step % 10 == 0:
                 lab.clock.need(30)
@@ -251,7 +251,7 @@ def _memory(output: Any, target: Any) -> dict[str, float]:
 
 
 @contextmanager
-def _without_dropout(model: nn.Module) -> Iterator[None]:
+def without_dropout(model: nn.Module) -> Iterator[None]:
     """Switch dropout off in a copy, whatever its mode."""
     for module in model.modules():
         if isinstance(module, nn.modules.dropout._DropoutNd):
@@ -270,7 +270,7 @@ def fresh_start(lab: Lab) -> Result:
     batch = lab.targeted(64)
     work = lab.fresh()
     reset(work.model, lab.seed)
-    _in_training(work.model, batch.n_samples)
+    in_training(work.model, batch.n_samples)
     with torch.no_grad():
         value = float(_value(work, batch, lab.seed).detach())
     if not math.isfinite(value):

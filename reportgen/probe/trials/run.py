@@ -14,7 +14,7 @@ from torch.optim import Optimizer
 from ...document.trials import Trial, TrialFacts
 from ...errors import one_line
 from ...subject.data import Batch, call
-from . import answers, chance, coupling, learning, modes, shape
+from . import answers, chance, confidence, coupling, latent, learning, longer, modes, shape, through_time
 from .lab import (
     ROWS,
     Clock,
@@ -46,8 +46,12 @@ EXPERIMENTS: tuple[tuple[str, Experiment, int], ...] = (
     ("inputs-permuted", coupling.inputs_permuted, 2),
     ("train-and-eval", modes.train_and_eval, 8),
     ("tokens-reordered", coupling.tokens_reordered, 3),
+    ("as-it-is", confidence.as_it_is, 4),
+    ("latent-units", latent.latent_units, 1),
+    ("gradient-by-time", through_time.gradient_by_time, 4),
     ("fresh-start", learning.fresh_start, 2),
     ("one-batch", learning.one_batch, 60),
+    ("trained-on", longer.trained_on, 300),
     ("shuffled-labels", learning.shuffled_labels, 200),
 )
 TIME_UP = "the time given to experiments was used up"

@@ -1,0 +1,173 @@
+"""Rules on what is left of the input inside the model, and on what the model could still learn."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import pairwise
+
+from ...document.facts import ActivationRow, Finding, Report, Severity
+from ...document.trials import Trial
+from ..context import Context
+from ..curves import finite, losses
+from ..thresholds import Thresholds
+from .training import h_diverged, h_overfit
+
+_LEAST_WIDTH = 4
+_ROUNDING = 1e-6
+
+
+def _trial(report: Report, name: str) -> Trial | None:
+    return report.trials.done(name) if report.trials is not None else None
+
+
+def rank_one(report: Report, context: Context, limits: Thresholds) -> Iterator[Finding]:
+    """All channels of a layer say the same number up to a factor, though the layer before says more.
+
+    The participation ratio of the channels' covariance is 1 to a part in a million, in a layer of four channels or
+    more, over 100 samples or more; that of the layer before it is above 1.5. One number is left of the input: a mean
+    over the features, a product with a vector. A warning. Behind a layer of one unit it is that layer's width, which is
+    told elsewhere. Wrong where one number is all that the task asks, as in a model of one input.
+    """
+    rows = sorted(report.activations.rows, key=lambda row: row.order) if report.activations is not None else []
+    known = [row for row in rows if row.spread is not None]
+    for before, row in pairwise(known):
+        if _single(row) and before.spread is not None and before.spread.participation > 1.5 and not _narrow(rows, row):
+            assert row.spread is not None
+            yield Finding(
+                rule="rank-one",
+                severity=Severity.WARNING if context.state == "trained" else Severity.INFO,
+                subject=row.name,
+                section="activations",
+                evidence={
+                    "participation": row.spread.participation,
+                    "before": before.spread.participation,
+                    "channels": _width(row),
+                },
+                threshold={"participation": 1.0},
+                detail={"kind": row.kind, "before": before.name},
+            )
+            return
+
+
+def _width(row: ActivationRow) -> int:
+    return max((c.n_channels for c in row.channels), default=0)
+
+
+def _single(row: ActivationRow) -> bool:
+    spread = row.spread
+    wide = spread is not None and _width(row) >= _LEAST_WIDTH and spread.n_samples >= 100
+    return wide and spread is not None and spread.participation < 1 + _ROUNDING
+
+
+def _narrow(rows: list[ActivationRow], row: ActivationRow) -> bool:
+    """Tell whether some layer before this one has a single channel."""
+    return any(_width(other) == 1 for other in rows if other.order < row.order)
+
+
+def too_narrow(report: Report, context: Context, limits: Thresholds) -> Iterator[Finding]:
+    """A model with a poor fit that came to rest, and that cannot learn even 32 samples by heart.
+
+    R² on the training data below 0.7 (or, where it was not measured, on the data given), the training loss level over
+    the last third (less than 5 % of its drop), and the trial on one batch unsolved after 200 steps of Adam at two
+    rates: what is missing is capacity, as behind a layer of one unit. A warning. Not judged where the model is affine
+    or where it does not beat a constant guess, which has other causes.
+    """
+    trial, (train, _) = _trial(report, "one-batch"), losses(report.training, limits)
+    facts = report.train_evaluation or report.evaluation
+    r2 = facts.regression.r2 if facts is not None and facts.regression is not None else None
+    affine = _trial(report, "affinity")
+    if trial is None or train is None or r2 is None or trial.numbers["solved"] or "error_share" not in trial.numbers:
+        return
+    if not context.outcome_ok or r2 >= limits.poor_r2 or affine is None:
+        return
+    if affine.numbers["departure"] < limits.affine_departure or any(True for _ in h_diverged(report, context, limits)):
+        return
+    third = train.smooth[-max(2, len(train.smooth) // 3) :]
+    if len(train.y) < 8 or third[0] - third[-1] > 0.05 * max(train.drop, 0.0):
+        return
+    yield Finding(
+        rule="too-narrow",
+        severity=Severity.WARNING,
+        subject="model",
+        section="trials",
+        evidence={"r2": r2, "error_share": trial.numbers["error_share"], "samples": trial.numbers["samples"]},
+        threshold={"r2": limits.poor_r2, "error_share": 0.1},
+    )
+
+
+def latent_collapse(report: Report, context: Context, limits: Thresholds) -> Iterator[Finding]:
+    """The latent variable of a trained variational model holds next to nothing of its input.
+
+    The posterior's divergence from the prior is below one nat a sample, all dimensions together, so that it cannot tell
+    more than e samples apart. A warning. Usual reasons: a weight of the divergence that is too large, a reconstruction
+    averaged over elements beside a divergence summed over dimensions, a decoder that needs no latent variable.
+    (Bowman et al. 2016; Burda, Grosse and Salakhutdinov 2016.)
+    """
+    trial = _trial(report, "latent-units")
+    if trial is None or context.state != "trained" or trial.numbers["divergence"] >= limits.latent_nats:
+        return
+    n = trial.numbers
+    yield Finding(
+        rule="latent-collapse",
+        severity=Severity.WARNING,
+        subject="latent variable",
+        section="trials",
+        evidence={key: n[key] for key in ("divergence", "active", "dimensions", "samples")},
+        threshold={"divergence": limits.latent_nats},
+    )
+
+
+def sure_and_wrong(report: Report, context: Context, limits: Thresholds) -> Iterator[Finding]:
+    """A classifier that learned much, and whose mistakes fall as often where it is sure as where it is not.
+
+    On the data given accuracy is at least 0.15 above the commonest class, a fifth of the answers at least are wrong,
+    and the chance that a right answer is surer than a wrong one is below 0.65 with two standard errors. Where classes
+    overlap, mistakes lie where the model is unsure; labels that are wrong at random strike anywhere. At least 100
+    samples with one label each. A warning. Wrong for a badly overfitted model, which is sure of everything.
+    """
+    trial = _trial(report, "as-it-is")
+    if trial is None or context.state != "trained" or "surer" not in trial.numbers:
+        return
+    n = trial.numbers
+    upper = n["surer"] + 2 * n["surer_error"]
+    learned = n["accuracy"] >= n["commonest"] + 0.15 and n["accuracy"] <= 0.8
+    if n["samples"] < 100 or not learned or upper >= limits.surer:
+        return
+    yield Finding(
+        rule="sure-and-wrong",
+        severity=Severity.WARNING,
+        subject="labels",
+        section="trials",
+        evidence={key: n[key] for key in ("surer", "surer_error", "accuracy", "commonest", "samples")},
+        threshold={"surer": limits.surer},
+    )
+
+
+def cut_short(report: Report, context: Context, limits: Thresholds) -> Iterator[Finding]:
+    """A run of a few epochs that was stopped while both losses fell, and that goes on learning when it is gone on with.
+
+    Two to seven validations, each better than the one before; at the last step the training loss stands above a quarter
+    of its start; and a copy trained on for 120 steps with its own optimizer has a loss lower by a tenth on the data
+    given. A warning. Longer runs are judged by their curves alone.
+    """
+    trial, history = _trial(report, "trained-on"), report.training
+    series = history.get("val_loss") if history is not None else None
+    values = [y for _, y in finite(series)]
+    steps = [y for _, y in finite(history.get("train_loss", "step"))] if history is not None else []
+    if trial is None or not 2 <= len(values) < 8 or len(steps) < 20 or any(b >= a for a, b in pairwise(values)):
+        return
+    first, last = steps[0], sum(steps[-10:]) / 10
+    better = trial.numbers["after"] < (1 - limits.longer_gain) * trial.numbers["before"]
+    if last <= 0.25 * abs(first) or not better or any(True for _ in h_overfit(report, context, limits)):
+        return
+    yield Finding(
+        rule="cut-short",
+        severity=Severity.WARNING,
+        subject="train_loss",
+        section="training",
+        evidence={"before": trial.numbers["before"], "after": trial.numbers["after"], "first": first, "last": last},
+        threshold={"gain": limits.longer_gain},
+    )
+
+
+RULES = (rank_one, too_narrow, latent_collapse, sure_and_wrong, cut_short)

@@ -1,0 +1,96 @@
+"""Rules on how signals fare on a long way: forward from layer to layer at the first step, and back through time."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+from ...document.facts import Finding, Report, Severity
+from ..context import Context
+from ..curves import finite, losses
+from ..robust import theil_sen
+from ..thresholds import Thresholds
+from .training import h_diverged, h_nonfinite, is_lost, noted
+
+_AFFINE = ("Linear", "Conv1d", "Conv2d", "Conv3d")
+_GATED = ("LSTM", "GRU", "LSTMCell", "GRUCell")
+
+
+def signal_by_depth(report: Report, context: Context, limits: Thresholds) -> Iterator[Finding]:
+    """At the first step of the run outputs grow exponentially from layer to layer: the initialisation is too large.
+
+    log10 of the root mean square of what each Linear or convolution puts out, in order of execution: the robust slope
+    is above 0.3 decades a layer over five layers at least, and the last is more than 100 times the first. Healthy
+    models lie at -0.19 to 0.15. A warning where the run diverged, stopped being finite or ended with a poor fit;
+    otherwise it informs. (Glorot and Bengio 2010; He et al. 2015.)
+    """
+    history = report.training
+    rows = [row for row in history.layers if row.kind in _AFFINE] if history is not None else []
+    first = [points[0] for row in rows if (points := finite(row.rms)) and points[0][0] <= 3]
+    sizes = [y for _, y in first if y > 0]
+    if history is None or len(sizes) < limits.gradient_layers or len(sizes) < len(rows):
+        return
+    slope, ratio = theil_sen([math.log10(size) for size in sizes]), sizes[-1] / sizes[0]
+    if slope <= limits.signal_slope or ratio <= limits.signal_ratio:
+        return
+    broken = any(True for rule in (h_diverged, h_nonfinite) for _ in rule(report, context, limits))
+    train, _ = losses(history, limits)
+    bad = broken or (train is not None and is_lost(train, context))
+    yield noted(
+        "signal-by-depth",
+        Severity.WARNING if bad else Severity.INFO,
+        rows[0].name,
+        {"slope": slope, "ratio": ratio, "layers": len(sizes), "first": sizes[0], "last": sizes[-1]},
+        {"slope": limits.signal_slope, "ratio": limits.signal_ratio},
+    )
+
+
+def gradient_by_time(report: Report, context: Context, limits: Thresholds) -> Iterator[Finding]:
+    """The loss hardly depends on what a recurrent layer read at the start of its sequences.
+
+    Median norm of the gradient over the first tenth of the time steps, over the largest of any step: below 1e-2 for a
+    plain recurrent layer over twenty steps at least, below 1e-5 for one with gates (those forget on purpose). A warning
+    where the trained model is no better than a constant guess on the data given, though its outputs follow the input;
+    otherwise it informs. Wrong where the answer stands in the last steps. (Bengio, Simard and Frasconi 1994.)
+    """
+    trial = report.trials.done("gradient-by-time") if report.trials is not None else None
+    if trial is None or context.state != "trained" or trial.numbers["steps"] < limits.time_steps:
+        return
+    n = trial.numbers
+    line = limits.time_ratio_gated if trial.detail.get("kind") in _GATED else limits.time_ratio
+    if n["ratio"] >= line:
+        return
+    yield Finding(
+        rule="gradient-by-time",
+        severity=Severity.WARNING if is_guessing(report, context) and _follows(report, limits) else Severity.INFO,
+        subject=trial.detail.get("layer", "") or "model",
+        section="trials",
+        evidence={"ratio": n["ratio"], "early": n["early"], "late": n["late"], "steps": n["steps"]},
+        threshold={"ratio": line},
+        detail={"kind": trial.detail.get("kind", "")},
+    )
+
+
+def _follows(report: Report, limits: Thresholds) -> bool:
+    """Tell whether outputs vary with the input; where they do not, nothing came into the recurrent layer."""
+    trial = report.trials.done("inputs-permuted") if report.trials is not None else None
+    return trial is None or trial.numbers["spread"] >= limits.output_spread
+
+
+def is_guessing(report: Report, context: Context) -> bool:
+    """Tell whether a model is no better than a constant guess on the data given.
+
+    Answers for every place of a sequence or picture are judged by the experiment that evaluates some of the data: by
+    accuracy, three standard errors of as many independent answers as there are samples above the commonest class.
+    """
+    if context.outcome_known:
+        return not context.outcome_ok
+    trial = report.trials.done("as-it-is") if report.trials is not None else None
+    if trial is None or "accuracy" not in trial.numbers:
+        return False
+    n = trial.numbers
+    error = math.sqrt(max(n["commonest"] * (1 - n["commonest"]), 1e-9) / max(n["samples"], 1.0))
+    return n["accuracy"] <= n["commonest"] + 3 * error
+
+
+RULES = (signal_by_depth, gradient_by_time)

@@ -1,0 +1,117 @@
+"""Rules on the weights that are handed over: whether they are those that were trained, or were ever loaded."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from math import prod
+
+from ...document.facts import Finding, Report, Severity, WeightRow
+from ..context import Context
+from ..curves import losses
+from ..thresholds import Thresholds
+from .reach import set_back
+from .training import noted
+
+SECTION = "weights"
+_UNIFORM = 1 / math.sqrt(3)
+_KERNELS = ("Linear", "Conv1d", "Conv2d", "Conv3d")
+
+
+def weights_set_back(report: Report, context: Context, limits: Thresholds) -> Iterator[Finding]:
+    """The steps of the run moved the weights, and yet all of them are at the end what they were at the start.
+
+    Every entry looked at is the same to the bit, while ‖Δw‖ was above zero at steps that were looked at and the loss
+    fell by more than its noise: what training made was replaced by the weights of the start (a copy of the state kept
+    too early, a file whose keys were not found). A fact, so an error. Wrong where the start is put back on purpose.
+    """
+    rows = set_back(report, limits)
+    train, _ = losses(report.training, limits)
+    if not rows or train is None:
+        return
+    yield noted(
+        "weights-set-back",
+        Severity.ERROR,
+        "model",
+        {"parameters": len(rows), "steps": max(p.n_steps for p in rows), "start": train.start, "end": train.end},
+        {"changed": 0},
+    )
+
+
+def measured_otherwise(report: Report, context: Context, limits: Thresholds) -> Iterator[Finding]:
+    """The model handed over is far worse than the one that was validated in the run, by the same loss.
+
+    The validation loss of the last third of the run lies far below the loss of the first steps; that of the model now,
+    on the data given, is more than half of the way back up and above every value of that third. A warning, and an error
+    from nine tenths of the way. Wrong where the data given are not those of the validation, or the loss another one.
+    """
+    train, val = losses(report.training, limits)
+    measured = report.evaluation.loss if report.evaluation is not None else _tried(report)
+    if train is None or val is None or measured is None:
+        return
+    start, last = max(train.start, train.y[0]), max(val.tail)
+    way = (measured - last) / (start - last) if start > last else 0.0
+    # a loss that came down by next to nothing has no way back up
+    if start - last < max(0.2 * abs(start), 6 * val.noise) or way <= 0.5 or measured <= 1.25 * last:
+        return
+    yield noted(
+        "measured-otherwise",
+        Severity.ERROR if way > 0.9 else Severity.WARNING,
+        "model",
+        {"measured": measured, "logged": val.end, "worst": last, "start": start},
+        {"way": 0.5},
+    )
+
+
+def _tried(report: Report) -> float | None:
+    """Return the loss on some of the data given, where answers are of no task that is evaluated."""
+    trial = report.trials.done("as-it-is") if report.trials is not None else None
+    return trial.numbers["loss"] if trial is not None else None
+
+
+def frozen_at_init(report: Report, context: Context, limits: Thresholds) -> Iterator[Finding]:
+    """Frozen layers whose weights cannot be told from PyTorch's default initialisation: there is nothing in them.
+
+    Every frozen Linear or convolution of thirty weights or more (two of them, or half of the model, at least) lies
+    within 1/sqrt(fan_in), comes close to it, and has the root mean square of a uniform distribution, 0.577 of it,
+    within four standard errors. A pretrained layer leaves that range. A warning: weights that were to be loaded were
+    not found in the file (``strict=False`` says nothing), or the wrong layers were frozen. Wrong for random features
+    that are left so on purpose.
+    """
+    rows = report.weights.rows if report.weights is not None else []
+    kernels = [
+        row for row in rows if row.module in _KERNELS and row.fan_in and row.stats is not None and row.tied_to is None
+    ]
+    frozen = [row for row in kernels if row.trainable is False and len(row.shape) > 1 and prod(row.shape) >= 30]
+    if context.state != "trained" or not frozen or not all(map(_is_fresh, frozen)):
+        return
+    share = sum(prod(row.shape) for row in frozen) / max(sum(prod(row.shape) for row in kernels), 1)
+    if len(frozen) < 2 and share < 0.5:
+        return
+    yield Finding(
+        rule="frozen-at-init",
+        severity=Severity.WARNING,
+        subject=frozen[0].name,
+        section=SECTION,
+        evidence={"tensors": len(frozen), "share": share},
+        threshold={"error": 4.0},
+        detail={"names": ", ".join(row.name for row in frozen[:5])},
+    )
+
+
+def _is_fresh(row: WeightRow) -> bool:
+    """Tell whether a weight looks like U(-b, b) with b = 1/sqrt(fan_in) by its range and its root mean square.
+
+    Of n draws the largest lies beyond b·(1 − 10/n) but for one time in e^10. The relative standard error of the root
+    mean square is sqrt(4/45)/(1/3)/2/sqrt(n) = 0.447/sqrt(n).
+    """
+    stats = row.stats
+    if stats is None or row.fan_in is None or stats.nonfinite or not stats.rms:
+        return False
+    largest = max(abs(stats.min or 0.0), abs(stats.max or 0.0)) * math.sqrt(row.fan_in)
+    scale = stats.rms * math.sqrt(row.fan_in)
+    near = 1 - 10 / max(stats.count, 11)
+    return near < largest < 1 + 1e-5 and abs(scale / _UNIFORM - 1) < 4 * 0.447 / math.sqrt(stats.count)
+
+
+RULES = (weights_set_back, measured_otherwise, frozen_at_init)

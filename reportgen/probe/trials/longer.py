@@ -1,0 +1,87 @@
+"""Going on with the training on a copy: would more of the same have helped?"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from ...subject.data import Batch, call
+from ..layers import main_tensor
+from .confidence import class_scores
+from .lab import Lab, NotApplicableError, Outfit, Result, value_of
+
+_STEPS = 120
+
+
+def trained_on(lab: Lab) -> Result:
+    """Go on training a copy for 120 steps with copies of the true optimizers and their state, and score it again.
+
+    The batches are some of the training data, so that what is gained is less than what going on would have gained.
+    ``before`` and ``after``: loss on some of the data given, in eval mode; ``score_before`` and ``score_after``:
+    accuracy, or R² where targets are numbers.
+    """
+    work = lab.fresh()
+    if len(work.optimizers) != 1 or type(work.optimizers[0]).__name__ == "LBFGS":
+        raise NotApplicableError("not one optimizer that follows one loss")
+    if lab.training is lab.given:
+        raise NotApplicableError("no training data were given")
+    before = _scored(lab, work)
+    optimizer = work.optimizers[0]
+    for step in range(_STEPS):
+        if step % 10 == 0:
+            lab.clock.need(30)
+        batch = lab.training[step % len(lab.training)]
+        if batch.target is None or batch.n_samples < 2:
+            raise NotApplicableError("no batches of two samples or more with targets")
+        work.model.train()
+        torch.manual_seed(lab.seed + step)
+        with torch.enable_grad():
+            value = value_of(lab.loss if work.loss is None else work.loss, call(work.model, batch), batch.target)
+            if not value.requires_grad or not math.isfinite(float(value.detach())):
+                raise NotApplicableError("the loss is not finite, or no parameter reaches it")
+            optimizer.zero_grad()
+            value.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+    after = _scored(lab, work)
+    numbers = {"steps": float(_STEPS), "before": before[0], "after": after[0], "samples": float(before[2])}
+    rates = [float(g.get("lr", 0.0)) for g in optimizer.param_groups]
+    numbers["rate"] = max(rates, default=0.0)
+    if before[1] is not None and after[1] is not None:
+        numbers |= {"score_before": before[1], "score_after": after[1]}
+    return Result(numbers)
+
+
+def _scored(lab: Lab, work: Outfit) -> tuple[float, float | None, int]:
+    """Return loss by sample, accuracy or R², and the number of samples."""
+    total, n = 0.0, 0
+    answers: list[tuple[Tensor, Tensor]] = []
+    work.model.eval()
+    for batch in lab.given:
+        lab.clock.need(1)
+        torch.manual_seed(lab.seed)
+        with torch.no_grad():
+            output = call(work.model, batch)
+            total += (
+                float(value_of(lab.loss if work.loss is None else work.loss, output, batch.target)) * batch.n_samples
+            )
+        n += batch.n_samples
+        pair = class_scores(output, batch) or _numbers(output, batch)
+        answers += [pair] if pair is not None else []
+    return total / max(n, 1), _score(answers) if len(answers) == len(lab.given) else None, n
+
+
+def _numbers(output: object, batch: Batch) -> tuple[Tensor, Tensor] | None:
+    told = main_tensor(output)
+    if told is None or not isinstance(batch.target, Tensor) or not batch.target.is_floating_point():
+        return None
+    return (told.detach().reshape(-1), batch.target.reshape(-1)) if told.numel() == batch.target.numel() else None
+
+
+def _score(answers: list[tuple[Tensor, Tensor]]) -> float | None:
+    told, truth = (torch.cat(part).double() for part in zip(*answers, strict=True))
+    if told.dim() == 2:
+        return float((told.argmax(1) == truth).double().mean())
+    spread = float(truth.var(correction=0))
+    return 1 - float((told - truth).square().mean()) / spread if spread else None

@@ -1,0 +1,355 @@
+"""Rules on weights that are handed over, signals on a long way, and capacity: sick facts, and healthy ones beside."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+import torch
+from msgspec import structs
+from torch import nn
+
+import reportgen
+from reportgen.document.codec import FORMAT_VERSION
+from reportgen.document.facts import (
+    ActivationFacts,
+    ActivationRow,
+    ChannelFacts,
+    Classification,
+    EvaluationFacts,
+    Finding,
+    Meta,
+    Regression,
+    Report,
+    Severity,
+    SpreadFacts,
+    SubjectFacts,
+    WeightFacts,
+    WeightRow,
+)
+from reportgen.document.history import History, LayerRun, LoopFacts, OptimizerRun, ParameterRun, Series, Trace
+from reportgen.document.stats import TensorStats
+from reportgen.document.trials import Trial, TrialFacts
+from reportgen.health.judge import judge
+from reportgen.page import wording
+from reportgen.probe import weights
+
+GOOD = Classification(classes=["a", "b"], confusion=[[200, 5], [5, 190]])
+BAD = Classification(classes=["a", "b"], confusion=[[200, 0], [200, 0]])
+FALL = [2.3 * 0.8**e + 0.05 for e in range(20)]
+FLAT = [0.693] * 20
+
+
+def series(name: str, y: list[float], axis: Any = "epoch") -> Series:
+    return Series(name=name, axis=axis, x=[float(i) for i in range(len(y))], y=list(y), n=len(y))
+
+
+def run(train: list[float] | None = None, val: list[float] | None = None, **more: Any) -> History:
+    curves = [series("train_loss", train or FALL), *([series("val_loss", val)] if val else []), *more.pop("series", [])]
+    loop = LoopFacts(optimizers=[OptimizerRun(name="Adam", n_steps=400)], n_backwards=400)
+    return History(series=curves, epochs=20, steps=400, loop=loop, **more)
+
+
+def report(table: Classification | None = GOOD, **more: Any) -> Report:
+    subject = SubjectFacts(name="Net", kind="model", inputs="real", n_samples=400, n_batches=10)
+    if table is not None:
+        more.setdefault("evaluation", EvaluationFacts(task="multiclass", n_samples=400, classification=table))
+    return Report(format_version=FORMAT_VERSION, title="t", meta=Meta(), subject=subject, **more)
+
+
+def tried(name: str, detail: dict[str, str] | None = None, **numbers: float) -> TrialFacts:
+    return TrialFacts(trials=[Trial(name=name, status="done", numbers=numbers, detail=detail or {})], budget=20.0)
+
+
+def severity(facts: Report, rule: str) -> str | None:
+    judged = judge(facts)
+    assert not [row for row in judged.coverage if row.failed]
+    hit: list[Finding] = [f for f in judged.findings if f.rule == rule]
+    for finding in hit:
+        assert wording.describe(finding).endswith(".")
+        assert f"{finding.subject}: {next(iter(finding.evidence), '')} " not in wording.describe(finding)
+    assert len(hit) <= 1
+    return hit[0].severity.value if hit else None
+
+
+def causes(facts: Report) -> set[str]:
+    return {d.cause for d in judge(facts).diagnoses if d.severity is not Severity.INFO}
+
+
+# ------------------------------------------------------------------------------------------------------- handover
+
+
+def moved(changed: bool, ratios: list[float]) -> ParameterRun:
+    return ParameterRun(
+        name="fc.weight",
+        module="Linear",
+        shape=[10, 100],
+        is_matrix=True,
+        trainable=True,
+        optimizer=0,
+        group=0,
+        n_steps=400,
+        n_looked=len(ratios),
+        moved=0.3 if changed else 0.0,
+        changed=changed,
+        update_ratio=Trace(x=[float(i) for i in range(len(ratios))], y=list(ratios)),
+    )
+
+
+def test_weights_that_moved_and_are_those_of_the_start_were_set_back() -> None:
+    back = report(BAD, training=run(parameters=[moved(False, [1e-3] * 8)]))
+    assert severity(back, "weights-set-back") == "error"
+    assert severity(back, "no-weight-update") is None
+    assert causes(back) == {"checkpoint-not-loaded"}
+    assert severity(report(training=run(parameters=[moved(True, [1e-3] * 8)])), "weights-set-back") is None
+    still = report(BAD, training=run(FLAT, parameters=[moved(False, [0.0] * 8)]))
+    assert severity(still, "weights-set-back") is None
+    assert severity(still, "no-weight-update") == "error"
+
+
+@pytest.mark.parametrize(("measured", "expected"), [(0.09, None), (0.4, None), (1.4, "warning"), (2.3, "error")])
+def test_a_loss_far_above_that_of_the_run(measured: float, expected: str | None) -> None:
+    evaluation = EvaluationFacts(task="multiclass", n_samples=400, classification=GOOD, loss=measured)
+    facts = report(None, evaluation=evaluation, training=run(FALL, [v + 0.02 for v in FALL]))
+    assert severity(facts, "measured-otherwise") == expected
+    tokens = report(None, trials=tried("as-it-is", loss=measured, samples=100.0), training=run(FALL, FALL))
+    assert severity(tokens, "measured-otherwise") == expected
+    if expected:
+        assert causes(facts) == {"checkpoint-not-loaded"}
+
+
+def test_a_run_that_hardly_learned_has_no_way_back_up() -> None:
+    evaluation = EvaluationFacts(task="multiclass", n_samples=400, classification=BAD, loss=0.75)
+    facts = report(None, evaluation=evaluation, training=run([0.70] * 20, [0.69] * 20))
+    assert severity(facts, "measured-otherwise") is None
+
+
+class Frozen(nn.Module):
+    """Two layers that are frozen, and a head; trained weights stand in for pretrained ones."""
+
+    def __init__(self, pretrained: bool) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.body, self.neck, self.head = nn.Linear(20, 30), nn.Linear(30, 30), nn.Linear(30, 3)
+        for layer in (self.body, self.neck):
+            layer.requires_grad_(False)
+            if pretrained:
+                layer.weight.data.add_(0.1 * torch.randn_like(layer.weight))
+
+    def facts(self) -> WeightFacts:
+        return weights.of_model(self, None)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_frozen_layers_that_hold_nothing_are_found(seed: int) -> None:
+    torch.manual_seed(seed)
+    fresh, known = Frozen(False), Frozen(True)
+    for layer in (fresh.body, fresh.neck):
+        layer.reset_parameters()
+    assert severity(report(weights=fresh.facts(), training=run()), "frozen-at-init") == "warning"
+    assert causes(report(weights=fresh.facts(), training=run())) == {"checkpoint-not-loaded"}
+    assert severity(report(weights=known.facts(), training=run()), "frozen-at-init") is None
+    for p in fresh.parameters():
+        p.requires_grad_(True)
+    assert severity(report(weights=fresh.facts(), training=run()), "frozen-at-init") is None
+
+
+def test_the_range_of_a_fresh_layer_by_hand() -> None:
+    values = [(2 * i + 1) / 1000 - 1 for i in range(1000)]  # even between -1 and 1
+    stats = TensorStats(
+        count=1000, sum=0.0, m2=math.fsum(v * v for v in values) / 25, min=min(values) / 5, max=max(values) / 5
+    )
+    row = WeightRow(
+        name="w",
+        module="Linear",
+        shape=[40, 25],
+        dtype="float32",
+        role="weight",
+        trainable=False,
+        fan_in=25,
+        stats=stats,
+    )
+    facts = WeightFacts(rows=[row, structs.replace(row, name="v")])
+    assert severity(report(weights=facts, training=run()), "frozen-at-init") == "warning"
+    wide = structs.replace(row, name="v", stats=structs.replace(stats, max=0.21))
+    assert severity(report(weights=WeightFacts(rows=[row, wide]), training=run()), "frozen-at-init") is None
+
+
+# ----------------------------------------------------------------------------------------------------------- flow
+
+
+def layers(sizes: list[float]) -> list[LayerRun]:
+    return [
+        LayerRun(name=str(i), kind="Linear", order=i, train_calls=5, rms=Trace(x=[1.0, 50.0], y=[size, 1.0]))
+        for i, size in enumerate(sizes)
+    ]
+
+
+def test_outputs_that_grow_from_layer_to_layer_are_a_bad_start() -> None:
+    grown = [2.8**i for i in range(7)]
+    diverged = [5.0, 9.0, 40.0, 200.0, 900.0, 4000.0, 2e4, 1e5]
+    facts = report(BAD, training=run(diverged, layers=layers(grown)))
+    assert severity(facts, "signal-by-depth") == "warning"
+    assert causes(facts) == {"bad-init"}
+    assert severity(report(GOOD, training=run(layers=layers(grown))), "signal-by-depth") == "info"
+    assert (
+        severity(report(BAD, training=run(diverged, layers=layers([1.3**i for i in range(7)]))), "signal-by-depth")
+        is None
+    )
+    assert (
+        severity(report(BAD, training=run(diverged, layers=layers([0.4**i for i in range(9)]))), "signal-by-depth")
+        is None
+    )
+
+
+@pytest.mark.parametrize(
+    ("kind", "ratio", "table", "expected"),
+    [
+        ("RNN", 3e-3, BAD, "warning"),
+        ("RNN", 3e-3, GOOD, "info"),
+        ("RNN", 0.3, BAD, None),
+        ("LSTM", 3e-3, BAD, None),
+        ("LSTM", 1e-7, BAD, "warning"),
+    ],
+)
+def test_gradient_by_time(kind: str, ratio: float, table: Classification, expected: str | None) -> None:
+    trial = tried("gradient-by-time", {"layer": "rnn", "kind": kind}, ratio=ratio, early=ratio, late=1.0, steps=30.0)
+    assert severity(report(table, trials=trial, training=run()), "gradient-by-time") == expected
+
+
+# ------------------------------------------------------------------------------------------------------- capacity
+
+
+def layer(name: str, order: int, participation: float, width: int = 16) -> ActivationRow:
+    channels = ChannelFacts(call=0, n_channels=width, n_samples=400, n_batches=4, silent=0, constant=0)
+    spread = SpreadFacts(
+        n_samples=400,
+        n_batches=4,
+        participation=participation,
+        participation_null=15.0,
+        mean_r2=1.0,
+        mean_r2_null=1 / 399,
+    )
+    stats = TensorStats(count=6400, sum=0.0, m2=6400.0, min=-3.0, max=3.0)
+    return ActivationRow(
+        name=name, kind="Mean", order=order, calls=4, shape="", stats=stats, channels=[channels], spread=spread
+    )
+
+
+def test_one_number_left_of_a_layer() -> None:
+    def facts(*rows: ActivationRow) -> Report:
+        return report(activations=ActivationFacts(mode="eval", rows=list(rows)), training=run())
+
+    assert severity(facts(layer("a", 0, 3.0), layer("b", 1, 1.0)), "rank-one") == "warning"
+    assert causes(facts(layer("a", 0, 3.0), layer("b", 1, 1.0))) == {"layer-collapse"}
+    assert severity(facts(layer("a", 0, 3.0), layer("b", 1, 1.01)), "rank-one") is None
+    assert severity(facts(layer("a", 0, 1.0), layer("b", 1, 1.0)), "rank-one") is None
+    assert severity(facts(layer("a", 0, 3.0), layer("b", 1, 1.0, width=2)), "rank-one") is None
+    assert severity(facts(layer("a", 0, 3.0), layer("n", 1, 1.0, width=1), layer("b", 2, 1.0)), "rank-one") is None
+
+
+@pytest.mark.parametrize(
+    ("r2", "solved", "departure", "expected"),
+    [(0.55, 0.0, 0.1, "warning"), (0.55, 1.0, 0.1, None), (0.9, 0.0, 0.1, None), (0.55, 0.0, 1e-6, None)],
+)
+def test_a_model_that_is_too_narrow(r2: float, solved: float, departure: float, expected: str | None) -> None:
+    fit = Regression(r2=r2, mae=0.5, mse=1 - r2, target=TensorStats(), residual=TensorStats(), sample=[])
+    evaluation = EvaluationFacts(task="regression", n_samples=400, regression=fit)
+    facts = TrialFacts(
+        trials=[
+            *tried("one-batch", solved=solved, error_share=0.2, samples=32.0, start=1.0, end=0.3).trials,
+            *tried("affinity", departure=departure, affine_layers=4.0, collapsible=2.0, redundant=0.0).trials,
+        ],
+        budget=20.0,
+    )
+    level = [1.0, 0.7, 0.62, *[0.6] * 12]
+    got = severity(report(None, evaluation=evaluation, trials=facts, training=run(level)), "too-narrow")
+    assert got == expected
+
+
+def test_a_latent_variable_that_holds_nothing() -> None:
+    numbers = {"active": 0.0, "dimensions": 4.0, "samples": 64.0}
+    empty = report(None, trials=tried("latent-units", divergence=0.19, **numbers), training=run())
+    assert causes(empty) == {"posterior-collapse"}
+    full = report(None, trials=tried("latent-units", divergence=10.9, **numbers), training=run())
+    assert severity(full, "latent-collapse") is None
+
+
+@pytest.mark.parametrize(
+    ("surer", "accuracy", "expected"),
+    [(0.58, 0.57, "warning"), (0.60, 0.57, None), (0.58, 0.95, None), (0.58, 0.3, None)],
+)
+def test_mistakes_where_the_model_is_sure(surer: float, accuracy: float, expected: str | None) -> None:
+    trial = tried(
+        "as-it-is",
+        surer=surer,
+        surer_error=0.03,
+        accuracy=accuracy,
+        commonest=0.25,
+        samples=360.0,
+        loss=1.3,
+        answers=360.0,
+    )
+    assert severity(report(trials=trial, training=run()), "sure-and-wrong") == expected
+
+
+@pytest.mark.parametrize(
+    ("val", "after", "last", "expected"),
+    [
+        ([0.6, 0.4, 0.33, 0.31], 0.25, 0.4, "warning"),
+        ([0.6, 0.4, 0.33, 0.31], 0.30, 0.4, None),
+        ([0.6, 0.4, 0.33, 0.34], 0.25, 0.4, None),
+        ([0.6, 0.4, 0.33, 0.31], 0.25, 0.1, None),
+        ([0.9 - 0.05 * i for i in range(10)], 0.25, 0.4, None),
+    ],
+)
+def test_a_run_cut_short(val: list[float], after: float, last: float, expected: str | None) -> None:
+    steps = [1.0, *[0.6] * 30, *[last] * 20]
+    history = run(val, val, series=[series("train_loss", steps, "step")])
+    facts = report(
+        None, trials=tried("trained-on", before=0.31, after=after, samples=200.0, steps=120.0), training=history
+    )
+    assert severity(facts, "cut-short") == expected
+
+
+def test_a_generator_with_one_sample_is_named() -> None:
+    loop = LoopFacts(
+        optimizers=[OptimizerRun(name="Adam", n_steps=400), OptimizerRun(name="Adam", n_steps=400)], n_backwards=1600
+    )
+    history = structs.replace(run(), loop=loop)
+    trial = tried("inputs-permuted", spread=0.0, input_spread=1.0, samples=64.0)
+    assert causes(report(None, trials=trial, training=history)) == {"posterior-collapse"}
+    assert causes(report(None, trials=trial, training=run())) == {"layer-collapse"}
+
+
+# --------------------------------------------------------------------------------------------- through the front door
+
+
+def test_a_state_kept_without_a_copy_is_told_at_the_end() -> None:
+    torch.manual_seed(0)
+    x = torch.randn(256, 6)
+    y = x[:, :3].argmax(1)
+    model = nn.Sequential(nn.Linear(6, 32), nn.ReLU(), nn.Linear(32, 3))
+    optimizer, loss = torch.optim.Adam(model.parameters(), lr=1e-2), nn.CrossEntropyLoss()
+    start = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    batches = [(x[i : i + 32], y[i : i + 32]) for i in range(0, 256, 32)]
+
+    def trained(restore: bool) -> set[str]:
+        model.load_state_dict(start)
+        with reportgen.Monitor(model, optimizer, loss=loss, progress=False) as monitor:
+            for epoch in range(8):
+                for a, b in batches:
+                    optimizer.zero_grad()
+                    value = loss(model(a), b)
+                    value.backward()
+                    optimizer.step()
+                    monitor.log(train_loss=value.detach())
+                with torch.no_grad():
+                    monitor.log(epoch=epoch, val_loss=loss(model(x), y))
+            if restore:
+                model.load_state_dict(start)
+        return causes(monitor.report(batches, loss=loss))
+
+    assert trained(True) == {"checkpoint-not-loaded"}
+    assert trained(False) == set()

@@ -1,0 +1,227 @@
+"""Experiments on how far gradients reach in time, what a latent holds, where mistakes fall, and on training longer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from reportgen.probe.trials import confidence, coupling, latent, longer, through_time
+from reportgen.probe.trials import run as trials
+from reportgen.probe.trials.lab import Clock, Lab, NotApplicableError
+from reportgen.subject.data import Batch
+
+CE = nn.CrossEntropyLoss()
+
+
+def seeded(seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def lab(
+    model: nn.Module, given: list[Batch], training: list[Batch] | None = None, loss: Any = CE, optimizer: Any = None
+) -> Lab:
+    optimizers = () if optimizer is None else (optimizer,)
+    return trials.laboratory(model, loss, optimizers, given, training or [], Clock(60.0), 0)
+
+
+# --------------------------------------------------------------------------------------------------- through time
+
+
+class Reader(nn.Module):
+    """A recurrent layer whose last state is the answer."""
+
+    def __init__(self, kind: Any, recurrence: float) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.rnn = kind(1, 4, batch_first=True)
+        self.head = nn.Linear(4, 2)
+        with torch.no_grad():
+            self.rnn.weight_hh_l0.copy_(recurrence * torch.eye(4))
+
+    def forward(self, x: Tensor) -> Tensor:
+        h, _ = self.rnn(x)
+        answer: Tensor = self.head(h[:, -1])
+        return answer
+
+
+def waves(length: int = 30) -> Batch:
+    x = 0.01 * torch.randn(16, length, 1, generator=seeded(0))
+    return Batch((x,), {}, torch.arange(16) % 2)
+
+
+@pytest.mark.parametrize("recurrence", [0.5, 0.8, 1.0])
+def test_the_gradient_fades_by_the_recurrent_weight_at_each_step(recurrence: float) -> None:
+    """Of nearly linear units with recurrence w, the first of T steps gets w^(T-1) of the last."""
+    model = Reader(nn.RNN, recurrence)
+    with torch.no_grad():
+        for bias in (model.rnn.bias_ih_l0, model.rnn.bias_hh_l0):
+            bias.zero_()
+    result = through_time.gradient_by_time(lab(model, [waves()]))
+    # early is the median of steps 0, 1 and 2, late of 27, 28 and 29: 27 steps apart
+    assert result.numbers["early"] / result.numbers["late"] == pytest.approx(recurrence**27, rel=0.05)
+    assert result.numbers["steps"] == 30
+    assert result.detail == {"layer": "rnn", "kind": "RNN"}
+
+
+def test_a_cell_in_a_loop_is_followed_call_by_call() -> None:
+    class Loop(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.cell, self.head = nn.RNNCell(1, 4), nn.Linear(4, 2)
+
+        def forward(self, x: Tensor) -> Tensor:
+            h = torch.zeros(len(x), 4)
+            for t in range(x.shape[1]):
+                h = self.cell(x[:, t], h)
+            answer: Tensor = self.head(h)
+            return answer
+
+    torch.manual_seed(0)
+    result = through_time.gradient_by_time(lab(Loop(), [waves()]))
+    assert (result.numbers["steps"], result.detail["kind"]) == (30, "RNNCell")
+    assert result.numbers["ratio"] < 1e-3
+
+
+def test_without_recurrence_or_with_short_sequences_time_is_not_judged() -> None:
+    table = Batch((torch.randn(16, 5, generator=seeded(0)),), {}, torch.arange(16) % 2)
+    with pytest.raises(NotApplicableError, match="step by step"):
+        through_time.gradient_by_time(lab(nn.Linear(5, 2), [table]))
+    with pytest.raises(NotApplicableError, match="too short"):
+        through_time.gradient_by_time(lab(Reader(nn.RNN, 0.9), [waves(4)]))
+
+
+# --------------------------------------------------------------------------------------------------------- latent
+
+
+class Coder(nn.Module):
+    def __init__(self, weight: float, shift: float) -> None:
+        super().__init__()
+        self.weight, self.shift = weight, shift
+        self.decoder = nn.Linear(3, 6)
+
+    def forward(self, x: Tensor) -> Any:
+        mean = self.weight * x[:, :3]
+        return self.decoder(mean), mean, torch.full_like(mean, self.shift)
+
+
+def test_the_divergence_is_that_of_gaussians() -> None:
+    x = torch.randn(64, 6, generator=seeded(0))
+    result = latent.latent_units(lab(Coder(2.0, -1.0), [Batch((x,), {}, x)], loss=lambda o, y: o[0].sum()))
+    posterior = torch.distributions.Normal(2.0 * x[:, :3], float(np.exp(-0.5)))
+    wanted = torch.distributions.kl_divergence(posterior, torch.distributions.Normal(0.0, 1.0)).sum(1).mean()
+    assert result.numbers["divergence"] == pytest.approx(float(wanted), rel=1e-5)
+    assert (result.numbers["active"], result.numbers["dimensions"]) == (3, 3)
+
+
+def test_a_posterior_that_is_the_prior_holds_nothing() -> None:
+    x = torch.randn(64, 6, generator=seeded(0))
+    numbers = latent.latent_units(lab(Coder(0.01, 0.0), [Batch((x,), {}, x)], loss=lambda o, y: o[0].sum())).numbers
+    assert numbers["active"] == 0
+    assert numbers["divergence"] < 1e-3
+    with pytest.raises(NotApplicableError, match="one tensor"):
+        latent.latent_units(lab(nn.Linear(6, 6), [Batch((x,), {}, x)], loss=F.mse_loss))
+
+
+# ----------------------------------------------------------------------------------------------------- confidence
+
+
+class Says(nn.Module):
+    """The first columns of the input are the scores."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.one = nn.Parameter(torch.ones(()))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.one * x
+
+
+def test_the_area_is_that_of_every_pair_compared() -> None:
+    scores = torch.randn(120, 4, generator=seeded(0)).mul(2).round()  # with ties
+    truth = torch.randint(4, (120,), generator=seeded(1))
+    numbers = confidence.as_it_is(lab(Says(), [Batch((scores,), {}, truth)])).numbers
+    sure, right = scores.double().softmax(1).amax(1), scores.argmax(1) == truth
+    pairs = [float(a > b) + 0.5 * float(a == b) for a in sure[right] for b in sure[~right]]
+    assert numbers["surer"] == pytest.approx(float(np.mean(pairs)))
+    assert numbers["accuracy"] == pytest.approx(float(right.float().mean()))
+    assert numbers["loss"] == pytest.approx(float(CE(scores, truth)))
+
+
+def test_answers_at_every_place_are_counted_in_both_conventions() -> None:
+    scores = torch.randn(10, 7, 3, generator=seeded(0))
+    truth = torch.randint(3, (10, 7), generator=seeded(1))
+    truth[0, :3] = -100
+    known = truth != -100
+    wanted = float((scores.argmax(-1) == truth)[known].float().mean())
+
+    def by_token(output: Tensor, target: Tensor) -> Tensor:
+        flat = output if output.shape[-1] == 3 else output.transpose(1, 2)
+        return F.cross_entropy(flat.reshape(-1, 3), target.reshape(-1))
+
+    for x in (scores, scores.transpose(1, 2)):
+        numbers = confidence.as_it_is(lab(Says(), [Batch((x,), {}, truth)], loss=by_token)).numbers
+        assert numbers["accuracy"] == pytest.approx(wanted)
+        assert numbers["answers"] == float(known.sum())
+        assert "surer" not in numbers
+    numbers_ = confidence.as_it_is(
+        lab(nn.Linear(3, 1), [Batch((scores[:, 0],), {}, scores[:, 0, :1])], loss=F.mse_loss)
+    )
+    assert set(numbers_.numbers) == {"loss", "samples"}
+
+
+# --------------------------------------------------------------------------------------------------------- longer
+
+
+def test_going_on_helps_a_model_that_had_hardly_begun_and_leaves_it_alone() -> None:
+    torch.manual_seed(0)
+    x = torch.randn(256, 4, generator=seeded(0))
+    y = x @ torch.tensor([[1.0], [-2.0], [0.5], [3.0]])
+    model = nn.Linear(4, 1)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.05)
+    start = model.weight.detach().clone()
+    parts = [Batch((x[i : i + 32],), {}, y[i : i + 32]) for i in range(0, 192, 32)]
+    place = lab(model, [Batch((x[192:],), {}, y[192:])], parts, F.mse_loss, optimizer)
+    numbers = longer.trained_on(place).numbers
+    assert numbers["before"] == pytest.approx(float(F.mse_loss(model(x[192:]).detach(), y[192:])))
+    assert numbers["after"] < 0.01 * numbers["before"]
+    assert numbers["score_after"] > 0.99
+    assert torch.equal(model.weight, start)
+    with torch.no_grad():
+        model.weight.copy_(torch.tensor([[1.0, -2.0, 0.5, 3.0]]))
+        model.bias.zero_()
+    done = longer.trained_on(lab(model, place.given, parts, F.mse_loss, optimizer)).numbers
+    assert done["after"] < 1e-6
+    with pytest.raises(NotApplicableError, match="one optimizer"):
+        longer.trained_on(lab(model, place.given, parts, F.mse_loss))
+
+
+# ---------------------------------------------------------------------------------------------------------- order
+
+
+class Bag(nn.Module):
+    def __init__(self, window: int) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.embed, self.windows = nn.Embedding(4, 8), nn.Conv1d(8, 8, window)
+        self.head = nn.Linear(8, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        answer: Tensor = self.head(self.windows(self.embed(x).transpose(1, 2)).relu().mean(2))
+        return answer
+
+
+def test_a_model_that_says_the_same_to_all_is_asked_with_random_weights() -> None:
+    """Two symbols in either order: a bag of them is the same for every sample, whatever the weights."""
+    x = torch.tensor([[0, 1], [1, 0]]).repeat(16, 1)
+    batch = Batch((x,), {}, x[:, 0])
+    blind = coupling.tokens_reordered(lab(Bag(1), [batch])).numbers
+    seeing = coupling.tokens_reordered(lab(Bag(2), [batch])).numbers
+    assert blind["drawn"] == 1
+    assert blind["change"] < 1e-5
+    assert seeing["drawn"] == 0
+    assert seeing["change"] > 0.1
