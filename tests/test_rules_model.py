@@ -47,7 +47,7 @@ def series(name: str, y: list[float], axis: Any = "epoch") -> Series:
 
 def run(train: list[float] | None = None, val: list[float] | None = None, **more: Any) -> History:
     curves = [series("train_loss", train or FALL), *([series("val_loss", val)] if val else []), *more.pop("series", [])]
-    loop = LoopFacts(optimizers=[OptimizerRun(name="Adam", n_steps=400)], n_backwards=400)
+    loop = LoopFacts(optimizers=[OptimizerRun(name="Adam", n_steps=400)], n_backwards_seen=400)
     return History(series=curves, epochs=20, steps=400, loop=loop, **more)
 
 
@@ -150,6 +150,8 @@ def test_frozen_layers_that_hold_nothing_are_found(seed: int) -> None:
     assert severity(report(weights=fresh.facts(), training=run()), "frozen-at-init") == "warning"
     assert causes(report(weights=fresh.facts(), training=run())) == {"checkpoint-not-loaded"}
     assert severity(report(weights=known.facts(), training=run()), "frozen-at-init") is None
+    fresh.neck.requires_grad_(True)
+    assert causes(report(weights=fresh.facts(), training=run())) == {"frozen-layers"}
     for p in fresh.parameters():
         p.requires_grad_(True)
     assert severity(report(weights=fresh.facts(), training=run()), "frozen-at-init") is None
@@ -174,6 +176,50 @@ def test_the_range_of_a_fresh_layer_by_hand() -> None:
     assert severity(report(weights=facts, training=run()), "frozen-at-init") == "warning"
     wide = structs.replace(row, name="v", stats=structs.replace(stats, max=0.21))
     assert severity(report(weights=WeightFacts(rows=[row, wide]), training=run()), "frozen-at-init") is None
+
+
+@pytest.mark.parametrize(("scale", "table", "expected"), [(1e-3, BAD, "warning"), (1e-3, GOOD, None), (0.5, BAD, None)])
+def test_weights_pulled_to_nothing(scale: float, table: Classification, expected: str | None) -> None:
+    stats = TensorStats(count=1000, sum=0.0, m2=1000 * (scale / 10) ** 2, min=-scale, max=scale)
+    row = WeightRow(
+        name="fc.weight",
+        module="Linear",
+        shape=[10, 100],
+        dtype="float32",
+        role="weight",
+        trainable=True,
+        fan_in=100,
+        stats=stats,
+    )
+    parameter = structs.replace(moved(True, [1e-3] * 8), moved=0.99)
+    facts = report(table, weights=WeightFacts(rows=[row]), training=run(FLAT, parameters=[parameter]))
+    assert severity(facts, "weights-shrunk") == expected
+
+
+@pytest.mark.parametrize(
+    ("momentum", "refreshed", "expected"), [(0.99, 0.4, "warning"), (0.1, 0.4, None), (0.99, 0.49, None)]
+)
+def test_statistics_of_the_last_batches(momentum: float, refreshed: float, expected: str | None) -> None:
+    numbers = {"eval_loss": 0.5, "norms_loss": 0.45, "refreshed_loss": refreshed, "stale_batches": 7.0, "batches": 8.0}
+    trial = tried("train-and-eval", momentum=momentum, samples=256.0, only_norms=3.0, only_eval=2.0, **numbers)
+    facts = report(trials=trial, training=run())
+    assert severity(facts, "bn-stale") == expected
+    assert causes(facts) == ({"bn-statistics"} if expected else set())
+
+
+@pytest.mark.parametrize(
+    ("drop", "solved", "train", "expected"),
+    [(0.97, 1.0, FLAT, "warning"), (0.5, 1.0, FLAT, None), (0.97, 0.0, FLAT, None), (0.9, 1.0, FALL, None)],
+)
+def test_a_dropout_that_leaves_nothing(drop: float, solved: float, train: list[float], expected: str | None) -> None:
+    trials = TrialFacts(
+        trials=[
+            *tried("train-and-eval", drop=drop, eval_loss=0.7, train_loss=0.8, samples=256.0, batches=8.0).trials,
+            *tried("one-batch", solved=solved, accuracy=1.0, samples=32.0, start=1.0, end=0.1, tries=1.0).trials,
+        ],
+        budget=20.0,
+    )
+    assert severity(report(BAD, trials=trials, training=run(train)), "dropout-too-strong") == expected
 
 
 # ----------------------------------------------------------------------------------------------------------- flow
@@ -239,7 +285,9 @@ def layer(name: str, order: int, participation: float, width: int = 16) -> Activ
 
 def test_one_number_left_of_a_layer() -> None:
     def facts(*rows: ActivationRow) -> Report:
-        return report(activations=ActivationFacts(mode="eval", rows=list(rows)), training=run())
+        return report(
+            activations=ActivationFacts(mode="eval", n_batches=4, n_samples=400, rows=list(rows)), training=run()
+        )
 
     assert severity(facts(layer("a", 0, 3.0), layer("b", 1, 1.0)), "rank-one") == "warning"
     assert causes(facts(layer("a", 0, 3.0), layer("b", 1, 1.0))) == {"layer-collapse"}
@@ -315,7 +363,8 @@ def test_a_run_cut_short(val: list[float], after: float, last: float, expected: 
 
 def test_a_generator_with_one_sample_is_named() -> None:
     loop = LoopFacts(
-        optimizers=[OptimizerRun(name="Adam", n_steps=400), OptimizerRun(name="Adam", n_steps=400)], n_backwards=1600
+        optimizers=[OptimizerRun(name="Adam", n_steps=400), OptimizerRun(name="Adam", n_steps=400)],
+        n_backwards_seen=1600,
     )
     history = structs.replace(run(), loop=loop)
     trial = tried("inputs-permuted", spread=0.0, input_spread=1.0, samples=64.0)

@@ -333,12 +333,23 @@ def test_batch_norm_that_does_not_describe_the_data_shows_between_the_modes() ->
     assert bad["only_norms"] - bad["only_eval"] == (bad["norms_accuracy"] - bad["eval_accuracy"]) * 256
 
 
+def test_statistics_of_the_last_batch_are_worse_than_means_over_many() -> None:
+    batches = [Batch((b.args[0] * 5 + FAR,), {}, b.target) for b in (table(32, seed=s) for s in range(8))]
+    good = modes.train_and_eval(lab(trained_norm(0.1), *batches)).numbers
+    last = modes.train_and_eval(lab(trained_norm(1.0), *batches)).numbers
+    assert (good["momentum"], last["momentum"]) == (pytest.approx(0.1), 1.0)
+    assert good["refreshed_loss"] == pytest.approx(good["eval_loss"], rel=0.2)
+    assert last["refreshed_loss"] < 0.9 * last["eval_loss"]
+    assert last["stale_batches"] >= 6
+
+
 def test_modes_are_one_without_norm_and_dropout() -> None:
     with pytest.raises(NotApplicableError, match="neither batch norm nor dropout"):
         modes.train_and_eval(lab(mlp(8, 16, 3)))
     numbers = modes.train_and_eval(lab(nn.Sequential(nn.Dropout(0.9), nn.Linear(8, 3)))).numbers
     assert "norms_loss" not in numbers
     assert numbers["train_loss"] != numbers["eval_loss"]
+    assert numbers["drop"] == 0.9
 
 
 # --------------------------------------------------------------------------------------------------- one step

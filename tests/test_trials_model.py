@@ -118,6 +118,12 @@ def test_the_divergence_is_that_of_gaussians() -> None:
     assert (result.numbers["active"], result.numbers["dimensions"]) == (3, 3)
 
 
+def test_a_deviation_is_told_from_the_logarithm_of_a_variance() -> None:
+    x = torch.randn(64, 6, generator=seeded(0))
+    numbers = latent.latent_units(lab(Coder(0.01, 1.0), [Batch((x,), {}, x)], loss=lambda o, y: o[0].sum())).numbers
+    assert numbers["divergence"] < 1e-3
+
+
 def test_a_posterior_that_is_the_prior_holds_nothing() -> None:
     x = torch.randn(64, 6, generator=seeded(0))
     numbers = latent.latent_units(lab(Coder(0.01, 0.0), [Batch((x,), {}, x)], loss=lambda o, y: o[0].sum())).numbers

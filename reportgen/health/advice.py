@@ -49,7 +49,8 @@ ADVICE: dict[str, str] = {
     "gradients; with float16 look at the loss scaling.",
     "numerical-instability": "Look at the first layer named: a logarithm or division of 0, or an overflow. "
     "torch.autograd.set_detect_anomaly(True) names the line.",
-    "over-regularised": "Divide the weight decay by ten and compare; leave biases and normalisation layers out of it.",
+    "over-regularised": "Divide weight decay (or the penalty in the loss) by ten and compare; leave biases and norms "
+    "out of it. PyTorch's dropout rate is the share that is dropped.",
     "overfitting": "Keep the checkpoint of the best epoch; then more data, augmentation, weight decay or dropout, or "
     "fewer epochs.",
     "params-not-in-optimizer": "Make the optimizer after the model is complete and on its device, from "

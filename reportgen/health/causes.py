@@ -103,8 +103,10 @@ SYNDROMES: tuple[Syndrome, ...] = (
     Syndrome(
         "checkpoint-not-loaded",
         ("weights-set-back", "frozen-at-init"),
-        (*_UNMOVED, "measured-otherwise", "bn-never-updated", "bn-stats-mismatch", "eval-train-gap"),
+        (*_UNMOVED, "measured-otherwise", "bn-never-updated", "bn-stats-mismatch", "eval-train-gap", "param-frozen"),
+        _not_detail("part", "layers"),
     ),
+    Syndrome("frozen-layers", ("frozen-at-init",), (*_UNMOVED, "param-frozen"), _detail("part", "layers")),
     Syndrome(
         "missing-zero-grad",
         ("missing-zero-grad",),
@@ -184,7 +186,11 @@ SYNDROMES: tuple[Syndrome, ...] = (
         (*_NONFINITE, *_WILD, *_STUCK, "w-scale", "h-init-loss"),
         _detail("direction", "exploding"),
     ),
-    Syndrome("over-regularised", ("weight-decay-dominance",), (*_SLOW, *_SICK_SIGNAL)),
+    Syndrome(
+        "over-regularised",
+        ("weight-decay-dominance", "weights-shrunk", "dropout-too-strong"),
+        (*_SLOW, *_SICK_SIGNAL, "adam-eps-floor", "update-ratio"),
+    ),
     # a first value that went wrong outside of the weights came into them by the next step
     Syndrome(
         "numerical-instability", ("run-nonfinite",), (*_NONFINITE, *_STUCK), lambda p: p[0].detail["part"] != "weight"
@@ -192,7 +198,7 @@ SYNDROMES: tuple[Syndrome, ...] = (
     Syndrome("non-finite-weights", ("param-nonfinite",), (*_NONFINITE, *_STUCK)),
     Syndrome("numerical-instability", _NONFINITE, _STUCK),
     Syndrome("loss-shape-broadcast", ("loss-shape", "loss-broadcast"), _STUCK),
-    Syndrome("bn-statistics", ("eval-train-gap", "bn-stats-mismatch", "bn-never-updated"), _STUCK),
+    Syndrome("bn-statistics", ("eval-train-gap", "bn-stats-mismatch", "bn-never-updated", "bn-stale"), _STUCK),
     Syndrome("checkpoint-not-loaded", ("measured-otherwise",), (*_STUCK, "w-at-default-init")),
     Syndrome("bad-init", ("w-scale", "h-init-loss"), (*_STUCK, *_DEAD, "param-zero-grad")),
     # dead layers pass no gradient, so the steps behind them are nothing
@@ -242,6 +248,7 @@ DEFAULTS: dict[str, str] = {
     "bias-before-norm": "idle-parts",
     "bn-never-updated": "bn-statistics",
     "bn-small-batch": "bn-statistics",
+    "bn-stale": "bn-statistics",
     "bn-stats-mismatch": "bn-statistics",
     "channel-redundancy": "layer-collapse",
     "causal-leak": "causal-leak",
@@ -274,6 +281,7 @@ DEFAULTS: dict[str, str] = {
     "idle-block": "layer-collapse",
     "layer-norm-noise": "numerical-instability",
     "massive-activation": "numerical-instability",
+    "dropout-too-strong": "over-regularised",
     "saturation": "saturated-activations",
     "double-softmax": "double-softmax",
     "dropout-misplaced": "idle-parts",
@@ -355,6 +363,7 @@ DEFAULTS: dict[str, str] = {
     "w-scale": "bad-init",
     "weight-decay-dominance": "over-regularised",
     "weights-set-back": "checkpoint-not-loaded",
+    "weights-shrunk": "over-regularised",
 }
 
 

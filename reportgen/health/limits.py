@@ -137,8 +137,17 @@ LIMITS: dict[str, dict[str, str]] = {
     "step-without-effect": {"rate": "smallest_rate"},
     "loss-sign": {"cosine": "uphill"},
     "eval-train-gap": {"loss": "eval_train_loss", "accuracy": "eval_train_accuracy"},
-    "input-ignored": {"spread": "output_spread"},
+    "bn-stale": {"momentum": "bn_momentum", "gain": "bn_stale_gain"},
+    "dropout-too-strong": {"drop": "drop_high"},
+    "input-ignored": {"spread": "output_spread", "generator": "generator_spread"},
     "position-unseen": {"change": "order_change"},
+    "weights-shrunk": {"scale": "shrunk"},
+    "signal-by-depth": {"slope": "signal_slope", "ratio": "signal_ratio"},
+    "gradient-by-time": {"steps": "time_steps", "ratio": "time_ratio", "ratio_gated": "time_ratio_gated"},
+    "too-narrow": {"r2": "poor_r2"},
+    "latent-collapse": {"divergence": "latent_nats"},
+    "sure-and-wrong": {"surer": "surer"},
+    "cut-short": {"gain": "longer_gain"},
 }
 
 COMMON = ("history_epochs", "outcome_r2")

@@ -145,6 +145,12 @@ class Thresholds(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     affine_departure: float = 1e-4
     order_change: float = 1e-4
     output_spread: float = 1e-4
+    generator_spread: float = 0.02
+    bn_momentum: float = 0.5
+    bn_stale_gain: float = 0.1
+    drop_high: float = 0.8
+    shrunk: float = 0.05
+    """Of the default scale of a weight, below which it was pulled to nothing."""
     smallest_rate: float = 1e-8
     """Learning rate from which a step must move a weight."""
     uphill: float = 0.05

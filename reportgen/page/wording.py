@@ -306,7 +306,14 @@ _RULES |= (
     | words_units.RULES
     | words_model.RULES
 )
-_CAUSES |= words_run.CAUSES | words_trials.CAUSES | words_dataset.CAUSES | words_samples.CAUSES | words_units.CAUSES | words_model.CAUSES
+_CAUSES |= (
+    words_run.CAUSES
+    | words_trials.CAUSES
+    | words_dataset.CAUSES
+    | words_samples.CAUSES
+    | words_units.CAUSES
+    | words_model.CAUSES
+)
 
 
 def describe(finding: Finding) -> str:

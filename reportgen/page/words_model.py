@@ -110,6 +110,30 @@ def _narrow(f: Finding) -> str:
 
 
 RULES: dict[str, tuple[str, Callable[[Finding], str], str]] = {
+    "bn-stale": (
+        "Statistics of the last batches",
+        lambda f: (
+            f"Momentum is {amount(f.evidence['momentum'])}: the loss in eval mode is "
+            f"{amount(f.evidence['eval_loss'])}, and {amount(f.evidence['refreshed_loss'])} with statistics that are means over the batches."
+        ),
+        "",
+    ),
+    "dropout-too-strong": (
+        "Strength of dropout",
+        lambda f: (
+            f"Dropout of {percent(f.evidence['drop'])}; the training loss ended at {amount(f.evidence['end'])} from "
+            f"{amount(f.evidence['start'])}, while one batch is learned by heart without dropout."
+        ),
+        "",
+    ),
+    "weights-shrunk": (
+        "Weights pulled to nothing",
+        lambda f: (
+            f"{amount(f.evidence['matrices'])} of {amount(f.evidence['of'])} weight matrices ended at next to zero, "
+            f"{f.subject} first."
+        ),
+        "",
+    ),
     "cut-short": ("Going on with the training", _short, "A short run may be meant as a trial."),
     "frozen-at-init": ("Frozen weights as they were initialised", _frozen, "Random features may be meant."),
     "gradient-by-time": ("Gradient by time", _time, "The answer may stand in the last steps."),

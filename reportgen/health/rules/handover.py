@@ -10,7 +10,7 @@ from ...document.facts import Finding, Report, Severity, WeightRow
 from ..context import Context
 from ..curves import losses
 from ..thresholds import Thresholds
-from .reach import set_back
+from .reach import set_back, trainable
 from .training import noted
 
 SECTION = "weights"
@@ -72,10 +72,10 @@ def _tried(report: Report) -> float | None:
 def frozen_at_init(report: Report, context: Context, limits: Thresholds) -> Iterator[Finding]:
     """Frozen layers whose weights cannot be told from PyTorch's default initialisation: there is nothing in them.
 
-    Every frozen Linear or convolution of thirty weights or more (two of them, or half of the model, at least) lies
-    within 1/sqrt(fan_in), comes close to it, and has the root mean square of a uniform distribution, 0.577 of it,
-    within four standard errors. A pretrained layer leaves that range. A warning: weights that were to be loaded were
-    not found in the file (``strict=False`` says nothing), or the wrong layers were frozen. Wrong for random features
+    Every frozen Linear or convolution of thirty weights or more lies within 1/sqrt(fan_in), comes close to it, and has
+    the root mean square of a uniform distribution, 0.577 of it, within four standard errors. A pretrained layer leaves
+    that range. A warning. Where one layer at most is trained (a head), weights that were to be loaded were not found in
+    the file (``strict=False`` says nothing); where more are, the wrong layers were frozen. Wrong for random features
     that are left so on purpose.
     """
     rows = report.weights.rows if report.weights is not None else []
@@ -86,8 +86,7 @@ def frozen_at_init(report: Report, context: Context, limits: Thresholds) -> Iter
     if context.state != "trained" or not frozen or not all(map(_is_fresh, frozen)):
         return
     share = sum(prod(row.shape) for row in frozen) / max(sum(prod(row.shape) for row in kernels), 1)
-    if len(frozen) < 2 and share < 0.5:
-        return
+    others = sum(row.trainable is True for row in kernels)
     yield Finding(
         rule="frozen-at-init",
         severity=Severity.WARNING,
@@ -95,7 +94,7 @@ def frozen_at_init(report: Report, context: Context, limits: Thresholds) -> Iter
         section=SECTION,
         evidence={"tensors": len(frozen), "share": share},
         threshold={"error": 4.0},
-        detail={"names": ", ".join(row.name for row in frozen[:5])},
+        detail={"names": ", ".join(row.name for row in frozen[:5]), "part": "layers" if others > 1 else "backbone"},
     )
 
 
@@ -114,4 +113,32 @@ def _is_fresh(row: WeightRow) -> bool:
     return near < largest < 1 + 1e-5 and abs(scale / _UNIFORM - 1) < 4 * 0.447 / math.sqrt(stats.count)
 
 
-RULES = (weights_set_back, measured_otherwise, frozen_at_init)
+def weights_shrunk(report: Report, context: Context, limits: Thresholds) -> Iterator[Finding]:
+    """Training pulled most weight matrices to next to nothing, and the model does not work.
+
+    Root mean square times the square root of the fan-in below 0.05 of the default scale, 0.577, though the weights
+    moved by 0.9 to 1.1 of their start, for half of the matrices at least: a penalty on the weights outweighs the loss,
+    added by hand or by an optimizer that adapts to it. A warning where the model is no better than a constant guess.
+    """
+    rows = {row.name: row for row in report.weights.rows} if report.weights is not None else {}
+    runs = [p for p in trainable(report) if p.is_matrix and p.moved is not None and p.name in rows]
+    small = [p for p in runs if 0.9 < (p.moved or 0.0) < 1.1 and _is_small(rows[p.name], limits)]
+    if not small or len(small) < len(runs) / 2 or not context.outcome_known or context.outcome_ok:
+        return
+    yield Finding(
+        rule="weights-shrunk",
+        severity=Severity.WARNING,
+        subject=small[0].name,
+        section=SECTION,
+        evidence={"matrices": len(small), "of": len(runs)},
+        threshold={"scale": limits.shrunk},
+    )
+
+
+def _is_small(row: WeightRow, limits: Thresholds) -> bool:
+    if row.stats is None or row.fan_in is None or row.stats.nonfinite or row.before_norm:
+        return False
+    return (row.stats.rms or 0.0) * math.sqrt(row.fan_in) < limits.shrunk * _UNIFORM
+
+
+RULES = (weights_set_back, measured_otherwise, frozen_at_init, weights_shrunk)

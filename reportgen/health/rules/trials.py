@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from ...document.facts import Finding, Report, Severity
 from ...document.trials import Trial
 from ..context import Context
-from ..curves import is_adversarial
+from ..curves import is_adversarial, losses
 from ..thresholds import Thresholds
 from .flow import is_guessing
 
@@ -291,15 +291,66 @@ def eval_train_gap(report: Report, context: Context, limits: Thresholds) -> Iter
     )
 
 
+def bn_stale(report: Report, context: Context, limits: Thresholds) -> Iterator[Finding]:
+    """Running statistics that are those of the last batch or two: momentum of 0.5 or more, and it costs something.
+
+    PyTorch's momentum is the weight of the new batch, other frameworks' that of the old statistics: 0.99 there is 0.01
+    here. With statistics that are means over the training batches the loss in eval mode is lower by a tenth, in four of
+    five batches at least, of four or more. A warning.
+    """
+    trial = _trial(report, "train-and-eval")
+    if trial is None or "refreshed_loss" not in trial.numbers or context.state == "untrained":
+        return
+    n = trial.numbers
+    lower = n["refreshed_loss"] < (1 - limits.bn_stale_gain) * n["eval_loss"]
+    if n["momentum"] < limits.bn_momentum or not lower or n["stale_batches"] < 0.8 * n["batches"] or n["batches"] < 4:
+        return
+    yield Finding(
+        rule="bn-stale",
+        severity=Severity.WARNING,
+        subject="model",
+        section=SECTION,
+        evidence=_numbers(trial, "momentum", "eval_loss", "refreshed_loss", "samples"),
+        threshold={"momentum": limits.bn_momentum, "gain": limits.bn_stale_gain},
+    )
+
+
+def dropout_too_strong(report: Report, context: Context, limits: Thresholds) -> Iterator[Finding]:
+    """A dropout that leaves next to nothing, in a model that did not fit its training data though it could.
+
+    A rate of 0.8 or more; the training loss ended above 0.6 of what a constant guess (or the start) gives; and one
+    batch is learned by heart once dropout is off. A warning. Some libraries count the share that is kept, PyTorch the
+    share that is dropped.
+    """
+    trial, heart = _trial(report, "train-and-eval"), _trial(report, "one-batch")
+    train, _ = losses(report.training, limits)
+    if trial is None or heart is None or train is None or context.state != "trained":
+        return
+    if trial.numbers.get("drop", 0.0) < limits.drop_high or not heart.numbers["solved"]:
+        return
+    if train.end <= 0.6 * (context.chance or abs(train.start)):
+        return
+    yield Finding(
+        rule="dropout-too-strong",
+        severity=Severity.WARNING,
+        subject="model",
+        section=SECTION,
+        evidence={"drop": trial.numbers["drop"], "end": train.end, "start": train.start},
+        threshold={"drop": limits.drop_high},
+    )
+
+
 def input_ignored(report: Report, context: Context, limits: Thresholds) -> Iterator[Finding]:
     """A trained model gives the same output whatever the input.
 
     Standard deviation of the outputs over samples, over their root mean square, below 1e-4 though the inputs vary. An
     error; it informs where nothing says whether the model was trained: a new head may be all zeros. In an adversarial
-    run (optimizers that step apart) the model is a generator, and gives one output for every noise.
+    run (optimizers that step apart) the model is a generator, and below 0.02 it has one sample for every noise.
     """
     trial = _trial(report, "inputs-permuted")
-    if trial is None or context.state == "untrained" or trial.numbers["spread"] >= limits.output_spread:
+    generator = report.training is not None and is_adversarial(report.training)
+    line = limits.generator_spread if generator else limits.output_spread
+    if trial is None or context.state == "untrained" or trial.numbers["spread"] >= line:
         return
     yield Finding(
         rule="input-ignored",
@@ -307,8 +358,8 @@ def input_ignored(report: Report, context: Context, limits: Thresholds) -> Itera
         subject="output",
         section=SECTION,
         evidence=_numbers(trial, "spread", "input_spread", "samples"),
-        threshold={"spread": limits.output_spread},
-        detail={"role": "generator" if report.training is not None and is_adversarial(report.training) else ""},
+        threshold={"spread": line},
+        detail={"role": "generator" if generator else ""},
     )
 
 
@@ -392,6 +443,8 @@ RULES = (
     loss_sign,
     loss_blind,
     eval_train_gap,
+    bn_stale,
+    dropout_too_strong,
     input_ignored,
     position_unseen,
     equal_units,

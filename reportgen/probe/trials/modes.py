@@ -18,21 +18,24 @@ from .sample import shuffled
 
 
 def train_and_eval(lab: Lab) -> Result:
-    """Measure loss and accuracy of one model on the same batches in three modes, on copies.
+    """Measure loss and accuracy of one model on the same batches in several modes, on copies.
 
-    ``eval``: as it is evaluated. ``norms``: batch norms normalise by the batch, all else as in eval. ``train``: all in
-    training mode. ``only_norms`` and ``only_eval`` count samples that one mode gets right and the other wrong.
+    ``eval``: as it is evaluated. ``norms``: batch norms normalise by the batch, all else as in eval. ``refreshed``: as
+    in eval, with running statistics that are plain means over these batches. ``train``: all in training mode.
+    ``only_norms`` and ``only_eval`` count samples that one mode gets right and the other wrong; ``stale_batches``
+    those batches that are worse in eval mode than refreshed. ``drop``: the largest rate of a dropout.
     """
     batches = [b for b in shuffled(lab.training, lab.seed, least=32) if b.n_samples >= 8]
     if not batches or any(b.target is None for b in batches):
         raise NotApplicableError("no batches of eight samples or more with targets")
     norms = [m for m in lab.model.modules() if isinstance(m, _BatchNorm) and m.track_running_stats]
-    drops = any(_drops(m) for m in lab.model.modules())
+    drops = any(_drops(m) > 0 for m in lab.model.modules())
     if not norms and not drops:
         raise NotApplicableError("neither batch norm nor dropout, so both modes are the same")
     outcome = {"eval": _score(lab, batches, norms=False, all_=False)}
     if norms:
         outcome["norms"] = _score(lab, batches, norms=True, all_=False)
+        outcome["refreshed"] = _score(lab, batches, norms=False, all_=False, refresh=True)
     outcome["train"] = _score(lab, batches, norms=True, all_=True)
     numbers = {"samples": float(sum(b.n_samples for b in batches)), "batches": float(len(batches))}
     for mode, score in outcome.items():
@@ -40,7 +43,8 @@ def train_and_eval(lab: Lab) -> Result:
             numbers[f"{mode}_loss"] = score.loss
         if score.right is not None:
             numbers[f"{mode}_accuracy"] = float(score.right.float().mean())
-    _compare(numbers, outcome)
+    numbers["drop"] = max((_drops(m) for m in lab.model.modules()), default=0.0)
+    _compare(numbers, outcome, [m.momentum for m in norms if m.momentum is not None])
     return Result(numbers)
 
 
@@ -52,15 +56,18 @@ class _Score:
     """Of each sample; None where outputs are no class scores."""
 
 
-def _drops(module: nn.Module) -> bool:
+def _drops(module: nn.Module) -> float:
+    """Return the share of values that a layer drops in training."""
     if isinstance(module, nn.modules.dropout._DropoutNd):
-        return module.p > 0
+        return float(module.p)
     rate = getattr(module, "dropout", 0.0)
-    return isinstance(module, (nn.RNNBase, nn.MultiheadAttention)) and isinstance(rate, float) and rate > 0
+    return rate if isinstance(module, (nn.RNNBase, nn.MultiheadAttention)) and isinstance(rate, float) else 0.0
 
 
-def _score(lab: Lab, batches: list[Batch], *, norms: bool, all_: bool) -> _Score:
+def _score(lab: Lab, batches: list[Batch], *, norms: bool, all_: bool, refresh: bool = False) -> _Score:
     model = lab.fresh().model
+    if refresh:
+        _refresh(lab, model, batches)
     model.train(all_)
     for module in model.modules():
         if isinstance(module, _BatchNorm):
@@ -79,6 +86,20 @@ def _score(lab: Lab, batches: list[Batch], *, norms: bool, all_: bool) -> _Score
     return _Score(total, losses, torch.cat(known) if len(known) == len(right) else None)
 
 
+def _refresh(lab: Lab, model: nn.Module, batches: list[Batch]) -> None:
+    """Replace the running statistics of a copy by plain means over batches, without dropout."""
+    model.eval()
+    for module in model.modules():
+        if isinstance(module, _BatchNorm) and module.track_running_stats:
+            module.reset_running_stats()
+            module.momentum, module.training = None, True
+    torch.manual_seed(lab.seed)
+    with torch.no_grad():
+        for batch in batches:
+            lab.clock.need(1)
+            call(model, batch)
+
+
 def right_answers(output: Any, target: Any) -> Tensor | None:
     """Tell of each sample whether the answer is right; None where outputs are neither class nor yes-or-no scores."""
     tensor = main_tensor(output)
@@ -92,11 +113,14 @@ def right_answers(output: Any, target: Any) -> Tensor | None:
     return None
 
 
-def _compare(numbers: dict[str, float], outcome: dict[str, _Score]) -> None:
+def _compare(numbers: dict[str, float], outcome: dict[str, _Score], momenta: list[float]) -> None:
     """Enter the paired comparison of eval mode with batch norm in training mode."""
     norms, plain = outcome.get("norms"), outcome["eval"]
     if norms is None:
         return
+    fresh = outcome["refreshed"]
+    numbers["stale_batches"] = float(sum(a > b for a, b in zip(plain.losses, fresh.losses, strict=True)))
+    numbers["momentum"] = max(momenta, default=0.0)
     numbers["worse_batches"] = float(sum(a > b for a, b in zip(plain.losses, norms.losses, strict=True)))
     if plain.right is not None and norms.right is not None:
         numbers["only_norms"] = float((norms.right & ~plain.right).sum())
