@@ -114,7 +114,8 @@ RULES: dict[str, tuple[str, Callable[[Finding], str], str]] = {
         "Statistics of the last batches",
         lambda f: (
             f"Momentum is {amount(f.evidence['momentum'])}: the loss in eval mode is "
-            f"{amount(f.evidence['eval_loss'])}, and {amount(f.evidence['refreshed_loss'])} with statistics that are means over the batches."
+            f"{amount(f.evidence['eval_loss'])}, and {amount(f.evidence['refreshed_loss'])} with statistics that are "
+            "means over the batches."
         ),
         "",
     ),

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from ...subject.data import Batch, call
+from ...subject.data import Batch
 from ..layers import main_tensor
-from .lab import Lab, NotApplicableError, Result, value_of
+from .lab import Lab, NotApplicableError, Result, output_of, taken, value_of
 
 _LEFT_OUT = -100
 
@@ -31,8 +32,9 @@ def as_it_is(lab: Lab) -> Result:
         lab.clock.need(1)
         torch.manual_seed(lab.seed)
         with torch.no_grad():
-            output = call(lab.model, batch)
-            total += float(value_of(lab.loss, output, batch.target)) * batch.n_samples
+            output = output_of(lab.model, batch)
+            value = taken(partial(value_of, lab.loss, output, batch.target), "the loss refuses outputs of eval mode")
+            total += float(value) * batch.n_samples
         n += batch.n_samples
         found = class_scores(output, batch)
         told += [found] if found is not None else []

@@ -7,8 +7,8 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from ...subject.data import call, tensors
-from .lab import Lab, NotApplicableError, Result
+from ...subject.data import tensors
+from .lab import Lab, NotApplicableError, Result, output_of
 
 _ACTIVE = 0.01  # variance over samples of the posterior mean, in units of the prior (Burda et al. 2016)
 
@@ -24,7 +24,7 @@ def latent_units(lab: Lab) -> Result:
     batch = lab.samples(64, least=8)
     torch.manual_seed(lab.seed)
     with torch.no_grad():
-        output = call(lab.model, batch)
+        output = output_of(lab.model, batch)
     if isinstance(output, Tensor):
         raise NotApplicableError("the model returns one tensor, and no posterior beside it")
     mean, log_var = _posterior(list(tensors(output)), batch.n_samples)

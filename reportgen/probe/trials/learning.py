@@ -48,7 +48,7 @@ def one_step(lab: Lab) -> Result:
         return Result(numbers, detail)
     leaves = _leaves(value)
     _enter_strangers(lab, work, leaves, batch, numbers, detail)
-    _backward(value)
+    backward(value)
     reached = {name: p for name, p in trainable.items() if p.grad is not None}
     pushed = {name: p for name, p in reached.items() if p.grad is not None and _has_entries(p.grad)}
     numbers |= {"reached": float(len(reached)), "pushed": float(len(pushed))}
@@ -66,7 +66,7 @@ def in_training(model: nn.Module, batches: int) -> None:
                 module.eval()
 
 
-def _backward(value: Tensor) -> None:
+def backward(value: Tensor) -> None:
     taken(lambda: value.backward(), "the loss cannot be differentiated")  # type: ignore[no-untyped-call]
 
 
@@ -90,10 +90,10 @@ def _forget(optimizer: Optimizer) -> None:
 
 def _value(work: Outfit, batch: Batch, seed: int) -> Tensor:
     torch.manual_seed(seed)
-    return _answered(work, batch)[1]
+    return answered(work, batch)[1]
 
 
-def _answered(work: Outfit, batch: Batch) -> tuple[Any, Tensor]:
+def answered(work: Outfit, batch: Batch) -> tuple[Any, Tensor]:
     """Run the model with gradients; return its output and the loss."""
     loss = work.loss
     if loss is None:
@@ -220,7 +220,7 @@ def _by_heart(lab: Lab, work: Outfit, batch: Batch, rate: float, steps: int) -> 
                 lab.clock.need(30)
             optimizer.zero_grad()
             torch.manual_seed(lab.seed)
-            output, value = _answered(work, batch)
+            output, value = answered(work, batch)
             end = float(value.detach())
             if not math.isfinite(end) or not value.requires_grad:
                 raise NotApplicableError("the loss is not finite, or no parameter reaches it")
@@ -228,7 +228,7 @@ def _by_heart(lab: Lab, work: Outfit, batch: Batch, rate: float, steps: int) -> 
             numbers |= _memory(output, batch.target)
             if numbers["solved"] or step == steps:
                 break
-            _backward(value)
+            backward(value)
             _refuse_sparse(parameters)
             optimizer.step()
     return numbers | {"start": start, "end": end, "steps": float(step)}
@@ -351,6 +351,6 @@ def _train(lab: Lab, work: Outfit, batches: list[Batch], *, mixed: bool, steps: 
         value = _value(work, replace(batch, target=target), lab.seed + step)
         if not value.requires_grad or not bool(torch.isfinite(value)):
             raise NotApplicableError("the loss is not finite, or no parameter reaches it")
-        _backward(value)
+        backward(value)
         _refuse_sparse(parameters)
         optimizer.step()

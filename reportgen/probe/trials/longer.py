@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 
 import torch
 from torch import Tensor
 
-from ...subject.data import Batch, call
+from ...subject.data import Batch
 from ..layers import main_tensor
 from .confidence import class_scores
-from .lab import Lab, NotApplicableError, Outfit, Result, value_of
+from .lab import Lab, NotApplicableError, Outfit, Result, output_of, taken, value_of
+from .learning import answered, backward
 
 _STEPS = 120
 
@@ -37,13 +39,12 @@ def trained_on(lab: Lab) -> Result:
             raise NotApplicableError("no batches of two samples or more with targets")
         work.model.train()
         torch.manual_seed(lab.seed + step)
-        with torch.enable_grad():
-            value = value_of(lab.loss if work.loss is None else work.loss, call(work.model, batch), batch.target)
-            if not value.requires_grad or not math.isfinite(float(value.detach())):
-                raise NotApplicableError("the loss is not finite, or no parameter reaches it")
-            optimizer.zero_grad()
-            value.backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
+        _, value = answered(work, batch)
+        if not value.requires_grad or not math.isfinite(float(value.detach())):
+            raise NotApplicableError("the loss is not finite, or no parameter reaches it")
+        optimizer.zero_grad()
+        backward(value)
+        taken(optimizer.step, f"{type(optimizer).__name__} refuses to make a step")
     after = _scored(lab, work)
     numbers = {"steps": float(_STEPS), "before": before[0], "after": after[0], "samples": float(before[2])}
     rates = [float(g.get("lr", 0.0)) for g in optimizer.param_groups]
@@ -62,10 +63,10 @@ def _scored(lab: Lab, work: Outfit) -> tuple[float, float | None, int]:
         lab.clock.need(1)
         torch.manual_seed(lab.seed)
         with torch.no_grad():
-            output = call(work.model, batch)
-            total += (
-                float(value_of(lab.loss if work.loss is None else work.loss, output, batch.target)) * batch.n_samples
-            )
+            output = output_of(work.model, batch)
+            loss = lab.loss if work.loss is None else work.loss
+            value = taken(partial(value_of, loss, output, batch.target), "the loss refuses outputs of eval mode")
+            total += float(value) * batch.n_samples
         n += batch.n_samples
         pair = class_scores(output, batch) or _numbers(output, batch)
         answers += [pair] if pair is not None else []

@@ -97,7 +97,7 @@ def _refresh(lab: Lab, model: nn.Module, batches: list[Batch]) -> None:
     with torch.no_grad():
         for batch in batches:
             lab.clock.need(1)
-            call(model, batch)
+            output_of(model, batch)
 
 
 def right_answers(output: Any, target: Any) -> Tensor | None:

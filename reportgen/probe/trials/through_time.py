@@ -11,9 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ...subject.data import call
-from .lab import Lab, NotApplicableError, Result, value_of
-from .learning import in_training, without_dropout
+from .lab import Lab, NotApplicableError, Result
+from .learning import answered, in_training, without_dropout
 
 _LEAST = 8  # steps from which early and late can be told apart
 _CELLS = (nn.RNNCellBase, nn.Linear)
@@ -31,7 +30,7 @@ def gradient_by_time(lab: Lab) -> Result:
     in_training(work.model, batch.n_samples)
     with _watched(work.model) as seen, without_dropout(work.model), torch.enable_grad():
         torch.manual_seed(lab.seed)
-        value = value_of(lab.loss if work.loss is None else work.loss, call(work.model, batch), batch.target)
+        _, value = answered(work, batch)
         steps = seen.steps()
         if not value.requires_grad:
             raise NotApplicableError("no parameter reaches the loss")
