@@ -148,7 +148,7 @@ def test_frozen_layers_that_hold_nothing_are_found(seed: int) -> None:
     for layer in (fresh.body, fresh.neck):
         layer.reset_parameters()
     assert severity(report(weights=fresh.facts(), training=run()), "frozen-at-init") == "warning"
-    assert causes(report(weights=fresh.facts(), training=run())) == {"checkpoint-not-loaded"}
+    assert causes(report(weights=fresh.facts(), training=run())) == {"frozen-layers"}
     assert severity(report(weights=known.facts(), training=run()), "frozen-at-init") is None
     fresh.neck.requires_grad_(True)
     assert causes(report(weights=fresh.facts(), training=run())) == {"frozen-layers"}

@@ -24,7 +24,7 @@ ADVICE: dict[str, str] = {
     "exploding-gradients": "Clip the gradient norm, lower the learning rate, and check the initialisation; "
     "normalisation layers or residual connections stop the growth.",
     "frozen-layers": "If these layers were meant to train, set requires_grad_(True) and give them to the optimizer. "
-    "A backbone that is frozen on purpose is fine.",
+    "A backbone that is frozen on purpose is fine once its weights are loaded.",
     "gradient-clipping-too-small": "Raise the clipping limit to about the 90th percentile of the gradient norm (see "
     "the curve), or leave clipping out and compare.",
     "idle-parts": "Put dropout behind an activation, and leave out biases before a batch norm.",

@@ -102,11 +102,13 @@ SYNDROMES: tuple[Syndrome, ...] = (
     ),
     Syndrome(
         "checkpoint-not-loaded",
-        ("weights-set-back", "frozen-at-init"),
-        (*_UNMOVED, "measured-otherwise", "bn-never-updated", "bn-stats-mismatch", "eval-train-gap", "param-frozen"),
-        _not_detail("part", "layers"),
+        ("weights-set-back",),
+        (*_UNMOVED, "measured-otherwise", "bn-never-updated", "bn-stats-mismatch", "eval-train-gap"),
     ),
-    Syndrome("frozen-layers", ("frozen-at-init",), (*_UNMOVED, "param-frozen"), _detail("part", "layers")),
+    # whether they were to be loaded or to be trained cannot be seen: that they are frozen can
+    Syndrome(
+        "frozen-layers", ("frozen-at-init",), (*_UNMOVED, "param-frozen", "bn-never-updated", "bn-stats-mismatch")
+    ),
     Syndrome(
         "missing-zero-grad",
         ("missing-zero-grad",),
@@ -151,13 +153,20 @@ SYNDROMES: tuple[Syndrome, ...] = (
     Syndrome("layer-collapse", ("rank-one",), (*_SLOW, *_DEAD)),
     Syndrome("posterior-collapse", ("latent-collapse",), _SLOW),
     Syndrome("posterior-collapse", ("input-ignored",), (*_DEAD, "param-zero-grad"), _detail("role", "generator")),
-    Syndrome("batch-mixing", ("batch-coupling",), _STUCK, _detail("by", "layer")),
+    Syndrome("batch-mixing", ("batch-coupling",), (*_STUCK, "measured-otherwise"), _detail("by", "layer")),
     Syndrome("missing-nonlinearity", ("missing-nonlinearity",), (*_SLOW, "affine-pair")),
-    Syndrome("dropout-active-in-eval", ("eval-nondeterminism",), ()),
+    Syndrome("dropout-active-in-eval", ("eval-nondeterminism",), ("measured-otherwise",)),
     Syndrome(
         "eval-mode-training",
         ("eval-mode-training",),
-        ("bn-never-updated", "bn-stats-mismatch", "eval-train-gap", "h-overfit", "o-baseline-skill"),
+        (
+            "bn-never-updated",
+            "bn-stats-mismatch",
+            "eval-train-gap",
+            "h-overfit",
+            "o-baseline-skill",
+            "measured-otherwise",
+        ),
     ),
     Syndrome(
         "lr-schedule-collapse", ("lr-schedule-collapse",), (*_SLOW, "w-at-default-init", "update-ratio", "lr-extreme")
@@ -198,7 +207,11 @@ SYNDROMES: tuple[Syndrome, ...] = (
     Syndrome("non-finite-weights", ("param-nonfinite",), (*_NONFINITE, *_STUCK)),
     Syndrome("numerical-instability", _NONFINITE, _STUCK),
     Syndrome("loss-shape-broadcast", ("loss-shape", "loss-broadcast"), _STUCK),
-    Syndrome("bn-statistics", ("eval-train-gap", "bn-stats-mismatch", "bn-never-updated", "bn-stale"), _STUCK),
+    Syndrome(
+        "bn-statistics",
+        ("eval-train-gap", "bn-stats-mismatch", "bn-never-updated", "bn-stale"),
+        (*_STUCK, "measured-otherwise"),
+    ),
     Syndrome("checkpoint-not-loaded", ("measured-otherwise",), (*_STUCK, "w-at-default-init")),
     Syndrome("bad-init", ("w-scale", "h-init-loss"), (*_STUCK, *_DEAD, "param-zero-grad")),
     # dead layers pass no gradient, so the steps behind them are nothing
@@ -291,7 +304,7 @@ DEFAULTS: dict[str, str] = {
     "eval-train-gap": "bn-statistics",
     "fp16-gradients": "numerical-instability",
     "fp16-range": "numerical-instability",
-    "frozen-at-init": "checkpoint-not-loaded",
+    "frozen-at-init": "frozen-layers",
     "grad-depth-slope": "vanishing-gradients",
     "gradient-by-time": "vanishing-gradients",
     "grad-nonfinite": "numerical-instability",

@@ -74,9 +74,8 @@ def frozen_at_init(report: Report, context: Context, limits: Thresholds) -> Iter
 
     Every frozen Linear or convolution of thirty weights or more lies within 1/sqrt(fan_in), comes close to it, and has
     the root mean square of a uniform distribution, 0.577 of it, within four standard errors. A pretrained layer leaves
-    that range. A warning. Where one layer at most is trained (a head), weights that were to be loaded were not found in
-    the file (``strict=False`` says nothing); where more are, the wrong layers were frozen. Wrong for random features
-    that are left so on purpose.
+    that range. A warning: the file that they were to come from was not read (``strict=False`` says nothing of keys that
+    do not match), or they were meant to be trained. Wrong for random features that are left so on purpose.
     """
     rows = report.weights.rows if report.weights is not None else []
     kernels = [
@@ -86,7 +85,6 @@ def frozen_at_init(report: Report, context: Context, limits: Thresholds) -> Iter
     if context.state != "trained" or not frozen or not all(map(_is_fresh, frozen)):
         return
     share = sum(prod(row.shape) for row in frozen) / max(sum(prod(row.shape) for row in kernels), 1)
-    others = sum(row.trainable is True for row in kernels)
     yield Finding(
         rule="frozen-at-init",
         severity=Severity.WARNING,
@@ -94,7 +92,7 @@ def frozen_at_init(report: Report, context: Context, limits: Thresholds) -> Iter
         section=SECTION,
         evidence={"tensors": len(frozen), "share": share},
         threshold={"error": 4.0},
-        detail={"names": ", ".join(row.name for row in frozen[:5]), "part": "layers" if others > 1 else "backbone"},
+        detail={"names": ", ".join(row.name for row in frozen[:5])},
     )
 
 
