@@ -13,6 +13,7 @@ import msgspec
 import torch
 from torch import nn
 from torch.optim import Optimizer
+from tqdm import tqdm
 
 from .document.codec import FORMAT_VERSION, decode, encode
 from .document.facts import (
@@ -181,7 +182,7 @@ def _examine_file(path: Path, options: Options, steps: Steps) -> Report:
         title=options.title or path.name,
         meta=Meta(sources={"checkpoint": str(path)}),
         subject=SubjectFacts(name=path.name, kind="checkpoint"),
-        weights=_weights_of_file(file, steps),
+        weights=_weights_of_file(file, options, steps),
         architecture=steps.run("architecture", lambda: architecture.of_tensors(file.tensors.values())),
     )
     steps.partial("architecture", f"{_NO_MODEL}; only sizes are known")
@@ -190,9 +191,15 @@ def _examine_file(path: Path, options: Options, steps: Steps) -> Report:
     return report
 
 
-def _weights_of_file(file: checkpoint.Checkpoint, steps: Steps) -> WeightFacts | None:
+def _weights_of_file(file: checkpoint.Checkpoint, options: Options, steps: Steps) -> WeightFacts | None:
     """Read the tensors one by one; what was read before Ctrl-C makes a report too."""
-    reading = steps.run("weights", lambda: weights.of_tensors(file.tensors, file.pages.release))
+
+    def read() -> weights.Reading:
+        total = sum(t.numel() * t.element_size() for t in file.tensors.values())
+        with tqdm(total=total, unit="B", unit_scale=True, desc=file.path.name, disable=not options.progress) as bar:
+            return weights.of_tensors(file.tensors, file.pages.release, bar.update, options.spectra or "fast")
+
+    reading = steps.run("weights", read)
     if reading is None:
         return None
     if reading.read < reading.tensors:
@@ -243,7 +250,9 @@ def _examine_model(subject: _Subject, data: Iterable[Any] | None, steps: Steps) 
             optimizer=", ".join(type(o).__name__ for o in subject.optimizers) or None,
         ),
         architecture=structure,
-        weights=steps.run("weights", lambda: weights.of_model(model, owned_by(subject.optimizers))),
+        weights=steps.run(
+            "weights", lambda: weights.of_model(model, owned_by(subject.optimizers), options.spectra or "off")
+        ),
     )
     without_values = any(p.is_meta for p in model.parameters())
     if without_values:

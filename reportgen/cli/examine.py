@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -43,6 +44,9 @@ Run = Annotated[
     Path | None,
     typer.Option(help="The run: a monitor's log, a TensorBoard folder, metrics.csv, trainer_state.json, CSV, JSON."),
 ]
+Spectra = Annotated[
+    str | None, typer.Option(help="Singular values of weights: off, fast or exact; fast for a file if left out.")
+]
 AllowGlobal = Annotated[
     list[str] | None,
     typer.Option(help="A pickled class that the checkpoint may hold, if you trust it: argparse.Namespace. Repeatable."),
@@ -72,6 +76,7 @@ def examine(
     device: Device = None,
     max_batches: MaxBatches = None,
     threshold: Threshold = None,
+    spectra: Spectra = None,
     allow_global: AllowGlobal = None,
     seed: Annotated[int | None, typer.Option(min=0, max=MAX_SEED, help="Of noise inputs and random layers.")] = None,
     strict: Strict = None,
@@ -90,7 +95,7 @@ def examine(
         raise OptionError(f"{model} looks like a history, not like a model.", hint=f"Write --history {model}.")
     given = settings.load(
         config,
-        settings_of(context.params | {"subject": model}),
+        settings_of(context.params | {"subject": model}) | {"progress": sys.stderr.isatty() or None},
         # another model than the configured one has other weights and another history
         without=() if model is None else ("model", "checkpoint", "history", "history_names"),
     )

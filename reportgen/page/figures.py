@@ -10,7 +10,7 @@ from msgspec import Struct
 from ..document.stats import TensorStats
 from .formats import name, number, percent
 from .language import _
-from .palette import BAR, HEAT, INK, MUTED, RULE, TONES
+from .palette import ACCENT, BAR, HEAT, INK, MUTED, RULE, TONES
 from .svg import Element, decimal, drawing, element, ornament
 
 BINS = 32
@@ -124,6 +124,23 @@ def bars(labels: Sequence[str], values: Sequence[float], title: str) -> Element:
             element("text", number(value), x=left + value / peak * width + 6, y=y + 15, font_size=12, fill=MUTED),
         ]
     return drawing(left + width + 70, max(len(labels), 1) * row, title, *marks, class_="chart")
+
+
+def spectrum(counts: Sequence[int], top: float, edge: float | None, title: str) -> Element:
+    """Draw singular values from 0 to ``top``, by the root of how many fall in a bin, and the edge of the bulk."""
+    width, height = 320, 90
+    heights = _heights([math.sqrt(c) for c in counts], height - 4)
+    step = width // max(len(counts), 1)
+    parts = [element("path", d=_bars(heights, step, height), fill=BAR)]
+    if edge is not None and top > 0 and edge <= top:
+        x = decimal(edge / top * step * len(counts))
+        parts.append(
+            element("path", element("title", number(edge)), d=f"M{x} 0v{height}", stroke=ACCENT, stroke_width=2)
+        )
+    parts.append(element("path", d=f"M0 {height}h{width}", stroke=RULE))
+    parts.append(element("text", "0", x=0, y=height + 14, font_size=12, fill=MUTED))
+    parts.append(element("text", number(top), x=width, y=height + 14, text_anchor="end", font_size=12, fill=MUTED))
+    return drawing(width, height + 18, title, *parts, class_="chart")
 
 
 class StripRow(Struct, frozen=True):

@@ -29,10 +29,11 @@ from .kinds import (
 from .layers import NORMS, kind_of
 from .matrices import distribution, embedding, filters, gains, quantisation, rows_of
 from .reduce import as_real, tensor_stats
+from .spectra import Method, spectrum
 from .sweep import Sweep, sweep
 
 
-def of_model(model: nn.Module, owned: set[int] | None = None) -> WeightFacts:
+def of_model(model: nn.Module, owned: set[int] | None = None, spectra: Method = "off") -> WeightFacts:
     """Measure every parameter once (a tied one under its first name) and the statistics buffers of norms.
 
     ``owned``: ids of the parameters that an optimizer holds; None when no optimizer is known.
@@ -49,7 +50,7 @@ def of_model(model: nn.Module, owned: set[int] | None = None) -> WeightFacts:
         tied_to = first_name.setdefault(id(parameter), name)
         about = _about(name, parameter, owner, followed.get(owner_name), beside)
         row = _blank(name, parameter, about)
-        row = _measured(row, parameter, about) if tied_to == name else replace(row, tied_to=tied_to)
+        row = _measured(row, parameter, about, spectra) if tied_to == name else replace(row, tied_to=tied_to)
         held = None if owned is None else id(parameter) in owned
         rows.append(replace(row, module=kind_of(owner), in_optimizer=held))
     buffers = [
@@ -72,6 +73,7 @@ def of_tensors(
     tensors: Mapping[str, Tensor],
     release: Callable[[Tensor], None] = lambda part: None,
     tick: Callable[[int], object] = lambda n_bytes: None,
+    spectra: Method = "off",
 ) -> Reading:
     """Measure the tensors of a bare file, one at a time; what they are is told from names and shapes.
 
@@ -84,7 +86,7 @@ def of_tensors(
     try:
         for name in tensors:
             tensor = tensors[name]
-            _add_tensor(name, tensor, tensors, beside, rows, buffers, release)
+            _add_tensor(name, tensor, tensors, beside, (rows, buffers), release, spectra)
             read += 1
             tick(tensor.numel() * tensor.element_size())
     except KeyboardInterrupt:
@@ -97,10 +99,11 @@ def _add_tensor(
     tensor: Tensor,
     tensors: Mapping[str, Tensor],
     beside: Shape,
-    rows: list[WeightRow],
-    buffers: list[BufferRow],
+    out: tuple[list[WeightRow], list[BufferRow]],
     release: Callable[[Tensor], None],
+    spectra: Method,
 ) -> None:
+    rows, buffers = out
     leaf = name.rpartition(".")[2]
     if leaf in ("running_mean", "running_var"):
         stats = tensor_stats(tensor)
@@ -113,7 +116,7 @@ def _add_tensor(
         kind = kind_by_name(name, tensor.shape, role)
         stack = stack_of(kind, name, _as_channels(tensor.shape, turned)) or gates_of(name, beside)
         about = _About(role, kind, norm is not None, turned, stack, _folding(norm, tensors) if norm else None)
-        rows.append(_measured(_blank(name, tensor, about), tensor, about, release))
+        rows.append(_measured(_blank(name, tensor, about), tensor, about, spectra, release))
 
 
 def _folding(norm: str, tensors: Mapping[str, Tensor]) -> Tensor | None:
@@ -177,7 +180,11 @@ def _blank(name: str, tensor: Tensor, about: _About) -> WeightRow:
 
 
 def _measured(
-    row: WeightRow, tensor: Tensor, about: _About, release: Callable[[Tensor], None] = lambda part: None
+    row: WeightRow,
+    tensor: Tensor,
+    about: _About,
+    spectra: Method,
+    release: Callable[[Tensor], None] = lambda part: None,
 ) -> WeightRow:
     """Add what was measured. Beside NaN and infinity nothing is derived: it would be about the rest."""
     real = None if _unshaped(tensor) or tensor.is_meta else as_real(tensor)
@@ -195,13 +202,14 @@ def _measured(
         row = replace(row, embedding=embedding(rows_of(found, length), x))
     if row.fan_in:
         fresh = default_init(found, math.prod(row.shape[1:]))
-        row = replace(row, at_default_init=fresh, matrices=_matrices(found, x, length, about))
+        row = replace(row, at_default_init=fresh, matrices=_matrices(found, x, about, spectra))
+        release(real)
     return replace(row, distribution=distribution(found, real.dtype))
 
 
-def _matrices(found: Sweep, x: Tensor, length: int, about: _About) -> list[MatrixFacts]:
+def _matrices(found: Sweep, x: Tensor, about: _About, spectra: Method) -> list[MatrixFacts]:
     """Measure the matrix of a weight, or each of those that are stacked in it."""
-    names = about.stack or ("",)
+    names, length = about.stack or ("",), x.numel() // max(x.shape[0], 1)
     largest = max(abs(found.stats.min or 0.0), abs(found.stats.max or 0.0))
     out = []
     for i, part in enumerate(names):
@@ -214,6 +222,7 @@ def _matrices(found: Sweep, x: Tensor, length: int, about: _About) -> list[Matri
                 rms=rows.rms,
                 filters=filters(rows, x, None if about.stack else about.folding),
                 quantisation=quantisation(rows.slab, largest),
+                spectrum=spectrum(x[rows.first : rows.first + len(rows.squares)].flatten(1), spectra),
             )
         )
     return out

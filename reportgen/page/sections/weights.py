@@ -7,6 +7,7 @@ from ..blocks import Block, Cell, Column, Section, Table
 from ..cells import ChartBudget, any_nonfinite, of_name, of_nonfinite, of_number, of_text, stats_cells, stats_columns
 from ..formats import count, name, shape
 from ..language import _, plural
+from . import matrices
 
 MAX_ROWS = 3000
 MAX_CHARTS = 100
@@ -19,7 +20,9 @@ def section(report: Report) -> Section | None:
     facts = report.weights
     if facts is None:
         return None
-    blocks: list[Block] = [_parameters(facts)]
+    alone = report.subject.kind == "checkpoint"
+    inside = matrices.blocks(facts, alone=alone)
+    blocks: list[Block] = [*inside, _parameters(facts)] if alone else [_parameters(facts), *inside]
     if facts.buffers:
         blocks.append(_buffers(facts.buffers))
     intro = _(

@@ -1,0 +1,286 @@
+"""Singular values of a matrix: all of them from its Gram matrix, or a few steps of Lanczos with the error stated.
+
+Null models: Marchenko and Pastur (1967) for the bulk of a random matrix, Tracy and Widom (1994) for its largest value.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import lru_cache
+from typing import Literal, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ..document.matrices import Spectrum
+
+Method = Literal["off", "fast", "exact"]
+Values = NDArray[np.float64]
+
+LARGEST_EXACT = 4096  # rows or columns, whichever are fewer
+SMALLEST = 16  # below it a spectrum says nothing
+_DOUBLE = 512
+_DIRECT = 192  # up to which even the fast way takes all values
+_STEPS = 18
+_BLOCK = 1 << 24  # elements of a matrix that are lifted to float32 at a time
+_TW_LINE = 3.27  # 99.9 % point of Tracy-Widom, real
+_BULK_FROM = 32  # values from which the median tells the variance of the bulk
+_TAIL_FROM = 50
+_BARS = 40
+_CONVERGED = 1e-2  # relative residual of a Ritz value that is taken for a true one
+
+
+def spectrum(matrix: Tensor, method: Method) -> Spectrum | None:
+    """Measure a finite matrix (m, n); None when that was not asked for, or one side is below ``SMALLEST``."""
+    if method == "off" or matrix.dim() != 2 or min(matrix.shape) < SMALLEST:
+        return None
+    short = min(matrix.shape)
+    if short <= _DIRECT or (method == "exact" and short <= LARGEST_EXACT):
+        values = singular_values(matrix)
+        return described(values, matrix.shape[0], matrix.shape[1]) if values[0] > 0 else None
+    return lanczos(matrix)
+
+
+def singular_values(matrix: Tensor) -> Values:
+    """Return all singular values, falling, as roots of the eigenvalues of a Gram matrix.
+
+    It is summed in float64 over blocks. Above ``_DOUBLE`` the eigenvalues of a matrix that is no float64 itself are
+    found in float32: values below a thousandth of the largest are then known to their order only.
+    """
+    wide = matrix if matrix.shape[0] <= matrix.shape[1] else matrix.T
+    side = wide.shape[0]
+    gram = torch.zeros(side, side, dtype=torch.float64, device=matrix.device)
+    step = max(1, min(_BLOCK // side, 4096))
+    for first in range(0, wide.shape[1], step):
+        block = wide[:, first : first + step]
+        block = block if block.dtype is torch.float64 else block.float()
+        gram += _square(block)
+    if side > _DOUBLE and matrix.dtype is not torch.float64:
+        gram = gram.float()
+    squares: Values = torch.linalg.eigvalsh(gram).flip(0).cpu().double().numpy()
+    return np.sqrt(np.clip(squares, 0, None))
+
+
+def _square(block: Tensor) -> Tensor:
+    """Return B·Bᵀ; numpy knows that it is symmetric and does half of the work."""
+    if block.device.type != "cpu":
+        return block @ block.T
+    a = block.contiguous().numpy()
+    return torch.from_numpy(a @ a.T)
+
+
+def described(values: Values, rows: int, columns: int) -> Spectrum:
+    """Describe all singular values (k,), falling, of a matrix (rows, columns)."""
+    m, n = sorted((rows, columns))
+    squares = values**2
+    total = float(squares.sum())
+    shares = values / values.sum()
+    shares = shares[shares > 0]
+    edge, spikes = bulk(values, m, n) if m >= _BULK_FROM else (None, None)
+    tail = power_law(squares) if m >= _TAIL_FROM else None
+    return Spectrum(
+        method="exact",
+        norm=float(values[0]),
+        stable_rank=total / float(squares[0]),
+        stable_rank_null=m * n / (math.sqrt(m) + math.sqrt(n)) ** 2,
+        participation=total**2 / float((squares**2).sum()),
+        participation_null=m * n / (m + n),
+        effective_rank=math.exp(-float((shares * np.log(shares)).sum())),
+        edge=edge,
+        spikes=spikes,
+        spike_energy=None if spikes is None else float(squares[:spikes].sum()) / total,
+        alpha=None if tail is None else tail.alpha,
+        alpha_error=None if tail is None else tail.error,
+        alpha_tail=None if tail is None else tail.n,
+        alpha_distance=None if tail is None else tail.distance,
+        alpha_null=None if tail is None else null_alpha(m, n),
+        bars=[int(c) for c in np.histogram(values, bins=_BARS, range=(0.0, float(values[0])))[0]],
+    )
+
+
+# ---- null models
+
+
+def bulk(values: Values, m: int, n: int) -> tuple[float | None, int | None]:
+    """Return the bulk edge as a singular value and how many lie beyond its Tracy-Widom line.
+
+    The variance is that of the median singular value, which a few large ones do not move (Gavish and Donoho 2014).
+    """
+    middle = float(np.median(values**2))
+    variance = middle / (n * _quantiles(m / n, 2)[0])
+    if variance <= 0:
+        return None, None
+    centre = (math.sqrt(m) + math.sqrt(n)) ** 2
+    scale = (math.sqrt(m) + math.sqrt(n)) * (1 / math.sqrt(m) + 1 / math.sqrt(n)) ** (1 / 3)
+    spikes = int((values**2 / variance > centre + _TW_LINE * scale).sum())
+    return math.sqrt(variance * centre), spikes
+
+
+@lru_cache(maxsize=256)
+def _quantiles(ratio: float, n: int) -> tuple[float, ...]:
+    """Return the quantiles 1/n, 2/n, ..., (n-1)/n of the Marchenko-Pastur law of ratio m/n <= 1 and variance 1."""
+    low, high = (1 - math.sqrt(ratio)) ** 2, (1 + math.sqrt(ratio)) ** 2
+    # x = middle - half·cos(t) takes the square roots at both ends out of the integral
+    t = (np.arange(20_000) + 0.5) * (math.pi / 20_000)
+    x = (low + high) / 2 - (high - low) / 2 * np.cos(t)
+    density = np.sqrt(np.clip((high - x) * (x - low), 0, None)) * np.sin(t) / np.maximum(x, 1e-300)
+    share = np.cumsum(density)
+    wanted = np.arange(1, n) / n
+    return tuple(float(v) for v in np.interp(wanted, share / share[-1], x))
+
+
+class Tail(NamedTuple):
+    """A power law fitted to the tail of some values."""
+
+    alpha: float
+    error: float
+    """One standard deviation, (alpha - 1)/sqrt(n)."""
+    n: int
+    distance: float
+    start: float
+
+
+def power_law(values: Values) -> Tail | None:
+    """Fit a power law by maximum likelihood, from the value on for which the Kolmogorov distance is least.
+
+    alpha = 1 + n / Σ ln(x / x_min), as Clauset, Shalizi and Newman (2009) have it.
+    """
+    logs = np.log(np.sort(values[values > values.max() * 1e-12]))
+    n = len(logs)
+    if n < 3 or logs[-1] <= logs[0]:
+        return None
+    sizes = n - np.arange(n, dtype=np.float64)
+    excess = np.cumsum(logs[::-1])[::-1] - sizes * logs
+    starts = np.flatnonzero((excess > 0) & np.diff(logs, prepend=-math.inf).astype(bool))
+    distances = np.concatenate([_distances(logs, starts[k : k + 64], sizes, excess) for k in range(0, len(starts), 64)])
+    i = int(starts[distances.argmin()])
+    rate = float(sizes[i] / excess[i])
+    size = int(sizes[i])
+    return Tail(1 + rate, rate / math.sqrt(size), size, float(distances.min()), math.exp(logs[i]))
+
+
+def _distances(logs: Values, starts: NDArray[np.int64], sizes: Values, excess: Values) -> Values:
+    """Return the Kolmogorov distance of the fit from each of some starts (s,), a block of them at a time."""
+    low = int(starts[0])
+    size, first = sizes[starts][:, None], logs[starts][:, None]
+    beyond = np.maximum(logs[None, low:] - first, 0)
+    model = 1 - np.exp(-size / excess[starts][:, None] * beyond)
+    gap = np.abs(model - (np.arange(low, len(logs))[None] - starts[:, None]) / size)
+    gap[np.arange(low, len(logs))[None] < starts[:, None]] = 0
+    distances: Values = gap.max(1)
+    return distances
+
+
+@lru_cache(maxsize=256)
+def null_alpha(m: int, n: int) -> float | None:
+    """Return alpha of a random normal matrix: its squared singular values lie at the quantiles of their law."""
+    tail = power_law(np.asarray(_quantiles(m / n, m + 1)))
+    return None if tail is None else tail.alpha
+
+
+# ---- a few steps instead of all values
+
+
+def lanczos(matrix: Tensor) -> Spectrum | None:
+    """Estimate the top of the spectrum by Lanczos from one random vector; the sum of squares is exact.
+
+    The residual of the largest Ritz value bounds how far from it the nearest true value lies. The fourth moment is that
+    of the Ritz values that have converged, and beneath them a stochastic trace estimate (Hutchinson 1990, Ubaru et al.
+    2017) with the error that its variance gives.
+    """
+    wide = matrix if matrix.shape[0] <= matrix.shape[1] else matrix.T
+    m, n = wide.shape
+    own = wide if wide.dtype is torch.float64 else wide.float() if wide.numel() <= _BLOCK else None
+    total = _sum_of_squares(wide if own is None else own)
+    if not total or not math.isfinite(total):
+        return None
+    steps = _tridiagonal(wide if own is None else own, min(_STEPS, m))
+    values, vectors = np.linalg.eigh(steps.table)
+    top = float(values[-1])
+    residuals = steps.rest * np.abs(vectors[-1])
+    fourth, error = _fourth_moment(values, vectors[0] ** 2, residuals, total, m)
+    return Spectrum(
+        method="fast",
+        norm=math.sqrt(max(top, 0.0)),
+        norm_error=math.sqrt(1 + float(residuals[-1]) / top) - 1 if top > 0 else 0.0,
+        stable_rank=total / top,
+        stable_rank_null=m * n / (math.sqrt(m) + math.sqrt(n)) ** 2,
+        participation=min(max(total**2 / fourth, 1.0), float(m)),
+        participation_null=m * n / (m + n),
+        participation_error=error,
+    )
+
+
+def _sum_of_squares(x: Tensor) -> float:
+    if x.dtype is torch.float64:
+        return float(torch.linalg.vector_norm(x)) ** 2
+    return float(torch.linalg.vector_norm(x, dim=1, dtype=torch.float32).double().square().sum())
+
+
+def _fourth_moment(values: Values, weights: Values, residuals: Values, total: float, m: int) -> tuple[float, float]:
+    """Return Σσ⁴ and its relative error from Ritz values, their weights (the first components) and the exact Σσ²."""
+    sure = (residuals <= _CONVERGED * values) & (values > 0)
+    known, known_squares = float(values[sure].sum()), float((values[sure] ** 2).sum())
+    v, w, rest = np.clip(values[~sure], 0, None), weights[~sure], m - int(sure.sum())
+    first, second, fourth = (float((w * v**k).sum()) for k in (1, 2, 4))
+    left = max(total - known, 0.0)
+    if first <= 0 or rest <= 0 or left <= 1e-6 * total:
+        return known_squares or total, 0.0
+    bulk_squares = left * second / first  # a ratio of two estimates: their errors go together
+    relative = math.sqrt(2 * fourth / float(w.sum()) / rest) / (second / float(w.sum()))
+    everything = known_squares + bulk_squares
+    return everything, relative * bulk_squares / everything
+
+
+class _Steps(NamedTuple):
+    table: Values
+    """(q, q) tridiagonal."""
+    rest: float
+    """The next off-diagonal entry."""
+
+
+def _tridiagonal(wide: Tensor, q: int) -> _Steps:
+    """Run Lanczos on W·Wᵀ, with full reorthogonalisation: q is small."""
+    m = wide.shape[0]
+    generator = torch.Generator().manual_seed(m)  # its own: nobody else's random numbers are touched
+    v = (torch.randint(0, 2, (m,), generator=generator).float() * 2 - 1).to(wide.device) / math.sqrt(m)
+    v = v.to(wide.dtype) if wide.dtype is torch.float64 else v
+    basis = v.new_zeros(q, m)
+    table = np.zeros((q, q))
+    rest = 0.0
+    for i in range(q):
+        basis[i] = v
+        w = _product(wide, v)
+        table[i, i] = float(torch.dot(w, v))
+        known = basis[: i + 1]
+        w = w - known.T @ (known @ w)
+        w = w - known.T @ (known @ w)
+        rest = float(torch.linalg.vector_norm(w))
+        if i + 1 < q:
+            if rest <= 1e-7 * max(table[0, 0], 1e-300):  # the vectors span all that the matrix reaches
+                return _Steps(table[: i + 1, : i + 1], 0.0)
+            table[i, i + 1] = table[i + 1, i] = rest
+            v = w / rest
+    return _Steps(table, rest)
+
+
+def _product(wide: Tensor, v: Tensor) -> Tensor:
+    """Return W·(Wᵀ·v); a matrix that is not kept in float32 is lifted to it block by block."""
+    if wide.dtype == v.dtype:
+        return wide @ (v @ wide)
+    out = torch.zeros_like(v)
+    turned = wide.T if wide.stride(0) < wide.stride(1) else wide
+    step = max(1, _BLOCK // 4 // turned.shape[1])
+    if turned is wide:  # rows lie in memory: first the whole of Wᵀ·v, then W times it
+        u = v.new_zeros(wide.shape[1])
+        for first in range(0, wide.shape[0], step):
+            u += v[first : first + step] @ wide[first : first + step].float()
+        for first in range(0, wide.shape[0], step):
+            out[first : first + step] = wide[first : first + step].float() @ u
+        return out
+    for first in range(0, turned.shape[0], step):
+        block = turned[first : first + step].float()
+        out += (block @ v) @ block
+    return out
