@@ -35,7 +35,7 @@ from .health.judge import judge
 from .health.policy import policy_of
 from .health.thresholds import Thresholds
 from .options import Options
-from .probe import architecture, gradients, stream, weights
+from .probe import architecture, gradients, states, stream, weights
 from .probe.activations import ActivationProbe
 from .probe.copies import linked_to, workable
 from .probe.dataset import DatasetProbe, compare
@@ -204,7 +204,10 @@ def _weights_of_file(file: checkpoint.Checkpoint, options: Options, steps: Steps
         return None
     if reading.read < reading.tensors:
         steps.partial("weights", f"interrupted after {reading.read} of {reading.tensors} tensors")
-    return reading.facts
+        return reading.facts
+    parameters = [(row.name, tuple(row.shape)) for row in reading.facts.rows]
+    found = [state for one in file.optimizers if (state := states.state_of(one, parameters)) is not None]
+    return msgspec.structs.replace(reading.facts, optimizers=found)
 
 
 def _examine_run(history: History | Mapping[str, Any] | str | Path, options: Options, steps: Steps) -> Report:

@@ -17,6 +17,7 @@ from .findings import Severity as Severity
 from .history import History
 from .matrices import EmbeddingFacts, GainFacts, MatrixFacts, ShapeFacts
 from .samples import Copies, Order, Padding, Shortcut, Signal, SplitFacts, Twins
+from .states import OptimizerState
 from .stats import TensorStats
 from .trials import TrialFacts
 
@@ -171,6 +172,8 @@ class BufferRow(Struct, frozen=True, kw_only=True):
 class WeightFacts(Struct, frozen=True, kw_only=True):
     rows: list[WeightRow]
     buffers: list[BufferRow] = []
+    optimizers: list[OptimizerState] = []
+    """That a checkpoint holds beside the weights."""
 
 
 class ChannelFacts(Struct, frozen=True, kw_only=True):

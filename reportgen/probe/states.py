@@ -1,0 +1,134 @@
+"""The state of optimizers in a checkpoint: steps, moments that never saw a gradient, and those below eps."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..document.states import MomentRow, OptimizerState
+
+_FIRST = ("exp_avg", "momentum_buffer")
+_SECOND = ("exp_avg_sq", "square_avg", "sum")
+_SLICE = 1 << 20
+
+
+def state_of(optimizer: Mapping[str, Any], parameters: Sequence[tuple[str, tuple[int, ...]]]) -> OptimizerState | None:
+    """Describe the state dict of an optimizer; ``parameters``: names and shapes in the order of the model.
+
+    None where it is not of the form that PyTorch writes.
+    """
+    groups = [g for g in optimizer["param_groups"] if isinstance(g, Mapping)]
+    held = [params for g in groups if isinstance(params := g.get("params"), (list, tuple))]
+    keys = [key for params in held for key in params]
+    state = {key: value for key, value in optimizer["state"].items() if isinstance(value, Mapping)}
+    if not groups:
+        return None
+    names = _names(keys, state, parameters)
+    rows = [_row(names[key], state[key], groups[0]) for key in keys if key in state]
+    steps = [row.step for row in rows if row.step is not None]
+    first = groups[0]
+    betas = first.get("betas")
+    return OptimizerState(
+        kind=_kind(state),
+        parameters=len(keys),
+        with_state=len(rows),
+        step=max(steps, default=None),
+        rates=[rate for g in groups if (rate := _number(g.get("lr"))) is not None],
+        eps=_number(first.get("eps")),
+        betas=[b for b in map(_number, betas) if b is not None] if isinstance(betas, (list, tuple)) else [],
+        weight_decay=_number(first.get("weight_decay")),
+        rows=rows,
+    )
+
+
+def _names(
+    keys: list[Any], state: Mapping[Any, Mapping[Any, Any]], parameters: Sequence[tuple[str, tuple[int, ...]]]
+) -> dict[Any, str]:
+    """Name the parameters by their order, where all shapes that are known agree with it."""
+    plain = {key: key if isinstance(key, str) else f"parameter {key}" for key in keys}
+    if len(keys) != len(parameters):
+        return plain
+    for key, (_, shape) in zip(keys, parameters, strict=True):
+        moment = _moment(state.get(key, {}), (*_FIRST, *_SECOND))
+        if moment is not None and tuple(moment.shape) != shape:
+            return plain
+    return {key: name for key, (name, _) in zip(keys, parameters, strict=True)}
+
+
+def _row(name: str, state: Mapping[Any, Any], group: Mapping[Any, Any]) -> MomentRow:
+    first, second = _moment(state, _FIRST), _moment(state, _SECOND)
+    known = second if second is not None else first
+    step = _number(state.get("step"))
+    tensors = [t for t in state.values() if isinstance(t, Tensor) and t.is_floating_point() and t.dim()]
+    row = MomentRow(
+        name=name,
+        count=0 if known is None else known.numel(),
+        step=step,
+        nonfinite=sum(int((~torch.isfinite(part)).sum()) for t in tensors for part in _parts(t)),
+    )
+    if second is None or row.nonfinite or not second.numel():
+        return row
+    adam = "exp_avg_sq" in state
+    betas = group.get("betas") if isinstance(group.get("betas"), (list, tuple)) and adam else None
+    b1, b2 = (float(betas[0]), float(betas[1])) if betas is not None else (0.0, 0.0)
+    bias1, bias2 = (1 - b**step if step and 0 <= b < 1 else 1.0 for b in (b1, b2))
+    return _with_second(row, first if adam else None, second, bias1, bias2, _number(group.get("eps")) or 0.0)
+
+
+def _with_second(
+    row: MomentRow, first: Tensor | None, second: Tensor, bias1: float, bias2: float, eps: float
+) -> MomentRow:
+    """Count over the second moments in slices; ``bias1`` and ``bias2``: what Adam divides the moments by."""
+    negative = unseen = floored = seen = 0
+    signal = 0.0
+    firsts: Iterator[Tensor | None] = _parts(first) if first is not None else iter(lambda: None, 0)
+    for part, mean in zip(_parts(second), firsts, strict=False):
+        v = part.double() / bias2
+        negative += int((v < 0).sum())
+        unseen += int((v == 0).sum())
+        positive = v > 0
+        floored += int(((v.clamp_min(0).sqrt() < eps) & positive).sum())
+        if mean is not None:
+            m = mean.double() / bias1
+            signal += float((m[positive].square() / v[positive]).sum())
+            seen += int(positive.sum())
+    return MomentRow(
+        name=row.name,
+        count=row.count,
+        step=row.step,
+        negative=negative,
+        unseen=unseen,
+        floored=floored,
+        stale=math.sqrt(signal / seen) if seen and math.isfinite(signal) else None,
+    )
+
+
+def _parts(x: Tensor) -> Iterator[Tensor]:
+    yield from torch.split(x.detach().reshape(-1), _SLICE)
+
+
+def _moment(state: Mapping[Any, Any], names: Sequence[str]) -> Tensor | None:
+    found = (state.get(name) for name in names)
+    return next((t for t in found if isinstance(t, Tensor) and t.is_floating_point() and t.dim()), None)
+
+
+def _number(value: Any) -> float | None:
+    """Return a plain number; some optimizers keep their step and rate in tensors."""
+    if isinstance(value, Tensor) and value.numel() == 1:
+        value = value.item()
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+        return None
+    return float(value)
+
+
+def _kind(state: Mapping[Any, Mapping[Any, Any]]) -> str:
+    kept = {key for one in state.values() for key in one if isinstance(key, str)}
+    if "exp_avg_sq" in kept:
+        return "Adam"
+    if "momentum_buffer" in kept and not kept & set(_SECOND):
+        return "SGD with momentum"
+    return "Adagrad or RMSprop" if kept & set(_SECOND) else "without moments"
