@@ -33,6 +33,8 @@ class Options(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     gradient_batches: int = 4
     trial_budget: float = 20.0
     """Seconds that all experiments on copies of the model together may take; 0: none are made."""
+    earlier: list[str] = []
+    """Earlier checkpoints of the weights file that is examined, the earliest first: what moved from one to the next."""
     spectra: Literal["off", "fast", "exact"] | None = None
     """Singular values of weights: off; fast, estimated by a few steps of Lanczos; exact, all of them where rows or
     columns are at most 4096. None: fast for a weights file, off for a model."""

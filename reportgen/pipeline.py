@@ -35,7 +35,7 @@ from .health.judge import judge
 from .health.policy import policy_of
 from .health.thresholds import Thresholds
 from .options import Options
-from .probe import architecture, gradients, states, stream, weights
+from .probe import architecture, course, gradients, states, stream, weights
 from .probe.activations import ActivationProbe
 from .probe.copies import linked_to, workable
 from .probe.dataset import DatasetProbe, compare
@@ -207,7 +207,13 @@ def _weights_of_file(file: checkpoint.Checkpoint, options: Options, steps: Steps
         return reading.facts
     parameters = [(row.name, tuple(row.shape)) for row in reading.facts.rows]
     found = [state for one in file.optimizers if (state := states.state_of(one, parameters)) is not None]
-    return msgspec.structs.replace(reading.facts, optimizers=found)
+    facts = msgspec.structs.replace(reading.facts, optimizers=found)
+    if not options.earlier:
+        return facts
+    files = [*(checkpoint.read(Path(path), options.allow_globals) for path in options.earlier), file]
+    points = [course.Point(one.path.name, one.tensors, one.pages.release) for one in files]
+    moved = steps.run("course", lambda: course.course_of(points, options.spectra or "fast"))
+    return msgspec.structs.replace(facts, course=moved)
 
 
 def _examine_run(history: History | Mapping[str, Any] | str | Path, options: Options, steps: Steps) -> Report:

@@ -146,6 +146,8 @@ def _placed(found: dict[str, Any], base: Path) -> dict[str, Any]:
     for key in _TARGETS:
         if key in out:
             out[key] = _target_from(out[key], base)
+    if isinstance(out.get("earlier"), list):
+        out["earlier"] = [str(base / path) if isinstance(path, str) else path for path in out["earlier"]]
     output = [out["output"]] if isinstance(out.get("output"), str) else out.get("output")
     if isinstance(output, list):
         out["output"] = [str(base / path) if isinstance(path, str) else path for path in output]

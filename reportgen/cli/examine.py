@@ -44,6 +44,10 @@ Run = Annotated[
     Path | None,
     typer.Option(help="The run: a monitor's log, a TensorBoard folder, metrics.csv, trainer_state.json, CSV, JSON."),
 ]
+Earlier = Annotated[
+    list[str] | None,
+    typer.Option(help="An earlier checkpoint of the file, to show what moved. Repeatable, the earliest first."),
+]
 Spectra = Annotated[
     str | None, typer.Option(help="Singular values of weights: off, fast or exact; fast for a file if left out.")
 ]
@@ -76,6 +80,7 @@ def examine(
     device: Device = None,
     max_batches: MaxBatches = None,
     threshold: Threshold = None,
+    earlier: Earlier = None,
     spectra: Spectra = None,
     allow_global: AllowGlobal = None,
     seed: Annotated[int | None, typer.Option(min=0, max=MAX_SEED, help="Of noise inputs and random layers.")] = None,

@@ -10,6 +10,7 @@ from typing import Literal
 
 from msgspec import Struct
 
+from .course import Course
 from .findings import Diagnosis as Diagnosis
 from .findings import Finding as Finding
 from .findings import RuleSettings, Scorecard, Waived
@@ -174,6 +175,8 @@ class WeightFacts(Struct, frozen=True, kw_only=True):
     buffers: list[BufferRow] = []
     optimizers: list[OptimizerState] = []
     """That a checkpoint holds beside the weights."""
+    course: Course | None = None
+    """The same weights in earlier checkpoints, when they were given."""
 
 
 class ChannelFacts(Struct, frozen=True, kw_only=True):
