@@ -188,6 +188,18 @@ def test_files(tmp_path: Path) -> None:
     refused(lambda: reportgen.read_history({"loss": [1.0]}, names=5), "names is 5.")  # type: ignore[arg-type]
 
 
+class Bare(nn.Module):
+    """Forgot to initialise its base."""
+
+    def __init__(self) -> None:
+        pass
+
+
+def test_a_module_without_its_base_is_told() -> None:
+    with pytest.raises(OptionError, match=r"The Bare was never initialised as a module\. Call super\(\)\.__init__"):
+        reportgen.examine(Bare(), data())
+
+
 def test_the_kind_of_error_says_which_argument() -> None:
     with pytest.raises(DataError):
         reportgen.examine(MODEL, 5)  # type: ignore[arg-type]

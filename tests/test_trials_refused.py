@@ -13,6 +13,10 @@ from torch.nn import functional as F
 import reportgen
 from reportgen.document.facts import Report
 from reportgen.document.trials import Trial
+from reportgen.probe.trials import learning
+from reportgen.probe.trials import run as trials
+from reportgen.probe.trials.lab import Clock, NotApplicableError
+from reportgen.subject.data import Batch
 
 from .zoo.kinds import Net, exported, frozen, program_module, quietly
 from .zoo.numbers import dynamic
@@ -47,7 +51,9 @@ def tokens() -> list[tuple[Tensor, Tensor]]:
 
 
 def examined(model: Any, data: Any, loss: Any = CE, optimizer: Any = None) -> tuple[Report, dict[str, Trial]]:
-    report = reportgen.examine(model, data, loss=loss, optimizer=optimizer, options=reportgen.Options(trial_budget=2.0))
+    report = reportgen.examine(
+        model, data, loss=loss, optimizer=optimizer, options=reportgen.Options(trial_budget=20.0)
+    )
     assert report.trials is not None
     assert {t.name: t.reason for t in report.trials.trials if t.failed} == {}
     return report, {t.name: t for t in report.trials.trials}
@@ -201,6 +207,29 @@ def test_labels_that_a_model_asks_for_are_no_inputs_of_an_experiment(kind: type[
     assert found["one-step"].numbers["slope"] == pytest.approx(-1, abs=1e-6)
     assert not any(key.startswith("input_") and key != "input_spread" for key in found["inputs-permuted"].numbers)
     assert rules(report) == set()
+
+
+@pytest.mark.parametrize("layout", [torch.sparse_coo, torch.sparse_csr])
+def test_sparse_inputs_are_measured_but_not_rearranged(layout: torch.layout) -> None:
+    data = [(x.to_sparse(layout=layout), y) for x, y in table(4)]
+    report, found = examined(nn.Linear(4, 3), data)
+    assert found["eval-twice"].status == "done"
+    assert found["neighbours"].reason == "the inputs do not count samples along their first dimension"
+    row = next(row for row in report.coverage if row.part == "dataset")
+    assert (row.status, row.failed) == ("partial", False)
+    assert row.reason.startswith("the inputs are sparse tensors: neither copies")
+    assert report.dataset is not None
+    assert report.dataset.features[0].stats.count == 4 * 8
+
+
+def test_outputs_and_targets_that_do_not_match_are_told() -> None:
+    half = Made(lambda s, x: s.fc(x)[: max(1, len(x) // 2)], fc=nn.Linear(4, 3))
+    _, found = examined(half, table(4))
+    assert found["loss-of-answers"].reason == "outputs and targets are neither class scores nor numbers of one size"
+    ignored = [Batch((x,), {}, torch.full((8,), -100)) for x, _ in table(4)]
+    laboratory = trials.laboratory(nn.Linear(4, 3), CE, (), ignored, [], Clock(60.0), 0)
+    with pytest.raises(NotApplicableError, match="no target is a class"):
+        learning.shuffled_labels(laboratory)
 
 
 def test_what_is_copied_into_something_else_is_not_tried() -> None:

@@ -58,8 +58,9 @@ class DatasetProbe:
         self._dtype = str(x.dtype).removeprefix("torch.")
         self._add_input(x)
         self._order.update(batch)
-        if x.is_nested:
-            self.limits = "the inputs are nested tensors: neither copies nor padding nor neighbours were looked for"
+        if x.is_nested or x.layout != torch.strided:
+            kind = "nested" if x.is_nested else "sparse"
+            self.limits = f"the inputs are {kind} tensors: neither copies nor padding nor neighbours were looked for"
         else:
             self.copies.update(batch)
             self.neighbours.update(batch)

@@ -30,6 +30,11 @@ def underneath(model: nn.Module | ExportedProgram) -> tuple[nn.Module, list[str]
                 f"The exported program cannot be turned into modules: {one_line(error)}.",
                 hint="Export it anew with this version of torch, or examine the model it was made from.",
             ) from error
+    if not hasattr(model, "_modules"):
+        raise OptionError(
+            f"The {type(model).__name__} was never initialised as a module.",
+            hint="Call super().__init__() first in its __init__.",
+        )
     taken = []
     while (inner := _inner(model)) is not None:
         taken.append(type(model).__name__)

@@ -8,6 +8,7 @@ from contextlib import suppress
 import torch
 from torch import Tensor
 
+from ..evaluation import are_class_scores
 from .lab import Lab, Loss, NotApplicableError, Result, output_of, taken, value_of
 
 
@@ -73,7 +74,7 @@ def _pull(loss: Loss, output: Tensor, target: Tensor) -> float:
 
 def _answers(output: Tensor, target: Tensor) -> tuple[Tensor, Tensor, str]:
     n = len(output)
-    if output.dim() == 2 and output.shape[1] > 1 and target.dim() == 1 and not target.is_floating_point():
+    if are_class_scores(output, target):
         legal = bool(((target >= 0) & (target < output.shape[1])).all())
         if not legal or torch.unique(target).numel() < 2:
             raise NotApplicableError("the targets are not all classes of the output, or all the same")

@@ -326,7 +326,11 @@ def _beats_guessing(lab: Lab, batch: Batch) -> bool:
         right = right_answers(output_of(lab.model, batch), batch.target)
     if right is None:
         raise NotApplicableError("the outputs are no class scores")
-    commonest = float(torch.as_tensor(batch.target).flatten().long().bincount().max()) / len(right)
+    classes = torch.as_tensor(batch.target).flatten().long()
+    classes = classes[classes >= 0]  # -100 and the like are left out by losses
+    if not len(classes):
+        raise NotApplicableError("no target is a class")
+    commonest = float(classes.bincount().max()) / len(right)
     error = math.sqrt(max(commonest * (1 - commonest), 1e-9) / len(right))
     return float(right.float().mean()) > commonest + 3 * error
 

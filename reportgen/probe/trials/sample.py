@@ -73,7 +73,11 @@ def rows(batch: Batch, index: Tensor) -> Batch:
 def is_by_sample(batch: Batch, *, with_target: bool = True) -> bool:
     """Tell whether dimension 0 of every tensor counts samples."""
     parts = list(tensors((batch.args, batch.kwargs, batch.target if with_target else None)))
-    return bool(parts) and all(t.dim() and not t.is_nested and t.shape[0] == batch.n_samples for t in parts)
+    return bool(parts) and all(_is_plain(t) and t.dim() and t.shape[0] == batch.n_samples for t in parts)
+
+
+def _is_plain(tensor: Tensor) -> bool:
+    return tensor.layout == torch.strided and not tensor.is_nested
 
 
 def shuffled(batches: list[Batch], seed: int, least: int = 1) -> list[Batch]:
