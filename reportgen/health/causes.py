@@ -150,7 +150,6 @@ SYNDROMES: tuple[Syndrome, ...] = (
     Syndrome("class-imbalance", ("d-class-imbalance",), ("o-baseline-skill", "one-batch")),
     Syndrome("causal-leak", ("causal-leak",), ()),
     Syndrome("missing-position-info", ("position-unseen",), (*_STUCK, *_DEAD)),
-    Syndrome("layer-collapse", ("rank-one",), (*_SLOW, *_DEAD)),
     Syndrome("posterior-collapse", ("latent-collapse",), _SLOW),
     Syndrome("posterior-collapse", ("input-ignored",), (*_DEAD, "param-zero-grad"), _detail("role", "generator")),
     Syndrome("batch-mixing", ("batch-coupling",), (*_STUCK, "measured-otherwise"), _detail("by", "layer")),
@@ -186,9 +185,11 @@ SYNDROMES: tuple[Syndrome, ...] = (
     Syndrome(
         "vanishing-gradients",
         ("grad-depth-slope",),
-        (*_UNMOVED, "param-zero-grad", "adam-eps-floor"),
+        # what no gradient reaches stays the contraction that it was drawn as
+        (*_UNMOVED, "param-zero-grad", "adam-eps-floor", "rank-one"),
         _detail("direction", "vanishing"),
     ),
+    Syndrome("layer-collapse", ("rank-one",), (*_SLOW, *_DEAD)),
     Syndrome(
         "exploding-gradients",
         ("grad-depth-slope",),
