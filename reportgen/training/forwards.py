@@ -59,6 +59,21 @@ class Hook:
         return functools.partial, (sys.audit, "forward")
 
 
+class PassHook(Hook):
+    """The hook on a whole model, in one call where it is a training pass: it runs in every step."""
+
+    def __call__(self, module: nn.Module, *rest: Any) -> None:
+        watch = self._watch
+        if module is not self._module or is_compiling() or watch.run.paused:
+            return
+        watch.called = True
+        if is_grad_enabled():
+            watch.with_gradients = True
+            watch.passes += 1
+        else:
+            super().__call__(module, *rest)
+
+
 @dataclass
 class _Layer:
     module: nn.Module
@@ -86,8 +101,10 @@ class ForwardWatch:
         """Forward passes with gradients since the last step."""
         self.size = 0
         """Samples in a batch, when it was last looked at."""
-        self._called = False
-        self._with_gradients = False
+        self.called = False
+        """A hook on a whole model has run."""
+        self.with_gradients = False
+        """That pass is one of training."""
         self._portrait = False
         self._layers: list[_Layer] = []
         self._entries: list[LayerEntry] = []
@@ -113,7 +130,9 @@ class ForwardWatch:
         self._layers += [_Layer(m, True) for m in drops]
         if self._entries:
             self.run.notebook.add(Layers(entries=self._entries))
-        self._handles = [model.register_forward_pre_hook(Hook(self, model, self._pass_begins)) for model in self._roots]
+        self._handles = [
+            model.register_forward_pre_hook(PassHook(self, model, self._validates)) for model in self._roots
+        ]
 
     def detach(self) -> None:
         self.disarm()
@@ -138,12 +157,8 @@ class ForwardWatch:
             handle.remove()
         self._armed = []
 
-    def _pass_begins(self, module: nn.Module, args: tuple[Any, ...]) -> None:
-        self._called = True
-        self._with_gradients = is_grad_enabled()
-        if self._with_gradients:
-            self.passes += 1
-            return
+    def _validates(self, module: nn.Module, args: tuple[Any, ...]) -> None:
+        self.with_gradients = False
         self.validated = True
         if self._modal:
             tally = self.run.notebook.tally
@@ -162,7 +177,7 @@ class ForwardWatch:
 
     def _output(self, layer: _Layer, chosen: bool, measured: bool, module: nn.Module, args: Any, output: Any) -> None:
         # under activation checkpointing layers run without gradients inside a pass that has them
-        if not (self._with_gradients if self._called else is_grad_enabled()):
+        if not (self.with_gradients if self.called else is_grad_enabled()):
             return
         self.passes = max(self.passes, 1)
         layer.train += module.training

@@ -30,9 +30,9 @@ class Schedule:
         return step + max(1, min(self.gap, int(step * self.growth)), int(step * self.share))
 
 
-GRADIENTS = Schedule(first=16, gap=61, growth=0.25, share=0.001)
+GRADIENTS = Schedule(first=16, gap=127, growth=0.25, share=0.001)
 """Norm of all gradients, and what backward passes add onto."""
-LOOKS = Schedule(first=3, gap=397, growth=0.35, share=0.02)
+LOOKS = Schedule(first=3, gap=397, growth=0.5, share=0.02)
 """Gradient and movement of each parameter, outputs of each layer."""
 PORTRAITS = Schedule(first=1, gap=997, growth=1.0, share=0.05)
 """Histograms."""

@@ -62,7 +62,7 @@ class StepWatch:
         if isinstance(self.optimizer, Past):
             self.retired = True
             return
-        self._ends = self.optimizer.register_step_post_hook(self._guarded(self._step_ended))
+        self._ends = self.optimizer.register_step_post_hook(self._step_ended)
         trainable = [p for g in self.optimizer.param_groups for p in g["params"] if p.requires_grad]
         if trainable:
             self.backwards.stand_at(min(trainable, key=_size))
@@ -107,12 +107,14 @@ class StepWatch:
             try:
                 method(optimizer, args, kwargs)
             except Exception as error:
-                self.detach()
-                self.run.notebook.trouble(
-                    f"optimizer {self.index} ({type(optimizer).__name__}) is no longer watched", error
-                )
+                self._give_up(error)
 
         return hook
+
+    def _give_up(self, error: Exception) -> None:
+        self.detach()
+        kind = type(self.optimizer).__name__
+        self.run.notebook.trouble(f"optimizer {self.index} ({kind}) is no longer watched", error)
 
     def _plan(self) -> None:
         """Decide how closely to look at the coming step."""
@@ -142,19 +144,26 @@ class StepWatch:
             self._before = movement.begin(table, self.index)
 
     def _step_ended(self, optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        self.steps = steps = self.steps + 1
-        tally = self.run.notebook.tally
-        tally.optimizer_steps[self.index] = steps
-        if self.base + steps > tally.steps:
-            tally.steps = self.base + steps
-        if self.gradients:
-            self._end_look(_has_closure(args, kwargs))
-        rates = [group.get("lr") for group in optimizer.param_groups]
-        if self.gradients or rates != self._rates:
-            self._note_rates(rates)
-        if self.gradients or steps + 1 >= self._next:
-            self._plan()
-        self._after(self)
+        """Count the step. This runs after every step, in one call, for a tiny model feels each further one."""
+        if self.run.paused:
+            return
+        try:
+            self.steps = steps = self.steps + 1
+            tally = self.run.notebook.tally
+            tally.optimizer_steps[self.index] = steps
+            if self.base + steps > tally.steps:
+                tally.steps = self.base + steps
+            if self.gradients:
+                self._end_look(_has_closure(args, kwargs))
+            groups = optimizer.param_groups
+            rates = [groups[0].get("lr")] if len(groups) == 1 else [group.get("lr") for group in groups]
+            if self.gradients or rates != self._rates:
+                self._note_rates(rates)
+            if self.gradients or steps + 1 >= self._next:
+                self._plan()
+            self._after(self)
+        except Exception as error:
+            self._give_up(error)
 
     def _end_look(self, has_closure: bool) -> None:
         if has_closure:  # the gradients of the step were made inside it
