@@ -344,3 +344,16 @@ def test_a_norm_that_is_used_twice_tells_of_neither_layer() -> None:
         wanted = model.second(model.norm(model.first(x)))
     rows = {row.name: row for row in probe(model, [x]).rows}
     assert (rows["second"].stats.min, rows["second"].stats.max) == (float(wanted.min()), float(wanted.max()))
+
+
+def test_what_is_added_later_is_not_what_was_written_into_it_since() -> None:
+    torch.manual_seed(0)
+    model, x = nn.Sequential(nn.Linear(6, 8), nn.ReLU(inplace=True)), torch.randn(40, 6)
+    probe = ActivationProbe(model)
+    with torch.no_grad(), probe.attached():
+        probe.next_batch(Batch((x,)))
+        model(x)
+    stats = next(row for row in probe.facts().rows if row.name == "0").stats
+    out = model[0](x).detach().double()
+    assert (stats.zeros, stats.sum) == (0, pytest.approx(float(out.sum())))
+    assert stats.m2 == pytest.approx(float((out - out.mean()).square().sum()))

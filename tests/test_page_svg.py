@@ -7,7 +7,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from reportgen.page import figures, plots
+from reportgen.page import cleaner, figures, plots
 from reportgen.page.palette import DASHES, MARKERS, SERIES
 from reportgen.page.svg import Element, decimal, drawing, element, serialise
 
@@ -155,3 +155,17 @@ def test_plots_leave_the_settings_alone(monkeypatch: pytest.MonkeyPatch) -> None
     before = mpl.rcParams.copy()
     assert serialise(curve("s", ["x"])) == plain
     assert mpl.rcParams.copy() == before
+
+
+def test_cleaning_joins_lines_and_moves_nothing() -> None:
+    svg = b"""<svg viewBox="0 0 90 60"><g id="a"><g><path d="M 10.04 50 L 10.04 2.26"
+        style="fill: none; stroke: #123456"/>
+        <text x="1" y="2" style="font: 9px 'Sans'">1</text></g><g><path d="M 20 50 L 20 -1e-05"
+        style="fill: none; stroke: #123456"/></g></g><rect x="0" y="0" width="5" height="5"/><path d="M 30 50 L 30 2"
+        style="fill: none; stroke: #123456"/><path d="M 40 50 L 41 2 Z" style="fill: #123456"/>
+        <path d="M 50 50 L 51 2 Z" style="fill: #123456"/></svg>"""
+    drawn = cleaner.cleaned(svg, "p", "title")
+    paths = [dict(node.attributes)["d"] for node in drawn.children if isinstance(node, Element) and node.tag == "path"]
+    # two grid lines in one path; one above the rectangle stays above it; filled shapes stay apart
+    assert paths == ["M10 50L10 2.3M20 50L20-0", "M30 50L30 2", "M40 50L41 2Z", "M50 50L51 2Z"]
+    assert [node.tag for node in drawn.children if isinstance(node, Element)][1:4] == ["path", "text", "rect"]

@@ -28,9 +28,9 @@ def test_the_width_is_shared_out_whole(columns: list[tuple[ColumnKind, int]]) ->
 
 
 def test_numbers_keep_their_room_beside_long_names() -> None:
-    found = shares(table(["name", "number", "number"], [300, 12, 40]))
+    found = shares(table(["name", "number", "number"], [300, 12, 60]))
     assert found[1] * CAPACITY >= 12
-    assert found[2] * CAPACITY >= 40
+    assert found[2] * CAPACITY >= 60
 
 
 def test_names_give_way_before_numbers_do() -> None:

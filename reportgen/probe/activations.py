@@ -300,9 +300,10 @@ class ActivationProbe:
         if seen.calm and seen.reduced.low is not None:
             self._range = Range(seen.reduced.low, seen.reduced.high)
         few = None if part.concentration is None else part.concentration.pick(seen)
-        self._held.append(_Held(layer, part, seen.let_go(), few))
         self._n_held += seen.taken.numel() + seen.reduced.sums.numel()
-        if self._n_held > MAX_HELD:
+        waits = self._n_held <= MAX_HELD
+        self._held.append(_Held(layer, part, seen.let_go() if waits else seen, few))
+        if not waits:  # added while the tensor is still there: what is large need not be copied
             self._add_held()
         return seen.calm
 

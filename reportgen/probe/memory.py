@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from ..subject.data import tensors
+from ..subject.shapes import stored_parts
 
 
 def nbytes(tensor: Tensor) -> int:
@@ -23,20 +24,6 @@ def nbytes(tensor: Tensor) -> int:
     if tensor.layout == torch.strided:  # nested tensors of this layout too
         return tensor.numel() * tensor.element_size()
     return sum(part.numel() * part.element_size() for part in stored_parts(tensor))
-
-
-def stored_parts(tensor: Tensor) -> tuple[Tensor, ...]:
-    """Return the dense tensors that a tensor is made of."""
-    with torch.no_grad():
-        if tensor.is_nested:
-            return (tensor.values(),)
-        if tensor.layout == torch.sparse_coo:
-            return tensor._indices(), tensor._values()
-        if tensor.layout in (torch.sparse_csr, torch.sparse_bsr):
-            return tensor.crow_indices(), tensor.col_indices(), tensor.values()
-        if tensor.layout in (torch.sparse_csc, torch.sparse_bsc):
-            return tensor.ccol_indices(), tensor.row_indices(), tensor.values()
-    return (tensor,)
 
 
 def storage_of(tensor: Tensor) -> torch.UntypedStorage | None:

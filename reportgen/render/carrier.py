@@ -22,7 +22,7 @@ _CARRIED = re.compile(rb'<template id="report-data">([A-Za-z0-9+/=\s]*)</templat
 
 def packed(data: bytes) -> str:
     """Return the JSON of a report as text for a page; empty where there would be too much of it."""
-    text = base64.b64encode(zlib.compress(data, 9)).decode("ascii")
+    text = base64.b64encode(zlib.compress(data)).decode("ascii")
     return text if len(text) <= MOST else ""
 
 

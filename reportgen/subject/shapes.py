@@ -1,4 +1,4 @@
-"""Sizes of tensors, also of nested ones, whose rows differ in length and which have no shape to ask for."""
+"""Sizes and parts of tensors, also of nested ones, whose rows differ in length and which have no shape to ask for."""
 
 from __future__ import annotations
 
@@ -40,3 +40,17 @@ def dense_rows(tensor: Tensor) -> Tensor:
     if len(widths) > 1:  # the last dimension is the one that varies
         parts = [part.reshape(-1, 1) for part in parts]
     return torch.cat(parts) if parts else torch.zeros(0, 1, dtype=tensor.dtype, device=tensor.device)
+
+
+def stored_parts(tensor: Tensor) -> tuple[Tensor, ...]:
+    """Return the dense tensors that a tensor is made of."""
+    with torch.no_grad():
+        if tensor.is_nested:
+            return (tensor.values(),)
+        if tensor.layout == torch.sparse_coo:
+            return tensor._indices(), tensor._values()
+        if tensor.layout in (torch.sparse_csr, torch.sparse_bsr):
+            return tensor.crow_indices(), tensor.col_indices(), tensor.values()
+        if tensor.layout in (torch.sparse_csc, torch.sparse_bsc):
+            return tensor.ccol_indices(), tensor.row_indices(), tensor.values()
+    return (tensor,)

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from ..errors import CheckpointError, OptionError
+from .shapes import stored_parts
 
 SAVE_WEIGHTS = (
     "Save the weights alone, torch.save(model.state_dict(), path), "
@@ -118,7 +119,7 @@ def check_tensors(path: Path, named: Iterable[tuple[str, Tensor]]) -> None:
     for name, tensor in named:
         if tensor.device.type != "cpu":
             raise CheckpointError(f"{path}: {name} has no data (it was saved on the device {tensor.device.type!r}).")
-        for part in _parts(tensor):
+        for part in stored_parts(tensor):
             claimed, held = part.numel() * part.element_size(), part.untyped_storage().nbytes()
             repeated += max(0, claimed - held)
             if repeated > _REPEATED_BYTES:
@@ -133,27 +134,16 @@ def check_tensors(path: Path, named: Iterable[tuple[str, Tensor]]) -> None:
             raise CheckpointError(f"{path}: {name} is an invalid sparse tensor: {line(error)}.") from error
 
 
-def _parts(tensor: Tensor) -> tuple[Tensor, ...]:
-    """Return the dense tensors that a tensor is made of."""
-    if tensor.layout is torch.sparse_coo:
-        return tensor._indices(), tensor._values()
-    if tensor.layout in (torch.sparse_csr, torch.sparse_bsr):
-        return tensor.crow_indices(), tensor.col_indices(), tensor.values()
-    if tensor.layout in (torch.sparse_csc, torch.sparse_bsc):
-        return tensor.ccol_indices(), tensor.row_indices(), tensor.values()
-    return (tensor,)
-
-
 def _check_sparse(tensor: Tensor) -> None:
     """Raise RuntimeError for a sparse tensor whose indices lead out of it; loading alone accepts such a tensor.
 
     Done here and not while loading, because the check reads all indices: those must first be known to be stored.
     """
     if tensor.layout is torch.sparse_coo:
-        indices, values = _parts(tensor)
+        indices, values = stored_parts(tensor)
         torch.sparse_coo_tensor(indices, values, tensor.shape, check_invariants=True)
     elif tensor.layout is not torch.strided:
-        outer, inner, values = _parts(tensor)
+        outer, inner, values = stored_parts(tensor)
         torch.sparse_compressed_tensor(outer, inner, values, tensor.shape, layout=tensor.layout, check_invariants=True)
 
 
