@@ -64,6 +64,8 @@ class Options(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             ("task", self.task is None or self.task in _TASKS, "one of 'multiclass', 'binary', 'regression'"),
             ("class_names", self.class_names is None or are_texts(self.class_names), "a list of texts"),
             ("device", placed, "a text such as 'cpu' or 'cuda:0'"),
+            ("earlier", are_texts(self.earlier), "a list of paths"),
+            ("spectra", self.spectra in (None, "off", "fast", "exact"), "one of 'off', 'fast', 'exact'"),
             ("allow_globals", are_texts(self.allow_globals), "a list of dotted names"),
             ("thresholds", isinstance(self.thresholds, dict), "a dict of name and number"),
             ("rules", isinstance(self.rules, dict), "a dict of rule and its settings"),

@@ -62,6 +62,7 @@ _NOTHING_TRAINABLE = "no parameter takes a gradient"
 _NO_VALUES = "the parameters are on the meta device, which holds shapes and no values"
 _NOT_RESTORED = "the forward pass changed attributes that are too large, or of a kind, to be put back"
 _NO_SUBJECT = "a history was given and no model"
+_EARLIER_OF_A_FILE = "earlier checkpoints are compared with a weights file, and a model was given"
 
 
 def examine(
@@ -104,6 +105,8 @@ def examine(
             report = _add_trials(subject, report, steps)
         if left:
             steps.skip("restoration", f"{_NOT_RESTORED}: {', '.join(left[:4])}", failed=True)
+        if options.earlier:
+            steps.skip("course", _EARLIER_OF_A_FILE)
     elif model is None and history is not None:
         report = _examine_run(history, options, steps)
     else:
@@ -177,12 +180,13 @@ def _subject(
 
 def _examine_file(path: Path, options: Options, steps: Steps) -> Report:
     file = checkpoint.read(path, options.allow_globals)
+    earlier = [checkpoint.read(Path(one), options.allow_globals) for one in options.earlier]
     report = Report(
         format_version=FORMAT_VERSION,
         title=options.title or path.name,
         meta=Meta(sources={"checkpoint": str(path)}),
         subject=SubjectFacts(name=path.name, kind="checkpoint"),
-        weights=_weights_of_file(file, options, steps),
+        weights=_weights_of_file(file, earlier, options, steps),
         architecture=steps.run("architecture", lambda: architecture.of_tensors(file.tensors.values())),
     )
     steps.partial("architecture", f"{_NO_MODEL}; only sizes are known")
@@ -191,28 +195,31 @@ def _examine_file(path: Path, options: Options, steps: Steps) -> Report:
     return report
 
 
-def _weights_of_file(file: checkpoint.Checkpoint, options: Options, steps: Steps) -> WeightFacts | None:
+def _weights_of_file(
+    file: checkpoint.Checkpoint, earlier: list[checkpoint.Checkpoint], options: Options, steps: Steps
+) -> WeightFacts | None:
     """Read the tensors one by one; what was read before Ctrl-C makes a report too."""
-
-    def read() -> weights.Reading:
-        total = sum(t.numel() * t.element_size() for t in file.tensors.values())
-        with tqdm(total=total, unit="B", unit_scale=True, desc=file.path.name, disable=not options.progress) as bar:
-            return weights.of_tensors(file.tensors, file.pages.release, bar.update, options.spectra or "fast")
-
-    reading = steps.run("weights", read)
-    if reading is None:
-        return None
-    if reading.read < reading.tensors:
-        steps.partial("weights", f"interrupted after {reading.read} of {reading.tensors} tensors")
-        return reading.facts
-    parameters = [(row.name, tuple(row.shape)) for row in reading.facts.rows]
-    found = [state for one in file.optimizers if (state := states.state_of(one, parameters)) is not None]
-    facts = msgspec.structs.replace(reading.facts, optimizers=found)
-    if not options.earlier:
-        return facts
-    files = [*(checkpoint.read(Path(path), options.allow_globals) for path in options.earlier), file]
-    points = [course.Point(one.path.name, one.tensors, one.pages.release) for one in files]
-    moved = steps.run("course", lambda: course.course_of(points, options.spectra or "fast"))
+    sizes = [sum(t.numel() * t.element_size() for t in one.tensors.values()) for one in (*earlier, file)]
+    spectra = options.spectra or "fast"
+    total = sizes[-1] + (sum(sizes) if earlier else 0)
+    with tqdm(total=total, unit="B", unit_scale=True, desc=file.path.name, disable=not options.progress) as bar:
+        reading = steps.run(
+            "weights", lambda: weights.of_tensors(file.tensors, file.pages.release, bar.update, spectra)
+        )
+        if reading is None:
+            return None
+        if reading.read < reading.tensors:
+            steps.partial("weights", f"interrupted after {reading.read} of {reading.tensors} tensors")
+            return reading.facts
+        parameters = [(row.name, tuple(row.shape)) for row in reading.facts.rows]
+        found = [state for one in file.optimizers if (state := states.state_of(one, parameters)) is not None]
+        facts = msgspec.structs.replace(reading.facts, optimizers=found)
+        if not earlier:
+            return facts
+        points = [course.Point(one.path.name, one.tensors, one.pages.release) for one in (*earlier, file)]
+        moved = steps.run("course", lambda: course.course_of(points, spectra, bar.update))
+    if moved is not None and moved.interrupted:
+        steps.partial("course", f"interrupted after {len(moved.rows)} tensors")
     return msgspec.structs.replace(facts, course=moved)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -88,3 +89,22 @@ def test_a_report_follows_the_weights(tmp_path: Path, suffix: str) -> None:
     page = (tmp_path / "x.html").read_text()
     assert "at rest" in page
     assert f"jumped before e2{suffix}" in page
+
+
+class Stopping(dict[str, Tensor]):
+    """Tensors that the user stops reading after the third."""
+
+    def items(self) -> Any:
+        for i, pair in enumerate(super().items()):
+            if i == 3:
+                raise KeyboardInterrupt
+            yield pair
+
+
+def test_ctrl_c_keeps_the_rows_that_were_read() -> None:
+    tensors = {f"{i}.weight": torch.randn(4, 4) for i in range(5)}
+    read: list[int] = []
+    found = course_of([Point("a", tensors), Point("b", Stopping(tensors))], tick=read.append)
+    assert [row.name for row in found.rows] == ["0.weight", "1.weight", "2.weight"]
+    assert found.interrupted
+    assert read == [2 * 4 * 4 * 4] * 3

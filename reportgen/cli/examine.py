@@ -29,6 +29,7 @@ from .output import (
     strictly,
     written,
 )
+from .values import ManyCheckpoints
 
 if TYPE_CHECKING:
     from ..document.facts import Report
@@ -44,6 +45,13 @@ Run = Annotated[
     Path | None,
     typer.Option(help="The run: a monitor's log, a TensorBoard folder, metrics.csv, trainer_state.json, CSV, JSON."),
 ]
+Checkpoints = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="Weights to load into the model; without a model, to examine alone. Several, the earliest first, are "
+        "examined as one run: what moved from each to the next."
+    ),
+]
 Earlier = Annotated[
     list[str] | None,
     typer.Option(help="An earlier checkpoint of the file, to show what moved. Repeatable, the earliest first."),
@@ -57,13 +65,11 @@ AllowGlobal = Annotated[
 ]
 
 
-@app.command()
+@app.command(cls=ManyCheckpoints)
 def examine(
     context: typer.Context,
     subject: Annotated[str | None, typer.Argument(metavar="MODEL|CHECKPOINT|CONFIG", help=_SUBJECT)] = None,
-    checkpoint: Annotated[
-        Path | None, typer.Option(help="Weights to load into the model; without a model, to examine alone.")
-    ] = None,
+    checkpoint: Checkpoints = None,
     data: Data = None,
     train_data: TrainData = None,
     loss: Loss = None,
@@ -98,9 +104,10 @@ def examine(
     model = None if config is not None else subject
     if model is not None and (Path(model).suffix in (".jsonl", ".csv") or "tfevents" in model):
         raise OptionError(f"{model} looks like a history, not like a model.", hint=f"Write --history {model}.")
+    files = _in_time(model, context.params["checkpoint"] or [], earlier or [])
     given = settings.load(
         config,
-        settings_of(context.params | {"subject": model}) | {"progress": sys.stderr.isatty() or None},
+        settings_of(context.params | {"subject": model} | files) | {"progress": sys.stderr.isatty() or None},
         # another model than the configured one has other weights and another history
         without=() if model is None else ("model", "checkpoint", "history", "history_names"),
     )
@@ -109,6 +116,16 @@ def examine(
     report = _examined(given)
     written(report, paths)
     return strictly(report, strict=given.strict)
+
+
+def _in_time(model: str | None, checkpoints: list[str], earlier: list[str]) -> dict[str, Any]:
+    """Return which checkpoint is examined, the last, and which are the earlier ones of the same run."""
+    if model is not None and len(checkpoints) > 1:
+        raise OptionError(
+            f"{len(checkpoints)} checkpoints are given for one model.",
+            hint="Name one to load into it, or leave the model out to see what moved between them.",
+        )
+    return {"checkpoint": next(iter(checkpoints[-1:]), None), "earlier": [*earlier, *checkpoints[:-1]] or None}
 
 
 def _examined(given: Settings) -> Report:

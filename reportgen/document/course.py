@@ -27,3 +27,5 @@ class Course(Struct, frozen=True, kw_only=True):
     rows: list[CourseRow]
     left_out: int = 0
     """Tensors that are not in all of the files, or change their shape, or are not finite."""
+    interrupted: bool = False
+    """The user broke off; the rows are those read until then."""

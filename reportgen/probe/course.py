@@ -24,16 +24,25 @@ class Point(NamedTuple):
     release: Callable[[Tensor], None] = lambda part: None
 
 
-def course_of(points: Sequence[Point], spectra: Method = "off") -> Course:
-    """Follow every floating tensor of the last checkpoint through all of them, the earliest first."""
-    rows, left_out = [], 0
-    for name, last in points[-1].tensors.items():
-        if not last.is_floating_point():
-            continue
-        row = _row(name, points, spectra) if all(name in point.tensors for point in points) else None
-        rows += [row] if row is not None else []
-        left_out += row is None
-    return Course(checkpoints=[point.label for point in points], rows=rows, left_out=left_out)
+def course_of(
+    points: Sequence[Point], spectra: Method = "off", tick: Callable[[int], object] = lambda n_bytes: None
+) -> Course:
+    """Follow every floating tensor of the last checkpoint through all of them, the earliest first.
+
+    ``tick`` is told of the bytes that were read. Ctrl-C ends the reading and keeps what was read.
+    """
+    rows, left_out, interrupted = [], 0, False
+    try:
+        for name, last in points[-1].tensors.items():
+            if not last.is_floating_point():
+                continue
+            row = _row(name, points, spectra) if all(name in point.tensors for point in points) else None
+            rows += [row] if row is not None else []
+            left_out += row is None
+            tick(len(points) * last.numel() * last.element_size())
+    except KeyboardInterrupt:
+        interrupted = True
+    return Course(checkpoints=[point.label for point in points], rows=rows, left_out=left_out, interrupted=interrupted)
 
 
 def _row(name: str, points: Sequence[Point], spectra: Method) -> CourseRow | None:
