@@ -187,7 +187,7 @@ def _examine_file(path: Path, options: Options, steps: Steps) -> Report:
         meta=Meta(sources={"checkpoint": str(path)}),
         subject=SubjectFacts(name=path.name, kind="checkpoint"),
         weights=_weights_of_file(file, earlier, options, steps),
-        architecture=steps.run("architecture", lambda: architecture.of_tensors(file.tensors.values())),
+        architecture=steps.run("architecture", lambda: architecture.of_tensors(file.outlines.values())),
     )
     steps.partial("architecture", f"{_NO_MODEL}; only sizes are known")
     for part in ("activations", "gradients", "dataset", "evaluation", "trials"):
@@ -199,12 +199,12 @@ def _weights_of_file(
     file: checkpoint.Checkpoint, earlier: list[checkpoint.Checkpoint], options: Options, steps: Steps
 ) -> WeightFacts | None:
     """Read the tensors one by one; what was read before Ctrl-C makes a report too."""
-    sizes = [sum(t.numel() * t.element_size() for t in one.tensors.values()) for one in (*earlier, file)]
+    sizes = [sum(t.numel() * t.element_size() for t in one.outlines.values()) for one in (*earlier, file)]
     spectra = options.spectra or "fast"
     total = sizes[-1] + (sum(sizes) if earlier else 0)
     with tqdm(total=total, unit="B", unit_scale=True, desc=file.path.name, disable=not options.progress) as bar:
         reading = steps.run(
-            "weights", lambda: weights.of_tensors(file.tensors, file.pages.release, bar.update, spectra)
+            "weights", lambda: weights.of_tensors(file.tensors, file.pages.release, bar.update, spectra, file.outlines)
         )
         if reading is None:
             return None

@@ -20,6 +20,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..subject.shapes import own_part
+
 BYTES = 1 << 28
 ITEMS = 100_000
 _DEPTH = 2
@@ -216,6 +218,7 @@ def _put_back(tensor: Tensor, copy: Tensor) -> bool:
 
 def same(a: Tensor, b: Tensor) -> bool:
     """Tell whether two tensors hold the same bits (NaN equals NaN), so that an untouched one is not written."""
+    a, b = own_part(a), own_part(b)
     if a.is_nested or a.shape != b.shape or a.dtype != b.dtype or a.layout != torch.strided:
         return False
     return bool(torch.equal(a.contiguous().flatten().view(torch.uint8), b.contiguous().flatten().view(torch.uint8)))

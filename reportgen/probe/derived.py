@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from ..subject.shapes import whole
 from .channels import ChannelAccumulator, Range
 
 _LARGEST_OFFSET = 800.0  # times the gain on a unit of running deviation: beyond it float32 rounding drowns the range
@@ -30,10 +31,10 @@ def affine_of(norm: _BatchNorm) -> Affine | None:
         return None
     gain = (norm.running_var.double() + norm.eps).rsqrt()
     if norm.weight is not None:
-        gain = gain * norm.weight.detach()
+        gain = gain * whole(norm.weight.detach())
     offset = -norm.running_mean.double() * gain
     if norm.bias is not None:
-        offset = offset + norm.bias.detach()
+        offset = offset + whole(norm.bias.detach())
     return Affine(gain, offset)
 
 

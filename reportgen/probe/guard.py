@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import MethodType
@@ -40,6 +40,7 @@ def untouched(model: nn.Module) -> Iterator[list[str]]:
     """
     left: list[str] = []
     every = with_hidden(model)
+    reshard(every)
     parameters = [_ParameterState.of(p, copied) for p, copied in _with_budget(_parameters(every))]
     parameters += [_ParameterState.of(t, copied=False) for t in hidden_leaves(every)]
     modules = [_ModuleState.of(module) for module in every]
@@ -51,6 +52,7 @@ def untouched(model: nn.Module) -> Iterator[list[str]]:
         with _plain_modes(every):
             yield left
     finally:
+        reshard(every)
         left += attributes.restore()
         for module in modules:
             module.restore()
@@ -152,12 +154,26 @@ def modes_kept(model: nn.Module) -> Iterator[None]:
 @contextmanager
 def parts_kept(model: nn.Module) -> Iterator[None]:
     """Restore on exit which modules and parameters every module holds, and nothing else."""
-    held = [(module, _tables(module)) for module in model.modules()]
+    modules = list(model.modules())
+    reshard(modules)
+    held = [(module, _tables(module)) for module in modules]
     try:
         yield
     finally:
+        reshard(modules)
         for module, tables in held:
             _restore_tables(module, tables)
+
+
+def reshard(modules: Iterable[nn.Module]) -> None:
+    """Let modules of ``fully_shard`` drop what they gathered; while they have it they hold other parameters.
+
+    After a forward pass the outermost keeps its parameters until the backward pass, which may never come.
+    """
+    for module in modules:
+        drop = getattr(module, "reshard", None)
+        if callable(drop) and hasattr(module, "unshard"):
+            drop()
 
 
 def _tables(module: nn.Module) -> dict[str, dict[str, Any]]:

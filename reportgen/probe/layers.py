@@ -92,7 +92,13 @@ def kind_of(module: nn.Module) -> str:
         return exported.rpartition(".")[2]
     if type(module) is NonDynamicallyQuantizableLinear:  # torch's own name for the output projection of attention
         return "Linear"
-    return str(getattr(module, "original_name", type(module).__name__))
+    return str(getattr(module, "original_name", _class_of(module).__name__))
+
+
+def _class_of(module: nn.Module) -> type:
+    """Return the class of a module; ``fully_shard`` puts one of its own before it."""
+    bases = type(module).__bases__
+    return bases[1] if len(bases) == 2 and bases[0].__name__ == "FSDPModule" else type(module)
 
 
 def type_of(module: nn.Module) -> type:
@@ -101,7 +107,7 @@ def type_of(module: nn.Module) -> type:
     if isinstance(exported, str) and exported.startswith("torch.nn."):
         found = getattr(nn, kind_of(module), None)
         return found if isinstance(found, type) else type(module)
-    return type(module)
+    return _class_of(module)
 
 
 def channel_dim(module: nn.Module, output: Tensor, inherited: int | None) -> int:

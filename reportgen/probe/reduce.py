@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ..document.stats import BIN_SHIFT, N_BINS, Histogram, TensorStats, merge_all
-from ..subject.shapes import dense_rows
+from ..subject.shapes import dense_rows, whole
 
 WEIGHT_SAMPLE = 1 << 20  # elements binned of one parameter
 EVEN_BARS = 32
@@ -20,9 +20,10 @@ _SLICE = 1 << 22  # elements of a tensor that are lifted to float64 at a time
 def as_real(x: Tensor) -> Tensor | None:
     """Return x as a dense real floating tensor, or None when it is no such thing (integers, booleans, meta).
 
-    A sparse tensor is laid out in full only up to ``DENSE_LIMIT`` elements: a small file may claim a huge one.
+    A sparse tensor is laid out in full only up to ``DENSE_LIMIT`` elements: a small file may claim a huge one. One of
+    which every process has a part is gathered.
     """
-    x = dense_rows(x.detach() if x.requires_grad else x)
+    x = dense_rows(whole(x.detach() if x.requires_grad else x))
     if x.is_quantized:
         x = x.dequantize()
     if x.layout != torch.strided:

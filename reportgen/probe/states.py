@@ -50,7 +50,7 @@ def _names(
 ) -> dict[Any, str]:
     """Name the parameters by their order, where all shapes that are known agree with it."""
     plain = {key: key if isinstance(key, str) else f"parameter {key}" for key in keys}
-    if len(keys) != len(parameters):
+    if len(keys) != len(parameters) or all(isinstance(key, str) for key in keys):  # or named as they are
         return plain
     for key, (_, shape) in zip(keys, parameters, strict=True):
         moment = _moment(state.get(key, {}), (*_FIRST, *_SECOND))

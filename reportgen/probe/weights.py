@@ -14,6 +14,7 @@ from torch.nn.modules.batchnorm import _NormBase
 
 from ..document.facts import BufferRow, WeightFacts, WeightRow
 from ..document.matrices import MatrixFacts
+from ..subject.shapes import whole
 from .initial import default_init, testable
 from .kinds import (
     Role,
@@ -74,12 +75,14 @@ def of_tensors(
     release: Callable[[Tensor], None] = lambda part: None,
     tick: Callable[[int], object] = lambda n_bytes: None,
     spectra: Method = "off",
+    outlines: Mapping[str, Tensor] | None = None,
 ) -> Reading:
     """Measure the tensors of a bare file, one at a time; what they are is told from names and shapes.
 
     ``release`` is told of each part that is done with, ``tick`` of the bytes that were read. Ctrl-C ends the reading.
+    ``outlines``: the same names with tensors that may be asked for their shapes, where reading one is work.
     """
-    beside = shapes_of(tensors)
+    beside = shapes_of(tensors if outlines is None else outlines)
     rows: list[WeightRow] = []
     buffers: list[BufferRow] = []
     read = 0
@@ -155,8 +158,8 @@ def _about(name: str, parameter: Tensor, owner: nn.Module, norm: nn.Module | Non
         and role == "weight"
         and not norm.running_var.is_meta
     ):
-        folding = (norm.running_var.detach().double() + norm.eps).rsqrt()
-        folding = folding if norm.weight is None else folding * norm.weight.detach().double().abs()
+        folding = (whole(norm.running_var.detach()).double() + norm.eps).rsqrt()
+        folding = folding if norm.weight is None else folding * whole(norm.weight.detach()).double().abs()
         channels = shape[1 if turned else 0] if len(shape) > 1 else 0
         folding = folding if len(folding) == channels and bool(torch.isfinite(folding).all()) else None
     return _About(role, kind, norm is not None, turned, stack, folding)

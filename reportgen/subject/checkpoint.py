@@ -18,7 +18,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from ..errors import CheckpointError
-from . import shards
+from . import distributed_files, shards
 from .pages import Pages
 from .shards import LazyTensors
 from .torch_files import SAVE_WEIGHTS, check_archive, check_tensors, damaged, line, load, nested_tensors
@@ -55,15 +55,25 @@ class Checkpoint:
     """State dicts of optimizers that stood beside the weights: 'state' and 'param_groups'."""
     pages: Pages = field(default_factory=Pages)
     """Where the file lies in memory; ``pages.release(tensor)`` gives the memory of a tensor back."""
+    sketched: Mapping[str, Tensor] | None = None
+    """Where reading a tensor is work: the same names, with tensors of the meta device."""
+
+    @property
+    def outlines(self) -> Mapping[str, Tensor]:
+        """Tensors that may be asked for shape and type at no cost."""
+        return self.tensors if self.sketched is None else self.sketched
 
 
 def read(path: str | Path, allow: Sequence[str] = ()) -> Checkpoint:
     """Read the weights of a safetensors file or of one that ``torch.save`` wrote, whatever its suffix.
 
     An index of shards, one of several numbered shards, or a folder as model hubs have them stand for all of their
-    shards. ``allow``: dotted names of pickled classes that the caller vouches for.
+    shards; a folder of ``torch.distributed.checkpoint``, or any file in it, for all of its pieces. ``allow``: dotted
+    names of pickled classes that the caller vouches for.
     """
     path = Path(path)
+    if distributed_files.is_distributed(path) and not (path.is_dir() and shards.holds_weights(path)):
+        return _from_pieces(path)
     if path.is_dir():
         path = shards.place_of(path)
     if path.name.endswith(shards.INDEX_SUFFIX) and path.is_file():
@@ -114,6 +124,39 @@ def _from_shards(path: Path, where: Mapping[str, Path], allow: Sequence[str]) ->
     stored, note = _without_prefixes(_in_order(where))
     n = len(set(where.values()))
     return Checkpoint(path, LazyTensors(stored, read_one), f"{n} shards{note}", pages=pages)
+
+
+def _from_pieces(path: Path) -> Checkpoint:
+    """Find weights and optimizers in a distributed checkpoint; tensors are read when they are asked for."""
+    folder = path if path.is_dir() else path.parent
+    held = distributed_files.contents(path)
+    found: Mapping[Any, Any] = held.tree
+    while len(inner := [v for v in found.values() if isinstance(v, Mapping)]) == 1 and not _find_state(found)[0]:
+        found = inner[0]  # what an application handed over as one object
+    state, layout = _find_state(found)
+    if not state:
+        names = ", ".join(map(repr, list(found)[:5]))
+        raise CheckpointError(f"{folder} holds no state dict: its keys are {names}.", hint=SAVE_WEIGHTS)
+    stored, note = _without_prefixes(_in_order(state))  # what is not sharded comes last in the table
+    places = {name: held.names[id(state[old])] for name, old in stored.items()}
+    optimizers = tuple(
+        {**one, "state": {key: _lazy(value, held) for key, value in one["state"].items()}} for one in _optimizers(found)
+    )
+    return Checkpoint(
+        folder,
+        LazyTensors(places, held.read),
+        f"distributed checkpoint in {len(held.files)} files, {layout}{note}",
+        {key: value for key, value in found.items() if isinstance(key, str) and isinstance(value, Scalar)},
+        optimizers,
+        sketched={name: state[old] for name, old in stored.items()},
+    )
+
+
+def _lazy(moments: Any, held: distributed_files.Contents) -> Any:
+    """Let the moments of a parameter be read when they are asked for."""
+    if not isinstance(moments, Mapping) or not all(isinstance(v, Tensor) for v in moments.values()):
+        return moments
+    return LazyTensors({key: held.names[id(value)] for key, value in moments.items()}, held.read)
 
 
 def load_into(model: torch.nn.Module, checkpoint: Checkpoint) -> str:
@@ -275,7 +318,9 @@ def _is_state(key: object, value: object) -> bool:
 
 def _tensors(found: Mapping[Any, Any]) -> dict[str, Tensor]:
     return {
-        name: value.detach() for name, value in found.items() if isinstance(name, str) and isinstance(value, Tensor)
+        name: value.detach() if value.requires_grad else value
+        for name, value in found.items()
+        if isinstance(name, str) and isinstance(value, Tensor)
     }
 
 

@@ -54,3 +54,23 @@ def stored_parts(tensor: Tensor) -> tuple[Tensor, ...]:
         if tensor.layout in (torch.sparse_csc, torch.sparse_bsc):
             return tensor.ccol_indices(), tensor.row_indices(), tensor.values()
     return (tensor,)
+
+
+def whole(tensor: Tensor) -> Tensor:
+    """Return all of a tensor of which this process has a part (a DTensor); every process of its mesh must ask."""
+    gather = getattr(tensor, "full_tensor", None)
+    if gather is None:
+        return tensor
+    with torch.no_grad():
+        full: Tensor = gather()
+    return full
+
+
+def own_part(tensor: Tensor) -> Tensor:
+    """Return what this process has of a tensor: a DTensor's part, any other as it is."""
+    local = getattr(tensor, "to_local", None)  # its module takes seconds to import, so it is told by what it can do
+    if local is None:
+        return tensor
+    with torch.no_grad():
+        part: Tensor = local()
+    return part

@@ -40,6 +40,11 @@ class LazyTensors(Mapping[str, Tensor]):
         return len(self._stored)
 
 
+def holds_weights(folder: Path) -> bool:
+    """Tell whether a folder holds weights as model hubs have them, beside whatever else."""
+    return any((folder / name).is_file() for name in _WHOLE) or any(folder.glob(f"*{INDEX_SUFFIX}"))
+
+
 def place_of(folder: Path) -> Path:
     """Return the file that stands for the weights of a folder: an index, the one of a known name, a first shard."""
     files = sorted(p.name for p in folder.iterdir() if p.is_file())

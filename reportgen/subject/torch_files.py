@@ -9,7 +9,7 @@ import zipfile
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from pickle import UnpicklingError
-from typing import Any
+from typing import IO, Any
 
 import torch
 from torch import Tensor
@@ -33,16 +33,16 @@ _NEVER = frozenset(
 """Modules whose functions do things to the machine: no file of weights has a use for them."""
 
 
-def load(path: Path, *, mmap: bool, allow: Sequence[str] = ()) -> Any:
+def load(path: Path, *, mmap: bool, allow: Sequence[str] = (), part: IO[bytes] | None = None) -> Any:
     """Load plain values and tensors; a file that asks for any class besides is refused, never obeyed.
 
-    ``allow``: dotted names of classes or functions that the caller vouches for.
+    ``allow``: dotted names of classes or functions that the caller vouches for. ``part``: what to read of the file.
     """
     vouched: list[Any] = [(_resolved(name), name) for name in allow]
     try:
         with warnings.catch_warnings(), torch.serialization.safe_globals(vouched):
             warnings.simplefilter("ignore")  # about the age of what the file uses; nothing to tell the reader
-            return torch.load(path, weights_only=True, mmap=mmap, map_location="cpu")
+            return torch.load(part or path, weights_only=True, mmap=mmap, map_location="cpu")
     except Exception as error:  # bytes that nobody vouches for: the reader may fail in any way
         names = [name for name in _wanted_globals(path, str(error)) if name not in allow]
         if isinstance(error, UnpicklingError) and names:
@@ -89,10 +89,10 @@ def _wanted_globals(path: Path, message: str) -> list[str]:
     return sorted(set(names), key=lambda name: (name.startswith(("torch.", "builtins.", "collections.")), name))
 
 
-def check_archive(path: Path) -> None:
-    """Refuse, by its directory alone, a zip archive that ``torch.save`` did not write."""
+def check_archive(path: Path, part: IO[bytes] | None = None) -> None:
+    """Refuse, by its directory alone, a zip archive that ``torch.save`` did not write: a file, or a part of it."""
     try:
-        with zipfile.ZipFile(path) as archive:
+        with zipfile.ZipFile(part or path) as archive:
             entries = archive.infolist()
     except (zipfile.BadZipFile, NotImplementedError, OSError, ValueError) as error:
         raise damaged(path, error) from error
