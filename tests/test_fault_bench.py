@@ -46,18 +46,27 @@ def test_there_are_enough_cases_of_enough_families() -> None:
 
 
 def test_splits_share_neither_cases_nor_seeds() -> None:
-    tune, report = chosen("tune"), chosen("report")
-    assert len(tune) + len(report) == len(CASES)
-    assert not {case.name for case in tune} & {case.name for case in report}
-    assert 0.4 < len(tune) / len(CASES) < 0.6
+    tune, report, fresh = chosen("tune"), chosen("report"), chosen("fresh")
+    assert len(tune) + len(report) + len(fresh) == len(CASES)
+    assert len({case.name for part in (tune, report, fresh) for case in part}) == len(CASES)
+    assert 0.4 < len(tune) / len(tune + report) < 0.6
     assert not set(seeds_of("tune", 99)) & set(seeds_of("report", 99))
+    assert not set(seeds_of("fresh", 99)) & {*seeds_of("tune", 99), *seeds_of("report", 99)}
+
+
+def test_fresh_cases_are_scored_only_when_asked_for() -> None:
+    fresh = {case.name for case in chosen("fresh")}
+    assert not fresh & {case.name for case in chosen("all")}
+    assert not fresh & set(SHORT)
+    assert fresh == {case.name for case in CASES.values() if case.module.startswith("fresh_")}
+    assert sum(CASES[name].healthy for name in fresh) >= 20
 
 
 def test_the_short_score_is_half_sick_and_of_both_splits() -> None:
     short = chosen(short=True)
     assert len(short) == len(SHORT)
     assert 2 * sum(case.healthy for case in short) == len(short)
-    assert {split_of(case) for case in short} == set(SPLITS)
+    assert {split_of(case) for case in short} == {"tune", "report"}
 
 
 def test_the_same_seed_gives_the_same_program() -> None:

@@ -128,6 +128,8 @@ class Case:
     """(sick, twin) -> whether the fault did harm, or is plainly there."""
     bar: float = 0.0
     """Score that the healthy program reaches at least."""
+    module: str = ""
+    """File of the case, without its folder."""
     healthy: bool = field(init=False)
 
     def __post_init__(self) -> None:
@@ -157,7 +159,7 @@ def sick(
     """Register a faulty program and its twin; the name of the function is the name of the case."""
 
     def register(build: Build) -> Build:
-        _add(Case(_name(build), family, frozenset(causes), frozenset(also), build, proof, bar))
+        _add(Case(_name(build), family, frozenset(causes), frozenset(also), build, proof, bar, _module(build)))
         return build
 
     return register
@@ -168,7 +170,8 @@ def healthy(family: str, bar: float) -> Callable[[Callable[[int], Training]], Ca
 
     def register(build: Callable[[int], Training]) -> Callable[[int], Training]:
         name = _name(build)
-        _add(Case(name, family, frozenset(), frozenset(), lambda seed, fixed: build(seed), None, bar))
+        program: Build = lambda seed, fixed: build(seed)  # noqa: E731
+        _add(Case(name, family, frozenset(), frozenset(), program, None, bar, _module(build)))
         return build
 
     return register
@@ -176,6 +179,10 @@ def healthy(family: str, bar: float) -> Callable[[Callable[[int], Training]], Ca
 
 def _name(build: Callable[..., Training]) -> str:
     return build.__name__.replace("_", "-")
+
+
+def _module(build: Callable[..., Training]) -> str:
+    return build.__module__.rpartition(".")[2]
 
 
 def _add(case: Case) -> None:

@@ -7,6 +7,15 @@ import tomllib
 from pathlib import Path
 
 from . import (  # noqa: F401 (each registers its cases)
+    fresh_healthy_made,
+    fresh_healthy_signals,
+    fresh_healthy_tables,
+    fresh_healthy_training,
+    fresh_sick_data,
+    fresh_sick_fit,
+    fresh_sick_graph,
+    fresh_sick_loss,
+    fresh_sick_numbers,
     healthy_signals,
     healthy_special,
     healthy_tables,
@@ -43,9 +52,12 @@ SHORT = (
 
 
 def split_of(case: Case) -> str:
-    """Return the split that a case belongs to, by its name alone."""
+    """Return the split that a case belongs to, by its file (the fresh ones) or by its name alone."""
+    for name, rule in SPLITS.items():
+        if case.module.startswith(rule.get("modules", "/")):
+            return name
     parity = hashlib.sha256(f"{SALT} {case.name}".encode()).digest()[0] % 2
-    return next(name for name, rule in SPLITS.items() if rule["parity"] == parity)
+    return next(name for name, rule in SPLITS.items() if rule.get("parity") == parity)
 
 
 def seeds_of(split: str, n: int) -> list[int]:
@@ -54,9 +66,10 @@ def seeds_of(split: str, n: int) -> list[int]:
 
 
 def chosen(split: str = "all", only: str = "", *, short: bool = False) -> list[Case]:
-    """Return the cases of a split ('tune', 'report' or 'all') whose name has the given part, in order."""
+    """Return the cases of a split whose name has the given part, in order; 'all' is all but the fresh ones."""
+    splits = ("tune", "report") if split == "all" else (split,)
     return [
         case
         for case in CASES.values()
-        if split in ("all", split_of(case)) and only in case.name and (not short or case.name in SHORT)
+        if split_of(case) in splits and only in case.name and (not short or case.name in SHORT)
     ]
