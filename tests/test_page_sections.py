@@ -67,7 +67,8 @@ def test_nothing_measured_is_not_called_healthy() -> None:
 def test_the_verdict_counts_and_names_what_is_wrong() -> None:
     page = build(builders.classifier())
     assert page.verdict.words == "2 errors, 1 warning"
-    assert [link.target for link in page.verdict.causes] == ["diagnosis-1", "diagnosis-2", "diagnosis-3"]
+    assert [head.target for head in page.verdict.heads] == ["diagnosis-1", "diagnosis-2", "diagnosis-3"]
+    assert page.verdict.causes == []
     assert [c.id for c in cards(page)] == ["diagnosis-1", "diagnosis-2", "diagnosis-3"]
     assert "Not measured: spectra." in page.verdict.detail
 

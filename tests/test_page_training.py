@@ -161,8 +161,8 @@ def test_hills_keep_their_counts() -> None:
     hill = Hill(1.0, -1.0, 1.0, [10, 0, 30, 60])
     spread = _spread(hill, -1.0, 1.0)
     assert sum(spread) == pytest.approx(100)
-    assert sum(spread[:12]) == pytest.approx(10)
-    assert sum(spread[36:]) == pytest.approx(60)
+    assert sum(spread[:8]) == pytest.approx(10)
+    assert sum(spread[24:]) == pytest.approx(60)
     point = Hill(1.0, 0.5, 0.5, [7])
     assert sum(_spread(point, 0.0, 1.0)) == 7
     assert "NaN" not in serialise(ridgeline([point, point], "t", axis="step"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import lzma
 import zlib
 from pathlib import Path
 
@@ -60,4 +61,28 @@ def test_a_bomb_is_not_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     bomb = base64.b64encode(zlib.compress(b" " * 100_000))
     path.write_bytes(b'<template id="report-data">%s</template>' % bomb)
     with pytest.raises(DocumentError, match="unpack to more than"):
+        carrier.extract(path)
+
+
+@pytest.mark.parametrize("limit", [0, 1 << 30])
+def test_either_way_of_packing_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: int) -> None:
+    monkeypatch.setattr(carrier, "_THOROUGHLY", limit)
+    report = builders.checkpoint()
+    assert encode(carrier.extract(page_of(report, tmp_path / "r.html"))) == encode(report)
+
+
+def test_a_bomb_of_the_other_kind_is_not_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "r.html"
+    bomb = lzma.compress(b" " * (1 << 20))
+    monkeypatch.setattr(carrier, "_MOST_UNPACKED", 1 << 16)
+    path.write_bytes(b'<template id="report-data">%s</template>' % base64.b64encode(bomb))
+    with pytest.raises(DocumentError, match=r"unpack to more than|damaged"):
+        carrier.extract(path)
+
+
+def test_data_that_break_off_are_damaged(tmp_path: Path) -> None:
+    path = tmp_path / "r.html"
+    torn = lzma.compress(encode(builders.checkpoint()))[:-20]
+    path.write_bytes(b'<template id="report-data">%s</template>' % base64.b64encode(torn))
+    with pytest.raises(DocumentError, match="damaged"):
         carrier.extract(path)

@@ -12,7 +12,7 @@ import pytest
 from reportgen.page import palette
 from reportgen.page.blocks import CHUNK_ROWS
 from reportgen.page.build import build
-from reportgen.render.assets import asset, folder, style_hash
+from reportgen.render.assets import asset, folder, sheet, style_hash
 from reportgen.render.html import MAX_ROWS, to_html
 
 from . import builders
@@ -77,7 +77,7 @@ def test_one_style_sheet_and_its_hash(page: tuple[str, Audit]) -> None:
     assert f"style-src '{style_hash('report.css')}'" in policy
     assert "default-src 'none'" in policy
     assert page[0].count("<style>") == 1
-    assert re.search(r"<style>(.*?)</style>", page[0], re.S)[1] == asset("report.css")  # type: ignore[index]
+    assert re.search(r"<style>(.*?)</style>", page[0], re.S)[1] == sheet("report.css")  # type: ignore[index]
 
 
 def test_drawings_have_names_or_are_ornaments(page: tuple[str, Audit]) -> None:

@@ -5,6 +5,7 @@ A new kind of content is a new arrangement of these blocks; a new output format 
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from typing import ClassVar, Literal, TypeAlias
 
 from msgspec import Struct
@@ -32,6 +33,8 @@ class Pair(Struct, frozen=True, kw_only=True):
     value: str
     note: str = ""
     tone: Tone = ""
+    term: str = ""
+    """Place of the glossary that explains the label."""
 
 
 class KeyValues(Struct, frozen=True, kw_only=True):
@@ -52,6 +55,8 @@ class Cell(Struct, frozen=True):
     indent: int = 0
     spoken: str = ""
     """What a screen reader says where the text is only a sign."""
+    link: str = ""
+    """Place in the page that tells more."""
 
 
 class Column(Struct, frozen=True):
@@ -60,6 +65,8 @@ class Column(Struct, frozen=True):
     title: str
     kind: ColumnKind = "number"
     hint: str = ""
+    term: str = ""
+    """Place of the glossary that explains the heading."""
 
     @property
     def mark(self) -> str:
@@ -162,7 +169,42 @@ class Diagnoses(Struct, frozen=True, kw_only=True):
     notes_summary: str = ""
 
 
-Block: TypeAlias = Prose | KeyValues | Table | Figure | Pictures | Code | Diagnoses
+class Terms(Struct, frozen=True, kw_only=True):
+    """Words that the page uses: what each means, its formula, and where it comes from."""
+
+    kind: ClassVar[str] = "terms"
+    terms: list[Term]
+
+
+class Term(Struct, frozen=True, kw_only=True):
+    """One word of the glossary."""
+
+    id: str
+    title: str
+    text: str
+    formula: str = ""
+    source: str = ""
+
+
+class Group(Struct, frozen=True, kw_only=True):
+    """Blocks under a heading of their own."""
+
+    kind: ClassVar[str] = "group"
+    id: str
+    title: str
+    blocks: list[Block]
+
+
+Block: TypeAlias = Prose | KeyValues | Table | Figure | Pictures | Code | Diagnoses | Terms | Group
+
+
+def flat(blocks: Iterable[Block]) -> Iterator[Block]:
+    """Yield blocks, and those inside of groups in their place."""
+    for block in blocks:
+        if isinstance(block, Group):
+            yield from flat(block.blocks)
+        else:
+            yield block
 
 
 class Section(Struct, frozen=True, kw_only=True):
@@ -176,6 +218,20 @@ class Section(Struct, frozen=True, kw_only=True):
     """A few words for the contents."""
 
 
+class Headline(Struct, frozen=True, kw_only=True):
+    """One of the diagnoses that decide the verdict: what it is, its evidence in one picture, and what to do."""
+
+    target: str
+    tone: Tone
+    icon: Element
+    title: str
+    subject: str
+    picture: Element | None
+    caption: str
+    """What the picture shows, or in words what was found, where there is none."""
+    advice: str
+
+
 class Verdict(Struct, frozen=True, kw_only=True):
     """The first thing that is read."""
 
@@ -183,8 +239,10 @@ class Verdict(Struct, frozen=True, kw_only=True):
     words: str
     detail: str
     icon: Element
+    heads: list[Headline] = []
+    """The diagnoses that decide it, at most three."""
     causes: list[Link] = []
-    """The diagnoses that decide it."""
+    """Those that follow."""
 
 
 class Link(Struct, frozen=True, kw_only=True):
@@ -205,6 +263,8 @@ class Page(Struct, frozen=True, kw_only=True):
     created: str
     verdict: Verdict
     lead: list[Pair]
+    strip: Figure | None = None
+    """The whole network by depth: where it is healthy, where not, and where it was not measured."""
     sections: list[Section]
 
     @property
@@ -214,7 +274,7 @@ class Page(Struct, frozen=True, kw_only=True):
 
     @property
     def tables(self) -> list[Table]:
-        return [b for s in self.sections for b in s.blocks if isinstance(b, Table)]
+        return [b for s in self.sections for b in flat(s.blocks) if isinstance(b, Table)]
 
     def section(self, id: str) -> Section | None:
         return next((s for s in self.sections if s.id == id), None)

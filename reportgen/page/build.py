@@ -13,9 +13,11 @@ from .sections import (
     architecture,
     coverage,
     dataset,
+    depth,
     diagnoses,
     evaluation,
     gradients,
+    layers,
     overview,
     provenance,
     rules,
@@ -35,6 +37,7 @@ SECTIONS: tuple[Callable[[Report], Section | None], ...] = (
     gradients.section,
     dataset.section,
     trials.section,
+    layers.section,
     coverage.section,
     provenance.section,
     rules.section,
@@ -51,6 +54,7 @@ def build(report: Report, language: str = "en") -> Page:
             created=name(report.meta.created) if report.meta.created else "",
             verdict=overview.verdict(report),
             lead=overview.lead(report),
+            strip=depth.strip(report),
             sections=[s for make in SECTIONS if (s := make(report)) is not None],
         )
 

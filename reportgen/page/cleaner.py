@@ -8,9 +8,10 @@ figures name their clip paths alike and the browser would then take the wrong on
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from xml.etree import ElementTree
 
-from .svg import ATTRIBUTES, TAGS, Element, checked, element
+from .svg import ATTRIBUTES, TAGS, Element, checked, element, gathered
 
 _REFERENCE = re.compile(r"#([\w.-]+)")
 _DROPPED = frozenset(("metadata", "style", "desc"))
@@ -28,22 +29,23 @@ _PATH = re.compile(r"[A-Za-z]|-?[\d.]+(?:e-?\d+)?")
 def cleaned(svg: bytes, prefix: str, title: str) -> Element:
     """Return the drawing as elements: no styles, no strange ids, a role and a title."""
     root = ElementTree.fromstring(svg)
-    used = {m for node in root.iter() for v in node.attrib.values() for m in _REFERENCE.findall(v)}
+    referred = [m for node in root.iter() for v in node.attrib.values() for m in _REFERENCE.findall(v)]
+    used = {old: f"{prefix}-{i}" for i, old in enumerate(dict.fromkeys(referred))}
     width, height = (float(v) for v in root.attrib["viewBox"].split()[2:])
-    body = _tidy([b for child in root if (b := _convert(child, prefix, used)) is not None])
+    body = _tidy([b for child in root if (b := _convert(child, used)) is not None])
     head = [*_INHERITED, ("class", "plot"), ("viewBox", root.attrib["viewBox"])]
     # a point of print is four thirds of a pixel
     head += [("width", f"{width * 4 / 3:.0f}"), ("height", f"{height * 4 / 3:.0f}"), ("role", "img")]
-    return checked("svg", head, [element("title", title), *body])
+    return checked("svg", head, [element("title", title), *gathered(body)])
 
 
-def _convert(node: ElementTree.Element, prefix: str, used: set[str]) -> Element | None:
+def _convert(node: ElementTree.Element, used: Mapping[str, str]) -> Element | None:
     tag = node.tag.rpartition("}")[2] if isinstance(node.tag, str) else ""
     if tag in _DROPPED or tag not in TAGS:
         return None
     children: list[Element | str] = [node.text] if tag in ("text", "tspan") and node.text else []
-    children += _tidy([c for child in node if (c := _convert(child, prefix, used)) is not None])
-    attributes = _attributes(node, prefix, used)
+    children += gathered(_tidy([c for child in node if (c := _convert(child, used)) is not None]))
+    attributes = _attributes(node, used)
     if tag in ("g", "defs") and not children:
         return None
     return checked(tag, attributes.items(), children)
@@ -88,7 +90,7 @@ def _path(data: str) -> str:
     return out
 
 
-def _attributes(node: ElementTree.Element, prefix: str, used: set[str]) -> dict[str, str]:
+def _attributes(node: ElementTree.Element, used: Mapping[str, str]) -> dict[str, str]:
     out: dict[str, str] = {}
     for key, value in [*node.attrib.items(), *_style(node.attrib.get("style", ""))]:
         key = key.rpartition("}")[2]
@@ -97,11 +99,11 @@ def _attributes(node: ElementTree.Element, prefix: str, used: set[str]) -> dict[
         if key == "font-family" or (key, value) in _INHERITED:  # once, at the root
             continue
         if key == "id":
-            value = f"{prefix}-{value}"
+            value = used[value]
         elif key in ("href", "clip-path"):
-            value = _REFERENCE.sub(rf"#{prefix}-\1", value)
+            value = _REFERENCE.sub(lambda m: f"#{used[m[1]]}", value)
         elif key not in _LONG_NUMBERS_STAY:
-            value = _NUMBER.sub(lambda m: f"{float(m.group()):.2f}".rstrip("0").rstrip("."), value)
+            value = _NUMBER.sub(lambda m: f"{float(m.group()):.1f}".removesuffix(".0"), value)
         out[key] = value
     if "d" in out:
         out["d"] = _path(out["d"])

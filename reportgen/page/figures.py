@@ -13,7 +13,7 @@ from .language import _
 from .palette import ACCENT, BAR, HEAT, INK, MUTED, RULE, TONES
 from .svg import Element, decimal, drawing, element, ornament
 
-BINS = 32
+BINS = 24
 _WIDTH, _HEIGHT = 96, 22
 
 
@@ -59,25 +59,35 @@ def _heights(counts: Sequence[float], top: int) -> list[int]:
     return [max(1, round(c / peak * top)) if c > 0 else 0 for c in counts] if peak else [0 for c in counts]
 
 
-def histogram(stats: TensorStats | None) -> Element | None:
-    """Draw the distribution, with a mark at zero where zero is inside; without far values, which squeeze the others."""
+def histogram(stats: TensorStats | None, bins: int = BINS) -> Element | None:
+    """Draw the distribution, with a mark at zero where zero is inside; without far values, which squeeze the others.
+
+    Four pixels for each of the ``bins``.
+    """
     span = _range(stats) if stats is not None else None
     if stats is None or stats.histogram is None or span is None:
         return None
     low, high = span
-    counts: Sequence[float] = stats.histogram.rebin(low, high, BINS)
+    counts: Sequence[float] = stats.histogram.rebin(low, high, bins)
     # even bins over the whole range are truer, unless far values squeeze the rest into a few of them
     if stats.bars is not None and stats.min is not None and stats.max is not None:
         whole = stats.max - stats.min
         if high - low > 0.5 * whole:
-            low, high, counts = stats.min, stats.max, stats.bars
+            low, high, counts = stats.min, stats.max, _coarse(stats.bars, bins)
     title = _("from {low} to {high}").format(low=number(low, 2), high=number(high, 2))
+    width = 4 * bins
     zero = None
     if low <= 0 <= high:
-        x = round(-low / (high - low) * _WIDTH)
+        x = round(-low / (high - low) * width)
         zero = element("path", d=f"M{x} 0v{_HEIGHT}", stroke=INK)
-    bars = element("path", d=_bars(_heights(counts, _HEIGHT - 2), _WIDTH // len(counts), _HEIGHT), fill=BAR)
-    return drawing(_WIDTH, _HEIGHT, title, *([bars] if zero is None else [bars, zero]))
+    bars = element("path", d=_bars(_heights(counts, _HEIGHT - 2), width // len(counts), _HEIGHT), fill=BAR)
+    return drawing(width, _HEIGHT, title, *([bars] if zero is None else [bars, zero]))
+
+
+def _coarse(counts: Sequence[int], bins: int) -> Sequence[float]:
+    """Join neighbouring bins until there are at most ``bins`` of them, where they can be joined evenly."""
+    each = -(-len(counts) // bins)
+    return counts if len(counts) % each else [sum(counts[i : i + each]) for i in range(0, len(counts), each)]
 
 
 def sparkline(values: Sequence[float | None], title: str) -> Element | None:
@@ -148,7 +158,6 @@ class StripRow(Struct, frozen=True):
 
     label: str
     values: list[float | None]
-    texts: list[str]
     log: bool = True
 
 
@@ -177,8 +186,9 @@ def _levels(row: StripRow) -> list[int | None]:
 
 def strip(layers: Sequence[str], rows: Sequence[StripRow], marks: Sequence[str], title: str) -> Element:
     """Draw the network by depth: a row of cells for each quantity, and above them a sign where something was found."""
-    left, width, height, top, gap = 132, 820, 22, 22, 6
-    cell = width / max(len(layers), 1)
+    left, height, top, gap = 132, 22, 22, 6
+    cell = max(820 // max(len(layers), 1), 1)  # whole numbers: half the bytes of fractions
+    width = cell * len(layers)
     bottom = top + len(rows) * (height + gap)
     parts: list[Element] = []
     for r, row in enumerate(rows):
@@ -188,29 +198,29 @@ def strip(layers: Sequence[str], rows: Sequence[StripRow], marks: Sequence[str],
         parts += _cells(_levels(row), left, y, cell, height)
     for i, tone in enumerate(marks):
         if tone:
-            parts.append(element("path", d=_mark(left + (i + 0.5) * cell, tone), fill=TONES[tone]))
+            parts.append(element("path", d=mark(left + (i + 0.5) * cell, tone), fill=TONES[tone]))
     for i, layer in enumerate(layers):
-        told = [f"{row.label} {row.texts[i]}" for row in rows if row.values[i] is not None]
-        hover = element("title", "\n".join([name(layer), *told]))
-        box = {"x": left + i * cell, "y": 0.0, "width": cell, "height": float(bottom - gap)}
-        parts.append(element("rect", hover, **box, fill_opacity=0))
+        # the numbers stand in the table of the layers
+        box = f"M{left + i * cell} 0h{cell}v{bottom - gap}h-{cell}z"
+        parts.append(element("path", element("title", name(layer)), d=box, fill_opacity=0))
     parts.append(element("text", _("input"), x=left, y=bottom + 12, font_size=12, fill=MUTED))
     end = left + width
     parts.append(element("text", _("output"), x=end, y=bottom + 12, text_anchor="end", font_size=12, fill=MUTED))
     return drawing(left + width, bottom + 18, title, *parts, class_="chart")
 
 
-def _cells(levels: Sequence[int | None], left: float, y: float, cell: float, height: float) -> list[Element]:
+def _cells(levels: Sequence[int | None], left: int, y: int, cell: int, height: int) -> list[Element]:
     """Return one path a level; where nothing was measured nothing is drawn."""
-    width = decimal(max(cell - (1 if cell > 4 else 0), 0.5))
+    width = cell - (1 if cell > 4 else 0)
     paths: dict[int, list[str]] = {}
     for i, level in enumerate(levels):
         if level is not None:
-            paths.setdefault(level, []).append(f"M{decimal(left + i * cell)} {decimal(y)}h{width}v{height}h-{width}z")
+            paths.setdefault(level, []).append(f"M{left + i * cell} {y}h{width}v{height}h-{width}z")
     return [element("path", d="".join(paths[level]), fill=HEAT[level]) for level in sorted(paths)]
 
 
-def _mark(x: float, tone: str) -> str:
+def mark(x: float, tone: str) -> str:
+    """Return the path of the sign of a tone over a column: an octagon, a triangle, or a disc."""
     if tone == "error":
         return f"M{decimal(x - 3)} 3h6l3 3v6l-3 3h-6l-3-3v-6z"
     if tone == "warning":
@@ -265,7 +275,8 @@ def _numbers(
             # on a coloured cell the text colour belongs to the cell, not to the page
             colour = MUTED if not value else "#ffffff" if levels[r][c] >= 5 else "#10202f"
             hover = element("title", _("{share} of this class").format(share=percent(value / max(sum(row), 1))))
-            out.append(element("text", f"{value}", hover, **place, text_anchor="middle", font_size=12, fill=colour))
+            told = [f"{value}", hover] if value else ["0"]
+            out.append(element("text", *told, **place, text_anchor="middle", font_size=12, fill=colour))
     return out
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
-from .blocks import Block, Cell, Page, Table
+from .blocks import Block, Cell, Group, Page, Table
 
 
 def folded(page: Page, *, each: int, together: int) -> Page:
@@ -29,6 +29,8 @@ def _common_limit(lengths: list[int], together: int) -> int:
 
 
 def _cut(block: Block, limit: int) -> Block:
+    if isinstance(block, Group):
+        return replace(block, blocks=[_cut(inner, limit) for inner in block.blocks])
     if not isinstance(block, Table) or len(block.rows) <= limit:
         return block
     # a row with a problem stays, wherever it stands

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ..document.findings import Severity
 from .language import _
 from .palette import PAPER, TONES
 from .svg import Element, element, ornament
@@ -40,3 +41,8 @@ def icon(tone: str) -> Element:
         element("path", d=_MARKS[tone], fill="none", stroke=PAPER, stroke_width=2, stroke_linecap="round"),
         class_="icon",
     )
+
+
+def severity_word(severity: Severity) -> str:
+    """Name a severity."""
+    return {"error": _("Error"), "warning": _("Warning"), "info": _("Observation")}[severity.value]

@@ -13,7 +13,8 @@ from .palette import HEAT, INK, MUTED, RULE, SERIES
 from .svg import Element, decimal, drawing, element
 
 COLUMNS = 48  # moments that a heat row shows
-BINS = 48  # of a hill
+BINS = 32  # of a hill, as the monitor counts
+_BIN = 21  # half-pixels
 DASHES = ("", "5 3", "2 2")
 _LABEL = 30
 
@@ -175,7 +176,7 @@ def _legend(left: float, y: float, width: float, log: bool, span: tuple[float, f
 
 def ridgeline(hills: Sequence[Hill], title: str, *, axis: str) -> Element:
     """Draw one distribution at several moments, the first at the back: each hill scaled to its own height."""
-    left, width, step, rise, top = 74, 7 * BINS, 11, 34, 10
+    left, width, step, rise, top = 74, _BIN * BINS // 2, 11, 34, 10
     low, high = _reach(hills)
     base = top + rise
     parts: list[Element] = []
@@ -237,14 +238,14 @@ def _spread(hill: Hill, low: float, high: float) -> list[float]:
 
 
 def _outline(heights: Sequence[float], left: int, base: int, rise: int) -> str:
-    """Return the outline of a hill in steps of 14 half-pixels."""
+    """Return the outline of a hill, from the middle of one bin to that of the next."""
     peak = max(heights, default=0.0) or 1.0
-    path, last = [f"M{left} {base}"], 0
+    path, last, half = [f"M{left} {base}"], 0, _BIN // 2
     for height in heights:
         level = round(height / peak * rise)
-        path.append(f"l{14 if len(path) > 1 else 7} {last - level}".replace(" -", "-"))
+        path.append(f"l{_BIN if len(path) > 1 else half} {last - level}".replace(" -", "-"))
         last = level
-    return "".join(path) + f"l7 {last}z"
+    return "".join(path) + f"l{_BIN - half} {last}z"
 
 
 # --------------------------------------------------------------------------------------------------- panels

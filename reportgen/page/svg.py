@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from itertools import groupby
 
 from msgspec import Struct
 
@@ -64,12 +65,35 @@ def checked(tag: str, attributes: Iterable[tuple[str, str]], children: Iterable[
     return Element(tag, pairs, tuple(children))
 
 
+_INHERITED = frozenset(
+    ("fill", "fill-opacity", "font-size", "stroke", "stroke-dasharray", "stroke-linecap", "stroke-width", "text-anchor")
+)
+_RUN = 3  # neighbours from which a group around them is shorter
+
+
+def gathered(children: Iterable[Element]) -> list[Element]:
+    """Say once, in a group around them, what neighbours of one kind have in common."""
+    out: list[Element] = []
+    for _tag, run in groupby(children, key=lambda child: child.tag):
+        alike = list(run)
+        shared = set.intersection(*(set(e.attributes) for e in alike)) if len(alike) >= _RUN else set()
+        shared = (
+            {pair for pair in shared if pair[0] in _INHERITED} if alike[0].tag in ("path", "text", "use") else set()
+        )
+        if not shared:
+            out += alike
+            continue
+        bare = [Element(e.tag, tuple(a for a in e.attributes if a not in shared), e.children) for e in alike]
+        out.append(Element("g", tuple(sorted(shared)), tuple(bare)))
+    return out
+
+
 def drawing(width: float, height: float, title: str, *children: Element, class_: str = "") -> Element:
     """Build a whole drawing. Its title is what a screen reader says and what hovering shows."""
     return element(
         "svg",
         element("title", title),
-        *children,
+        *gathered(children),
         class_=class_ or None,
         viewBox=f"0 0 {decimal(width)} {decimal(height)}",
         width=width,

@@ -111,7 +111,7 @@ def _rank(group: Group) -> tuple[int, bool]:
     return (1 if judged and not by_step else 4), by_step
 
 
-def _best(series: Series) -> tuple[float, float] | None:
+def best_point(series: Series) -> tuple[float, float] | None:
     """Return (x, value) of the best point; None where neither direction is better."""
     sign = direction(series.name)
     known = [(x, y) for x, y in zip(series.x, series.y, strict=True) if y is not None]
@@ -130,7 +130,7 @@ def _plot(place: int, group: Group) -> Figure:
             name(s.name),
             s.x,
             s.y,
-            best=_best(s) if s is judged else None,
+            best=best_point(s) if s is judged else None,
             noisy=by_step and group.metric != "lr",
         )
         for s in group.members[:6]
@@ -145,7 +145,7 @@ def _plot(place: int, group: Group) -> Figure:
 def _panel(place: int, group: Group) -> Figure:
     judged = _judged(group)
     lines = [PanelLine(s.name, *plots.thinned(s.x, s.y, 80)) for s in group.members[:3]]
-    best = _best(judged) if judged is not None and judged in group.members[:3] else None
+    best = best_point(judged) if judged is not None and judged in group.members[:3] else None
     drawing = panel(lines, group.title, axis=axis_name(group.axis), best=best)
     return Figure(id=f"panel-{place}", title=group.title, caption=_cut(group, 3), drawing=drawing)
 
@@ -196,7 +196,7 @@ def _table(history: History) -> Table:
 
 def _row(series: Series) -> list[Cell]:
     known = [(x, y) for x, y in zip(series.x, series.y, strict=False) if y is not None]
-    best = _best(series)
+    best = best_point(series)
     unknown = Cell("", None)
     title = _("{name} from {first} to {last}").format(
         name=name(series.name), first=short(known[0][1]) if known else "–", last=short(known[-1][1]) if known else "–"

@@ -6,15 +6,16 @@ from collections.abc import Sequence
 
 from msgspec.structs import replace
 
-from ...document.facts import Diagnosis, Finding, Report, Severity
+from ...document.facts import Diagnosis, Finding, Report
 from ..blocks import Block, Cell, Column, Diagnoses, DiagnosisCard, Section, Table, Tone
 from ..cells import of_name, of_text
 from ..formats import name, short, words
-from ..icons import icon
+from ..icons import icon, severity_word
 from ..language import _, plural
 from ..wording import cause_title, describe, diagnosis_title, doubt, rule_title, summary
 from ..words_doubts import candidates, unchecked
-from .overview import measured_anything, ranked
+from .headlines import ranked
+from .overview import measured_anything
 from .waivers import waived_table
 
 SHOWN = 6  # findings of one diagnosis before the rest is folded
@@ -51,11 +52,6 @@ def _intro(report: Report, n: int) -> str:
             "was not looked at."
         )
     return _("Nothing was measured, so nothing can be said. The coverage table says why.")
-
-
-def severity_word(severity: Severity) -> str:
-    """Name a severity."""
-    return {"error": _("Error"), "warning": _("Warning"), "info": _("Observation")}[severity.value]
 
 
 def _card(place: int, diagnosis: Diagnosis) -> DiagnosisCard:

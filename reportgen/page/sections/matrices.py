@@ -150,8 +150,7 @@ def _strip(facts: WeightFacts) -> list[Block]:
     for label, value, log in quantities:
         values = [value(row) for row in rows]
         if any(values):
-            texts = [(number if log else percent)(v) for v in values]
-            strips.append(figures.StripRow(label, values, texts, log))
+            strips.append(figures.StripRow(label, values, log))
     title = _("Matrices by depth, {n} layers").format(n=count(len(rows)))
     caption = _(
         "One column a weight, in the order of the file; stronger colour is more, on a scale of its own for each row. "

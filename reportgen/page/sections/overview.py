@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-from ...document.facts import Diagnosis, LayerRow, Report, Severity
+from statistics import median
+
+from ...document.facts import LayerRow, Report, Severity
 from ...document.scores import accuracy
 from ...health.context import same_units
 from .. import figures
-from ..blocks import Figure, Link, Pair, Section, Tone, Verdict
-from ..formats import count, listing, name, number, percent, short, si, size
+from ..blocks import Figure, Pair, Section, Tone, Verdict
+from ..formats import count, listing, name, number, percent, seconds, short, si, size
 from ..icons import icon
 from ..language import _, plural
-from ..wording import diagnosis_title
+from . import curves, depth
+from .headlines import further, headlines
 
 MAX_STRIP = 120
 _WORST_FIRST = (Severity.ERROR, Severity.WARNING, Severity.INFO)
-
-
-def ranked(report: Report) -> list[Diagnosis]:
-    """Return the diagnoses, the worst first, otherwise in the order given."""
-    return sorted(report.diagnoses, key=lambda d: -d.severity.rank)
 
 
 def verdict(report: Report) -> Verdict:
@@ -34,17 +32,14 @@ def verdict(report: Report) -> Verdict:
     text = ", ".join(words)
     if not text:
         text = _("No problem found in what was measured") if tone == "ok" else _("Nothing was measured")
-    grave = [(i, d) for i, d in enumerate(ranked(report), 1) if d.severity is not Severity.INFO]
-    links = [_link(i, d) for i, d in grave[:6]]
-    if len(grave) > 6:
-        links.append(Link(target="diagnoses", text=_("and {n} more").format(n=len(grave) - 6)))
-    return Verdict(tone=tone, words=text, detail=_detail(report, counts[Severity.INFO]), icon=icon(tone), causes=links)
-
-
-def _link(place: int, diagnosis: Diagnosis) -> Link:
-    where = "" if diagnosis.subject in ("", "model") else f" · {name(diagnosis.subject)}"
-    tone: Tone = "error" if diagnosis.severity is Severity.ERROR else "warning"
-    return Link(target=f"diagnosis-{place}", text=diagnosis_title(diagnosis) + where, tone=tone, icon=icon(tone))
+    return Verdict(
+        tone=tone,
+        words=text,
+        detail=_detail(report, counts[Severity.INFO]),
+        icon=icon(tone),
+        heads=headlines(report),
+        causes=further(report),
+    )
 
 
 def _detail(report: Report, notes: int) -> str:
@@ -71,9 +66,8 @@ def measured_anything(report: Report) -> bool:
 
 
 def lead(report: Report) -> list[Pair]:
-    """Return the key figures, those that exist."""
-    pairs = [*_size(report), *_work(report), *_run(report), *_result(report)]
-    return pairs[:8]
+    """Return the key figures, those that exist: size, work, how good, on how much data, and the cost of probing."""
+    return [*_size(report), *_work(report), *_best(report), *_result(report), *_data(report), *_price(report)]
 
 
 def _size(report: Report) -> list[Pair]:
@@ -82,10 +76,7 @@ def _size(report: Report) -> list[Pair]:
         frozen = facts.parameters - facts.trainable
         note = _("{n} trainable").format(n=si(facts.trainable)) if frozen else _("all trainable")
         memory = size(facts.parameter_bytes + facts.buffer_bytes)
-        return [
-            Pair(label=_("Parameters"), value=si(facts.parameters), note=note),
-            Pair(label=_("Size in memory"), value=memory, note=listing(sorted(facts.dtypes), 2)),
-        ]
+        return [Pair(label=_("Parameters"), value=si(facts.parameters), note=f"{note}, {memory}")]
     if report.weights is not None:
         n = sum(r.stats.count for r in report.weights.rows if r.stats is not None and r.tied_to is None)
         tensors = _("{n} tensors").format(n=count(len(report.weights.rows)))
@@ -103,56 +94,86 @@ def _work(report: Report) -> list[Pair]:
     return [Pair(label=_("Forward pass"), value=si(facts.flops, "FLOP"), note=note)]
 
 
-def _run(report: Report) -> list[Pair]:
-    pairs = []
+def _best(report: Report) -> list[Pair]:
+    """Return the best value of the metric that the run was validated by: a score before a loss."""
+    history = report.training
+    if history is None:
+        return []
+    judged = [s for s in history.series if s.name.startswith("val_") and curves.direction(s.name) != 0]
+    judged.sort(key=lambda s: (s.axis != "epoch", curves.base(s.name) == "loss"))
+    for series in judged:
+        best = curves.best_point(series)
+        if best is not None:
+            label = _("Best validation {metric}").format(metric=curves.metric_name(curves.base(series.name)).lower())
+            end = f" / {count(history.epochs)}" if series.axis == "epoch" and history.epochs else ""
+            return [Pair(label=label, value=short(best[1]), note=f"{curves.axis_name(series.axis)} {best[0]:g}{end}")]
+    return []
+
+
+def _data(report: Report) -> list[Pair]:
     if report.subject.n_samples:
         kind = {"real": _("real data"), "synthetic": _("made-up inputs")}.get(report.subject.inputs, "")
-        pairs.append(Pair(label=_("Samples probed"), value=count(report.subject.n_samples), note=kind))
+        return [Pair(label=_("Samples probed"), value=count(report.subject.n_samples), note=kind)]
     history = report.training
     if history is not None and (history.epochs or history.steps):
         value = count(history.epochs or history.steps)
         label = _("Epochs trained") if history.epochs else _("Steps trained")
-        pairs.append(Pair(label=label, value=value, note=name(history.optimizer) if history.optimizer else ""))
-    return pairs
+        return [Pair(label=label, value=value, note=name(history.optimizer) if history.optimizer else "")]
+    return []
+
+
+def _price(report: Report) -> list[Pair]:
+    cost = report.meta.seconds.get("total")
+    if cost is None:
+        return []
+    rest = {part: s for part, s in report.meta.seconds.items() if part != "total"}
+    most = max(rest, key=lambda part: rest[part], default=None)
+    note = _("{time} of it for {part}").format(time=seconds(rest[most]), part=name(most)) if most is not None else ""
+    return [Pair(label=_("Cost of probing"), value=seconds(cost), note=note)]
 
 
 def _result(report: Report) -> list[Pair]:
-    facts, pairs = report.evaluation, []
+    facts = report.evaluation
     if facts is None:
         return []
     if facts.classification is not None and (score := accuracy(facts.classification.confusion)) is not None:
         note = _("95 % interval {low} to {high}").format(low=percent(score.low), high=percent(score.high))
-        pairs.append(Pair(label=_("Accuracy"), value=percent(score.value), note=note))
+        return [Pair(label=_("Accuracy"), value=percent(score.value), note=note)]
     if facts.regression is not None and facts.regression.r2 is not None and same_units(report):
         note = _("MAE {mae}").format(mae=number(facts.regression.mae))
-        pairs.append(Pair(label=_("R²"), value=short(facts.regression.r2), note=note))
+        return [Pair(label=_("R²"), value=short(facts.regression.r2), note=note)]
     if facts.loss is not None:
-        pairs.append(Pair(label=_("Loss"), value=number(facts.loss), note=name(report.subject.loss or "")[:40]))
-    return [p if p.note != name("") else Pair(label=p.label, value=p.value) for p in pairs]
+        note = name(report.subject.loss)[:40] if report.subject.loss else ""
+        return [Pair(label=_("Loss"), value=number(facts.loss), note=note)]
+    return []
 
 
 def section(report: Report) -> Section | None:
-    """Show the network by depth: what was found where."""
+    """Show the quantities by depth, beneath one another."""
     layers = _layers(report)
     if len(layers) < 2:
         return None
-    rows = _strip_rows(report, layers)
+    each = -(-len(layers) // MAX_STRIP)
+    rows = _strip_rows(report, layers, each)
     if not rows:
         return None
-    marks = _marks(report, layers)
+    groups = [layers[i : i + each] for i in range(0, len(layers), each)]
+    marks = depth.marks(report, layers)
+    worst = [max(marks[i : i + each], key=depth.rank) for i in range(0, len(layers), each)]
     shown = _("Network by depth, {n} layers").format(n=count(len(layers)))
-    if len(layers) == MAX_STRIP:
-        shown = _("Network by depth, the first {n} layers").format(n=MAX_STRIP)
     caption = _(
         "One column a layer, in the order of execution; stronger colour is more, on a logarithmic scale of its own for "
         "each row. Smooth changes are healthy; a sudden change is worth a look. Where a layer has no "
         "such quantity, or it was not measured, there is only a line. An octagon above a column is an error, "
         "a triangle a warning, a disc an observation."
     )
-    strip = figures.strip(layers, rows, marks, shown)
+    if each > 1:
+        caption += " " + _("Each column is the median of {n} neighbouring layers.").format(n=each)
+    spans = [group[0] if len(group) == 1 else f"{group[0]} … {group[-1]}" for group in groups]
+    strip = figures.strip(spans, rows, worst, shown)
     return Section(
         id="overview",
-        title=_("At a glance"),
+        title=_("Quantities by depth"),
         blocks=[Figure(id="network", title=shown, caption=caption, drawing=strip)],
     )
 
@@ -160,13 +181,13 @@ def section(report: Report) -> Section | None:
 def _layers(report: Report) -> list[str]:
     if report.activations is not None and report.activations.rows:
         rows = sorted(report.activations.rows, key=lambda r: r.order)
-        return [r.name for r in rows if r.name][:MAX_STRIP]
+        return [r.name for r in rows if r.name]
     if report.architecture is not None:
-        return [r.name for r in report.architecture.rows if r.is_leaf and r.name and r.parameters][:MAX_STRIP]
+        return [r.name for r in report.architecture.rows if r.is_leaf and r.name and r.parameters]
     return []
 
 
-def _strip_rows(report: Report, layers: list[str]) -> list[figures.StripRow]:
+def _strip_rows(report: Report, layers: list[str], each: int) -> list[figures.StripRow]:
     table: list[tuple[str, dict[str, float], bool]] = []
     if report.architecture is not None:
         own: dict[str, LayerRow] = {r.name: r for r in report.architecture.rows}
@@ -184,21 +205,11 @@ def _strip_rows(report: Report, layers: list[str]) -> list[figures.StripRow]:
         table.append((_("gradient rms"), {n: s.rms for n, s in grads.items() if s.rms is not None}, True))
     out = []
     for label, known, log in table:
-        values = [known.get(n) for n in layers]
+        values = [_median([known[n] for n in layers[i : i + each] if n in known]) for i in range(0, len(layers), each)]
         if any(values):
-            show = number if log else percent
-            texts = [show(v) for v in values]
-            out.append(figures.StripRow(label, values, texts, log))
+            out.append(figures.StripRow(label, values, log))
     return out
 
 
-def _marks(report: Report, layers: list[str]) -> list[str]:
-    """Return the worst tone of what was found about each layer."""
-    worst: dict[str, Severity] = {}
-    told = [(d.subject, d.severity) for d in report.diagnoses]
-    told += [(f.subject, f.severity) for d in report.diagnoses for f in (*d.findings, *d.consequences)]
-    for subject, severity in told:
-        for place in (subject, subject.rpartition(".")[0]):  # a parameter's finding shows at its layer
-            if place not in worst or severity.rank > worst[place].rank:
-                worst[place] = severity
-    return [worst[n].value if n in worst and n != "model" else "" for n in layers]
+def _median(values: list[float]) -> float | None:
+    return median(values) if values else None

@@ -8,7 +8,7 @@ from ...document.facts import Report
 from ...document.findings import RuleScore, Scorecard
 from ..blocks import Cell, Column, Section, Table
 from ..cells import missing, of_text
-from ..formats import count, name
+from ..formats import DASH, count, name
 from ..language import _, plural
 from ..wording import rule_title
 
@@ -63,11 +63,14 @@ def _table(report: Report, card: Scorecard) -> Table:
         Column(_("Rule"), "name"),
         Column(_("What it looks at"), "prose"),
         Column(_("Here"), "text"),
-        Column(_("Known cases"), "text", _("Faulty programs with a cause that this rule is there to prove.")),
-        Column(_("Healthy ones"), "text", _("Healthy programs, and faulty ones after the repair.")),
+        Column(_("Known cases"), "number", _("How many of the faulty programs with a cause of its own it fired on.")),
+        Column(_("Healthy ones"), "number", _("How many healthy programs, and faulty ones after the repair.")),
     ]
     title = _("The record of {n} rules").format(n=count(len(rows)))
-    return Table(id="scorecard", caption=title, folded=title, columns=columns, rows=rows, total_rows=len(rows))
+    note = _("A rule with nothing under “here” was silent; a dash: no faulty program for it was tried.")
+    return Table(
+        id="scorecard", caption=title, note=note, folded=title, columns=columns, rows=rows, total_rows=len(rows)
+    )
 
 
 def _said(found: int, waived: int, off: bool) -> Cell:
@@ -75,14 +78,14 @@ def _said(found: int, waived: int, off: bool) -> Cell:
         return of_text(_("switched off"), "muted")
     told = [_("{n} found").format(n=count(found))] if found else []
     told += [_("{n} waived").format(n=count(waived))] if waived else []
-    return of_text(", ".join(told) or _("silent"), "" if told else "muted")
+    return of_text(", ".join(told))
 
 
 def _known(score: RuleScore) -> str:
     if not score.known:
-        return _("no known case")
-    return _("fires on {n} of {m}").format(n=count(score.fired), m=count(score.known))
+        return DASH
+    return f"{count(score.fired)} / {count(score.known)}"
 
 
 def _healthy(score: RuleScore) -> str:
-    return _("{n} of {m}").format(n=count(score.false), m=count(score.healthy))
+    return f"{count(score.false)} / {count(score.healthy)}"

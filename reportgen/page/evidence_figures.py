@@ -1,0 +1,168 @@
+"""Small pictures of evidence, drawn by hand: a profile over depth, curves of a run, a distribution, a limit."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from msgspec import Struct
+
+from ..document.stats import TensorStats
+from .formats import number, short
+from .palette import BAR, ERROR, INK, MUTED, RULE, SERIES
+from .svg import Element, decimal, drawing, element
+
+WIDTH, HEIGHT = 300, 92
+_LEFT, _TOP, _BOTTOM = 46, 8, 72
+_BINS = 60
+_DASHES = (None, "5 3", "2 2")
+
+
+class Curve(Struct, frozen=True):
+    """One curve; None is a gap."""
+
+    label: str
+    x: list[float]
+    y: list[float | None]
+
+
+def text(words: str, x: float, y: float, anchor: str | None = None, fill: str = MUTED) -> Element:
+    """Write a label of a small picture."""
+    return element("text", words, x=x, y=y, text_anchor=anchor, font_size=11, fill=fill)
+
+
+class _Axis(Struct, frozen=True):
+    """Maps values to heights, by their logarithms where they differ by more than two powers of ten."""
+
+    low: float
+    high: float
+    log: bool
+
+    @classmethod
+    def over(cls, values: Sequence[float]) -> _Axis | None:
+        finite = [v for v in values if math.isfinite(v)]
+        if not finite:
+            return None
+        positive = [v for v in finite if v > 0]
+        log = len(positive) >= 0.8 * len(finite) and max(positive) > 100 * min(positive)
+        low, high = (min(positive), max(positive)) if log else (min(finite), max(finite))
+        return cls(low, high, log) if math.isfinite(high - low) else None
+
+    def height(self, value: float) -> float | None:
+        """Return y in the drawing; None where the value has no place on the axis."""
+        if not math.isfinite(value) or (self.log and value <= 0):
+            return None
+        low, high, v = (math.log(x) for x in (self.low, self.high, value)) if self.log else (self.low, self.high, value)
+        share = (v - low) / (high - low) if high > low else 0.5
+        return _BOTTOM - min(max(share, 0.0), 1.0) * (_BOTTOM - _TOP)
+
+    def labels(self) -> list[Element]:
+        """Name the ends, and draw the ground."""
+        ends = [text(number(self.high, 2), _LEFT - 6, _TOP + 6, "end")]
+        if self.high > self.low:
+            ends.append(text(number(self.low, 2), _LEFT - 6, _BOTTOM + 1, "end"))
+        return [*ends, element("path", d=f"M{_LEFT} {_BOTTOM + 2.5}H{WIDTH}", stroke=RULE)]
+
+
+def profile(
+    values: Sequence[float | None], marked: Sequence[bool], title: str, ends: tuple[str, str]
+) -> Element | None:
+    """Draw a quantity from layer to layer; a triangle stands over each layer that is ``marked``."""
+    axis = _Axis.over([v for v in values if v is not None])
+    if axis is None:
+        return None
+    step = (WIDTH - _LEFT) / max(len(values), 1)
+    plain: list[str] = []
+    bad: list[str] = []
+    signs: list[str] = []
+    for i, (value, mark) in enumerate(zip(values, marked, strict=True)):
+        x = _LEFT + i * step
+        y = axis.height(value) if value is not None else None
+        top = _BOTTOM if y is None else min(y, _BOTTOM - 1)
+        width = decimal(max(step - (1 if step > 3 else 0), 0.6))
+        bar = f"M{decimal(x)} {_BOTTOM + 2}V{decimal(top)}h{width}V{_BOTTOM + 2}z"
+        if y is not None:
+            (bad if mark else plain).append(bar)
+        if mark:
+            signs.append(f"M{decimal(x + step / 2)} {decimal(top - 7)}l3 5h-6z")
+    parts = axis.labels()
+    parts += [element("path", d="".join(d), fill=c) for d, c in ((plain, BAR), (bad, ERROR), (signs, ERROR)) if d]
+    parts += [text(ends[0], _LEFT, HEIGHT - 4), text(ends[1], WIDTH, HEIGHT - 4, "end")]
+    return drawing(WIDTH, HEIGHT, title, *parts, class_="chart")
+
+
+def curves(lines: Sequence[Curve], title: str, axis_title: str) -> Element | None:
+    """Draw the curves of a run, each named at the foot with its own dash."""
+    axis = _Axis.over([y for line in lines for y in line.y if y is not None])
+    places = [x for line in lines for x in line.x]
+    if axis is None or not places or not max(places) > min(places):
+        return None
+    first, span = min(places), max(places) - min(places)
+    parts, at = axis.labels(), float(_LEFT)
+    for i, line in enumerate(lines):
+        path, pen = [], "M"
+        for x, y in zip(line.x, line.y, strict=True):
+            place = axis.height(y) if y is not None else None
+            if place is None:
+                pen = "M"
+                continue
+            path.append(
+                f"{pen}{decimal(round(_LEFT + (x - first) / span * (WIDTH - _LEFT), 1))} {decimal(round(place, 1))}"
+            )
+            pen = "L"
+        look = {"stroke": SERIES[i % len(SERIES)], "stroke_dasharray": _DASHES[i % len(_DASHES)], "stroke_width": 1.6}
+        parts.append(element("path", d="".join(path), fill="none", **look))
+        parts.append(element("path", d=f"M{decimal(at)} {HEIGHT - 8}h16", **look))
+        parts.append(text(line.label, at + 20, HEIGHT - 4, None, INK))
+        at += 30 + 6.2 * len(line.label)
+    parts.append(text(f"{axis_title} {short(first + span)}", WIDTH, HEIGHT - 4, "end"))
+    return drawing(WIDTH, HEIGHT, title, *parts, class_="chart")
+
+
+def distribution(stats: TensorStats | None, title: str) -> Element | None:
+    """Draw the middle 99 % of the values, with a mark at zero where zero is inside; None where nothing is known."""
+    if stats is None or stats.histogram is None or not stats.histogram.total or stats.min is None or stats.max is None:
+        return None
+    low, high = stats.histogram.quantile(0.005), stats.histogram.quantile(0.995)
+    if low is None or high is None:
+        return None
+    low, high = max(low, stats.min), min(high, stats.max)
+    low, high = (0.0 if abs(v) < 1e-6 * max(abs(low), abs(high)) else v for v in (low, high))
+    return _hump(stats.histogram.rebin(low, high, _BINS), low, high, title) if 0 < high - low < math.inf else None
+
+
+def _hump(counts: Sequence[float], low: float, high: float, title: str) -> Element:
+    peak, step = max([*counts, 1e-300]), WIDTH / max(len(counts), 1)
+    tops = [_BOTTOM - max(1 if c > 0 else 0, c / peak * (_BOTTOM - _TOP)) for c in counts]
+    path = f"M0 {_BOTTOM}" + "".join(f"V{y:.0f}h{decimal(step)}" for y in tops) + f"V{_BOTTOM}z"
+    parts = [element("path", d=path, fill=BAR), element("path", d=f"M0 {_BOTTOM + 0.5}h{WIDTH}", stroke=RULE)]
+    if low < 0 < high:
+        x = round(-low / (high - low) * WIDTH, 1)
+        parts.append(element("path", d=f"M{decimal(x)} {_TOP}V{_BOTTOM + 4}", stroke=INK))
+        if 40 < x < WIDTH - 40:
+            parts.append(text("0", x, HEIGHT - 4, "middle"))
+    parts += [text(number(low, 2), 0, HEIGHT - 4), text(number(high, 2), WIDTH, HEIGHT - 4, "end")]
+    return drawing(WIDTH, HEIGHT, title, *parts, class_="chart")
+
+
+def against(value: float, limits: Sequence[float], title: str, words: tuple[str, str]) -> Element | None:
+    """Draw one measured number on a line with the limits that it was held against: ``words`` name both."""
+    axis = _Axis.over([value, *limits])
+    if axis is None or axis.high == axis.low:
+        return None
+
+    def place(v: float) -> float:
+        y = axis.height(v)
+        share = 0.0 if y is None else (_BOTTOM - y) / (_BOTTOM - _TOP)
+        return round(40 + share * (WIDTH - 80), 1)
+
+    parts = [element("path", d=f"M8 46H{WIDTH - 8}", stroke=RULE, stroke_width=2)]
+    for limit in limits:
+        x = place(limit)
+        parts.append(element("path", d=f"M{decimal(x)} 34V58", stroke=MUTED, stroke_width=2, stroke_dasharray="3 2"))
+        parts.append(text(number(limit, 2), x, 73, "middle"))
+    x = place(value)
+    parts.append(element("path", d=f"M{decimal(x)} 44l6-10h-12z", fill=ERROR))
+    parts.append(text(f"{words[0]} {number(value)}", min(max(x, 60), WIDTH - 60), 26, "middle", INK))
+    parts.append(text(words[1], 8, HEIGHT - 4))
+    return drawing(WIDTH, HEIGHT, title, *parts, class_="chart")

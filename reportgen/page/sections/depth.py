@@ -1,0 +1,129 @@
+"""The whole network by depth in one strip: where it is healthy, where not, and where nothing was measured."""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+from ...document.facts import Report, Severity
+from ..blocks import Figure
+from ..figures import mark
+from ..formats import count, name
+from ..language import _, plural
+from ..palette import MUTED, OK, RULE, TONES
+from ..svg import Element, decimal, drawing, element
+
+COLUMNS = 96
+_WIDTH, _HEIGHT = 960, 14
+_RANK = {"": 0, "ok": 1, "info": 2, "warning": 3, "error": 4}
+
+
+def rank(state: str) -> int:
+    """Order the states of a layer, the worst highest."""
+    return _RANK[state]
+
+
+class Stretch(Struct, frozen=True):
+    """Neighbouring layers of the same state: '' is not measured, 'ok' is measured with nothing found."""
+
+    first: str
+    last: str
+    n: int
+    state: str
+
+
+def layers(report: Report) -> list[str]:
+    """Name the layers by order of execution, or of the model; of a bare file, the owners of its tensors."""
+    names: dict[str, None] = {}
+    if report.activations is not None:
+        names |= {r.name: None for r in sorted(report.activations.rows, key=lambda r: r.order) if not r.functional}
+    elif report.architecture is not None:
+        names |= {r.name: None for r in report.architecture.rows if r.is_leaf}
+    elif report.weights is not None:
+        names |= {r.name.rpartition(".")[0]: None for r in report.weights.rows}
+    return [n for n in names if n]
+
+
+def marks(report: Report, names: list[str]) -> list[str]:
+    """Return the worst severity of what was found about each layer; '' for none."""
+    worst: dict[str, Severity] = {}
+    told = [(d.subject, d.severity) for d in report.diagnoses]
+    told += [(f.subject, f.severity) for d in report.diagnoses for f in (*d.findings, *d.consequences)]
+    for subject, severity in told:
+        for place in (subject, subject.rpartition(".")[0]):  # a parameter's finding shows at its layer
+            if place not in worst or severity.rank > worst[place].rank:
+                worst[place] = severity
+    return [worst[n].value if n in worst and n != "model" else "" for n in names]
+
+
+def states(report: Report, names: list[str]) -> list[str]:
+    """Return what is known of each layer: the mark, 'ok' where it was measured, '' where it was not."""
+    seen: set[str] = set()
+    if report.activations is not None:
+        seen |= {r.name for r in report.activations.rows}
+    if report.weights is not None:
+        seen |= {r.name.rpartition(".")[0] for r in report.weights.rows if r.stats is not None}
+    if report.gradients is not None:
+        seen |= {r.name.rpartition(".")[0] for r in report.gradients.rows if r.stats is not None}
+    found = marks(report, names)
+    return [m or ("ok" if n in seen else "") for n, m in zip(names, found, strict=True)]
+
+
+def stretches(names: list[str], known: list[str], limit: int = COLUMNS) -> list[Stretch]:
+    """Gather layers into at most ``limit`` columns, the worst state of each, and join columns that are alike."""
+    each = -(-len(names) // limit) or 1
+    out: list[Stretch] = []
+    for i in range(0, len(names), each):
+        group = names[i : i + each]
+        state = max(known[i : i + each], key=rank)
+        if out and out[-1].state == state and state in ("", "ok"):
+            out[-1] = Stretch(out[-1].first, group[-1], out[-1].n + len(group), state)
+        else:
+            out.append(Stretch(group[0], group[-1], len(group), state))
+    return out
+
+
+def strip(report: Report) -> Figure | None:
+    """Draw the network from input to output in one line; None where there are no layers to show."""
+    names = layers(report)
+    if len(names) < 2:
+        return None
+    known = states(report, names)
+    n, bad, unseen = len(names), sum(rank(s) > 2 for s in known), known.count("")
+    parts = [plural("{n} layer", "{n} layers", n).format(n=count(n))]
+    parts.append(_("{n} with an error or a warning").format(n=count(bad)))
+    parts += [_("{n} not measured").format(n=count(unseen))] if unseen else []
+    told = ", ".join(parts)
+    title = _("The network by depth: {told}").format(told=told)
+    return Figure(id="depth", title=title, caption="", drawing=_drawn(stretches(names, known), len(names), title))
+
+
+def _drawn(parts: list[Stretch], n: int, title: str) -> Element:
+    top, x, out = 20, 0.0, []
+    for part in parts:
+        width = part.n / n * _WIDTH
+        shown = max(width - (1.5 if len(parts) > 1 and width > 4 else 0), 1.0)
+        out.append(_box(part, x, top, shown))
+        if part.state not in ("", "ok"):
+            out.append(element("path", d=mark(x + width / 2, part.state), fill=TONES[part.state]))
+        x += width
+    foot = top + _HEIGHT + 15
+    out.append(element("text", _("input"), x=0, y=foot, font_size=12, fill=MUTED))
+    out.append(element("text", _("output"), x=_WIDTH, y=foot, text_anchor="end", font_size=12, fill=MUTED))
+    return drawing(_WIDTH, foot + 5, title, *out, class_="chart")
+
+
+def _box(part: Stretch, x: float, y: int, width: float) -> Element:
+    words = {
+        "": _("not measured"),
+        "ok": _("nothing found"),
+        "info": _("observation"),
+        "warning": _("warning"),
+        "error": _("error"),
+    }
+    span = name(part.first) if part.n == 1 else f"{name(part.first)} … {name(part.last)}"
+    hover = element("title", f"{span}: {words[part.state]}")
+    rim = 0 if part.state in ("error", "warning") else 3  # what is healthy is told quietly
+    box = f"M{decimal(x)} {y + rim}h{decimal(width)}v{_HEIGHT - 2 * rim}h{decimal(-width)}z"
+    if not part.state:  # hollow: nothing is known
+        return element("path", hover, d=box, fill_opacity=0, stroke=RULE)
+    return element("path", hover, d=box, fill=OK if part.state in ("ok", "info") else TONES[part.state])

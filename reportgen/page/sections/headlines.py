@@ -1,0 +1,80 @@
+"""The first screen: the few diagnoses that decide the verdict, each with one picture and what to do."""
+
+from __future__ import annotations
+
+import re
+
+from ...document.facts import Diagnosis, Report, Severity
+from ..blocks import Headline, Link, Tone
+from ..evidence import picture
+from ..formats import count, name
+from ..icons import icon
+from ..language import plural
+from ..wording import describe, diagnosis_title, summary
+
+SHOWN = 3
+_SENTENCE = re.compile(r".*?[.;](?=\s)", re.S)
+_LONG = 150
+
+
+def ranked(report: Report) -> list[Diagnosis]:
+    """Return the diagnoses, the worst first, otherwise in the order given."""
+    return sorted(report.diagnoses, key=lambda d: -d.severity.rank)
+
+
+def _grave(report: Report) -> list[tuple[int, Diagnosis]]:
+    return [(i, d) for i, d in enumerate(ranked(report), 1) if d.severity is not Severity.INFO]
+
+
+def headlines(report: Report) -> list[Headline]:
+    """Return the worst diagnoses with their evidence."""
+    return [_headline(report, place, diagnosis) for place, diagnosis in _grave(report)[:SHOWN]]
+
+
+def further(report: Report) -> list[Link]:
+    """Return links to the diagnoses that follow those of the first screen."""
+    rest = _grave(report)[SHOWN:]
+    links = [_link(place, diagnosis) for place, diagnosis in rest[:SHOWN]]
+    n = len(rest) - len(links)
+    if n > 0:
+        text = plural("and {n} more diagnosis", "and {n} more diagnoses", n).format(n=count(n))
+        links.append(Link(target="diagnoses", text=text))
+    return links
+
+
+def _tone(diagnosis: Diagnosis) -> Tone:
+    return "error" if diagnosis.severity is Severity.ERROR else "warning"
+
+
+def _subject(diagnosis: Diagnosis) -> str:
+    return "" if diagnosis.subject in ("", "model") else name(diagnosis.subject)
+
+
+def _link(place: int, diagnosis: Diagnosis) -> Link:
+    where = _subject(diagnosis)
+    text = diagnosis_title(diagnosis) + (f" · {where}" if where else "")
+    return Link(target=f"diagnosis-{place}", text=text, tone=_tone(diagnosis), icon=icon(_tone(diagnosis)))
+
+
+def _headline(report: Report, place: int, diagnosis: Diagnosis) -> Headline:
+    drawn = picture(report, diagnosis)
+    told = describe(diagnosis.findings[0]) if diagnosis.findings else summary(diagnosis)
+    return Headline(
+        target=f"diagnosis-{place}",
+        tone=_tone(diagnosis),
+        icon=icon(_tone(diagnosis)),
+        title=diagnosis_title(diagnosis),
+        subject=_subject(diagnosis),
+        picture=drawn.drawing if drawn is not None else None,
+        caption=drawn.caption if drawn is not None else told,
+        advice=_first(diagnosis.advice),
+    )
+
+
+def _first(advice: str) -> str:
+    """Return the first sentence of an advice; the whole of it stands with the diagnosis."""
+    if len(advice) <= _LONG:
+        return advice
+    found = _SENTENCE.match(advice)
+    first = found.group() if found is not None else advice
+    return (first.removesuffix(";") + " …") if first.endswith(";") else first

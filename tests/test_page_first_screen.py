@@ -1,0 +1,122 @@
+"""The first screen: the worst diagnoses with a picture of their evidence, the network by depth, the key figures."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from msgspec.structs import replace
+
+from reportgen.document.facts import Diagnosis, Finding, Report, Severity
+from reportgen.page.build import build
+from reportgen.page.evidence import picture
+from reportgen.page.palette import ERROR
+from reportgen.page.sections import depth
+from reportgen.page.svg import serialise
+
+from . import builders
+
+
+def finding(rule: str, section: str, subject: str, severity: Severity = Severity.WARNING, **evidence: float) -> Finding:
+    threshold = {key: 0.5 for key in evidence}
+    return Finding(
+        rule=rule, severity=severity, subject=subject, section=section, evidence=evidence, threshold=threshold
+    )
+
+
+def diagnosis(*findings: Finding, cause: str = "overfitting", severity: Severity = Severity.WARNING) -> Diagnosis:
+    return Diagnosis(cause=cause, severity=severity, subject=findings[0].subject, findings=list(findings))
+
+
+def shown(report: Report, *findings: Finding) -> tuple[str, str]:
+    drawn = picture(report, diagnosis(*findings))
+    assert drawn is not None
+    return serialise(drawn.drawing), drawn.caption
+
+
+def test_a_curve_is_shown_for_what_happened_over_time() -> None:
+    svg, caption = shown(builders.classifier(), finding("h-overfit", "training", "val_loss", rise=0.7))
+    assert caption == "Loss by epoch"
+    assert "training" in svg
+    assert "validation" in svg
+
+
+def test_a_profile_marks_the_layers_that_were_found_and_no_others() -> None:
+    report = builders.classifier()
+    assert report.activations is not None
+    rows = [replace(r, rectifier=r.kind == "ReLU") for r in report.activations.rows]
+    report = replace(report, activations=replace(report.activations, rows=rows))
+    names = [r.name for r in rows if r.rectifier and r.channels]
+    found = [finding("dead-relu", "activations", name, share=0.6) for name in names[1:3]]
+    svg, caption = shown(report, *found)
+    assert caption == "Share of silent channels, rectifier by rectifier"
+    signs = re.findall(rf'<path d="([^"]*l3 5h-6z[^"]*)" fill="{ERROR}"/>', svg)
+    assert [path.count("l3 5h-6z") for path in signs] == [2]
+
+
+def test_a_limit_is_drawn_where_there_is_nothing_else() -> None:
+    svg, caption = shown(builders.regressor(), finding("o-baseline-skill", "evaluation", "model", skill=0.02))
+    assert "0.0200" in svg
+    assert "0.50" in svg
+    assert caption.endswith("what was measured, and its limit")
+
+
+def test_numbers_that_are_not_comparable_are_not_drawn() -> None:
+    several = Finding(
+        rule="x", severity=Severity.ERROR, subject="model", section="dataset", evidence={"a": 1.0, "b": 2.0}
+    )
+    assert picture(builders.smallest(), diagnosis(several)) is None
+
+
+def test_three_are_shown_and_the_others_linked() -> None:
+    many = [diagnosis(finding("h-overfit", "training", "val_loss", rise=float(i + 1))) for i in range(9)]
+    verdict = build(replace(builders.classifier(), diagnoses=many)).verdict
+    assert [h.target for h in verdict.heads] == ["diagnosis-1", "diagnosis-2", "diagnosis-3"]
+    assert [c.target for c in verdict.causes] == ["diagnosis-4", "diagnosis-5", "diagnosis-6", "diagnoses"]
+    assert verdict.causes[-1].text == "and 3 more diagnoses"
+
+
+@pytest.mark.parametrize("severity", [Severity.ERROR, Severity.INFO])
+def test_what_needs_no_action_is_not_on_the_first_screen(severity: Severity) -> None:
+    found = diagnosis(finding("h-overfit", "training", "val_loss", severity, rise=0.7), severity=severity)
+    heads = build(replace(builders.classifier(), diagnoses=[found])).verdict.heads
+    assert len(heads) == (1 if severity is Severity.ERROR else 0)
+
+
+def test_the_strip_tells_healthy_from_sick_from_not_measured() -> None:
+    report = builders.classifier()
+    names = depth.layers(report)
+    known = dict(zip(names, depth.states(report, names), strict=True))
+    assert known["fc"] == "error"
+    assert known["layer1.0.conv1"] == "ok"
+    bare = replace(report, activations=None, weights=None, gradients=None, diagnoses=[])
+    assert set(depth.states(bare, depth.layers(bare))) == {""}
+
+
+def test_a_strip_of_any_depth_shows_the_whole_network_and_loses_no_mark() -> None:
+    names = [f"l{i}" for i in range(5000)]
+    known = ["ok"] * 5000
+    known[4321] = "error"
+    parts = depth.stretches(names, known)
+    assert len(parts) <= depth.COLUMNS
+    assert sum(p.n for p in parts) == 5000
+    assert (parts[0].first, parts[-1].last) == ("l0", "l4999")
+    bad = [p for p in parts if p.state == "error"]
+    assert len(bad) == 1
+    assert int(bad[0].first[1:]) <= 4321 <= int(bad[0].last[1:])
+
+
+def test_the_key_figures_have_the_best_of_the_run_and_the_price() -> None:
+    pairs = {p.label: p for p in build(builders.classifier()).lead}
+    assert list(pairs) == [
+        "Parameters",
+        "Forward pass",
+        "Best validation accuracy",
+        "Accuracy",
+        "Samples probed",
+        "Cost of probing",
+    ]
+    series = builders.history().get("val_accuracy")
+    assert series is not None
+    assert pairs["Best validation accuracy"].value == f"{max(y for y in series.y if y is not None):.4g}"
+    assert pairs["Cost of probing"].value == "11.9\u00a0s"
