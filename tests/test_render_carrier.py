@@ -76,7 +76,7 @@ def test_a_bomb_of_the_other_kind_is_not_unpacked(tmp_path: Path, monkeypatch: p
     bomb = lzma.compress(b" " * (1 << 20))
     monkeypatch.setattr(carrier, "_MOST_UNPACKED", 1 << 16)
     path.write_bytes(b'<template id="report-data">%s</template>' % base64.b64encode(bomb))
-    with pytest.raises(DocumentError, match=r"unpack to more than|damaged"):
+    with pytest.raises(DocumentError, match="unpack to more than"):
         carrier.extract(path)
 
 

@@ -163,6 +163,8 @@ def against(value: float, limits: Sequence[float], title: str, words: tuple[str,
         parts.append(text(number(limit, 2), x, 73, "middle"))
     x = place(value)
     parts.append(element("path", d=f"M{decimal(x)} 44l6-10h-12z", fill=ERROR))
-    parts.append(text(f"{words[0]} {number(value)}", min(max(x, 60), WIDTH - 60), 26, "middle", INK))
+    said = f"{words[0]} {number(value)}"
+    half = 3.2 * len(said)
+    parts.append(text(said, min(max(x, half), max(WIDTH - half, half)), 26, "middle", INK))
     parts.append(text(words[1], 8, HEIGHT - 4))
     return drawing(WIDTH, HEIGHT, title, *parts, class_="chart")

@@ -60,7 +60,7 @@ def extract(path: str | Path) -> Report:
 def _unpacked(text: bytes) -> bytes | None:
     """Return the JSON; None where there is more of it than any report has."""
     if text.startswith(_XZ):
-        opened = lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=_MOST_UNPACKED)
+        opened = lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=1 << 28)
         data = opened.decompress(text, _MOST_UNPACKED)
         if not opened.eof and opened.needs_input:
             raise EOFError("they break off")

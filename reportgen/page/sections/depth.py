@@ -90,7 +90,7 @@ def strip(report: Report) -> Figure | None:
     known = states(report, names)
     n, bad, unseen = len(names), sum(rank(s) > 2 for s in known), known.count("")
     parts = [plural("{n} layer", "{n} layers", n).format(n=count(n))]
-    parts.append(_("{n} with an error or a warning").format(n=count(bad)))
+    parts.append(_("{n} with an error or a warning").format(n=count(bad)) if bad else _("no error or warning"))
     parts += [_("{n} not measured").format(n=count(unseen))] if unseen else []
     told = ", ".join(parts)
     title = _("The network by depth: {told}").format(told=told)
