@@ -15,6 +15,7 @@ from .findings import Diagnosis as Diagnosis
 from .findings import Finding as Finding
 from .findings import RuleSettings, Scorecard, Waived
 from .findings import Severity as Severity
+from .flow import FlowFacts
 from .history import History
 from .matrices import EmbeddingFacts, GainFacts, MatrixFacts, ShapeFacts
 from .samples import Copies, Order, Padding, Shortcut, Signal, SplitFacts, Twins
@@ -130,6 +131,8 @@ class ArchitectureFacts(Struct, frozen=True, kw_only=True):
     """The module that was running then."""
     uncounted: list[str] = []
     """Operators or modules with no FLOP formula: their work is not in ``flops``."""
+    flow: FlowFacts | None = None
+    """Which layer reads what which other made, in the same pass."""
 
 
 class WeightRow(Struct, frozen=True, kw_only=True):

@@ -137,6 +137,16 @@ class Code(Struct, frozen=True, kw_only=True):
     folded: str = ""
 
 
+class Outline(Struct, frozen=True, kw_only=True):
+    """An ordered list, unfolded by the reader."""
+
+    kind: ClassVar[str] = "outline"
+    id: str
+    folded: str
+    """Summary line."""
+    items: list[str]
+
+
 class DiagnosisCard(Struct, frozen=True, kw_only=True):
     """One diagnosis, ready to be read."""
 
@@ -195,7 +205,7 @@ class Group(Struct, frozen=True, kw_only=True):
     blocks: list[Block]
 
 
-Block: TypeAlias = Prose | KeyValues | Table | Figure | Pictures | Code | Diagnoses | Terms | Group
+Block: TypeAlias = Prose | KeyValues | Table | Figure | Pictures | Code | Outline | Diagnoses | Terms | Group
 
 
 def flat(blocks: Iterable[Block]) -> Iterator[Block]:

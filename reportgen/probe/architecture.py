@@ -44,6 +44,7 @@ def measure(model: nn.Module, seen: ForwardPass | None) -> ArchitectureFacts:
         peak_bytes=None if seen is None else seen.peak_bytes,
         peak_at=None if seen is None or seen.peak_bytes is None else seen.peak_at,
         uncounted=[] if seen is None else seen.uncounted,
+        flow=None if seen is None else seen.flow,
     )
 
 

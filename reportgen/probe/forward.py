@@ -18,12 +18,14 @@ import torch
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from ..document.flow import FlowFacts
 from ..errors import one_line
 from ..subject.data import Batch, call, tensors
 from ..subject.shapes import shape_of
 from ..subject.signature import loss_in
 from .attributes import is_lazy
 from .flops import flops_of, operator_name
+from .flow import Flow, in_definition_order
 from .memory import LiveBytes, nbytes, storage_of
 
 _SHOWN = 4  # tensors of one argument list whose shapes are written out
@@ -58,6 +60,7 @@ class ForwardPass:
     """Ids of the parameters that an operator read, in whichever module."""
     own_loss: bool = False
     """The output holds a loss that the model computed itself."""
+    flow: FlowFacts | None = None
     seconds: float = 0.0
     limits: list[str] = field(default_factory=list)
     """What this pass could not tell, and why."""
@@ -101,7 +104,8 @@ def hookable(module: nn.Module) -> bool:
 
 def _pass(model: nn.Module, batch: Batch, *, operators: bool, torchinfo: bool) -> ForwardPass:
     seen = ForwardPass(n_samples=batch.n_samples)
-    where = _Where()
+    flow = Flow(model, operators=operators)
+    where = _Where(flow)
     watch = _Operators(model, batch, seen, where) if operators else None
     with warnings.catch_warnings(), torch.no_grad(), _hooks(model, seen, where), watch or nullcontext():
         warnings.simplefilter("ignore")
@@ -114,14 +118,27 @@ def _pass(model: nn.Module, batch: Batch, *, operators: bool, torchinfo: bool) -
                 seen.own_loss = loss_in(output) is not None
     if watch is not None:
         watch.finish(seen)
+    seen.flow = flow.facts() if hookable(model) else in_definition_order(model, "TorchScript takes no hooks")
+    flow.close()
     return seen
 
 
 class _Where:
     """The modules that are running, outermost first."""
 
-    def __init__(self) -> None:
+    def __init__(self, flow: Flow) -> None:
         self.names: list[str] = []
+        self.flow = flow
+
+    def enter(self, name: str, args: Any, kwargs: Any) -> None:
+        self.names.append(name)
+        self.flow.enter(name, args, kwargs)
+
+    def leave(self, name: str, output: Any) -> None:
+        """End a module; called too when its forward raised, since the model may catch that and go on."""
+        while self.names and self.names.pop() != name:
+            pass
+        self.flow.leave(name, output)
 
     @property
     def innermost(self) -> str:
@@ -137,7 +154,7 @@ def _hooks(model: nn.Module, seen: ForwardPass, where: _Where) -> Iterator[None]
     """Record calls, shapes and sizes, and which modules are running."""
 
     def enter(name: str) -> Any:
-        return lambda module, args: where.names.append(name)
+        return lambda module, args, kwargs: where.enter(name, args, kwargs)
 
     def record(name: str) -> Any:
         return lambda module, args, kwargs, output: _record(seen.of(name), args, kwargs, output)
@@ -146,17 +163,12 @@ def _hooks(model: nn.Module, seen: ForwardPass, where: _Where) -> Iterator[None]
         seen.own_loss = loss_in(output) is not None
 
     def leave(name: str) -> Any:
-        def hook(module: nn.Module, args: Any, output: Any) -> None:
-            # also called when the forward raised: the model may catch that and go on
-            while where.names and where.names.pop() != name:
-                pass
-
-        return hook
+        return lambda module, args, output: where.leave(name, output)
 
     handles = []
     try:
         for name, module in _hookable_modules(model):
-            handles.append(module.register_forward_pre_hook(enter(name)))
+            handles.append(module.register_forward_pre_hook(enter(name), with_kwargs=True))
             handles.append(module.register_forward_hook(record(name), with_kwargs=True))
             handles.append(module.register_forward_hook(leave(name), always_call=True))
             if module is model:
@@ -213,6 +225,7 @@ class _Operators(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 return parts
         out = func(*args, **kwargs)
         self._memory.see((args, kwargs), out, self._where.innermost)
+        self._where.flow.see(func, args, kwargs, out)
         self._note_reads(args)
         n = flops_of(func, args, kwargs, out)
         if n is None:

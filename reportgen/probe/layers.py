@@ -65,12 +65,16 @@ def _is_layer(name: str, module: nn.Module) -> bool:
     if not module._parameters and any(True for _ in module.children()):
         return all(map(holds_weights, module.children()))  # a quantised module with its weights packed in a child
     return not (
-        isinstance(module, _TRANSPARENT)
-        or kind_of(module) in _TRANSPARENT_NAMES
+        passes_on(module)
         or holds_weights(module)
         or type(module).__module__.startswith("torch.ao.quantization")  # observers hand their input on
         or "parametrizations" in name.split(".")
     )
+
+
+def passes_on(module: nn.Module) -> bool:
+    """Tell whether a module hands its input on in eval mode, perhaps in another shape."""
+    return isinstance(module, _TRANSPARENT) or kind_of(module) in _TRANSPARENT_NAMES
 
 
 def holds_weights(module: nn.Module) -> bool:

@@ -8,6 +8,7 @@ from ..blocks import Block, Cell, Column, KeyValues, Pair, Prose, Section, Table
 from ..cells import missing, of_chart, of_count, of_name, of_si, of_text
 from ..formats import count, listing, name, percent, si, size
 from ..language import _
+from . import flow
 
 MAX_ROWS = 2000
 MAX_MEMORY_ROWS = 30
@@ -20,7 +21,7 @@ def section(report: Report) -> Section | None:
     facts = report.architecture
     if facts is None:
         return None
-    blocks: list[Block] = [KeyValues(pairs=_totals(facts)), _layers(facts)]
+    blocks: list[Block] = [KeyValues(pairs=_totals(facts)), *flow.blocks(report), _layers(facts)]
     if any(r.output_bytes or r.parameter_bytes for r in facts.rows):
         blocks.append(_memory(facts))
     if facts.peak_bytes is not None:
