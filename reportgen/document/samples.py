@@ -96,6 +96,22 @@ class Signal(Struct, frozen=True, kw_only=True):
         return (self.score - self.null_mean) / max(self.null_std, 1e-9)
 
 
+class Apart(Struct, frozen=True, kw_only=True):
+    """Whether inputs of the training data can be told from those of the data given."""
+
+    n: int
+    """Samples of each split."""
+    area: float
+    """Under the curve of a classifier that is to tell them apart, on samples it was not fitted on: 0.5 = alike."""
+    neighbours: float
+    """Share of the 5 nearest neighbours that come from the same split."""
+    null_mean: float
+    null_std: float
+    """The same with the two splits mixed."""
+    copies: float = 0.0
+    """Share of samples with an equal one among them, which makes both larger."""
+
+
 class SplitFacts(Struct, frozen=True, kw_only=True):
     """Training data against the data given."""
 
@@ -110,9 +126,10 @@ class SplitFacts(Struct, frozen=True, kw_only=True):
     training_signal: Signal | None = None
     """As ``DatasetFacts.signal`` of the training data, on as many samples as the next."""
     given_signal: Signal | None = None
+    """The same of the data given."""
     twins: Twins | None = None
     """Samples given with a near double in the training data."""
-    """The same of the data given."""
+    apart: Apart | None = None
     redrawn: float | None = None
     """Share of some training samples that were another at a second reading: they are augmented. None where samples
     cannot be asked for by place."""

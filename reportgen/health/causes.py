@@ -61,6 +61,7 @@ _NONFINITE = (
     "optimizer-state-nonfinite",
     "amp-scaler",
 )
+_WAYS = ("faster-helps", "slower-helps", "thawing-helps", "owning-helps", "freedom-helps")
 _STUCK = (
     "gradient-by-time",
     "h-never-learned",
@@ -72,6 +73,8 @@ _STUCK = (
     "position-unseen",
     "sure-and-wrong",
     "too-narrow",
+    "o-below-neighbours",
+    *_WAYS,
 )
 _SLOW = (*_STUCK, "cut-short", "h-still-improving", "h-plateau")
 _UNMOVED = (*_SLOW, "w-at-default-init", "update-ratio", "no-weight-update", "param-not-moved")
@@ -86,7 +89,7 @@ _SICK_SIGNAL = (
     "w-scale",
 )
 
-_FAR_APART = ("h-overfit", "h-overconfident", "h-generalisation-gap")
+_FAR_APART = ("h-overfit", "h-overconfident", "h-generalisation-gap", "o-skill-lost")
 _BAD_LABELS = ("d-label-mapping", "d-labels-unrelated", "d-label-range", "d-label-constant", "d-label-signal")
 _HINTS = ("d-label-signal", "d-label-noise")
 
@@ -143,7 +146,9 @@ SYNDROMES: tuple[Syndrome, ...] = (
     Syndrome("label-corruption", _BAD_LABELS, (*_SLOW, *_FAR_APART, *_HINTS)),
     Syndrome("data-leakage", ("leakage", "near-leakage", "d-shortcut"), ("h-val-below-train", "d-near-duplicates")),
     Syndrome(
-        "train-val-mismatch", ("d-train-val-shift", "d-missing-class"), (*_STUCK, *_FAR_APART, "bn-stats-mismatch")
+        "train-val-mismatch",
+        ("d-train-val-shift", "d-missing-class", "d-splits-apart", "d-target-shift"),
+        (*_STUCK, *_FAR_APART, "few-samples", "bn-stats-mismatch"),
     ),
     Syndrome("unshuffled-data", ("d-order",), (*_SLOW, *_FAR_APART, *_WILD, "bn-stats-mismatch", *_HINTS)),
     Syndrome("unscaled-target", ("d-target-scale",), (*_SLOW, *_NONFINITE, *_WILD, *_SICK_SIGNAL, "update-ratio")),
@@ -176,10 +181,12 @@ SYNDROMES: tuple[Syndrome, ...] = (
         ("signal-by-depth",),
         (*_NONFINITE, *_STUCK, *_SICK_SIGNAL, *_WILD, "update-ratio", "h-init-loss", "h-plateau", "no-weight-update"),
     ),
+    Syndrome("frozen-layers", ("thawing-helps",), (*_SLOW, "param-frozen")),
+    Syndrome("params-not-in-optimizer", ("owning-helps",), (*_SLOW, "optimizer-missing-params")),
     Syndrome(
         "lr-too-high",
-        ("update-ratio", "h-diverged", "h-oscillating"),
-        (*_NONFINITE, *_STUCK, *_SICK_SIGNAL, *_WILD, "h-plateau", "no-weight-update"),
+        ("update-ratio", "h-diverged", "h-oscillating", "slower-helps"),
+        (*_NONFINITE, *_SLOW, *_SICK_SIGNAL, *_WILD, "no-weight-update", "rank-one", "h-overfit"),
         lambda proofs: any(f.rule != "update-ratio" or f.detail.get("direction") == "high" for f in proofs),
     ),
     Syndrome(
@@ -198,7 +205,7 @@ SYNDROMES: tuple[Syndrome, ...] = (
     ),
     Syndrome(
         "over-regularised",
-        ("weight-decay-dominance", "weights-shrunk", "dropout-too-strong"),
+        ("weight-decay-dominance", "weights-shrunk", "dropout-too-strong", "freedom-helps"),
         (*_SLOW, *_SICK_SIGNAL, "adam-eps-floor", "update-ratio"),
     ),
     # a first value that went wrong outside of the weights came into them by the next step
@@ -240,9 +247,9 @@ SYNDROMES: tuple[Syndrome, ...] = (
     ),
     Syndrome(
         "lr-too-low",
-        ("update-ratio",),
+        ("update-ratio", "faster-helps"),
         (*_SLOW, "w-at-default-init", "lr-extreme", "adam-eps-floor"),
-        _detail("direction", "low"),
+        lambda proofs: any(f.rule == "faster-helps" or f.detail.get("direction") == "low" for f in proofs),
     ),
     Syndrome("vanishing-gradients", ("gradient-by-time",), (*_SLOW, *_FAR_APART)),
 )
@@ -269,6 +276,16 @@ DEFAULTS: dict[str, str] = {
     "clip-fraction": "gradient-clipping-too-small",
     "constant-channel": "layer-collapse",
     "cut-short": "undertrained",
+    "d-splits-apart": "train-val-mismatch",
+    "d-target-shift": "train-val-mismatch",
+    "faster-helps": "lr-too-low",
+    "few-samples": "too-little-data",
+    "freedom-helps": "over-regularised",
+    "o-below-neighbours": "underfitting",
+    "o-skill-lost": "overfitting",
+    "owning-helps": "params-not-in-optimizer",
+    "slower-helps": "lr-too-high",
+    "thawing-helps": "frozen-layers",
     "d-class-imbalance": "class-imbalance",
     "d-conflicting-labels": "label-noise",
     "d-constant-feature": "redundant-data",

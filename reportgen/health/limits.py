@@ -148,6 +148,15 @@ LIMITS: dict[str, dict[str, str]] = {
     "latent-collapse": {"divergence": "latent_nats"},
     "sure-and-wrong": {"surer": "surer"},
     "cut-short": {"gain": "longer_gain"},
+    "d-splits-apart": {"area": "apart_area", "harm": "apart_harm"},
+    "d-target-shift": {"shift": "shift", "variation": "target_variation"},
+    "o-skill-lost": {"train": "skill_high", "kept": "skill_kept"},
+    "few-samples": {"by_class": "few_by_class", "gap": "few_gap", "train": "skill_high"},
+    "o-below-neighbours": {"difference": "below_neighbours"},
+    **{
+        rule: {"gain": "way_gain", "times": "way_times", "of_run": "way_of_run"}
+        for rule in ("faster-helps", "slower-helps", "thawing-helps", "owning-helps", "freedom-helps")
+    },
 }
 
 COMMON = ("history_epochs", "outcome_r2")

@@ -206,6 +206,21 @@ class Thresholds(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Chance that a right answer is surer than a wrong one. Healthy models have 0.73 and more."""
     longer_gain: float = 0.1
 
+    # splits and fit: shares of the skill (1 = without mistake, 0 = no better than a constant answer)
+    apart_area: float = 0.7
+    apart_harm: float = 0.2
+    target_variation: float = 0.25
+    skill_high: float = 0.8
+    skill_kept: float = 0.5
+    few_by_class: float = 25.0
+    few_gap: float = 0.15
+    below_neighbours: float = 0.15
+
+    # going on with the training in other ways: gains over the loss, over going on as before, over the whole run
+    way_gain: float = 0.05
+    way_times: float = 3.0
+    way_of_run: float = 0.5
+
     outcome_r2: float = 0.1
     """R² from which a regressor counts as clearly better than the mean of the targets."""
 

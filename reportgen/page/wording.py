@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from ..document.facts import Diagnosis, Finding
 from ..health.causes import is_note
-from . import words_dataset, words_model, words_notes, words_run, words_samples, words_trials, words_units
+from . import words_dataset, words_fit, words_model, words_notes, words_run, words_samples, words_trials, words_units
 from .formats import amount as _n
 from .formats import percent
 from .language import _
@@ -305,6 +305,7 @@ _RULES |= (
     | words_samples.RULES
     | words_units.RULES
     | words_model.RULES
+    | words_fit.RULES
 )
 _CAUSES |= (
     words_run.CAUSES

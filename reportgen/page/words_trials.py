@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from ..document.facts import Finding
 from ..document.trials import Trial
-from . import words_model
+from . import words_fit, words_model
 from .formats import amount, name, percent
 from .language import _
 
@@ -250,6 +250,7 @@ def titles() -> dict[str, str]:
         "tokens-reordered": _("Does order matter to the model?"),
         "train-and-eval": _("Do training and evaluation mode agree?"),
         **words_model.titles(),
+        **words_fit.titles(),
     }
 
 
@@ -369,4 +370,5 @@ _OUTCOMES: dict[str, Callable[[Numbers, Detail], str]] = {
     ),
     "train-and-eval": _modes,
     **words_model.OUTCOMES,
+    **words_fit.OUTCOMES,
 }

@@ -13,6 +13,7 @@ from ..document.stats import TensorStats
 from ..subject.data import Batch
 from ..subject.shapes import shape_of
 from . import twins
+from .alike import InputSample, apart
 from .fingerprints import Fingerprints, overlap
 from .layers import NORMS, layers_of
 from .reduce import as_real, tensor_stats
@@ -42,7 +43,7 @@ class DatasetProbe:
         self._n_batches = 0
         self._label_range: tuple[int, int] | None = None
         self.copies, self.neighbours, self.tokens = Fingerprints(), SignalSample(), TokenSignal()
-        self.region = Region()
+        self.region, self.inputs = Region(), InputSample()
         self._order, self._padding = LabelOrder(), PaddingCount()
         self.limits = ""
         """What was not looked at, and why."""
@@ -66,6 +67,7 @@ class DatasetProbe:
             self.neighbours.update(batch)
             self.tokens.update(batch)
             self.region.update(batch)
+            self.inputs.update(batch)
             self._padding.update(x)
         if isinstance(batch.target, Tensor):
             self._add_target(batch.target)
@@ -143,6 +145,7 @@ def compare(training: DatasetProbe, given: DatasetProbe, redrawn: float | None =
         shared_other_target=other,
         across=across(training.neighbours, given.neighbours),
         twins=twins.across(training.region, given.region),
+        apart=apart(training.inputs, given.inputs),
         training_signal=training.neighbours.facts(size) if size else training.tokens.facts(length),
         given_signal=given.neighbours.facts(size) if size else given.tokens.facts(length),
         redrawn=redrawn,

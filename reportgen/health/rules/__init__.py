@@ -9,11 +9,13 @@ from ..context import Context
 from ..thresholds import Thresholds
 from . import (
     activations,
+    alike,
     attention,
     capacity,
     course,
     dataset,
     evaluation,
+    fit,
     flow,
     gradients,
     handover,
@@ -23,6 +25,7 @@ from . import (
     outputs,
     precision,
     reach,
+    repairs,
     samples,
     scores,
     splits,
@@ -61,6 +64,9 @@ _BY_SECTION: tuple[tuple[Rule, ...], ...] = (
     handover.RULES,
     flow.RULES,
     capacity.RULES,
+    alike.RULES,
+    fit.RULES,
+    repairs.RULES,
 )
 
 RULES: dict[str, Rule] = {rule.__name__.replace("_", "-"): rule for section in _BY_SECTION for rule in section}

@@ -167,7 +167,7 @@ def h_spikes(report: Report, context: Context, limits: Thresholds) -> Iterator[F
 
     A spike lies more than six robust sigma above the running median of the log-loss and is at least double of it. It
     informs; a warning when the loss never came back within a fifth (and the noise) of where it had been, with a tenth
-    of the run left. Wrong for curricula, and for a restart at the very end.
+    of the run left, and the model is not known to work. Wrong for curricula, and for a restart at the very end.
     """
     history = report.training
     points = finite(history.get("train_loss", "step")) if history is not None and not is_adversarial(history) else []
@@ -184,9 +184,10 @@ def h_spikes(report: Report, context: Context, limits: Thresholds) -> Iterator[F
         return
     worst = max(hit, key=rest.__getitem__)
     lost = [i for i in hit if len(values) // 50 < i < 0.9 * len(values) and _lost(logs, level, i)]
+    told = any(True for _ in h_diverged(report, context, limits))
     yield noted(
         "h-spikes",
-        Severity.WARNING if lost and not any(True for _ in h_diverged(report, context, limits)) else Severity.INFO,
+        Severity.WARNING if lost and not context.outcome_ok and not told else Severity.INFO,
         "train_loss",
         {"spikes": len(hit), "step": points[worst][0], "factor": math.exp(rest[worst]), "lost": len(lost)},
         {"sigma": limits.spike_sigma},

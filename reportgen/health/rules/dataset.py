@@ -44,10 +44,11 @@ def d_input_scale(report: Report, context: Context, limits: Thresholds) -> Itera
     were never scaled). A median over channels of |mean|/std > 3 is a warning unless the model works: the median,
     because a column that hardly ever moves lies far from zero in its own units and does no harm. An input with no std
     above 0.05 is a warning too. Not judged: noise, integer inputs (the model converts them itself), inputs that forward
-    rescales before its first layer; of a model that begins with a normalisation layer it only informs. Wrong for
-    physical units that the model is made for.
+    rescales before its first layer; of a model that begins with a normalisation layer it only informs. Where training
+    data were given it is they that are judged: data given on another scale than theirs are for ``d-train-val-shift``.
+    Wrong for physical units that the model is made for.
     """
-    data = report.dataset
+    data = report.train_dataset if report.train_dataset is not None else report.dataset
     if data is None or not context.real_data or data.n_samples < limits.input_samples or "int" in data.dtype:
         return
     if _rescaled(report, limits):

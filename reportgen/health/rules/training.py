@@ -178,10 +178,9 @@ def h_overfit(report: Report, context: Context, limits: Thresholds) -> Iterator[
 
     The best epoch lies at least max(3, a tenth) before the end; the rise since is above 10 % of the best value, 5 % of
     the whole drop and the noise; the rank correlation with time since is positive beyond chance (2.3 sigma); the
-    training loss fell in that time. If the validation
-    metric still holds, the model is over-confident rather than over-fitted, which only informs, unless the loss rose
-    by half and the training metric stands 0.1 (and three standard errors) above that of the validation data. (Compare
-    Prechelt 1998.)
+    training loss fell in that time, and ended below where the run began. If the validation metric still holds, the
+    model is over-confident rather than over-fitted, which only informs, unless the loss rose by half and the training
+    metric stands 0.1 (and three standard errors) above that of the validation data. (Compare Prechelt 1998.)
     """
     train, val = losses(report.training, limits)
     if train is None or val is None or any(True for _ in h_diverged(report, context, limits)):
@@ -194,7 +193,8 @@ def h_overfit(report: Report, context: Context, limits: Thresholds) -> Iterator[
         3 * val.noise / math.sqrt(max(3, n // 10)),
     )
     rising = n - 1 - best >= max(3, n // 10) and rise > line and _climbs(val.y[best + 1 :])
-    if not rising or len(train.smooth) != n or not train.end < train.smooth[best]:
+    # a run that ended above its own start has not fitted anything too well
+    if not rising or len(train.smooth) != n or not train.end < min(train.smooth[best], max(train.start, train.y[0])):
         return
     holds = _metric_holds(report, best) and not (
         rise > limits.overfit_rise_far * abs(val.smooth[best]) and _gap(report, limits) is not None

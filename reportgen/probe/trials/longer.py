@@ -29,7 +29,7 @@ def trained_on(lab: Lab) -> Result:
         raise NotApplicableError("not one optimizer that follows one loss")
     if lab.training is lab.given:
         raise NotApplicableError("no training data were given")
-    before = _scored(lab, work)
+    before = scored(lab, work)
     optimizer = work.optimizers[0]
     for step in range(_STEPS):
         if step % 10 == 0:
@@ -45,7 +45,7 @@ def trained_on(lab: Lab) -> Result:
         optimizer.zero_grad()
         backward(value)
         taken(optimizer.step, f"{type(optimizer).__name__} refuses to make a step")
-    after = _scored(lab, work)
+    after = scored(lab, work)
     numbers = {"steps": float(_STEPS), "before": before[0], "after": after[0], "samples": float(before[2])}
     rates = [float(g.get("lr", 0.0)) for g in optimizer.param_groups]
     numbers["rate"] = max(rates, default=0.0)
@@ -54,7 +54,7 @@ def trained_on(lab: Lab) -> Result:
     return Result(numbers)
 
 
-def _scored(lab: Lab, work: Outfit) -> tuple[float, float | None, int]:
+def scored(lab: Lab, work: Outfit) -> tuple[float, float | None, int]:
     """Return loss by sample, accuracy or R², and the number of samples."""
     total, n = 0.0, 0
     answers: list[tuple[Tensor, Tensor]] = []

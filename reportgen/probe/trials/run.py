@@ -14,7 +14,7 @@ from torch.optim import Optimizer
 from ...document.trials import Trial, TrialFacts
 from ...errors import one_line
 from ...subject.data import Batch, call
-from . import answers, chance, confidence, coupling, latent, learning, longer, modes, shape, through_time
+from . import answers, chance, confidence, coupling, latent, learning, longer, modes, repairs, shape, through_time
 from .lab import (
     ROWS,
     Clock,
@@ -53,6 +53,7 @@ EXPERIMENTS: tuple[tuple[str, Experiment, int], ...] = (
     ("one-batch", learning.one_batch, 60),
     ("trained-on", longer.trained_on, 300),
     ("shuffled-labels", learning.shuffled_labels, 200),
+    ("other-ways", repairs.other_ways, 600),
 )
 TIME_UP = "the time given to experiments was used up"
 

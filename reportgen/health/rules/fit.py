@@ -1,0 +1,102 @@
+"""Rules on how the fit of both splits compares: skill that is lost on new data, few samples, worse than neighbours."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+from ...document.facts import Finding, Report, Severity
+from ...document.scores import accuracy
+from ..context import Context
+from ..skill import Skill, skill_of
+from ..thresholds import Thresholds
+
+SECTION = "evaluation"
+
+
+def o_skill_lost(report: Report, context: Context, limits: Thresholds) -> Iterator[Finding]:
+    """More than half of what the model knows of its training data is lost on the data given.
+
+    Skill is accuracy above the share of the commonest class, over what there is above it; R² for numbers; both in eval
+    mode. A warning where it is above 0.8 on the training data and below half of that on the data given, by four
+    standard errors. Curves need not show it: a loss may go flat early while the training data are learned by heart.
+    Wrong where the data given come from another source; ``d-splits-apart`` looks for that.
+    """
+    skill = skill_of(report, context)
+    if skill is None or skill.train <= limits.skill_high or not _lost(skill, limits):
+        return
+    yield Finding(
+        rule="o-skill-lost",
+        severity=Severity.WARNING,
+        subject="model",
+        section=SECTION,
+        evidence={"train": skill.train, "given": skill.given, "error": skill.error},
+        threshold={"train": limits.skill_high, "kept": limits.skill_kept},
+        detail={"kind": skill.kind},
+    )
+
+
+def _lost(skill: Skill, limits: Thresholds) -> bool:
+    return skill.given + 4 * skill.error < max(limits.skill_kept * skill.train, 4 * skill.error)
+
+
+def few_samples(report: Report, context: Context, limits: Thresholds) -> Iterator[Finding]:
+    """Training data of a handful of samples, learned by heart, with a clear gap to the data given.
+
+    Fewer than 25 samples a class on average, or fewer than 50 samples with numbers as targets; skill (see
+    ``o-skill-lost``) above 0.8 on them, and lower on the data given by 0.15 and four standard errors. A warning. One
+    sample a class may be all that a task of another kind needs (retrieval), which has no such scores.
+    """
+    train, skill = report.train_dataset, skill_of(report, context)
+    if train is None or skill is None or skill.train <= limits.skill_high:
+        return
+    classes = sum(c > 0 for c in train.class_counts or []) if skill.kind == "accuracy" else 0
+    needed = limits.few_by_class * max(classes, 2)
+    if train.n_samples >= needed or skill.train - skill.given <= max(limits.few_gap, 4 * skill.error):
+        return
+    yield Finding(
+        rule="few-samples",
+        severity=Severity.WARNING,
+        subject="training data",
+        section="dataset",
+        evidence={"samples": train.n_samples, "classes": classes, "train": skill.train, "given": skill.given},
+        threshold={"samples": needed, "gap": limits.few_gap},
+        detail={"kind": skill.kind},
+    )
+
+
+def o_below_neighbours(report: Report, context: Context, limits: Thresholds) -> Iterator[Finding]:
+    """The nearest training samples tell the target of new ones clearly better than the trained model does.
+
+    5 nearest neighbours in input space among up to 512 training samples (features standardised): the share of them with
+    the right class against the model's accuracy, or R² of their mean against the model's. A warning where they are
+    ahead by 0.15 and five standard errors: whatever holds the model back, the inputs hold more than it found. It is
+    the last that is said, where nothing else tells why. Wrong where the loss asks for something else than that answer.
+    """
+    signal = report.splits.across if report.splits is not None else None
+    facts = report.evaluation
+    if signal is None or facts is None or context.state != "trained" or not context.outcome_known:
+        return
+    score = None
+    if signal.kind == "classes" and facts.classification is not None:
+        table = accuracy(facts.classification.confusion)
+        score = table.value if table is not None else None
+    elif signal.kind == "numbers" and facts.regression is not None:
+        score = facts.regression.r2
+    if score is None or signal.n < 50:
+        return
+    error = math.sqrt(max(signal.score * (1 - signal.score), 0.01) / signal.n)
+    if signal.score - score <= max(limits.below_neighbours, 5 * error):
+        return
+    yield Finding(
+        rule="o-below-neighbours",
+        severity=Severity.WARNING,
+        subject="model",
+        section=SECTION,
+        evidence={"model": score, "neighbours": signal.score, "chance": signal.null_mean, "samples": signal.n},
+        threshold={"difference": limits.below_neighbours},
+        detail={"kind": signal.kind},
+    )
+
+
+RULES = (o_skill_lost, few_samples, o_below_neighbours)

@@ -1,0 +1,136 @@
+"""Rules on the trial that goes on with the training in other ways: the change that helps names what held it back.
+
+Each holds one way against going on as before. ``gain``: the loss on the data given before, minus after 120 steps. A way
+counts where it gains 5 % of the loss, three times what going on as before gains, and half of what the whole run gained;
+where several do, the one that gains most is a warning and the others inform. So a model that came as far as the data
+let it is never told to change anything, whatever its settings.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from statistics import median
+
+from ...document.facts import Finding, Report, Severity
+from ...document.trials import Trial
+from ..context import Context
+from ..curves import finite, is_adversarial, losses
+from ..thresholds import Thresholds
+from .training import h_overfit
+
+SECTION = "trials"
+_WAYS = ("faster", "slower", "thawed", "owned", "unregularised")
+_STEPS = 40  # of a run without curves
+
+
+def _found(report: Report, context: Context, limits: Thresholds, way: str, rule: str) -> Iterator[Finding]:
+    trial = report.trials.done("other-ways") if report.trials is not None else None
+    course = _course(report, limits)
+    if trial is None or course is None or context.state != "trained" or report.training is None:
+        return
+    n, (start, end, logged) = trial.numbers, course
+    # where the loss of the run is made otherwise (penalties, sums), its fall cannot be held against a gain
+    if not 0.5 < n["before"] / max(logged, 1e-12) < 2:
+        return
+    if any(f.severity is Severity.WARNING for f in h_overfit(report, context, limits)):
+        return
+    whole = max(start - end, 0.0)
+    gains = {name: gain for name in _WAYS if (gain := _gain(trial, name, whole, limits)) is not None}
+    if way not in gains:
+        return
+    best = max(gains, key=gains.__getitem__)
+    yield Finding(
+        rule=rule,
+        severity=Severity.WARNING if best == way else Severity.INFO,
+        subject="model",
+        section=SECTION,
+        evidence={
+            "before": n["before"],
+            "after": n[way],
+            "same": n["same"],
+            "whole": whole,
+            "steps": n["steps"],
+            "rate": n["rate"],
+            "decay": n["decay"],
+            "drop": n["drop"],
+        },
+        threshold={"gain": limits.way_gain, "of_run": limits.way_of_run, "times": limits.way_times},
+        detail={"way": way},
+    )
+
+
+def _course(report: Report, limits: Thresholds) -> tuple[float, float, float] | None:
+    """Return the training loss at the start and at the end of the run, and the loss that the trial should start from.
+
+    A run of few epochs has no curves; its steps tell the two ends.
+    """
+    train, val = losses(report.training, limits)
+    if train is not None:
+        return max(train.start, train.y[0]), train.end, val.end if val is not None else train.end
+    history = report.training
+    if history is None or is_adversarial(history):
+        return None
+    steps = [y for _, y in finite(history.get("train_loss", "step"))]
+    if len(steps) < _STEPS:
+        return None
+    end = median(steps[-max(5, len(steps) // 10) :])
+    return median(steps[:3]), end, end
+
+
+def _gain(trial: Trial, way: str, whole: float, limits: Thresholds) -> float | None:
+    n = trial.numbers
+    if way not in n:
+        return None
+    gain, same = n["before"] - n[way], max(n["before"] - n["same"], 0.0)
+    enough = gain >= max(limits.way_gain * abs(n["before"]), limits.way_times * same, limits.way_of_run * whole)
+    return gain if enough else None
+
+
+def faster_helps(report: Report, context: Context, limits: Thresholds) -> Iterator[Finding]:
+    """With ten times the rate 120 steps on a copy gain more than half of what the whole run gained.
+
+    The loss on the data given falls by 5 % at least, and by three times what going on at the same rate gains: the
+    learning rate is too low. Not said where the run overfitted or where its loss is made otherwise than the one given.
+    Wrong where a low rate is meant (fine-tuning that must not move far).
+    """
+    yield from _found(report, context, limits, "faster", "faster-helps")
+
+
+def slower_helps(report: Report, context: Context, limits: Thresholds) -> Iterator[Finding]:
+    """With a tenth of the rate 120 steps on a copy gain more than half of what the whole run gained.
+
+    The loss on the data given falls by 5 % at least, and by three times what going on at the same rate gains: the
+    learning rate is too high. A good run with a constant rate gains by a last decay too, but little against the whole.
+    Wrong where the run was to end with a schedule and was stopped before.
+    """
+    yield from _found(report, context, limits, "slower", "slower-helps")
+
+
+def thawing_helps(report: Report, context: Context, limits: Thresholds) -> Iterator[Finding]:
+    """With the frozen parameters trained too, 120 steps on a copy gain more than half of what the whole run gained.
+
+    The loss on the data given falls by 5 % at least, and by three times what going on without them gains. Wrong
+    where they are frozen for another reason than the fit: memory, or a backbone that several heads share.
+    """
+    yield from _found(report, context, limits, "thawed", "thawing-helps")
+
+
+def owning_helps(report: Report, context: Context, limits: Thresholds) -> Iterator[Finding]:
+    """With all trainable parameters in the optimizer, 120 steps on a copy gain more than half of what the run gained.
+
+    The loss on the data given falls by 5 % at least, and by three times what going on without them gains. Wrong
+    where they are left out for another reason than the fit.
+    """
+    yield from _found(report, context, limits, "owned", "owning-helps")
+
+
+def freedom_helps(report: Report, context: Context, limits: Thresholds) -> Iterator[Finding]:
+    """Without weight decay and dropout 120 steps on a copy gain more than half of what the whole run gained.
+
+    The loss on the data given (not that on the training data) falls by 5 % at least, and by three times what going
+    on with them gains: they hold the fit back more than they help. Penalties inside the loss are not seen so.
+    """
+    yield from _found(report, context, limits, "unregularised", "freedom-helps")
+
+
+RULES = (faster_helps, slower_helps, thawing_helps, owning_helps, freedom_helps)

@@ -1,0 +1,165 @@
+"""The words for splits that differ, for the fit of both, and for going on with the training in other ways."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from ..document.facts import Finding
+from .formats import amount, percent
+from .language import N_, _
+
+
+def _apart(f: Finding) -> str:
+    e = f.evidence
+    text = _(
+        "A simple classifier tells inputs of the two splits apart: area under the curve {area} (0.5 = alike) on "
+        "{samples} samples of each that it was not fitted on."
+    )
+    return text.format(area=f"{e['area']:.2f}", samples=amount(e["samples"]))
+
+
+def _targets(f: Finding) -> str:
+    e = f.evidence
+    if f.detail.get("kind") == "classes":
+        text = _(
+            "{variation} of the labels would have to change for equal shares; class {index} has {train} of the "
+            "training data and {given} of the data given."
+        )
+        return text.format(
+            variation=percent(e["variation"]),
+            index=amount(e["class"]),
+            train=percent(e["train_share"]),
+            given=percent(e["share"]),
+        )
+    text = _("Targets are {a} ± {b} in the training data and {c} ± {d} in the data given.")
+    return text.format(a=amount(e["train_mean"]), b=amount(e["train_std"]), c=amount(e["mean"]), d=amount(e["std"]))
+
+
+def _lost(f: Finding) -> str:
+    text = _(
+        "Of the way from a constant answer (0) to a perfect one (1) the model is at {train} on its training data and "
+        "at {given} on the data given."
+    )
+    return text.format(train=f"{f.evidence['train']:.2f}", given=f"{f.evidence['given']:.2f}")
+
+
+def _few(f: Finding) -> str:
+    e = f.evidence
+    text = _(
+        "{samples} training samples; on the way from a constant answer (0) to a perfect one (1) the model is at "
+        "{train} on them and at {given} on the data given."
+    )
+    return text.format(samples=amount(e["samples"]), train=f"{e['train']:.2f}", given=f"{e['given']:.2f}")
+
+
+def _below(f: Finding) -> str:
+    e = f.evidence
+    text = (
+        _("The 5 nearest training samples have the right class in {neighbours} of the cases, the model in {model}.")
+        if f.detail.get("kind") == "classes"
+        else _("The mean of the 5 nearest training samples has an R² of {neighbours}, the model one of {model}.")
+    )
+    say = percent if f.detail.get("kind") == "classes" else amount
+    return text.format(neighbours=say(e["neighbours"]), model=say(e["model"]))
+
+
+def _way(text: str) -> Callable[[Finding], str]:
+    def say(f: Finding) -> str:
+        e = f.evidence
+        return _(text).format(
+            steps=amount(e["steps"]),
+            before=amount(e["before"]),
+            after=amount(e["after"]),
+            same=amount(e["same"]),
+            whole=amount(e["whole"]),
+            rate=amount(e["rate"]),
+            decay=amount(e["decay"]),
+            drop=percent(e["drop"]),
+        )
+
+    return say
+
+
+_FASTER = N_(
+    "{steps} steps at ten times the rate ({rate}) take the loss on the data given from {before} to {after}; at the "
+    "same rate it comes to {same}. The whole run gained {whole}."
+)
+_SLOWER = N_(
+    "{steps} steps at a tenth of the rate ({rate}) take the loss on the data given from {before} to {after}; at the "
+    "same rate it comes to {same}. The whole run gained {whole}."
+)
+_THAWED = N_(
+    "{steps} steps with the frozen parameters trained too take the loss on the data given from {before} to {after}; "
+    "without them it comes to {same}. The whole run gained {whole}."
+)
+_OWNED = N_(
+    "{steps} steps with all trainable parameters in the optimizer take the loss on the data given from {before} to "
+    "{after}; without them it comes to {same}. The whole run gained {whole}."
+)
+_FREE = N_(
+    "{steps} steps without weight decay ({decay}) and dropout ({drop}) take the loss on the data given from {before} "
+    "to {after}; with them it comes to {same}. The whole run gained {whole}."
+)
+
+# rule -> name, sentence, when the rule is wrong
+RULES: dict[str, tuple[str, Callable[[Finding], str], str]] = {
+    "d-splits-apart": (
+        "Are the splits drawn alike?",
+        _apart,
+        "A split by time or by source may be meant to be hard.",
+    ),
+    "d-target-shift": ("Targets of the two splits", _targets, "The splits may be stratified otherwise on purpose."),
+    "o-skill-lost": (
+        "Skill that is lost on new data",
+        _lost,
+        "The data given may come from another source than the training data.",
+    ),
+    "few-samples": ("Number of training samples", _few, "One sample a class is all that some tasks have."),
+    "o-below-neighbours": (
+        "The model against nearest neighbours",
+        _below,
+        "The loss may ask for something else than that answer.",
+    ),
+    "faster-helps": ("Going on at ten times the rate", _way(_FASTER), "A low rate may be meant, as in fine-tuning."),
+    "slower-helps": (
+        "Going on at a tenth of the rate",
+        _way(_SLOWER),
+        "The run may have been stopped before its schedule took the rate down.",
+    ),
+    "thawing-helps": (
+        "Going on with all layers trained",
+        _way(_THAWED),
+        "They may be frozen for another reason than the fit.",
+    ),
+    "owning-helps": (
+        "Going on with all parameters in the optimizer",
+        _way(_OWNED),
+        "They may be left out for another reason than the fit.",
+    ),
+    "freedom-helps": ("Going on without decay and dropout", _way(_FREE), "Another split may need them."),
+}
+
+Numbers = dict[str, float]
+Detail = dict[str, str]
+
+
+def titles() -> dict[str, str]:
+    """Name each experiment as a reader would ask it."""
+    return {"other-ways": _("Would other settings have helped?")}
+
+
+def _ways(n: Numbers, d: Detail) -> str:
+    names = {
+        "same": _("as before"),
+        "faster": _("ten times the rate"),
+        "slower": _("a tenth of the rate"),
+        "thawed": _("frozen layers trained too"),
+        "owned": _("all parameters in the optimizer"),
+        "unregularised": _("no decay, no dropout"),
+    }
+    said = "; ".join(f"{label} {amount(n[key])}" for key, label in names.items() if key in n)
+    text = _("The loss on the data given is {before}; after {steps} steps more: {ways}.")
+    return text.format(before=amount(n["before"]), steps=amount(n["steps"]), ways=said)
+
+
+OUTCOMES: dict[str, Callable[[Numbers, Detail], str]] = {"other-ways": _ways}

@@ -1,0 +1,93 @@
+"""Telling two samples of inputs apart: alike, and changed in ways that means by channel do not show."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from reportgen.probe.alike import InputSample, _rank_area, apart
+from reportgen.subject.data import Batch
+
+
+def sample(x: Tensor, size: int = 32) -> InputSample:
+    kept = InputSample()
+    for part in x.split(size):
+        kept.update(Batch(args=(part,)))
+    return kept
+
+
+def pictures(n: int, seed: int) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    ramp = torch.linspace(0, 1, 12)[None, None, None, :] * torch.tensor([0.6, 0.4, 0.2])[None, :, None, None]
+    return 0.5 * torch.randn(n, 3, 12, 12, generator=generator) + ramp
+
+
+def columns(n: int, seed: int) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    x = torch.randn(n, 4, generator=generator)
+    x[:, 1] = x[:, 0] + 0.3 * x[:, 1]
+    return x
+
+
+def words(n: int, seed: int) -> Tensor:
+    return torch.randint(0, 20, (n, 24), generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.mark.parametrize("make", [pictures, columns, words])
+@pytest.mark.parametrize("n", [80, 300])
+def test_splits_drawn_alike_cannot_be_told_apart(make: Callable[[int, int], Tensor], n: int) -> None:
+    areas = [apart(sample(make(n, 2 * seed)), sample(make(n, 2 * seed + 1))) for seed in range(5)]
+    assert all(a is not None and a.n == n for a in areas)
+    error = ((2 * n + 1) / (12 * n * n)) ** 0.5
+    assert all(abs(a.area - 0.5) < 4 * error for a in areas if a is not None)
+    assert all(abs(a.neighbours - a.null_mean) < 6 * a.null_std for a in areas if a is not None)
+
+
+@pytest.mark.parametrize(
+    ("make", "change"),
+    [
+        (pictures, lambda x: x.flip(-1)),
+        (pictures, lambda x: x[:, [2, 1, 0]]),
+        (pictures, lambda x: 0.6 * x),
+        (columns, lambda x: x[:, [0, 2, 1, 3]]),
+        (columns, lambda x: x * torch.tensor([1.0, -1.0, 1.0, 1.0])),
+        (words, lambda x: x + 1),
+        (words, lambda x: x.sort(1).values),
+    ],
+)
+def test_a_change_of_one_split_is_seen(make: Callable[[int, int], Tensor], change: Callable[[Tensor], Tensor]) -> None:
+    found = apart(sample(make(300, 0)), sample(change(make(300, 1))))
+    assert found is not None
+    assert found.area > 0.7
+
+
+def test_the_area_is_that_of_mann_and_whitney() -> None:
+    from scipy.stats import mannwhitneyu
+
+    rng = np.random.default_rng(0)
+    scores, side = rng.integers(0, 9, 80).astype(float), rng.random(80) > 0.4
+    wanted = mannwhitneyu(scores[side], scores[~side]).statistic / (side.sum() * (~side).sum())
+    assert _rank_area(torch.tensor(scores), torch.tensor(side)) == pytest.approx(wanted)
+
+
+def test_copies_between_the_splits_are_counted() -> None:
+    x = columns(200, 0)
+    found = apart(sample(x), sample(x.flip(0)))
+    assert found is not None
+    assert found.copies == 1.0
+
+
+@pytest.mark.parametrize("x", [torch.zeros(200, 5), torch.randn(30, 5), torch.full((200, 5), torch.nan)])
+def test_what_says_nothing_is_left_out(x: Tensor) -> None:
+    assert apart(sample(x), sample(columns(200, 1)[:, :1].expand(-1, 5) if x.isnan().any() else x)) is None
+
+
+def test_pictures_of_many_sizes_are_left_out() -> None:
+    kept = InputSample()
+    kept.update(Batch(args=(torch.randn(64, 3, 8, 8),)))
+    kept.update(Batch(args=(torch.randn(64, 3, 9, 9),)))
+    assert kept.table() is None

@@ -1,0 +1,177 @@
+"""Rules on how the splits compare and on going on in other ways: sick facts, and healthy ones beside."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from reportgen.document.facts import (
+    Classification,
+    DatasetFacts,
+    EvaluationFacts,
+    Regression,
+    Report,
+)
+from reportgen.document.samples import Apart, Signal, SplitFacts
+from reportgen.document.stats import TensorStats
+from reportgen.health.context import context_of
+from reportgen.health.skill import skill_of
+from reportgen.health.thresholds import Thresholds
+
+from .test_rules_model import FALL, causes, report, run, severity, tried
+
+
+def table(share: float, n: int = 400) -> Classification:
+    """Two classes of equal size, so that skill is 2·accuracy − 1."""
+    right = round(share * n / 2)
+    return Classification(classes=["a", "b"], confusion=[[right, n // 2 - right], [n // 2 - right, right]])
+
+
+def scored(train: float, given: float, n: int = 400, **more: Any) -> Report:
+    both = {
+        name: EvaluationFacts(task="multiclass", n_samples=n, classification=table(share, n))
+        for name, share in (("train_evaluation", train), ("evaluation", given))
+    }
+    return report(None, training=run(FALL, [v + 0.5 for v in FALL]), **both, **more)
+
+
+def dataset(n: int = 400, **more: Any) -> DatasetFacts:
+    return DatasetFacts(n_samples=n, n_batches=4, shape="N x 8", dtype="float32", **more)
+
+
+def stats(mean: float, std: float, n: int = 400) -> TensorStats:
+    return TensorStats(count=n, sum=mean * n, m2=std * std * n, min=mean - 3 * std, max=mean + 3 * std)
+
+
+def test_skill_is_what_is_above_a_constant_answer() -> None:
+    facts = scored(1.0, 0.75)
+    skill = skill_of(facts, context_of(facts, Thresholds()))
+    assert skill is not None
+    assert (skill.train, skill.given) == (pytest.approx(1.0), pytest.approx(0.5))
+    # standard error of an accuracy of 0.75 on 400 samples, over the room of one half
+    assert skill.error == pytest.approx(2 * (0.75 * 0.25 / 400) ** 0.5, rel=0.02)
+
+
+@pytest.mark.parametrize(
+    ("train", "given", "n", "expected"),
+    [(1.0, 0.6, 400, "warning"), (1.0, 0.85, 400, None), (0.8, 0.55, 400, None), (1.0, 0.7, 40, None)],
+)
+def test_skill_that_is_lost_on_new_data(train: float, given: float, n: int, expected: str | None) -> None:
+    facts = scored(train, given, n)
+    assert severity(facts, "o-skill-lost") == expected
+    assert causes(facts) == ({"overfitting"} if expected else set())
+
+
+@pytest.mark.parametrize(("train", "given", "expected"), [(0.99, 0.2, "warning"), (0.95, 0.7, None)])
+def test_skill_of_a_regression(train: float, given: float, expected: str | None) -> None:
+    def fit(r2: float) -> EvaluationFacts:
+        facts = Regression(r2=r2, mse=1 - r2, mae=0.1, target=stats(0, 1), residual=stats(0, 0.1))
+        return EvaluationFacts(task="regression", n_samples=400, regression=facts)
+
+    facts = report(None, training=run(), train_evaluation=fit(train), evaluation=fit(given))
+    assert severity(facts, "o-skill-lost") == expected
+
+
+@pytest.mark.parametrize(
+    ("samples", "given", "expected"), [(24, 0.8, "warning"), (24, 0.99, None), (400, 0.8, None), (60, 0.8, None)]
+)
+def test_a_handful_of_samples(samples: int, given: float, expected: str | None) -> None:
+    train = dataset(samples, class_counts=[samples // 2, samples // 2])
+    assert severity(scored(1.0, given, train_dataset=train), "few-samples") == expected
+
+
+def apart(area: float, n: int = 300, copies: float = 0.0, redrawn: float | None = None) -> SplitFacts:
+    found = Apart(n=n, area=area, neighbours=0.6, null_mean=0.5, null_std=0.01, copies=copies)
+    return SplitFacts(apart=found, redrawn=redrawn)
+
+
+@pytest.mark.parametrize(
+    ("splits", "given", "expected"),
+    [
+        (apart(0.95), 0.7, "warning"),
+        (apart(0.95), 0.99, "info"),  # the model copes with it
+        (apart(0.95, redrawn=1.0), 0.7, "info"),  # augmentation is meant to change the inputs
+        (apart(0.95, copies=0.5), 0.7, "info"),
+        (apart(0.6), 0.7, None),
+        (apart(0.75, n=60), 0.7, None),  # that few samples may lie so far apart by chance
+    ],
+)
+def test_splits_that_can_be_told_apart(splits: SplitFacts, given: float, expected: str | None) -> None:
+    facts = scored(1.0, given, splits=splits)
+    assert severity(facts, "d-splits-apart") == expected
+    if expected == "warning":
+        assert causes(facts) == {"train-val-mismatch"}
+
+
+@pytest.mark.parametrize(
+    ("mean", "std", "given", "expected"),
+    [(0.0, 1.0, 0.7, None), (2.0, 1.0, 0.7, "warning"), (0.0, 4.0, 0.7, "warning"), (2.0, 1.0, 0.99, "info")],
+)
+def test_targets_on_another_scale(mean: float, std: float, given: float, expected: str | None) -> None:
+    both = {"train_dataset": dataset(target=stats(0, 1)), "dataset": dataset(target=stats(mean, std))}
+    assert severity(scored(1.0, given, **both), "d-target-shift") == expected
+
+
+@pytest.mark.parametrize(
+    ("counts", "expected"), [([200, 200], None), ([230, 170], None), ([330, 70], "info"), ([12, 8], None)]
+)
+def test_classes_in_other_shares(counts: list[int], expected: str | None) -> None:
+    given = dataset(sum(counts), class_counts=counts)
+    both = {"train_dataset": dataset(class_counts=[200, 200]), "dataset": given}
+    facts = scored(1.0, 0.7, splits=apart(0.9), **both)
+    assert severity(facts, "d-target-shift") == expected
+    # inputs of other shares of classes differ by that alone
+    assert severity(facts, "d-splits-apart") == (expected or "warning")
+
+
+@pytest.mark.parametrize(
+    ("score", "model", "n", "expected"),
+    [(0.9, 0.7, 400, "warning"), (0.8, 0.7, 400, None), (0.9, 0.72, 60, None), (0.6, 0.9, 400, None)],
+)
+def test_a_model_behind_its_neighbours(score: float, model: float, n: int, expected: str | None) -> None:
+    across = Signal(kind="classes", n=n, k=5, score=score, null_mean=0.5, null_std=0.02)
+    facts = scored(model, model, splits=SplitFacts(across=across))
+    assert severity(facts, "o-below-neighbours") == expected
+    assert causes(facts) == ({"underfitting"} if expected else set())
+
+
+WAYS = {"before": 2.0, "same": 1.95, "steps": 120.0, "rate": 1e-4, "decay": 0.0, "drop": 0.0, "samples": 200.0}
+SLOW = [2.3 - 0.015 * e for e in range(20)]
+
+
+@pytest.mark.parametrize(
+    ("numbers", "rule", "cause"),
+    [
+        ({"faster": 1.0, "slower": 1.99}, "faster-helps", "lr-too-low"),
+        ({"faster": 2.4, "slower": 1.2}, "slower-helps", "lr-too-high"),
+        ({"faster": 1.9, "slower": 2.0, "thawed": 1.0}, "thawing-helps", "frozen-layers"),
+        ({"faster": 1.9, "slower": 2.0, "owned": 1.0}, "owning-helps", "params-not-in-optimizer"),
+        ({"faster": 1.9, "slower": 2.0, "unregularised": 1.0, "decay": 1.0}, "freedom-helps", "over-regularised"),
+    ],
+)
+def test_the_way_that_helps_names_the_cause(numbers: dict[str, float], rule: str, cause: str) -> None:
+    facts = report(None, trials=tried("other-ways", **WAYS | numbers), training=run(SLOW, SLOW))
+    assert severity(facts, rule) == "warning"
+    assert causes(facts) == {cause}
+
+
+@pytest.mark.parametrize(
+    ("numbers", "losses"),
+    [
+        ({"faster": 1.92, "same": 1.99}, SLOW),  # 4 % of the loss
+        ({"faster": 1.3, "same": 1.7}, SLOW),  # going on as before gains nearly half of that
+        ({"faster": 1.4}, [6.0 - 0.2 * e for e in range(20)]),  # little against what the run gained
+        ({"faster": 1.0}, [20.0 - 0.1 * e for e in range(20)]),  # the loss of the run is another one
+    ],
+)
+def test_a_way_that_helps_little_says_nothing(numbers: dict[str, float], losses: list[float]) -> None:
+    facts = report(None, trials=tried("other-ways", **WAYS | numbers), training=run(losses, losses))
+    assert severity(facts, "faster-helps") is None
+
+
+def test_of_several_ways_the_best_is_the_diagnosis() -> None:
+    trial = tried("other-ways", **WAYS, faster=1.2, slower=1.9, unregularised=0.8)
+    facts = report(None, trials=trial, training=run(SLOW, SLOW))
+    assert (severity(facts, "faster-helps"), severity(facts, "freedom-helps")) == ("info", "warning")
+    assert causes(facts) == {"over-regularised"}
