@@ -1,6 +1,7 @@
 """Layer outputs over all batches, against a direct computation on the concatenated outputs."""
 
 import gc
+import math
 import weakref
 from collections import OrderedDict
 from collections.abc import Callable
@@ -14,6 +15,7 @@ from torch.nn import functional
 from reportgen.document.facts import ActivationFacts
 from reportgen.probe import stream
 from reportgen.probe.activations import ActivationProbe
+from reportgen.probe.channels import ChannelAccumulator
 from reportgen.subject.data import Batch
 
 
@@ -206,6 +208,81 @@ def test_a_layer_before_a_batch_norm_is_worked_back_from_it() -> None:
     assert conv.stats.std == pytest.approx(float(full.std()), rel=0.03)
     assert conv.shape == norm.shape
     assert relu.stats.max == float(after.max())
+
+
+def glanced() -> tuple[ActivationFacts, dict[str, Tensor], nn.Module]:
+    """Measure maps of 64 places by 16 channels, of which a norm before an activation is only glanced at."""
+    torch.manual_seed(0)
+    conv, norm, last = nn.Conv2d(3, 16, 3, padding=1), nn.BatchNorm2d(16), nn.Conv2d(16, 8, 1)
+    norm.running_mean.normal_()
+    norm.weight.data.uniform_(0.5, 2.0)
+    model = nn.Sequential(OrderedDict(conv=conv, norm=norm, act=nn.Hardswish(), last=last)).eval()
+    x, made = torch.randn(12, 3, 64, 64), {}
+    for name, module in model.named_children():
+        module.register_forward_hook(lambda m, a, out, name=name: made.__setitem__(name, out))
+    probe = ActivationProbe(model)
+    with torch.no_grad(), probe.attached():
+        for part in x.split(5):
+            probe.next_batch(Batch((part,)))
+            model(part)
+    with torch.no_grad():
+        model(x)
+    return probe.facts(), made, model
+
+
+def test_a_norm_before_an_activation_is_known_from_places_and_says_so() -> None:
+    facts, made, model = glanced()
+    rows = {row.name: row for row in facts.rows}
+    assert {name: row.glanced for name, row in rows.items()} == {
+        "conv": True,
+        "norm": True,
+        "act": False,
+        "last": False,
+    }
+    for name in ("conv", "norm"):
+        row, real = rows[name], made[name].double()
+        assert row.sampled
+        assert row.channels == []
+        assert row.stats.count == real.numel()
+        assert row.stats.mean == pytest.approx(float(real.mean()), abs=0.05 * float(real.std()))
+        assert row.stats.std == pytest.approx(float(real.std(unbiased=False)), rel=0.05)
+        assert row.stats.min is not None
+        assert row.stats.max is not None
+        assert float(real.min()) - 1e-4 <= row.stats.min < row.stats.max <= float(real.max()) + 1e-4
+    act = made["act"].double()
+    assert (rows["act"].stats.min, rows["act"].stats.max) == (float(act.min()), float(act.max()))
+    assert rows["act"].stats.mean == pytest.approx(float(act.mean()), rel=1e-5)
+    norm_module = model.norm
+    assert isinstance(norm_module, nn.BatchNorm2d)
+    assert norm_module.running_mean is not None
+    gap = (made["conv"].mean((0, 2, 3)) - norm_module.running_mean).abs().median()  # running variances are 1
+    assert facts.norms[0].mean_gap == pytest.approx(float(gap), abs=0.05)
+
+
+def test_a_glance_is_the_same_however_samples_are_cut() -> None:
+    x = torch.randn(12, 16, 40, 40)
+    whole, parts = (ChannelAccumulator(16, x.device) for _ in range(2))
+    for accumulator, size in ((whole, 12), (parts, 5)):
+        for part in x.split(size):
+            seen = accumulator.look(part, 1, glance=True)
+            assert seen is not None
+            accumulator.add(seen)
+    assert whole.glanced
+    assert parts.glanced
+    assert torch.equal(whole.low, parts.low)
+    assert torch.equal(whole.high, parts.high)
+    assert torch.allclose(whole.sums, parts.sums, rtol=1e-5)
+
+
+def test_a_channel_that_is_not_finite_is_counted_in_full_at_a_glance() -> None:
+    x = torch.randn(4, 16, 40, 40)
+    x[2, 3] = math.nan
+    accumulator = ChannelAccumulator(16, x.device)
+    seen = accumulator.look(x, 1, glance=True)
+    assert seen is not None
+    assert not seen.calm
+    accumulator.add(seen)
+    assert accumulator.nonfinite.tolist() == [1600, 0, 0]
 
 
 def test_the_layer_that_began_a_nan_is_the_one_named() -> None:

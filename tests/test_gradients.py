@@ -50,6 +50,19 @@ def test_output_gradients_are_autograd_s_through_an_in_place_activation() -> Non
     assert row.stats.norm == pytest.approx(float(wanted.norm()), rel=1e-5)
 
 
+def test_the_gradient_in_a_large_output_is_told_from_its_places() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(3, 16, 3), nn.ReLU(), nn.Conv2d(16, 2, 3)).eval()
+    batch = Batch((torch.randn(4, 3, 68, 68),), {}, torch.randn(4, 2, 64, 64))
+    facts = measure(model, [batch], {"0": 0, "1": 1, "2": 2})
+    hidden = model[0](batch.args[0]).detach().requires_grad_()
+    (wanted,) = torch.autograd.grad(nn.functional.mse_loss(model[2](hidden.relu()), batch.target), hidden)
+    stats = next(row for row in facts.outputs if row.name == "0").stats
+    assert stats.count < wanted.numel()
+    assert stats.rms == pytest.approx(float(wanted.square().mean().sqrt()), rel=0.05)
+    assert stats.zero_share == pytest.approx(float((wanted == 0).double().mean()), abs=0.02)
+
+
 def test_none_zero_and_frozen_are_three_different_facts() -> None:
     class Parts(nn.Module):
         def __init__(self) -> None:

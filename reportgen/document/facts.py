@@ -248,6 +248,9 @@ class ActivationRow(Struct, frozen=True, kw_only=True):
     """Worked back from the batch norm that reads it, to float32 rounding; there is no histogram."""
     sampled: bool = False
     """Deviation, norm, zeros and quantiles come from even places of every sample, the rest from every value."""
+    glanced: bool = False
+    """Every figure comes from such places, extremes too, and channels are not told of: a norm whose activation is
+    measured in full, and the layer that such a norm tells about."""
     spread: SpreadFacts | None = None
     saturated_share: float | None = None
     """Values of a bounded activation near one of its ends: |tanh| > 0.97, sigmoid outside 0.03 to 0.97."""
@@ -349,7 +352,7 @@ class GradientRow(Struct, frozen=True, kw_only=True):
 
 
 class OutputGradientRow(Struct, frozen=True, kw_only=True):
-    """Gradient of the loss in the output of one layer."""
+    """Gradient of the loss in the output of one layer; ``stats`` are of evenly spaced places of large outputs."""
 
     name: str
     kind: str

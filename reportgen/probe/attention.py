@@ -210,18 +210,17 @@ def _add(seen: _Head, q: Tensor, k: Tensor, heads: int, places: Tensor, hidden: 
 
 def _projections(module: nn.Module) -> tuple[dict[str, nn.Module], int, bool] | None:
     """Return the layers that make queries and keys, the number of heads, and whether one layer makes all three."""
+    children = {name: child for name, child in module._modules.items() if child is not None}
+    pair = next(((q, k) for q, k in _PAIRS if q in children and k in children), None)
+    fused = next((name for name in _FUSED if name in children), None)
+    if pair is None and fused is None:
+        return None
     heads = next((h for h in _HEADS if isinstance(getattr(module, h, None), int)), None)
     if heads is None:
         return None
-    n_heads = int(getattr(module, heads))
-    children = module._modules
-    for q, k in _PAIRS:
-        if children.get(q) is not None and children.get(k) is not None:
-            return {"q": children[q], "k": children[k]}, n_heads, False  # type: ignore[dict-item]
-    for name in _FUSED:
-        if (child := children.get(name)) is not None:
-            return {"qkv": child}, n_heads, True
-    return None
+    if pair is not None:
+        return {"q": children[pair[0]], "k": children[pair[1]]}, int(getattr(module, heads)), False
+    return {"qkv": children[str(fused)]}, int(getattr(module, heads)), True
 
 
 def _mask_of(module: nn.Module) -> tuple[bool, bool]:

@@ -13,7 +13,7 @@ from .layers import kind_of, main_tensor
 from .norms import first_tensor
 from .reduce import as_real
 
-SAMPLE = 1024  # values of each sample
+SAMPLE = 256  # values of each sample
 
 
 class _Change:

@@ -54,12 +54,13 @@ def before_norm(seen: ChannelAccumulator, norm: Affine) -> ChannelAccumulator:
     gain, offset = norm
     x = ChannelAccumulator(seen.n_channels, seen.sums.device)
     x.n_samples, x.n_batches, x.count, x.n_taken = seen.n_samples, seen.n_batches, seen.count, seen.n_taken
+    x.glanced = seen.glanced
     places = (seen.count - int(seen.nonfinite.sum())) / max(seen.n_channels, 1)
     taken = (seen.n_taken - int(seen.taken_nonfinite)) / max(seen.n_channels, 1)
     x.sums = (seen.sums - places * offset) / gain
-    x.taken_sums = (seen.taken_sums - taken * offset) / gain
-    squares = seen.taken_squares - 2 * offset * seen.taken_sums + taken * offset.square()
-    x.taken_squares = squares / gain.square()
+    y, squares = seen.moments
+    x.moments[0] = (y - taken * offset) / gain
+    x.moments[1] = (squares - 2 * offset * y + taken * offset.square()) / gain.square()
     a, b = (seen.low.double() - offset) / gain, (seen.high.double() - offset) / gain
     x.low, x.high = torch.minimum(a, b), torch.maximum(a, b)
     return x

@@ -11,7 +11,7 @@ from torch.nn.modules.conv import _ConvNd
 from torch.nn.modules.linear import NonDynamicallyQuantizableLinear
 
 from ..subject.data import tensors
-from ..subject.shapes import dense_rows
+from ..subject.shapes import dense_rows, is_plain
 
 # they hand their input on: a row of their own would repeat the one before
 _TRANSPARENT = (nn.Identity, nn.Flatten, nn.Unflatten, nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d)
@@ -91,7 +91,7 @@ def unhookable(model: nn.Module) -> int:
 
 def kind_of(module: nn.Module) -> str:
     """Return the class name that a reader knows; that of the original for a scripted or exported module."""
-    exported = getattr(module, "_ty", None)
+    exported = vars(module).get("_ty")
     if isinstance(exported, str):
         return exported.rpartition(".")[2]
     if type(module) is NonDynamicallyQuantizableLinear:  # torch's own name for the output projection of attention
@@ -107,7 +107,7 @@ def _class_of(module: nn.Module) -> type:
 
 def type_of(module: nn.Module) -> type:
     """Return the class of a module; for an exported one the class of torch.nn that it was."""
-    exported = getattr(module, "_ty", None)
+    exported = vars(module).get("_ty")
     if isinstance(exported, str) and exported.startswith("torch.nn."):
         found = getattr(nn, kind_of(module), None)
         return found if isinstance(found, type) else type(module)
@@ -138,6 +138,8 @@ def main_tensor(output: object) -> Tensor | None:
     A single number beside tensors is a loss or a penalty, and passed over. A quantised tensor comes as the numbers it
     means, a nested one as the rows that it holds.
     """
+    if isinstance(output, Tensor) and is_plain(output):
+        return output
     found = None
     for tensor in tensors(output):
         if tensor.is_floating_point() or tensor.is_complex() or tensor.is_quantized:

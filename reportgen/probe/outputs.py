@@ -104,7 +104,7 @@ def is_rectified(row: ActivationRow) -> bool:
 def row_of(layer: Layer, model: nn.Module) -> ActivationRow:
     parts = sorted(layer.parts.items())
     stats = {call: part.exact.stats() for call, part in parts}
-    kind = kind_of(layer.module)
+    kind, glanced = kind_of(layer.module), any(part.exact.glanced for _, part in parts)
     saturated = [part.saturation for _, part in parts if part.saturation is not None]
     concentrated = [c for _, p in parts if p.concentration is not None and (c := p.concentration.share()) is not None]
     spreads = [part.spread.facts() for _, part in parts[:1] if part.spread is not None]
@@ -116,12 +116,13 @@ def row_of(layer: Layer, model: nn.Module) -> ActivationRow:
         calls=layer.calls,
         shape=layer.shape,
         stats=merge_all(stats.values()),
-        channels=[_channels(call, part, stats[call].std, layer) for call, part in parts],
+        channels=[] if glanced else [_channels(call, part, stats[call].std, layer) for call, part in parts],
         rectifier=layer.rectified,
         bypassed=bypassed(layer.name.removesuffix(" (input)"), model),
         functional=layer.functional,
         derived=layer.derived,
         sampled=any(not part.exact.whole for _, part in parts),
+        glanced=glanced,
         spread=spreads[0] if spreads else None,
         saturated_share=sum(s.share() * s.n for s in saturated) / seen if seen else None,
         concentration=sum(concentrated) / len(concentrated) if concentrated else None,

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ..document.stats import BIN_SHIFT, N_BINS, Histogram, TensorStats, merge_all
-from ..subject.shapes import dense_rows, whole
+from ..subject.shapes import dense_rows, is_plain, whole
 
 WEIGHT_SAMPLE = 1 << 20  # elements binned of one parameter
 EVEN_BARS = 32
@@ -23,7 +23,10 @@ def as_real(x: Tensor) -> Tensor | None:
     A sparse tensor is laid out in full only up to ``DENSE_LIMIT`` elements: a small file may claim a huge one. One of
     which every process has a part is gathered.
     """
-    x = dense_rows(whole(x.detach() if x.requires_grad else x))
+    x = x.detach() if x.requires_grad else x
+    if is_plain(x):
+        return x
+    x = dense_rows(whole(x))
     if x.is_quantized:
         x = x.dequantize()
     if x.layout != torch.strided:

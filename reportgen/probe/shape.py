@@ -11,6 +11,7 @@ STUCK = 0.95  # share of its values near an end from which a unit counts as satu
 MIN_PLACES = 49
 _PLACES = 256
 _CHANNELS = 16
+_EVERY = 4
 
 
 class Saturation:
@@ -42,16 +43,20 @@ class Saturation:
 class Concentration:
     """Mean over batches of the participation ratio of energy over places, (Σe)² / (n Σe²), e = Σ_c x² at a place.
 
-    Of the first sample of each batch, at up to 256 places of up to 16 channels.
+    Of the first sample of a batch, at up to 256 places of up to 16 channels; of the first ``_EVERY`` batches, and of
+    one in ``_EVERY`` from there on.
     """
 
     def __init__(self) -> None:
         self._total: Tensor | float = 0.0
-        self._n = 0
+        self._n = self._offered = 0
 
     def pick(self, seen: Seen) -> Tensor | None:
         """Take from one call's output what ``add`` needs: (rows, channels, columns); None of small maps."""
         lay = seen.layout
+        self._offered += 1
+        if self._offered > _EVERY and self._offered % _EVERY:
+            return None
         if seen.flat is None or lay.before * lay.behind < MIN_PLACES:
             return None
         one = seen.flat[0].view(lay.before, lay.channels, lay.behind)

@@ -16,6 +16,7 @@ from ..document.facts import SpreadFacts
 PROBES = 48
 MAX_WIDTH = 4096
 EXACT_WIDTH = 128  # up to here the covariance itself is no dearer than its sketch
+MIN_HELD = 1 << 12  # values that wait, or as many as the sketch holds: several batches cost little more than one
 _BASE = 32  # probes that span the low-rank part; the others estimate what it leaves out
 
 
@@ -42,25 +43,40 @@ class Spread:
         self._probes = probes(n_channels, device)
         self.sketch = torch.zeros_like(self._probes)
         self._exact = n_channels <= EXACT_WIDTH
+        self._held: list[Tensor] = []
+        self._places = 1
 
     def update(self, sums: Tensor, places: int) -> None:
         """Add one batch: finite sums over places (B, C)."""
-        vectors = sums.double()
-        if places != 1:
-            vectors = vectors / places
-        total = vectors.sum(0)
-        self.sums += total
-        self.mean_squares.addcmul_(total, total, value=1.0 / len(vectors))
+        if self._held and (self._places != places or self._held[0].shape != sums.shape):
+            self._add_held()
+        self._places = places
+        self._held.append(sums.to(torch.float64, copy=True))  # they may be a view of what the model goes on with
+        if len(self._held) * sums.numel() >= max(MIN_HELD, self.sketch.numel()):
+            self._add_held()
+
+    def _add_held(self) -> None:
+        """Add the batches that wait, of one size all."""
+        held, self._held = self._held, []
+        if not held:
+            return
+        vectors = torch.cat(held).div_(self._places)
+        size = len(held[0])
+        totals = vectors.view(len(held), size, -1).sum(1)
+        self.sums += totals.sum(0)
+        self.mean_squares += torch.linalg.vecdot(totals, totals, dim=0) / size
         if self._exact:
             self.sketch.addmm_(vectors.T, vectors)
         else:
             self.squares += torch.linalg.vecdot(vectors, vectors, dim=0)
             self.sketch.addmm_(vectors.T, vectors @ self._probes)
         self.n_samples += len(vectors)
-        self.n_batches += 1
+        self.n_batches += len(held)
 
     def merge(self, other: Spread) -> None:
         """Add another part."""
+        self._add_held()
+        other._add_held()
         for name in ("sums", "squares", "mean_squares", "sketch"):
             getattr(self, name).add_(getattr(other, name))
         self.n_samples += other.n_samples
@@ -68,6 +84,7 @@ class Spread:
 
     def facts(self) -> SpreadFacts | None:
         """Return what the sums say; None of a single sample, of values that do not vary or are not finite."""
+        self._add_held()
         n, width = self.n_samples, len(self.sums)
         if n < 2 or width < 2:
             return None

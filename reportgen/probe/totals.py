@@ -15,19 +15,13 @@ _SAFE = 1e15  # squares of larger norms leave float32
 
 
 class RunningTotals:
-    """Statistics of any number of tensors that belong together, on their device; ``stats`` fetches them.
+    """Statistics of any number of tensors that belong together, on their device; ``stats`` fetches them."""
 
-    ``extremes=False`` takes smallest and largest values from the binned places alone, which saves two passes.
-    """
-
-    def __init__(self, device: torch.device, *, extremes: bool = True) -> None:
+    def __init__(self, device: torch.device) -> None:
         self.count = self.n_taken = 0
-        self._extremes = extremes
-        self._sum = self._squares = torch.zeros((), dtype=torch.float64, device=device)
-        self._low = torch.full((), math.inf, device=device)
-        self._high = torch.full((), -math.inf, device=device)
+        self._figures: list[Tensor] = []
+        """One row a tensor: norm, sum, smallest, largest, values taken that are not zero; few enough to be kept."""
         self._bins = torch.zeros(N_BINS, dtype=torch.int64, device=device)
-        self._zeros = torch.zeros((), dtype=torch.int64, device=device)
         self._nonfinite = torch.zeros(3, dtype=torch.int64, device=device)
         self._rough = TensorStats()
         """Of tensors that were not finite, or too large for float32 squares."""
@@ -50,36 +44,31 @@ class RunningTotals:
             assert stats is not None  # it is dense and real
             self._rough = self._rough.merge(stats)
             return False
-        values, _ = strided(flat, _SAMPLE)
-        values = values.contiguous()
-        looked = flat if self._extremes else values
-        low, high = looked.amin(), looked.amax()
-        self._low, self._high = torch.minimum(self._low, low), torch.maximum(self._high, high)
-        self._squares = self._squares + norm.double().square()
-        self._sum = self._sum + flat.sum().double()
+        values = strided(flat, _SAMPLE)[0].contiguous()
+        figures = torch.stack([norm, flat.sum(), flat.amin(), flat.amax(), torch.count_nonzero(values)]).double()
+        self._figures.append(figures)
         self._bins += bin_counts(values)
-        self._zeros += values.numel() - torch.count_nonzero(values)
         self.count += flat.numel()
         self.n_taken += values.numel()
-        zero: Tensor = (low == 0.0) & (high == 0.0) & (norm == 0.0)  # the norm alone underflows
+        zero: Tensor = figures[:4].any().logical_not()  # the norm alone underflows
         return zero
 
     def stats(self) -> TensorStats:
         """Return the statistics of all that was added."""
         if not self.count:
             return self._rough
-        total, (nan, pos_inf, neg_inf) = float(self._sum), self._nonfinite.tolist()
-        share = int(self._zeros) / self.n_taken
+        norms, sums, lows, highs, nonzero = zip(*torch.stack(self._figures).tolist(), strict=True)
+        total, zeros, (nan, pos_inf, neg_inf) = sum(sums), self.n_taken - round(sum(nonzero)), self._nonfinite.tolist()
         stats = TensorStats(
             count=self.count,
             nan=nan,
             pos_inf=pos_inf,
             neg_inf=neg_inf,
-            zeros=int(self._zeros) if self.n_taken == self.count else round(share * self.count),
+            zeros=zeros if self.n_taken == self.count else round(zeros / self.n_taken * self.count),
             sum=total,
-            m2=max(float(self._squares) - total * total / self.count, 0.0),
-            min=float(self._low),
-            max=float(self._high),
+            m2=max(sum(norm * norm for norm in norms) - total * total / self.count, 0.0),
+            min=min(lows),
+            max=max(highs),
             histogram=histogram_of(self._bins, max(1, round(self.count / self.n_taken))),
         )
         return stats.merge(self._rough)

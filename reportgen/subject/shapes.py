@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 RAGGED = "ragged"
 
@@ -29,6 +29,17 @@ def _size(tensor: Tensor, dim: int) -> int | str:
 def shape_of(tensor: Tensor) -> str:
     """Write a shape as a reader expects it: '8 × 3 × 224 × 224'; '' for a scalar."""
     return " × ".join(map(str, sizes(tensor)))
+
+
+def is_plain(tensor: Tensor) -> bool:
+    """Tell whether a tensor is dense, real, floating and holds its values: nearly every one, and quickly told."""
+    usual = type(tensor) is Tensor or type(tensor) is nn.Parameter  # others may hold a part, or hold it otherwise
+    return (
+        usual
+        and tensor.layout is torch.strided
+        and tensor.is_floating_point()
+        and not (tensor.is_meta or tensor.is_nested)
+    )
 
 
 def dense_rows(tensor: Tensor) -> Tensor:

@@ -70,6 +70,11 @@ def _intro(facts: ActivationFacts) -> str:
             "Taken from every value: {names}. In layers marked * the rest comes from evenly spread places of every "
             "sample; what a batch norm reads, marked †, is worked back from its output."
         ).format(names=listing(facts.exact))
+    if any(row.glanced for row in facts.rows):
+        text += " " + _(
+            "Of layers marked ‡, whose activation is measured in full, all figures come from such places, the smallest "
+            "and the largest too."
+        )
     return text
 
 
@@ -97,8 +102,8 @@ def _layers(facts: ActivationFacts) -> Table:
     columns += [Column(_("Distribution"), "chart", _("middle 99 % of the values; the mark is zero"))]
     body = []
     for row in rows:
-        mark = " †" if row.derived else " *" if row.sampled else ""
-        line = [of_name(row.name + mark), of_text(name(row.kind)), of_text(name(row.shape))]
+        mark = ("†" if row.derived else "") + ("‡" if row.glanced else "") or ("*" if row.sampled else "")
+        line = [of_name(f"{row.name} {mark}".rstrip()), of_text(name(row.kind)), of_text(name(row.shape))]
         line += [of_count(row.calls)] if repeated else []
         line += stats_cells(row.stats)
         line += _channel_cells(row, constant) if channels else []
@@ -117,7 +122,8 @@ def _layers(facts: ActivationFacts) -> Table:
 def _channel_cells(row: ActivationRow, constant: bool) -> list[Cell]:
     """Return silent, and where any layer has them constant, channels of the worst call."""
     if not row.channels:
-        return [missing(_("has no channels"))] * (2 if constant else 1)
+        why = _("told of the activation behind it") if row.glanced else _("has no channels")
+        return [missing(why)] * (2 if constant else 1)
     worst = max(row.channels, key=lambda c: c.silent)
     # a layer without a rectifier may well stay below zero: that is no fault
     cells = [_part(worst, worst.silent, row.rectifier)]
