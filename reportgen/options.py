@@ -9,7 +9,8 @@ from msgspec import Struct
 from .arguments import WHOLE, are_texts, expect, is_number, is_whole
 
 MAX_SEED = 2**32 - 1
-_TASKS = ("multiclass", "binary", "regression")
+TASKS = ("multiclass", "binary", "multilabel", "regression", "tokens", "segmentation")
+TaskName = Literal["multiclass", "binary", "multilabel", "regression", "tokens", "segmentation"]
 
 
 class Options(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -19,8 +20,8 @@ class Options(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """
 
     title: str | None = None
-    task: Literal["multiclass", "binary", "regression"] | None = None
-    """None: inferred from outputs and targets."""
+    task: TaskName | dict[str, TaskName] | None = None
+    """None: inferred from outputs and targets. A dict for a model of several heads: name of the target -> task."""
     class_names: list[str] | None = None
     device: str | None = None
     """Where to run the model; None: where its parameters are."""
@@ -61,7 +62,7 @@ class Options(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         placed = device is None or isinstance(device, str) or type(device).__name__ == "device"
         return [
             ("title", self.title is None or isinstance(self.title, str), "a text"),
-            ("task", self.task is None or self.task in _TASKS, "one of 'multiclass', 'binary', 'regression'"),
+            ("task", self.task is None or _is_task(self.task), f"one of {', '.join(TASKS)}, or such a task by head"),
             ("class_names", self.class_names is None or are_texts(self.class_names), "a list of texts"),
             ("device", placed, "a text such as 'cpu' or 'cuda:0'"),
             ("earlier", are_texts(self.earlier), "a list of paths"),
@@ -83,3 +84,8 @@ class Options(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             ("trial_budget", is_number(self.trial_budget, 0), "seconds, 0 for no experiments"),
             ("seed", is_whole(self.seed, 0, MAX_SEED), "a whole number from 0 to 2**32 - 1"),
         ]
+
+
+def _is_task(value: Any) -> bool:
+    named = list(value.values()) if isinstance(value, dict) else [value]
+    return bool(named) and all(isinstance(name, str) and name in TASKS for name in named)

@@ -64,6 +64,14 @@ def _names(pairs: list[str]) -> dict[str, str] | None:
     return table or None
 
 
+def _task(text: str) -> str | dict[str, str] | None:
+    """Read one task, or ``head=task,head=task`` for a model of several heads."""
+    if "=" not in text:
+        return text or None
+    pairs = [pair.partition("=") for pair in text.split(",")]
+    return {head.strip(): task.strip() for head, _, task in pairs}
+
+
 def _sizes(text: str) -> list[int]:
     try:
         return [int(part) for part in text.replace("x", ",").strip("()[] ").split(",")]
@@ -76,4 +84,5 @@ _READERS: dict[str, Callable[[Any], Any]] = {
     "threshold": _thresholds,
     "history_name": _names,
     "input_size": _sizes,
+    "task": _task,
 }

@@ -29,7 +29,13 @@ Data = Annotated[str | None, typer.Option(help="A loader, or a function that mak
 TrainData = Annotated[str | None, typer.Option(help="The same for the training data.")]
 Loss = Annotated[str | None, typer.Option(help="The loss: CrossEntropyLoss, torch.nn.MSELoss, pkg.mod:name.")]
 Title = Annotated[str | None, typer.Option(help="Of the report.")]
-Task = Annotated[str | None, typer.Option(help="multiclass, binary or regression; found out if left out.")]
+Task = Annotated[
+    str | None,
+    typer.Option(
+        help="multiclass, binary, multilabel, regression, tokens or segmentation; by head: kind=multiclass,size="
+        "regression. Found out if left out."
+    ),
+]
 ClassNames = Annotated[str | None, typer.Option(help="Comma-separated, in the order of the indices.")]
 Device = Annotated[str | None, typer.Option(help="cpu, cuda, ...; where the model is if left out.")]
 MaxBatches = Annotated[int | None, typer.Option(min=1, help="Read so many batches at most.")]

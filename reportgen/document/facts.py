@@ -11,6 +11,10 @@ from typing import Literal
 from msgspec import Struct
 
 from .course import Course
+from .evaluation import Classification as Classification
+from .evaluation import EvaluationFacts as EvaluationFacts
+from .evaluation import OutputFacts as OutputFacts
+from .evaluation import Regression as Regression
 from .findings import Diagnosis as Diagnosis
 from .findings import Finding as Finding
 from .findings import RuleSettings, Scorecard, Waived
@@ -406,51 +410,6 @@ class DatasetFacts(Struct, frozen=True, kw_only=True):
     signal: Signal | None = None
     twins: Twins | None = None
     shortcut: Shortcut | None = None
-
-
-class OutputFacts(Struct, frozen=True, kw_only=True):
-    """What the model's outputs look like, to hold against what the loss expects."""
-
-    min: float
-    max: float
-    row_sum_error: float | None
-    """Largest |sum of a row − 1|; None for outputs without a class dimension."""
-    log_sum_exp_error: float | None
-    """Largest |logsumexp of a row|: 0 for log-probabilities."""
-    cross_entropy: float | None = None
-    """Cross-entropy of the outputs taken as logits, on the same data; of one output as logit or probability."""
-    same_shape: bool = True
-    """Outputs and targets have the same shape, where a regression loss would broadcast them."""
-
-
-class Classification(Struct, frozen=True, kw_only=True):
-    classes: list[str]
-    confusion: list[list[int]]
-    """Rows are true classes, columns predictions."""
-
-    def __post_init__(self) -> None:
-        if any(len(row) != len(self.confusion) or any(n < 0 for n in row) for row in self.confusion):
-            raise ValueError("a confusion matrix is square and counts")
-
-
-class Regression(Struct, frozen=True, kw_only=True):
-    r2: float | None
-    mae: float
-    mse: float
-    target: TensorStats
-    residual: TensorStats
-    """Prediction minus target."""
-    sample: list[tuple[float, float]] = []
-    """(target, prediction), evenly spaced over the data, at most 400."""
-
-
-class EvaluationFacts(Struct, frozen=True, kw_only=True):
-    task: Literal["multiclass", "binary", "regression"]
-    n_samples: int
-    loss: float | None = None
-    outputs: OutputFacts | None = None
-    classification: Classification | None = None
-    regression: Regression | None = None
 
 
 class Report(Struct, frozen=True, kw_only=True):

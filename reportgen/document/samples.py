@@ -133,3 +133,25 @@ class SplitFacts(Struct, frozen=True, kw_only=True):
     redrawn: float | None = None
     """Share of some training samples that were another at a second reading: they are augmented. None where samples
     cannot be asked for by place."""
+
+
+class Example(Struct, frozen=True, kw_only=True):
+    """One sample that is shown. Its place is its number in the order of loading, from 0."""
+
+    index: int
+    reason: Literal["worst", "confident", "typical"]
+    """The highest losses; the mistakes made with the highest confidence; samples drawn by a hash of their place, which
+    are the same from run to run."""
+    loss: float
+    target: str
+    prediction: str
+    confidence: float | None = None
+    """Of the class named."""
+    shape: list[int] = []
+    """Of the first input, without the batch."""
+    row: list[float] = []
+    """The input, where it is a table's row of at most 16 numbers."""
+    tokens: list[int] = []
+    """The first 48 of the input, where it is a sequence of whole numbers."""
+    text: str = ""
+    """What the batch carries of it in words."""

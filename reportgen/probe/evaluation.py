@@ -1,101 +1,239 @@
-"""How good the model is on the data given: one streaming pass, merged by torchmetrics."""
+"""How good the model is on the data given: one streaming pass, in accumulators that merge over batches and ranks."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import Any, Literal
+from collections.abc import Callable, Mapping
+from typing import Any
 
+import msgspec
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
-from ..document.facts import Classification, EvaluationFacts, OutputFacts, Regression
-from ..document.stats import TensorStats
+from ..document.evaluation import EvaluationFacts, OutputFacts, Score, Task
+from ..errors import one_line
 from ..subject.data import Batch
-from ..subject.vision import prepare
-from .layers import main_tensor
-from .reduce import tensor_stats
+from ..subject.handed import name_of
+from ..subject.signature import OwnLoss
+from .scoring.answers import Answers
+from .scoring.classes import ClassScores
+from .scoring.examples import Examples
+from .scoring.numbers import NumberScores
+from .scoring.regions import MAX_REGIONS, RegionScores
+from .scoring.sequences import SequenceScores
+from .scoring.slices import Slices
+from .scoring.yesno import YesNoScores
+from .tasks import LEFT_OUT, Head, heads_of, infer_task, next_token, prepared
+from .tasks import are_class_scores as are_class_scores
 
-Task = Literal["multiclass", "binary", "regression"]
-MAX_CLASSES = 2000
-_SAMPLE = 400
+Scores = ClassScores | YesNoScores | NumberScores | SequenceScores | RegionScores
+Tasks = Task | Mapping[str, Task] | None
 
 
-def are_class_scores(output: Tensor, target: Tensor) -> bool:
-    """Tell from shapes and types whether outputs are (N, K) scores and targets (N,) class indices."""
-    if target.is_floating_point() or target.is_complex() or output.dim() != 2 or target.dim() != 1:
-        return False
-    return output.shape[1] > 1 and len(output) == len(target)
+class HeadProbe:
+    """One head: its task, its scores, and the samples worth a look. ``trouble`` says why there is nothing to report."""
+
+    def __init__(self, task: Task | None, names: list[str] | None, loss: Any) -> None:
+        self.task, self._stated, self._names = task, task is not None, names
+        self._loss_name = "" if loss is None else name_of(loss)
+        self._own_loss = isinstance(loss, OwnLoss)
+        ignore = getattr(loss, "ignore_index", None)
+        self._ignore = ignore if isinstance(ignore, int) else LEFT_OUT
+        self.scores: Scores | None = None
+        self.examples, self.slices = Examples(), Slices()
+        self.n_samples = 0
+        self.same_shape = True
+        self.low, self.high = math.inf, -math.inf
+        self.trouble = ""
+
+    def update(self, head: Head, batch: Batch, start: int) -> None:
+        """Add one batch; ``start`` is the place of its first sample in the data."""
+        output, target = head.output, head.target
+        if self.task is None:
+            task = infer_task(output, target, self._loss_name)
+            if task not in ("multiclass", "binary", "multilabel", "regression", "tokens", "segmentation"):
+                self.trouble = task
+                return
+            self.task = task  # type: ignore[assignment]  # the names were just checked
+        if self.task == "binary" and output.dim() == 2 and output.shape[1] == 2:
+            self.task = "multiclass"  # two scores, one a class
+        assert self.task is not None
+        form = prepared(self.task, output, target)
+        if isinstance(form, str):
+            self.trouble = form
+            return
+        self.same_shape &= output.shape == target.shape
+        if self.task not in ("tokens", "segmentation"):
+            form = form[0].cpu(), form[1].cpu()
+            self._see(form[0])
+        if self.scores is None:
+            self.scores = self._made(*form, batch)
+        if self.trouble or not self._fits(form[1]):
+            return
+        answers = self._told(*form, start)
+        self.n_samples += len(output)
+        self.examples.update(answers, batch, start)
+        self.slices.update(answers, batch)
+
+    def _made(self, output: Tensor, target: Tensor, batch: Batch) -> Scores:
+        width = output.shape[1]
+        if self.task == "multiclass":
+            return ClassScores(width, self._names, self._ignore)
+        if self.task in ("binary", "multilabel"):
+            return YesNoScores(width, self._names)
+        if self.task == "tokens":
+            # the losses of torch hold each output against the target at its own place
+            plain = any(word in self._loss_name.lower().replace("_", "") for word in ("crossentropy", "nllloss"))
+            shifted = not plain and next_token(output, target, batch.first, own_loss=self._own_loss)
+            return SequenceScores(output.shape[2], self._ignore, shifted=shifted)
+        if self.task == "segmentation":
+            if width > MAX_REGIONS:
+                self.trouble = f"{width} classes of a map; overlaps are counted up to {MAX_REGIONS}"
+            return RegionScores(min(width, MAX_REGIONS), self._names, self._ignore)
+        return NumberScores(width if output.dim() == 2 else 1)
+
+    def _fits(self, target: Tensor) -> bool:
+        """Check a task that the first batch alone suggested."""
+        if self._stated or not isinstance(self.scores, YesNoScores):
+            return True
+        legal = (target == 0) | (target == 1) | (target == LEFT_OUT) | (target == -1) | target.isnan()
+        if not bool(legal.all()):
+            other = float(target[~legal][0])
+            self.trouble = f"targets were 0 and 1 at first, and then {other:g}: state the task in Options(task=...)"
+        return not self.trouble
+
+    def _told(self, output: Tensor, target: Tensor, start: int) -> Answers:
+        if isinstance(self.scores, (NumberScores, RegionScores)):
+            return self.scores.update(output, target, start)
+        assert self.scores is not None
+        return self.scores.update(output, target)
+
+    def _see(self, output: Tensor) -> None:
+        finite = output[torch.isfinite(output)]
+        if finite.numel():
+            low, high = torch.aminmax(finite)
+            self.low, self.high = min(self.low, float(low)), max(self.high, float(high))
+
+    def merge(self, other: HeadProbe) -> None:
+        """Add what another process or another part of the data saw."""
+        self.trouble = self.trouble or other.trouble
+        if other.scores is not None:
+            if self.scores is None:
+                self.task, self.scores = other.task, other.scores
+            elif type(self.scores) is type(other.scores):
+                self.scores.merge(other.scores)  # type: ignore[arg-type]  # of one type, as just asked
+            else:
+                self.trouble = f"one part of the data looked like {self.task}, another like {other.task}"
+        self.examples.merge(other.examples)
+        self.slices.merge(other.slices)
+        self.n_samples += other.n_samples
+        self.same_shape &= other.same_shape
+        self.low, self.high = min(self.low, other.low), max(self.high, other.high)
+
+    def facts(self) -> EvaluationFacts | None:
+        """Return what was seen; None when nothing could be compared."""
+        scores = self.scores
+        if self.trouble or self.task is None or scores is None or not self.n_samples:
+            return None
+        return EvaluationFacts(
+            task=self.task,
+            n_samples=self.n_samples,
+            outputs=self._outputs(),
+            classification=scores.classification() if isinstance(scores, (ClassScores, YesNoScores)) else None,
+            regression=scores.regression() if isinstance(scores, NumberScores) else None,
+            scores=[s for s in scores.scores() if _is_finite(s)],
+            labels=scores.labels() if isinstance(scores, YesNoScores) else [],
+            curves=scores.curves() if isinstance(scores, (ClassScores, YesNoScores)) else [],
+            calibration=None if isinstance(scores, (NumberScores, RegionScores)) else scores.calibration(),
+            tokens=scores.tokens_facts() if isinstance(scores, SequenceScores) else None,
+            regions=scores.regions() if isinstance(scores, RegionScores) else [],
+            examples=self.examples.facts(),
+            slices=self.slices.facts(),
+            slice_score=self.slices.score,
+            ignored=scores.ignored,
+        )
+
+    def _outputs(self) -> OutputFacts | None:
+        if not math.isfinite(self.low):
+            return None
+        row_sum = log_sum = entropy = probabilities = None
+        scores = self.scores
+        if isinstance(scores, ClassScores):
+            row_sum, log_sum = scores.row_sum, scores.log_sum
+            entropy = scores.mean_cross_entropy()
+            probabilities = scores.as_probabilities is not None
+        elif isinstance(scores, YesNoScores):
+            entropy = scores.nll if scores.n_labels == 1 else None
+            probabilities = scores.as_probabilities is not None
+        return OutputFacts(
+            min=self.low,
+            max=self.high,
+            row_sum_error=row_sum,
+            log_sum_exp_error=log_sum,
+            cross_entropy=entropy,
+            same_shape=self.same_shape,
+            probabilities=probabilities,
+        )
 
 
-def infer_task(output: Tensor, target: Tensor) -> Task | str:
-    """Name the task from shapes and types, or say in words why it cannot be named."""
-    if are_class_scores(output, target):
-        return "multiclass"
-    if output.numel() == target.numel() and len(output) == len(target):
-        values = target.detach().reshape(-1)
-        if bool(((values == 0) | (values == 1)).all()):
-            return "binary" if output[0].numel() == 1 else "several yes-or-no targets a sample are not evaluated"
-        if target.is_floating_point():
-            return "regression"
-    return (
-        f"outputs of shape {tuple(output.shape)} and targets of shape {tuple(target.shape)} are of no task known here"
-    )
+def _is_finite(score: Score) -> bool:
+    return all(v is None or math.isfinite(v) for v in (score.value, score.low, score.high, score.baseline))
 
 
 class EvaluationProbe:
-    """Outputs against targets, batch by batch; ``trouble`` says why there is nothing to report."""
+    """Outputs against targets, batch by batch, by head; ``trouble`` says why there is nothing to report."""
 
-    def __init__(self, loss: Callable[[Any, Any], Any] | None, task: Task | None, names: list[str] | None) -> None:
-        self._loss = loss
-        self._task: Task | None = task
-        self._names = names
-        self._metrics: dict[str, Any] = {}
-        self._n_samples = 0
+    def __init__(
+        self, loss: Callable[[Any, Any], Any] | None, task: Tasks = None, names: list[str] | None = None, start: int = 0
+    ) -> None:
+        self._loss, self._task, self._names = loss, task, names
+        self._heads: dict[str, HeadProbe] = {}
+        self._place = start
         self._loss_sum = 0.0
         self._loss_n = 0
-        self._cross_entropy = 0.0
-        self._as_probability = 0.0
-        self._same_shape = True
-        self._low, self._high = math.inf, -math.inf
-        self._row_sum: float | None = None
-        self._log_sum: float | None = None
-        self._target_stats, self._residual_stats = TensorStats(), TensorStats()
-        self._pairs: list[tuple[float, float]] = []
-        self._keep_every, self._pair_index = 1, 0
         self.trouble = ""
 
     def update(self, output: Any, batch: Batch) -> None:
         """Add one batch of outputs."""
         if self.trouble:
             return
-        tensor = main_tensor(output)
-        if not isinstance(batch.target, Tensor):
-            told = "" if batch.target is None else f": the target is of type {type(batch.target).__name__}"
-            self.trouble = f"the data hold no target tensor{told}"
+        heads = heads_of(output, batch.target)
+        if isinstance(heads, str):
+            self.trouble = heads
             return
-        if tensor is None or not tensor.dim() or not len(tensor) or not batch.target.dim():
-            self.trouble = "the model's output is no batch of floating-point rows"
-            return
-        if tensor.is_complex():
-            self.trouble = "the model's output is complex"
-            return
-        tensor, target = tensor.detach(), batch.target
-        if self._task is None:
-            task = infer_task(tensor, target)
-            if task not in ("multiclass", "binary", "regression"):
-                self.trouble = task
-                return
-            self._task = task  # type: ignore[assignment]  # the names were just checked
+        if not self._heads:
+            self._heads = {name: self._made(name, alone=len(heads) == 1) for name in heads}
         if self._loss is not None:
             self._add_loss(output, batch)
-        self._same_shape &= tensor.shape == target.shape
-        self._add_outputs(tensor.double(), target)
-        self._n_samples += len(tensor)
-        {"multiclass": self._add_multiclass, "binary": self._add_binary, "regression": self._add_regression}[
-            self._task or "regression"
-        ](tensor, target)
+        for name, probe in self._heads.items():
+            if probe.trouble:
+                continue
+            if name not in heads:
+                probe.trouble = f"a later batch holds no {name!r}"
+                continue
+            self._update(probe, heads[name], batch)
+        self._place += len(next(iter(heads.values())).output)
+        if all(probe.trouble for probe in self._heads.values()):
+            self.trouble = "; ".join(dict.fromkeys(self._told()))
+
+    def _update(self, probe: HeadProbe, head: Head, batch: Batch) -> None:
+        if len(self._heads) == 1:
+            probe.update(head, batch, self._place)
+            return
+        try:
+            probe.update(head, batch, self._place)
+        except Exception as error:  # one head that fails leaves the others to be seen
+            probe.trouble = one_line(error)
+
+    def _made(self, name: str, *, alone: bool) -> HeadProbe:
+        if isinstance(self._task, Mapping):
+            task = self._task.get(name) if not alone or name in self._task else next(iter(self._task.values()), None)
+        else:
+            task = self._task
+        return HeadProbe(task, self._names if alone else None, self._loss)
+
+    def _told(self) -> list[str]:
+        return [f"{name}: {p.trouble}" if name else p.trouble for name, p in self._heads.items() if p.trouble]
 
     def _add_loss(self, output: Any, batch: Batch) -> None:
         assert self._loss is not None
@@ -105,137 +243,33 @@ class EvaluationProbe:
             self._loss_sum += value * batch.n_samples
             self._loss_n += batch.n_samples
 
-    def _add_outputs(self, output: Tensor, target: Tensor) -> None:
-        finite = output[torch.isfinite(output)]
-        if finite.numel():
-            self._low, self._high = min(self._low, float(finite.min())), max(self._high, float(finite.max()))
-        if self._task != "multiclass" or finite.numel() < output.numel():
-            return
-        self._row_sum = max(self._row_sum or 0.0, float((output.sum(1) - 1).abs().max()))
-        self._log_sum = max(self._log_sum or 0.0, float(output.logsumexp(1).abs().max()))
-        legal = (target >= 0) & (target < output.shape[1])
-        if bool(legal.all()):
-            self._cross_entropy += float(F.cross_entropy(output, target.long(), reduction="sum"))
+    def merge(self, other: EvaluationProbe) -> None:
+        """Add what another process saw of other samples. Places of samples should not overlap: see ``start``."""
+        self.trouble = self.trouble or other.trouble
+        self._loss_sum += other._loss_sum
+        self._loss_n += other._loss_n
+        for name, probe in other._heads.items():
+            if name in self._heads:
+                self._heads[name].merge(probe)
+            else:
+                self._heads[name] = probe
 
-    def _add_multiclass(self, output: Tensor, target: Tensor) -> None:
-        n = output.shape[1]
-        if n > MAX_CLASSES:
-            self.trouble = f"{n} classes; a confusion matrix is kept up to {MAX_CLASSES}"
-            return
-        legal = (target >= 0) & (target < n)  # -100 and the like are ignored by the loss too
-        # NaN compares as the largest: a row of NaN would count as a prediction of its first class
-        legal &= ~output.isnan().any(1)
-        self._metric("confusion", n).update(output.argmax(1)[legal].cpu(), target.long()[legal].cpu())
-
-    def _add_binary(self, output: Tensor, target: Tensor) -> None:
-        values = output.reshape(-1)
-        # probabilities lie in [0, 1]; logits of a whole batch practically never do
-        threshold = 0.5 if self._low >= 0 and self._high <= 1 else 0.0
-        legal = ~values.isnan()
-        self._add_binary_loss(values.double()[legal], target.reshape(-1).double()[legal])
-        self._metric("confusion", 2).update(
-            (values > threshold).long()[legal].cpu(), target.reshape(-1).long()[legal].cpu()
-        )
-
-    def _add_binary_loss(self, values: Tensor, target: Tensor) -> None:
-        self._cross_entropy += float(F.binary_cross_entropy_with_logits(values, target, reduction="sum"))
-        if self._low >= 0 and self._high <= 1:
-            self._as_probability += float(F.binary_cross_entropy(values, target, reduction="sum"))
-
-    def _add_regression(self, output: Tensor, target: Tensor) -> None:
-        predicted, wanted = output.reshape(-1).double().cpu(), target.reshape(-1).double().cpu()
-        legal = torch.isfinite(predicted) & torch.isfinite(wanted)
-        predicted, wanted = predicted[legal], wanted[legal]
-        if not len(predicted):
-            return
-        for name in ("r2", "mae", "mse"):
-            self._metric(name, 0).update(predicted, wanted)
-        for name, values in (("_target_stats", wanted), ("_residual_stats", predicted - wanted)):
-            stats = tensor_stats(values, sample=1 << 16)
-            if stats is not None:
-                setattr(self, name, getattr(self, name).merge(stats))
-        self._keep_pairs(wanted, predicted)
-
-    def _keep_pairs(self, wanted: Tensor, predicted: Tensor) -> None:
-        """Keep every n-th pair; n doubles whenever the sample is full, so that it stays even over the whole data."""
-        for pair in zip(wanted.tolist(), predicted.tolist(), strict=True):
-            if self._pair_index % self._keep_every == 0:
-                self._pairs.append(pair)
-            self._pair_index += 1
-            if len(self._pairs) > _SAMPLE:
-                self._pairs = self._pairs[::2]
-                self._keep_every *= 2
-
-    def _metric(self, name: str, n_classes: int) -> Any:
-        """Return a torchmetrics metric, made on first use: the library takes a second to import."""
-        if name not in self._metrics:
-            prepare()
-            from torchmetrics import MeanAbsoluteError, MeanSquaredError, R2Score
-            from torchmetrics.classification import MulticlassConfusionMatrix
-
-            # else it would wait for the other processes of a distributed training, which are not examining anything
-            alone: dict[str, Any] = {"sync_on_compute": False}
-            makers: dict[str, Callable[[], Any]] = {
-                "confusion": lambda: MulticlassConfusionMatrix(n_classes, validate_args=False, **alone),
-                "r2": lambda: R2Score(**alone),
-                "mae": lambda: MeanAbsoluteError(**alone),
-                "mse": lambda: MeanSquaredError(**alone),
-            }
-            metric = makers[name]()
-            self._metrics[name] = metric.set_dtype(torch.float64) if name != "confusion" else metric
-        return self._metrics[name]
+    def inputs(self) -> dict[int, Tensor]:
+        """Return the inputs of the samples among the examples, by their place in the data; each without the batch."""
+        found: dict[int, Tensor] = {}
+        for probe in self._heads.values():
+            found |= probe.examples.inputs()
+        return found
 
     def facts(self) -> EvaluationFacts | None:
         """Return what was seen; None when nothing could be compared."""
-        if self.trouble or self._task is None or not self._n_samples:
+        if self.trouble:
             return None
-        return EvaluationFacts(
-            task=self._task,
-            n_samples=self._n_samples,
-            loss=self._loss_sum / self._loss_n if self._loss_n else None,
-            outputs=self._outputs(),
-            classification=self._classification(),
-            regression=self._regression(),
-        )
-
-    def _outputs(self) -> OutputFacts | None:
-        if not math.isfinite(self._low):
+        found = {name: facts for name, probe in self._heads.items() if (facts := probe.facts()) is not None}
+        if not found:
             return None
-        return OutputFacts(
-            min=self._low,
-            max=self._high,
-            row_sum_error=self._row_sum,
-            log_sum_exp_error=self._log_sum,
-            cross_entropy=self._mean_cross_entropy(),
-            same_shape=self._same_shape,
-        )
-
-    def _mean_cross_entropy(self) -> float | None:
-        if self._task == "binary":
-            probabilities = self._low >= 0 and self._high <= 1
-            return (self._as_probability if probabilities else self._cross_entropy) / self._n_samples
-        return self._cross_entropy / self._n_samples if self._row_sum is not None else None
-
-    def _classification(self) -> Classification | None:
-        if "confusion" not in self._metrics:
-            return None
-        table = self._metrics["confusion"].compute().tolist()
-        names = self._names or []
-        classes = [names[i] if i < len(names) else str(i) for i in range(len(table))]
-        return Classification(classes=classes, confusion=[[int(n) for n in row] for row in table])
-
-    def _regression(self) -> Regression | None:
-        if "mse" not in self._metrics:
-            return None
-        figures = {name: float(self._metrics[name].compute()) for name in ("r2", "mae", "mse")}
-        if not math.isfinite(figures["mse"]):  # errors so large that their squares leave float64
-            return None
-        varied = self._target_stats.finite >= 2 and self._target_stats.m2 > 0
-        return Regression(
-            r2=figures["r2"] if varied and math.isfinite(figures["r2"]) else None,
-            mae=figures["mae"],
-            mse=figures["mse"],
-            target=self._target_stats,
-            residual=self._residual_stats,
-            sample=self._pairs,
-        )
+        loss = self._loss_sum / self._loss_n if self._loss_n else None
+        if len(self._heads) == 1:
+            return msgspec.structs.replace(next(iter(found.values())), loss=loss)
+        n = max(facts.n_samples for facts in found.values())
+        return EvaluationFacts(task="several", n_samples=n, loss=loss, heads=found, remarks=self._told())

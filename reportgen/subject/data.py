@@ -41,6 +41,8 @@ class Batch:
     """The argument as which the model is handed the target too; it is no input."""
     fed_inside: bool = False
     """That argument is an entry of the dict which is the only input."""
+    carried: dict[str, Any] = field(default_factory=dict)
+    """What the batch holds of its samples beside inputs and targets: a column each, not handed to the model."""
 
     def arguments(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Return what the model is called with."""

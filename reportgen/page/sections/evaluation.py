@@ -1,4 +1,4 @@
-"""Evaluation: how good the predictions are, and how sure that number is."""
+"""Evaluation: how good the predictions are, how sure that is, and what a trivial answer reaches."""
 
 from __future__ import annotations
 
@@ -7,70 +7,100 @@ import math
 from msgspec import structs
 
 from ...document.facts import Classification, EvaluationFacts, Regression, Report
-from ...document.scores import ClassScore, accuracy, confused, macro, per_class
+from ...document.scores import accuracy, macro, per_class
 from ...health.context import same_units
-from .. import figures, plots
-from ..blocks import Block, Cell, Column, Figure, KeyValues, Pair, Pictures, Section, Table
-from ..cells import missing, of_count, of_name, of_number, of_share, of_text
+from .. import plots, score_figures
+from ..blocks import Block, Cell, Column, Figure, KeyValues, Pair, Pictures, Prose, Section, Table
+from ..cells import missing, of_count, of_name, of_number, of_text
 from ..formats import count, name, number, percent, short
-from ..language import _, plural
+from ..language import _
+from ..score_words import interval, score_name, score_table, shown
+from .classes import classifier, label_table, region_table
+from .examples import examples, slices
 
-FOLD_CLASSES = 30
-MAX_MATRIX = 64
 RESIDUAL_BINS = 40
 
 
 def section(report: Report) -> Section | None:
-    """Show scores of a classifier or a regressor."""
+    """Show the scores of each head."""
     facts, train = report.evaluation, report.train_evaluation
     if facts is None:
         return None
     same = same_units(report)
     if not same:  # distances to the targets mean nothing then
-        facts = structs.replace(facts, regression=None)
-        train = None if train is None else structs.replace(train, regression=None)
-    blocks: list[Block] = [KeyValues(pairs=[*_scores(facts), *_pairs(facts)])]
-    if train is not None and train.task == facts.task:
+        facts = _without_distances(facts)
+        train = None if train is None else _without_distances(train)
+    blocks: list[Block] = [KeyValues(pairs=_pairs(facts))]
+    if train is not None and train.task == facts.task and not facts.heads:
         blocks.append(_splits(train, facts))
+    blocks += _several(facts) if facts.heads else _head(facts, "")
+    if facts.remarks:
+        blocks.append(Prose(paragraphs=[_("Not evaluated: {why}.").format(why=name(why)) for why in facts.remarks]))
+    return Section(id="evaluation", title=_("Evaluation"), intro=_intro(facts, report, same=same), blocks=blocks)
+
+
+def _without_distances(facts: EvaluationFacts) -> EvaluationFacts:
+    return structs.replace(facts, regression=None, scores=[], examples=[]) if facts.regression is not None else facts
+
+
+def _intro(facts: EvaluationFacts, report: Report, *, same: bool) -> str:
+    parts = [_("Predictions of the model on {n} samples, in evaluation mode.").format(n=count(facts.n_samples))]
     if facts.classification is not None:
-        blocks += _classifier(facts.classification)
-    if facts.regression is not None:
-        blocks += _regressor(facts.regression)
-    intro = _("Predictions of the model on {n} samples, in evaluation mode.").format(n=count(facts.n_samples))
-    if facts.classification is not None:
-        intro += " " + _(
-            "An accuracy means something only against the share of the commonest class, and only within its interval."
+        parts.append(
+            _(
+                "An accuracy means something only against the share of the commonest class, and only within its "
+                "interval."
+            )
         )
     if facts.regression is not None:
-        intro += " " + _(
-            "An R² of 0 is what the mean of the targets would reach, and 1 is perfect; residuals should "
-            "be centred on zero."
+        parts.append(
+            _(
+                "An R² of 0 is what the mean of the targets would reach, and 1 is perfect; residuals should "
+                "be centred on zero."
+            )
         )
     if not same:
-        intro += " " + _(
-            "By its loss, {loss}, outputs need not be near their targets: R², absolute errors and residuals would say "
-            "nothing, and are left out."
-        ).format(loss=name(report.subject.loss or "?"))
-    return Section(id="evaluation", title=_("Evaluation"), intro=intro, blocks=blocks)
+        parts.append(
+            _(
+                "By its loss, {loss}, outputs need not be near their targets: R², absolute errors and residuals would "
+                "say nothing, and are left out."
+            ).format(loss=name(report.subject.loss or "?"))
+        )
+    return " ".join(parts)
+
+
+def _task(task: str) -> str:
+    return {
+        "multiclass": _("one class of several"),
+        "binary": _("yes or no"),
+        "multilabel": _("several yes-or-no answers"),
+        "regression": _("regression"),
+        "tokens": _("a class for each position"),
+        "segmentation": _("a class for each place"),
+        "several": _("several heads"),
+    }[task]
 
 
 def _pairs(facts: EvaluationFacts) -> list[Pair]:
-    task = {"multiclass": _("one class of several"), "binary": _("yes or no"), "regression": _("regression")}[
-        facts.task
-    ]
-    pairs = [Pair(label=_("Task"), value=task), Pair(label=_("Samples"), value=count(facts.n_samples))]
+    pairs = [] if facts.scores else _scores(facts)
+    pairs += [Pair(label=_("Task"), value=_task(facts.task)), Pair(label=_("Samples"), value=count(facts.n_samples))]
     if facts.loss is not None:
         pairs.append(Pair(label=_("Loss"), value=number(facts.loss)))
-    if facts.outputs is not None:
-        span = _("{a} to {b}").format(a=number(facts.outputs.min), b=number(facts.outputs.max))
-        pairs.append(Pair(label=_("Range of the outputs"), value=span))
-        if facts.outputs.cross_entropy is not None:
-            entropy = number(facts.outputs.cross_entropy)
-            pairs.append(Pair(label=_("Cross-entropy of the outputs as logits"), value=entropy))
+    outputs = facts.outputs
+    if outputs is not None:
+        span = _("{a} to {b}").format(a=number(outputs.min), b=number(outputs.max))
+        taken = {True: _("taken as probabilities"), False: _("taken as logits"), None: ""}[outputs.probabilities]
+        pairs.append(Pair(label=_("Range of the outputs"), value=span, note=taken))
+        if outputs.cross_entropy is not None:
+            pairs.append(Pair(label=_("Cross-entropy of the outputs as logits"), value=number(outputs.cross_entropy)))
+    if facts.ignored:
+        note = _("target outside of the classes or left out, or output not a number")
+        pairs.append(Pair(label=_("Answers left out"), value=count(facts.ignored), note=note))
     return pairs
 
 
 def _scores(facts: EvaluationFacts) -> list[Pair]:
+    """Return the figures of a report that holds counts alone."""
     pairs: list[Pair] = []
     if facts.classification is not None:
         pairs += _class_pairs(facts.classification)
@@ -79,19 +109,81 @@ def _scores(facts: EvaluationFacts) -> list[Pair]:
     return pairs
 
 
+def _several(facts: EvaluationFacts) -> list[Block]:
+    """Show all heads in one table, then each of them."""
+    columns = [
+        Column(_("Head"), "name"),
+        Column(_("Task"), "text"),
+        Column(_("Measure"), "text"),
+        Column(_("Value")),
+        Column(_("95 % interval"), "text"),
+        Column(_("Trivial answer")),
+    ]
+    rows = []
+    for head, own in facts.heads.items():
+        first = own.scores[0] if own.scores else None
+        cells = [missing()] * 4
+        if first is not None:
+            ends = of_text(interval(first)) if first.low is not None else missing()
+            trivial = missing() if first.baseline is None else Cell(shown(first.name, first.baseline), first.baseline)
+            cells = [
+                of_text(score_name(first.name)[0]),
+                Cell(shown(first.name, first.value), first.value),
+                ends,
+                trivial,
+            ]
+        rows.append([of_name(head), of_text(_task(own.task)), *cells])
+    caption = _("Heads of the model")
+    blocks: list[Block] = [Table(id="heads", caption=caption, columns=columns, rows=rows, total_rows=len(rows))]
+    for i, (head, own) in enumerate(facts.heads.items()):
+        blocks.append(KeyValues(title=_("Head {name}").format(name=name(head)), pairs=_pairs(own)))
+        blocks += _head(own, f"head-{i}-")
+    return blocks
+
+
+def _head(facts: EvaluationFacts, id: str) -> list[Block]:
+    """Show one head; ``id`` comes before the ids of its blocks."""
+    blocks: list[Block] = [score_table(facts, f"{id}scores")] if facts.scores else []
+    if facts.classification is not None:
+        confusion, *tables = classifier(facts.classification, id)
+        blocks += [confusion, *_curves(facts, id), *tables]
+    elif facts.regression is not None:
+        blocks += _regressor(facts.regression, id)
+    else:
+        if facts.regions:
+            blocks.append(region_table(facts.regions, id))
+        blocks += _curves(facts, id)
+        if facts.labels:
+            blocks.append(label_table(facts, id))
+    if (facts.curves and facts.task in ("binary", "multilabel")) or len(facts.curves) == 1:
+        blocks.append(score_figures.sweep(facts.curves[0], id))
+    groups, samples = slices(facts, id), examples(facts, id)
+    return [*blocks, *(t for t in (groups, samples) if t is not None)]
+
+
+def _curves(facts: EvaluationFacts, id: str) -> list[Block]:
+    drawn: list[Figure] = []
+    if facts.curves:
+        drawn += [score_figures.roc(facts.curves, id), score_figures.precision_recall(facts.curves, id)]
+    if facts.calibration is not None:
+        of_yes = facts.task in ("binary", "multilabel")
+        drawn.append(score_figures.reliability(facts.calibration, id, of_yes=of_yes))
+    if facts.tokens is not None and len(facts.tokens.by_position) > 1:
+        drawn.append(score_figures.by_position(facts.tokens, id))
+    blocks: list[Block] = [Pictures(id=f"{id}curves", figures=drawn, small=True)] if drawn else []
+    if facts.calibration is not None:
+        blocks.append(KeyValues(pairs=score_figures.calibration_pairs(facts.calibration)))
+    return blocks
+
+
 def _splits(train: EvaluationFacts, given: EvaluationFacts) -> Table:
     """Hold the training data against the data given: the same model, the same mode."""
-    columns = [
-        Column(_("Data"), "name"),
-        Column(_("Samples")),
-        Column(_("Loss")),
-    ]
-    if given.classification is not None:
-        columns += [Column(_("Accuracy")), Column(_("95 % interval"), "text")]
-    elif given.regression is not None:
-        columns += [Column(_("R²")), Column(_("MAE"))]
+    first = given.scores[0].name if given.scores else ""
+    columns = [Column(_("Data"), "name"), Column(_("Samples")), Column(_("Loss"))]
+    if first:
+        columns += [Column(score_name(first)[0]), Column(_("95 % interval"), "text")]
     rows = [
-        [of_text(title), of_count(facts.n_samples), of_number(facts.loss), *_split_scores(facts)][: len(columns)]
+        [of_text(title), of_count(facts.n_samples), of_number(facts.loss), *_first_score(facts, first)]
         for title, facts in ((_("training data"), train), (_("data given"), given))
     ]
     note = _(
@@ -101,31 +193,27 @@ def _splits(train: EvaluationFacts, given: EvaluationFacts) -> Table:
     return Table(id="splits", caption=caption, note=note, columns=columns, rows=rows, total_rows=2)
 
 
-def _split_scores(facts: EvaluationFacts) -> list[Cell]:
-    if facts.regression is not None:
-        return [of_number(facts.regression.r2), of_number(facts.regression.mae)]
-    score = accuracy(facts.classification.confusion) if facts.classification is not None else None
+def _first_score(facts: EvaluationFacts, first: str) -> list[Cell]:
+    if not first:
+        return []
+    score = facts.score(first)
     if score is None:
         return [missing(), missing()]
-    interval = _("{low} to {high}").format(low=percent(score.low), high=percent(score.high))
-    return [of_share(score.value), of_text(interval)]
-
-
-def _labels(facts: Classification) -> list[str]:
-    return [facts.classes[i] if i < len(facts.classes) else str(i) for i in range(len(facts.confusion))]
+    ends = of_text(interval(score)) if score.low is not None else missing()
+    return [Cell(shown(first, score.value), score.value), ends]
 
 
 def _class_pairs(facts: Classification) -> list[Pair]:
     score = accuracy(facts.confusion)
     if score is None:
         return []
-    scores = per_class(facts.confusion, _labels(facts))
+    scores = per_class(facts.confusion, [str(i) for i in range(len(facts.confusion))])
     recall, f1 = macro(scores, "recall"), macro(scores, "f1")
     right = _("{n} of {m} right").format(n=count(score.correct), m=count(score.total))
-    interval = _("{low} to {high}").format(low=percent(score.low), high=percent(score.high))
+    ends = _("{low} to {high}").format(low=percent(score.low), high=percent(score.high))
     return [
         Pair(label=_("Accuracy"), value=percent(score.value), note=right),
-        Pair(label=_("95 % interval"), value=interval, note=_("Wilson")),
+        Pair(label=_("95 % interval"), value=ends, note=_("Wilson")),
         Pair(label=_("Commonest class"), value=percent(score.majority), note=_("accuracy of always naming it")),
         Pair(label=_("Balanced accuracy"), value=percent(recall), note=_("mean recall of the classes")),
         Pair(label=_("Mean F1"), value=percent(f1)),
@@ -143,103 +231,49 @@ def _error_pairs(facts: Regression) -> list[Pair]:
     ]
 
 
-def _classifier(facts: Classification) -> list[Block]:
-    labels = _labels(facts)
-    blocks: list[Block] = [_confusion(facts.confusion, labels)]
-    mistakes = confused(facts.confusion)
-    if mistakes and len(labels) > 2:
-        blocks.append(_mistakes(facts.confusion, labels, mistakes))
-    blocks.append(_classes(per_class(facts.confusion, labels)))
-    return blocks
-
-
-def _confusion(confusion: list[list[int]], labels: list[str]) -> Figure:
-    n = len(labels)
-    title = _("Confusion matrix")
-    caption = _(
-        "Rows are true classes, columns predictions; stronger colour is a larger share of the row. A healthy "
-        "matrix is strong on the diagonal only; a strong column is a class that is named too often."
-    )
-    counts, names = confusion, labels
-    if n > MAX_MATRIX:
-        counts, names = _coarse(confusion, labels)
-        caption += " " + _("{n} classes are drawn in {m} groups of neighbours.").format(n=n, m=len(names))
-    folded = _("Confusion matrix of {n} classes").format(n=n) if n > FOLD_CLASSES else ""
-    described = _("Confusion matrix of {n} classes; the scores of each class stand in the table below").format(n=n)
-    drawing = figures.matrix(counts, names, described)
-    return Figure(id="confusion", title=title, caption=caption, drawing=drawing, folded=folded)
-
-
-def _coarse(confusion: list[list[int]], labels: list[str]) -> tuple[list[list[int]], list[str]]:
-    """Add up neighbouring classes until the matrix can be drawn."""
-    width = math.ceil(len(labels) / MAX_MATRIX)
-    m = math.ceil(len(labels) / width)
-    out = [[0] * m for i in range(m)]
-    for t, row in enumerate(confusion):
-        for p, n in enumerate(row):
-            out[t // width][p // width] += n
-    return out, [labels[i * width] for i in range(m)]
-
-
-def _mistakes(confusion: list[list[int]], labels: list[str], mistakes: list[tuple[int, int, int]]) -> Table:
-    columns = [
-        Column(_("True class"), "name"),
-        Column(_("Taken for"), "name"),
-        Column(_("Times")),
-        Column(_("Of this class"), "number", _("share of the true class")),
-    ]
-    rows = [
-        [of_name(labels[t]), of_name(labels[p]), of_count(n), of_share(n / max(sum(confusion[t]), 1))]
-        for t, p, n in mistakes
-    ]
-    return Table(id="mistakes", caption=_("Commonest mistakes"), columns=columns, rows=rows, total_rows=len(rows))
-
-
-def _classes(scores: list[ClassScore]) -> Table:
-    columns = [
-        Column(_("Class"), "name"),
-        Column(_("Samples"), "number", _("true samples of this class")),
-        Column(_("Predicted"), "number", _("how often the class was predicted")),
-        Column(_("Precision"), "number", _("of those predicted, the share that is right")),
-        Column(_("Recall"), "number", _("of those true, the share that is found")),
-        Column(_("F1"), "number", _("harmonic mean of precision and recall")),
-    ]
-    rows = [
-        [
-            of_name(s.label),
-            of_count(s.support),
-            of_count(s.predicted),
-            *(_score(v) for v in (s.precision, s.recall, s.f1)),
-        ]
-        for s in scores
-    ]
-    n = len(scores)
-    caption = plural("Scores of {n} class", "Scores of {n} classes", n).format(n=count(n))
-    note = _("A class that was never predicted has no precision, and one that never occurs no recall: “not defined”.")
-    folded = caption if n > FOLD_CLASSES else ""
-    return Table(id="class-scores", caption=caption, note=note, columns=columns, rows=rows, total_rows=n, folded=folded)
-
-
-def _score(value: float | None) -> Cell:
-    return Cell(_("not defined"), None, "muted") if value is None else of_share(value)
-
-
-def _regressor(facts: Regression) -> list[Block]:
+def _regressor(facts: Regression, id: str) -> list[Block]:
     drawn: list[Figure] = []
     if len(facts.sample) >= 2:
         title = _("Prediction against target")
         n = len(facts.sample)
-        caption = _("{n} samples, evenly spaced over the data. Points on the dashed line are right.").format(n=n)
-        drawing = plots.agreement("agreement-plot", title, facts.sample)
-        drawn.append(Figure(id="agreement", title=title, caption=caption, drawing=drawing))
-    histogram = _residuals(facts)
+        caption = _("{n} values drawn from all data. Points on the dashed line are right.").format(n=n)
+        drawing = plots.agreement(f"{id}agreement-plot", title, facts.sample)
+        drawn.append(Figure(id=f"{id}agreement", title=title, caption=caption, drawing=drawing))
+    histogram = _residuals(facts, id)
     if histogram is not None:
         drawn.append(histogram)
-    shown: list[Block] = [Pictures(id="predictions", figures=drawn)] if drawn else []
-    return [*shown, _errors(facts)]
+    blocks: list[Block] = [Pictures(id=f"{id}predictions", figures=drawn)] if drawn else []
+    small = [score_figures.residuals_by_prediction(facts, id)] if len(facts.sample) >= 2 else []
+    small += [score_figures.by_decile(facts, id)] if facts.deciles else []
+    blocks += [Pictures(id=f"{id}errors", figures=small, small=True)] if small else []
+    blocks += [_targets(facts, id)] if facts.targets else []
+    return [*blocks, _errors(facts, id)]
 
 
-def _residuals(facts: Regression) -> Figure | None:
+def _targets(facts: Regression, id: str) -> Table:
+    columns = [
+        Column(_("Target"), "name"),
+        Column(_("Samples")),
+        Column(_("R²")),
+        Column(_("MAE")),
+        Column(_("RMSE")),
+        Column(_("Std of the target"), "number", _("RMSE of always naming its mean")),
+        Column(_("Mean residual"), "number", _("bias; zero is healthy")),
+    ]
+    rows = [
+        [
+            of_name(t.name),
+            of_count(t.n),
+            of_number(t.r2),
+            *(of_number(v) for v in (t.mae, t.rmse, t.std, t.bias)),
+        ]
+        for t in facts.targets
+    ]
+    caption = _("Each of {n} targets").format(n=count(len(rows)))
+    return Table(id=f"{id}targets", caption=caption, columns=columns, rows=rows, total_rows=len(rows))
+
+
+def _residuals(facts: Regression, id: str) -> Figure | None:
     stats = facts.residual
     if stats.histogram is None or stats.min is None or stats.max is None or not stats.max > stats.min:
         return None
@@ -251,11 +285,11 @@ def _residuals(facts: Regression) -> Figure | None:
         "Prediction minus target over all samples; the dashed line is zero. Healthy residuals are a single, "
         "narrow hump about zero."
     )
-    drawing = plots.residuals("residuals-plot", title, edges, counts)
-    return Figure(id="residuals", title=title, caption=caption, drawing=drawing)
+    drawing = plots.residuals(f"{id}residuals-plot", title, edges, counts)
+    return Figure(id=f"{id}residuals", title=title, caption=caption, drawing=drawing)
 
 
-def _errors(facts: Regression) -> Table:
+def _errors(facts: Regression, id: str) -> Table:
     columns = [Column(_("Share of samples"), "name"), Column(_("Residual below"))]
     histogram = facts.residual.histogram
     shares = (0.05, 0.25, 0.5, 0.75, 0.95)
@@ -264,4 +298,7 @@ def _errors(facts: Regression) -> Table:
         [Cell(percent(q, 0), q), missing() if v is None else of_number(v)] for q, v in zip(shares, values, strict=True)
     ]
     caption = _("Quantiles of the residuals")
-    return Table(id="residual-quantiles", caption=caption, columns=columns, rows=rows, total_rows=len(rows))
+    folded = _("{title}, {n} rows").format(title=caption, n=len(rows))
+    return Table(
+        id=f"{id}residual-quantiles", caption=caption, columns=columns, rows=rows, total_rows=len(rows), folded=folded
+    )

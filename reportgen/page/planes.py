@@ -1,0 +1,124 @@
+"""Small charts with two axes, drawn by hand: curves, steps and points, a kilobyte or two each."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from msgspec import Struct
+
+from .formats import MINUS
+from .palette import BAR, INK, MUTED, RULE, SERIES
+from .svg import Element, decimal, drawing, element
+
+_WIDTH, _HEIGHT = 300, 236
+_LEFT, _RIGHT, _TOP, _BOTTOM = 48, 10, 8, 40
+_DASHES = (None, "6 3", "2 3", "8 3 2 3", "4 2", "1 3")
+
+
+class Axis(Struct, frozen=True):
+    """What is drawn along one side, and from where to where."""
+
+    label: str
+    low: float = 0.0
+    high: float = 1.0
+
+
+class Trace(Struct, frozen=True):
+    """Points joined by a line, or alone; ``hover`` says what each is."""
+
+    points: Sequence[tuple[float, float]]
+    label: str = ""
+    dots: bool = False
+    line: bool = True
+    hover: Sequence[str] = ()
+    muted: bool = False
+    """A line to compare with."""
+
+
+def span(values: Sequence[float]) -> tuple[float, float]:
+    """Return ends of an axis that hold all finite values with a little room."""
+    known = [v for v in values if math.isfinite(v)]
+    low, high = (min(known), max(known)) if known else (0.0, 1.0)
+    room = 0.04 * (high - low) or 0.05 * abs(high) or 1.0
+    return low - room, high + room
+
+
+def ticks(low: float, high: float, n: int = 4) -> list[float]:
+    """Return about n round numbers from low to high."""
+    reach = high - low
+    if not math.isfinite(reach) or reach <= 0:
+        return [low]
+    step = 10.0 ** math.floor(math.log10(reach / n))
+    step *= next((k for k in (1, 2, 2.5, 5, 10) if reach / (step * k) <= n), 10)
+    first = math.ceil(low / step - 1e-9)
+    return [round((first + i) * step, 12) for i in range(n + 2) if (first + i) * step <= high + 1e-9 * step]
+
+
+def plane(traces: Sequence[Trace], x: Axis, y: Axis, title: str) -> Element:
+    """Draw traces over two axes."""
+    named = [t for t in traces if t.label]
+    legend = 15 * len(named) if len(named) > 1 else 0
+    height = _HEIGHT + legend
+    right, bottom = _WIDTH - _RIGHT, _HEIGHT - _BOTTOM
+
+    def place(px: float, py: float) -> tuple[float, float]:
+        u = (px - x.low) / ((x.high - x.low) or 1.0)
+        v = (py - y.low) / ((y.high - y.low) or 1.0)
+        return _LEFT + u * (right - _LEFT), bottom - v * (bottom - _TOP)
+
+    parts = _frame(x, y, right, bottom)
+    coloured = 0
+    for trace in traces:
+        colour = MUTED if trace.muted else SERIES[coloured % 6] if len(named) > 1 else BAR
+        dash = "4 3" if trace.muted else _DASHES[coloured % 6] if len(named) > 1 else None
+        parts += _trace(trace, [place(*p) for p in trace.points], colour, dash)
+        if trace.label and len(named) > 1:
+            at = _HEIGHT + 4 + 15 * named.index(trace)
+            line = element("path", d=f"M{_LEFT} {at}h22", stroke=colour, stroke_width=2, stroke_dasharray=dash)
+            parts += [line, element("text", trace.label[:38], x=_LEFT + 28, y=at + 4, font_size=11, fill=INK)]
+        coloured += not trace.muted
+    return drawing(_WIDTH, height, title, *parts, class_="chart")
+
+
+def _frame(x: Axis, y: Axis, right: float, bottom: float) -> list[Element]:
+    parts = []
+    for value in ticks(x.low, x.high):
+        at = _LEFT + (value - x.low) / ((x.high - x.low) or 1.0) * (right - _LEFT)
+        parts.append(element("path", d=f"M{decimal(at)} {_TOP}V{bottom}", stroke=RULE))
+        parts.append(
+            element("text", _label(value), x=at, y=bottom + 14, text_anchor="middle", font_size=11, fill=MUTED)
+        )
+    for value in ticks(y.low, y.high):
+        at = bottom - (value - y.low) / ((y.high - y.low) or 1.0) * (bottom - _TOP)
+        parts.append(element("path", d=f"M{_LEFT} {decimal(at)}H{right}", stroke=RULE))
+        parts.append(element("text", _label(value), x=_LEFT - 5, y=at + 4, text_anchor="end", font_size=11, fill=MUTED))
+    middle = (_TOP + bottom) / 2
+    turn = f"rotate(-90 11 {decimal(middle)})"
+    parts.append(
+        element("text", x.label, x=(_LEFT + right) / 2, y=bottom + 31, text_anchor="middle", font_size=12, fill=INK)
+    )
+    parts.append(element("text", y.label, x=11, y=middle, text_anchor="middle", font_size=12, fill=INK, transform=turn))
+    return parts
+
+
+def _label(value: float) -> str:
+    return f"{value:.4g}".replace("-", MINUS)
+
+
+def _trace(trace: Trace, places: Sequence[tuple[float, float]], colour: str, dash: str | None) -> list[Element]:
+    parts: list[Element] = []
+    if trace.line and len(places) > 1:
+        width = 1 if trace.muted else 1.8
+        path = "M" + "L".join(f"{decimal(round(a, 1))} {decimal(round(b, 1))}" for a, b in places)
+        parts.append(element("path", d=path, fill="none", stroke=colour, stroke_width=width, stroke_dasharray=dash))
+    if not trace.dots:
+        return parts
+    if not trace.hover:  # one path for all: a dot is a short stroke with round ends
+        path = "".join(f"M{decimal(round(a, 1))} {decimal(round(b, 1))}h.01" for a, b in places)
+        dots = element("path", d=path, stroke=colour, stroke_width=4, stroke_linecap="round", stroke_opacity=0.55)
+        return [*parts, dots]
+    for (a, b), text in zip(places, trace.hover, strict=True):
+        hover = element("title", text)
+        parts.append(element("circle", hover, cx=round(a, 1), cy=round(b, 1), r=3, fill=colour))
+    return parts

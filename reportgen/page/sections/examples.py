@@ -1,0 +1,93 @@
+"""Samples worth a look, and groups of samples on which the model does worse."""
+
+from __future__ import annotations
+
+from ...document.evaluation import EvaluationFacts
+from ...document.samples import Example
+from ..blocks import Cell, Column, Table
+from ..cells import missing, of_count, of_number, of_share, of_text
+from ..formats import count, name, number
+from ..language import _
+
+MAX_SLICES = 20
+
+
+def examples(facts: EvaluationFacts, id: str) -> Table | None:
+    """Show the highest losses, the surest mistakes and a few that are typical."""
+    if not facts.examples:
+        return None
+    sure = any(e.confidence is not None for e in facts.examples)
+    told = [_told(e) for e in facts.examples]
+    columns = [
+        Column(_("Sample"), "name", _("place in the order of loading, from 0")),
+        Column(_("Why"), "text"),
+        Column(_("Target"), "text"),
+        Column(_("Prediction"), "text"),
+    ]
+    columns += [Column(_("Confidence"))] if sure else []
+    columns += [Column(_("Loss"))]
+    columns += [Column(_("Input"), "prose")] if any(told) else []
+    rows = [_row(e, text, sure=sure, inputs=any(told)) for e, text in zip(facts.examples, told, strict=True)]
+    caption = _("Samples worth a look")
+    note = _(
+        "A sample that is wrong with confidence is often labelled wrong. The typical ones are drawn by their place: "
+        "they are the same from run to run."
+    )
+    folded = _("{title}, {n} rows").format(title=caption, n=len(rows))
+    return Table(
+        id=f"{id}examples",
+        caption=caption,
+        note=note,
+        columns=columns,
+        rows=rows,
+        total_rows=len(rows),
+        folded=folded,
+    )
+
+
+def _row(example: Example, text: str, *, sure: bool, inputs: bool) -> list[Cell]:
+    why = {
+        "worst": _("highest loss"),
+        "confident": _("surest mistake"),
+        "typical": _("typical"),
+    }[example.reason]
+    cells = [Cell(count(example.index), example.index), of_text(why)]
+    cells += [of_text(name(example.target or "–")), of_text(name(example.prediction or "–"))]
+    cells += [of_share(example.confidence)] if sure else []
+    cells.append(of_number(example.loss))
+    return [*cells, of_text(text) if text else missing()] if inputs else cells
+
+
+def _told(example: Example) -> str:
+    if example.text:
+        return name(example.text)
+    if example.row:
+        return ", ".join(number(v) for v in example.row)
+    return " ".join(map(str, example.tokens))
+
+
+def slices(facts: EvaluationFacts, id: str) -> Table | None:
+    """Show how each group of samples does, the worst first."""
+    if not facts.slices:
+        return None
+    right = facts.slice_score == "accuracy"
+    rows = sorted(facts.slices, key=lambda s: s.score if right else -s.score)
+    columns = [
+        Column(_("Key"), "name"),
+        Column(_("Value"), "text"),
+        Column(_("Samples")),
+        Column(_("Accuracy") if right else _("Loss")),
+        Column(_("95 % interval"), "text"),
+    ]
+    body = []
+    for s in rows[:MAX_SLICES]:
+        low, high = (of_share(v) if right else of_number(v) for v in (s.low, s.high))
+        ends = _("{low} to {high}").format(low=low.text, high=high.text)
+        score = of_share(s.score) if right else of_number(s.score)
+        body.append([of_text(name(s.key)), of_text(name(s.value)), of_count(s.n), score, of_text(ends)])
+    note = _(
+        "Groups by what the batch carries of its samples, the worst first. Of many groups one is the worst by chance: "
+        "intervals that overlap show no difference."
+    )
+    caption = _("Scores by group")
+    return Table(id=f"{id}slices", caption=caption, note=note, columns=columns, rows=body, total_rows=len(rows))

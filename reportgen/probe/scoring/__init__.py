@@ -1,0 +1,1 @@
+"""Scores of one head in accumulators of fixed size that merge: by task, and by what is counted."""

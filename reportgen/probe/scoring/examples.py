@@ -1,0 +1,114 @@
+"""Samples worth a look: the highest losses, the surest mistakes, and a few that are typical."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from ...document.samples import Example
+from ...subject.data import Batch
+from .answers import Answers, shuffled
+
+Reason = Literal["worst", "confident", "typical"]
+KEPT: dict[Reason, int] = {"worst": 6, "confident": 4, "typical": 4}
+_ROW, _TOKENS, _TEXT = 16, 48, 400
+_LARGEST = 1 << 22  # numbers of an input that is kept
+
+
+@dataclass(frozen=True)
+class Kept:
+    """One sample and what it is shown with."""
+
+    rank: float
+    """The lower, the sooner it is shown."""
+    facts: Example
+    input: Tensor | None
+    """Its first input as the model got it, on the CPU, without the batch; None where it is too large to be kept."""
+
+
+class Examples:
+    """The few samples of each kind, the same whatever the batches."""
+
+    def __init__(self) -> None:
+        self.kept: dict[Reason, list[Kept]] = {reason: [] for reason in KEPT}
+
+    def update(self, answers: Answers, batch: Batch, start: int) -> None:
+        """Look at one batch; ``start`` is the place of its first sample in the data."""
+        loss = answers.loss
+        known = ~loss.isnan()
+        if not bool(known.any()):
+            return
+        self._add("worst", -loss.where(known, -torch.inf), known, answers, batch, start)
+        if answers.right is not None and answers.confidence is not None:
+            wrong = known & ~answers.right & ~answers.confidence.isnan()
+            self._add("confident", -answers.confidence.double(), wrong, answers, batch, start)
+        rank = shuffled(torch.arange(start, start + len(loss))).double()
+        self._add("typical", rank, known, answers, batch, start)
+
+    def _add(self, reason: Reason, rank: Tensor, allowed: Tensor, answers: Answers, batch: Batch, start: int) -> None:
+        held, n = self.kept[reason], KEPT[reason]
+        if len(held) >= n:
+            allowed = allowed & (rank < held[-1].rank)
+        places = allowed.nonzero().flatten()
+        if not len(places):
+            return
+        chosen = places[torch.argsort(rank[places], stable=True)[:n]].tolist()
+        held += [Kept(float(rank[i]), _example(i, reason, answers, batch, start), _input(batch, i)) for i in chosen]
+        self._trim(reason)
+
+    def _trim(self, reason: Reason) -> None:
+        self.kept[reason] = sorted(self.kept[reason], key=lambda k: (k.rank, k.facts.index))[: KEPT[reason]]
+
+    def merge(self, other: Examples) -> None:
+        for reason in KEPT:
+            self.kept[reason] += other.kept[reason]
+            self._trim(reason)
+
+    def facts(self) -> list[Example]:
+        return [kept.facts for held in self.kept.values() for kept in held]
+
+    def inputs(self) -> dict[int, Tensor]:
+        """Return the inputs of the samples kept, by their place in the data."""
+        found = (kept for held in self.kept.values() for kept in held)
+        return {kept.facts.index: kept.input for kept in found if kept.input is not None}
+
+
+def _input(batch: Batch, i: int) -> Tensor | None:
+    x = batch.first
+    if x is None or x.is_nested or x.layout != torch.strided or not x.dim() or i >= len(x):
+        return None
+    return x[i].detach().cpu().clone() if x[i].numel() <= _LARGEST else None
+
+
+def _example(i: int, reason: Reason, answers: Answers, batch: Batch, start: int) -> Example:
+    target, prediction = answers.describe(i)
+    confidence = answers.confidence
+    sure = None if confidence is None or bool(confidence[i].isnan()) else float(confidence[i])
+    x = _input(batch, i)
+    whole = x is not None and x.dim() == 1 and not x.is_floating_point() and not x.is_complex()
+    row = x is not None and x.dim() == 1 and x.is_floating_point() and len(x) <= _ROW
+    return Example(
+        index=start + i,
+        reason=reason,
+        loss=float(answers.loss[i].clamp(-1e300, 1e300)),
+        target=target,
+        prediction=prediction,
+        confidence=sure,
+        shape=[] if x is None else list(x.shape),
+        row=[v if abs(v) < float("inf") else 0.0 for v in x.nan_to_num().tolist()] if x is not None and row else [],
+        tokens=x[:_TOKENS].tolist() if x is not None and whole else [],
+        text=text_of(batch, i),
+    )
+
+
+def text_of(batch: Batch, i: int) -> str:
+    """Return the texts that the batch carries of one sample."""
+    texts = [str(column[i]) for column in batch.carried.values() if _is_text(column, i)]
+    return " · ".join(texts)[:_TEXT]
+
+
+def _is_text(column: Any, i: int) -> bool:
+    return isinstance(column, (list, tuple)) and i < len(column) and isinstance(column[i], str)

@@ -1,0 +1,218 @@
+"""Numbers: errors, explained variance and their spread, from sums of powers."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from ...document.evaluation import Decile, Regression, Score, TargetScore
+from ...document.scores import Z95
+from ...document.stats import TensorStats
+from ..reduce import tensor_stats
+from .answers import Answers, PairSample
+
+MAX_TARGETS = 64
+_SAMPLE, _SHOWN = 2000, 400
+_LEAST_FOR_DECILES = 100
+# e: residual, d: target less a pivot
+_N, _D, _D2, _D3, _D4, _E, _ABS, _E2, _E4, _E2D, _E2D2 = range(11)
+
+
+class NumberScores:
+    """Outputs against targets of as many numbers: one for all, or by column where samples have 2 to 64 of them."""
+
+    def __init__(self, n_columns: int) -> None:
+        self.n_columns = n_columns if 1 < n_columns <= MAX_TARGETS else 1
+        self.pivot: Tensor | None = None
+        self.moments = torch.zeros(11, self.n_columns, dtype=torch.float64)
+        self.target, self.residual = TensorStats(), TensorStats()
+        self.sample = PairSample(_SAMPLE, 2)
+        self.ignored = 0
+        self._places = 0
+
+    def update(self, output: Tensor, target: Tensor, start: int) -> Answers:
+        """Add one batch, on the CPU; ``start`` is the place of its first sample in the data."""
+        n = len(output)
+        p, y = (x.reshape(n, -1).double() for x in (output, target))
+        legal = torch.isfinite(p) & torch.isfinite(y)
+        self.ignored += int((~legal).sum())
+        error = (p - y).where(legal, 0.0)
+        if bool(legal.any()):
+            self._add(p, y, legal)
+            width = p.shape[1]
+            places = torch.arange(start * width, (start + n) * width)[legal.reshape(-1)]
+            self.sample.update(places, torch.stack([y[legal], p[legal]], 1))
+        counts = legal.sum(1)
+        loss = error.square().sum(1) / counts
+        loss[counts == 0] = math.nan
+
+        def describe(i: int) -> tuple[str, str]:
+            return _told(y[i]), _told(p[i])
+
+        return Answers(loss, None, None, describe)
+
+    def _add(self, p: Tensor, y: Tensor, legal: Tensor) -> None:
+        for name, values in (("target", y[legal]), ("residual", (p - y)[legal])):
+            stats = tensor_stats(values, sample=1 << 16)
+            if stats is not None:
+                setattr(self, name, getattr(self, name).merge(stats))
+        columns = self.n_columns
+        p, y, legal = (x if columns > 1 else x.reshape(-1, 1) for x in (p, y, legal))
+        if self.pivot is None:
+            self.pivot = y.where(legal, 0.0).sum(0) / legal.sum(0).clamp_min(1)
+        keep = legal.double()
+        d, e = ((y - self.pivot).where(legal, 0.0), (p - y).where(legal, 0.0))
+        d2, e2 = d * d, e * e
+        powers = (keep, d, d2, d2 * d, d2 * d2, e, e.abs(), e2, e2 * e2, e2 * d, e2 * d2)
+        self.moments += torch.stack([x.sum(0) for x in powers])
+
+    def merge(self, other: NumberScores) -> None:
+        self.target, self.residual = self.target.merge(other.target), self.residual.merge(other.residual)
+        self.sample.merge(other.sample)
+        self.ignored += other.ignored
+        if other.pivot is None:
+            return
+        if self.pivot is None:
+            self.pivot, self.moments = other.pivot, other.moments.clone()
+        else:
+            self.moments += _moved(other.moments, other.pivot - self.pivot)
+
+    def regression(self) -> Regression | None:
+        n = self.moments[_N]
+        total = float(n.sum())
+        if not total:
+            return None
+        mse, mae = float(self.moments[_E2].sum()) / total, float(self.moments[_ABS].sum()) / total
+        if not math.isfinite(mse):  # errors so large that their squares leave float64
+            return None
+        found = [v for v in self._r2().tolist() if math.isfinite(v)]
+        drawn = self.sample.ordered()
+        return Regression(
+            r2=sum(found) / len(found) if found else None,
+            mae=mae,
+            mse=mse,
+            target=self.target,
+            residual=self.residual,
+            sample=[(t, p) for t, p in self.sample.ordered(_SHOWN).tolist()],
+            targets=self._columns() if self.n_columns > 1 else [],
+            deciles=_deciles(drawn) if self.n_columns == 1 else [],
+            spread_correlation=_spread_correlation(drawn) if self.n_columns == 1 else None,
+        )
+
+    def _variance(self) -> Tensor:
+        n = self.moments[_N].clamp_min(1)
+        return (self.moments[_D2] / n - (self.moments[_D] / n).square()).clamp_min(0)
+
+    def _r2(self) -> Tensor:
+        """Return R² by column, NaN where targets do not vary beyond the rounding of the sums."""
+        n, variance = self.moments[_N].clamp_min(1), self._variance()
+        varied = (self.moments[_N] >= 2) & (variance > 1e-12 * self.moments[_D2] / n)
+        return torch.where(varied, 1 - self.moments[_E2] / n / variance, math.nan)
+
+    def _columns(self) -> list[TargetScore]:
+        n = self.moments[_N].clamp_min(1)
+        r2, deviation = self._r2().tolist(), self._variance().sqrt().tolist()
+        columns = [self.moments[_N].tolist(), *((self.moments[k] / n).tolist() for k in (_ABS, _E2, _E))]
+        return [
+            TargetScore(
+                name=str(i),
+                n=int(count),
+                r2=r2[i] if math.isfinite(r2[i]) else None,
+                mae=mae,
+                rmse=math.sqrt(mse),
+                std=deviation[i],
+                bias=bias,
+            )
+            for i, (count, mae, mse, bias) in enumerate(zip(*columns, strict=True))
+        ]
+
+    def scores(self) -> list[Score]:
+        facts = self.regression()
+        if facts is None:
+            return []
+        out = []
+        n, mse = float(self.moments[_N].sum()), facts.mse
+        fourth = float(self.moments[_E4].sum()) / n
+        if facts.r2 is not None:
+            half = self._r2_half()
+            low, high = (None, None) if half is None else (facts.r2 - half, min(facts.r2 + half, 1.0))
+            out.append(Score(name="r2", value=facts.r2, low=low, high=high, baseline=0.0))
+        half = Z95 * math.sqrt(max(mse - facts.mae**2, 0.0) / n)
+        out.append(
+            Score(
+                name="mae",
+                value=facts.mae,
+                low=max(facts.mae - half, 0.0),
+                high=facts.mae + half,
+                baseline=self._mae_of_median(),
+            )
+        )
+        half = Z95 * math.sqrt(max(fourth - mse * mse, 0.0) / n)
+        ends = (math.sqrt(max(mse - half, 0.0)), math.sqrt(mse + half))
+        deviation = math.sqrt(float((self._variance() * self.moments[_N]).sum()) / n)
+        out.append(Score(name="rmse", value=math.sqrt(mse), low=ends[0], high=ends[1], baseline=deviation))
+        return out
+
+    def _mae_of_median(self) -> float | None:
+        """Return what always naming the median costs, over the samples drawn; None of several targets."""
+        drawn = self.sample.rows[:, 0]
+        return float((drawn - drawn.median()).abs().mean()) if self.n_columns == 1 and len(drawn) else None
+
+    def _r2_half(self) -> float | None:
+        """Return half of the interval of R², a ratio of two means, by the delta method."""
+        if self.n_columns > 1 or float(self.moments[_N]) < 10:
+            return None
+        m = (self.moments[:, 0] / self.moments[_N, 0]).tolist()
+        d, variance = m[_D], float(self._variance())
+        if variance <= 0:
+            return None
+        ratio = m[_E2] / variance
+        fourth = m[_D4] - 4 * d * m[_D3] + 6 * d * d * m[_D2] - 3 * d**4
+        joint = m[_E2D2] - 2 * d * m[_E2D] + d * d * m[_E2]
+        # var(e² − ratio (y − mean)²)
+        spread = m[_E4] - 2 * ratio * joint + ratio * ratio * fourth
+        return Z95 * math.sqrt(max(spread, 0.0) / float(self.moments[_N])) / variance
+
+
+def _moved(m: Tensor, by: Tensor) -> Tensor:
+    """Return the moments about a pivot that lies ``by`` below."""
+    out = m.clone()
+    n, d, d2, d3, d4 = m[:5]
+    out[_D] = d + by * n
+    out[_D2] = d2 + 2 * by * d + by**2 * n
+    out[_D3] = d3 + 3 * by * d2 + 3 * by**2 * d + by**3 * n
+    out[_D4] = d4 + 4 * by * d3 + 6 * by**2 * d2 + 4 * by**3 * d + by**4 * n
+    out[_E2D] = m[_E2D] + by * m[_E2]
+    out[_E2D2] = m[_E2D2] + 2 * by * m[_E2D] + by**2 * m[_E2]
+    return out
+
+
+def _deciles(drawn: Tensor) -> list[Decile]:
+    if len(drawn) < _LEAST_FOR_DECILES:
+        return []
+    rows = drawn[torch.argsort(drawn[:, 0], stable=True)]
+    out = []
+    for part in torch.tensor_split(rows, 10):
+        error = part[:, 1] - part[:, 0]
+        mae, bias = float(error.abs().mean()), float(error.mean())
+        out.append(Decile(low=float(part[0, 0]), high=float(part[-1, 0]), n=len(part), mae=mae, bias=bias))
+    return out
+
+
+def _spread_correlation(drawn: Tensor) -> float | None:
+    """Return Spearman's correlation of |residual| with the prediction."""
+    if len(drawn) < _LEAST_FOR_DECILES:
+        return None
+    from scipy.stats import spearmanr  # here, because most reports never need it
+
+    error, prediction = (drawn[:, 1] - drawn[:, 0]).abs().numpy(), drawn[:, 1].numpy()
+    if not error.std() or not prediction.std():
+        return None
+    value = float(spearmanr(error, prediction).statistic)
+    return value if math.isfinite(value) else None
+
+
+def _told(row: Tensor) -> str:
+    return ", ".join(f"{v:.4g}" for v in row[:4].tolist()) + (", …" if len(row) > 4 else "")

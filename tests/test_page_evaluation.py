@@ -1,0 +1,126 @@
+"""The evaluation section: what is drawn, in what order, and what is folded."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import msgspec
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from reportgen.document.facts import EvaluationFacts
+from reportgen.page.blocks import Figure, Pictures, Section, Table
+from reportgen.page.planes import Axis, Trace, plane, ticks
+from reportgen.page.sections import evaluation
+from reportgen.page.sections.classes import likeness_order
+from reportgen.page.svg import serialise
+from reportgen.probe.evaluation import EvaluationProbe
+from reportgen.subject.data import Batch
+from tests import builders
+
+
+def seen(output: object, target: object, x: Tensor | None = None, **carried: object) -> EvaluationFacts:
+    probe = EvaluationProbe(None)
+    first = torch.randn(40, 3) if x is None else x
+    probe.update(output, Batch((first,), {}, target, carried=carried))
+    facts = probe.facts()
+    assert facts is not None, probe.trouble
+    return facts
+
+
+def shown(facts: EvaluationFacts) -> Section:
+    section = evaluation.section(msgspec.structs.replace(builders.smallest(), evaluation=facts))
+    assert section is not None
+    return section
+
+
+def tables(section: Section) -> dict[str, Table]:
+    return {b.id: b for b in section.blocks if isinstance(b, Table)}
+
+
+def drawn(section: Section) -> set[str]:
+    figures = {f.id for b in section.blocks if isinstance(b, Pictures) for f in b.figures}
+    return figures | {b.id for b in section.blocks if isinstance(b, Figure)}
+
+
+def test_a_classifier_is_shown_with_its_intervals_and_the_trivial_answer() -> None:
+    y = torch.arange(40) % 4
+    facts = seen(torch.randn(40, 4) + 3 * F.one_hot(y, 4), y, site=["a", "b"] * 20)
+    section = shown(facts)
+    found = tables(section)
+    accuracy = found["scores"].rows[0]
+    assert accuracy[0].text == "Accuracy"
+    assert accuracy[3].text == "25.0\u00a0%"
+    assert " to " in accuracy[2].text
+    assert {"confusion", "roc", "precision-recall", "calibration"} <= drawn(section)
+    assert found["class-scores"].folded
+    assert found["examples"].folded
+    assert [row[0].text for row in found["slices"].rows] == ["site", "site"]
+
+
+def test_yes_or_no_has_its_thresholds() -> None:
+    y = (torch.arange(40) % 3 == 0).long()
+    section = shown(seen(torch.randn(40) + 2 * y, y))
+    rows = tables(section)["thresholds"].rows
+    assert [row[0].text for row in rows[:3]] == ["0.05", "0.1", "0.2"]
+    assert rows[-1][0].text.startswith("best F1")
+
+
+def test_each_task_has_a_section_of_its_own_figures() -> None:
+    torch.manual_seed(0)
+    y = torch.randn(200, 1)
+    section = shown(seen(y + 0.1 * torch.randn(200, 1), y, torch.randn(200, 3)))
+    assert {"agreement", "residuals", "residuals-by-prediction", "error-by-decile"} <= drawn(section)
+    section = shown(seen(torch.randn(40, 2), torch.randn(40, 2)))
+    assert len(tables(section)["targets"].rows) == 2
+    section = shown(seen(torch.randn(40, 6, 9), torch.randint(9, (40, 6))))
+    assert tables(section)["scores"].rows[0][0].text == "Perplexity"
+    assert "loss-by-position" in drawn(section)
+    section = shown(seen(torch.randn(40, 3, 4, 4), torch.randint(3, (40, 4, 4))))
+    assert [row[0].text for row in tables(section)["regions"].rows] == ["0", "1", "2"]
+    section = shown(seen(torch.randn(40, 3), torch.randint(2, (40, 3))))
+    assert len(tables(section)["class-scores"].rows) == 3
+    assert "roc" in drawn(section)
+
+
+def test_heads_are_shown_together_and_one_by_one_with_ids_of_their_own() -> None:
+    outputs = {"kind": torch.randn(40, 3), "size": torch.randn(40, 1), "other": torch.randn(40, 3)}
+    targets = {"kind": torch.randint(3, (40,)), "size": torch.randn(40, 1), "other": torch.randint(3, (40,))}
+    section = shown(seen(outputs, targets))
+    assert [row[0].text for row in tables(section)["heads"].rows] == ["kind", "size", "other"]
+    ids = [b.id for b in section.blocks if hasattr(b, "id")]
+    assert len(ids) == len(set(ids))
+    assert {"head-0-confusion", "head-1-agreement", "head-2-confusion"} <= set(ids) | drawn(section)
+
+
+def test_classes_that_are_taken_for_each_other_come_to_stand_together() -> None:
+    n = 36
+    table = [[40 if i == j else 0 for j in range(n)] for i in range(n)]
+    for i in range(n // 2):  # each of the first half is taken for one of the second
+        table[i][i + n // 2] = table[i + n // 2][i] = 12
+    order = likeness_order(table)
+    assert sorted(order) == list(range(n))
+    beside = {frozenset(pair) for pair in pairwise(order)}
+    assert all({i, i + n // 2} in beside for i in range(n // 2))
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "wanted"),
+    [
+        (0, 1, [0, 0.25, 0.5, 0.75, 1]),
+        (-3, 17, [0, 5, 10, 15]),
+        (0, 0.0042, [0, 0.002, 0.004]),
+        (2, 2, [2]),
+    ],
+)
+def test_ticks_are_round_numbers_inside(low: float, high: float, wanted: list[float]) -> None:
+    assert ticks(low, high) == pytest.approx(wanted)
+
+
+def test_a_plane_puts_its_points_where_the_axes_say() -> None:
+    drawing = plane([Trace([(0, 0), (1, 1)], dots=True, hover=["low", "high"])], Axis("x"), Axis("y"), "title")
+    circles = [dict(child.attributes) for child in drawing.children if getattr(child, "tag", "") == "circle"]
+    assert [(c["cx"], c["cy"]) for c in circles] == [("48", "196"), ("290", "8")]
+    assert "<title>high</title>" in serialise(drawing)
