@@ -9,7 +9,7 @@ from ..health.causes import is_note
 from . import words_dataset, words_fit, words_model, words_notes, words_run, words_samples, words_trials, words_units
 from .formats import amount as _n
 from .formats import percent
-from .language import _
+from .language import N_, _
 
 _CAUSES: dict[str, tuple[str, str]] = {
     "bad-init": (
@@ -104,82 +104,113 @@ _CAUSES: dict[str, tuple[str, str]] = {
 
 def _nonfinite(f: Finding) -> str:
     e = f.evidence
-    parts = [f"{_n(e[key])} {word}" for key, word in (("nan", "NaN"), ("inf", "infinite")) if e.get(key)]
-    return f"{' and '.join(parts)} of {_n(e['count'])} values"
+    parts = [f"{_n(e[key])} {_(word)}" for key, word in (("nan", "NaN"), ("inf", N_("infinite"))) if e.get(key)]
+    return _("{parts} of {count} values").format(parts=_(" and ").join(parts), count=_n(e["count"]))
 
 
 def _act_nonfinite(f: Finding) -> str:
     others = f.evidence["layers"] - 1
-    more = f"; the first of {_n(others + 1)} such layers in order of execution" if others else ""
-    return f"Output of {f.subject} ({f.detail.get('kind', '')}): {_nonfinite(f)}{more}."
+    more = (
+        _("; the first of {others} such layers in order of execution").format(others=_n(others + 1)) if others else ""
+    )
+    return _("Output of {subject} ({kind}): {values}{more}.").format(
+        subject=f.subject, kind=f.detail.get("kind", ""), values=_nonfinite(f), more=more
+    )
 
 
 def _dead_relu(f: Finding) -> str:
     e = f.evidence
-    return (
-        f"{f.subject}: {_n(e['silent'])} of {_n(e['channels'])} channels never fired on {_n(e['samples'])} samples "
-        f"({percent(e['share'])}; each may still fire with probability up to {percent(e['may_fire'])})."
+    return _(
+        "{subject}: {silent} of {channels} channels never fired on {samples} samples ({share}; each "
+        "may still fire with probability up to {may_fire})."
+    ).format(
+        subject=f.subject,
+        silent=_n(e["silent"]),
+        channels=_n(e["channels"]),
+        samples=_n(e["samples"]),
+        share=percent(e["share"]),
+        may_fire=percent(e["may_fire"]),
     )
 
 
 def _slope(f: Finding) -> str:
     e = f.evidence
-    return (
-        f"Over {_n(e['layers'])} weight matrices, from {f.subject} to {f.detail.get('last', '')}, log10 of the "
-        f"gradient changes by {e['slope']:+.2f} per layer; first layers get {e['ratio']:.2g} times that of the last."
+    return _(
+        "Over {layers} weight matrices, from {subject} to {last}, log10 of the gradient changes by "
+        "{slope:+.2f} per layer; first layers get {ratio:.2g} times that of the last."
+    ).format(
+        layers=_n(e["layers"]), subject=f.subject, last=f.detail.get("last", ""), slope=e["slope"], ratio=e["ratio"]
     )
 
 
 def _scale(f: Finding) -> str:
     e = f.evidence
-    return (
-        f"{f.subject}: mean {_n(e['mean'])}, standard deviation {_n(e['std'])}, from {_n(e['min'])} to {_n(e['max'])}."
+    return _("{subject}: mean {mean}, standard deviation {std}, from {min} to {max}.").format(
+        subject=f.subject, mean=_n(e["mean"]), std=_n(e["std"]), min=_n(e["min"]), max=_n(e["max"])
     )
 
 
 def _skill(f: Finding) -> str:
     e = f.evidence
     if "r2" in e:
-        return f"R² is {_n(e['r2'])}: no better than the mean of the targets."
-    return f"Accuracy {percent(e['accuracy'])}; always guessing the largest class gives {percent(e['baseline'])}."
+        return _("R² is {r2}: no better than the mean of the targets.").format(r2=_n(e["r2"]))
+    return _("Accuracy {accuracy}; always guessing the largest class gives {baseline}.").format(
+        accuracy=percent(e["accuracy"]), baseline=percent(e["baseline"])
+    )
 
 
 def _double(f: Finding) -> str:
     e, activation = f.evidence, f.detail.get("activation", "softmax")
-    rows = f" and every row sums to 1 (within {e['row_sum_error']:.1g})" if activation == "softmax" else ""
-    loss = f" Its value is {_n(e['loss'])}." if "loss" in e else ""
-    return (
-        f"Outputs lie between {_n(e['min'])} and {_n(e['max'])}{rows}, "
-        f"but {f.detail.get('loss') or 'the loss'} applies {activation} itself.{loss}"
+    rows = (
+        _(" and every row sums to 1 (within {row_sum_error:.1g})").format(row_sum_error=e["row_sum_error"])
+        if activation == "softmax"
+        else ""
+    )
+    loss = _(" Its value is {loss}.").format(loss=_n(e["loss"])) if "loss" in e else ""
+    return _("Outputs lie between {min} and {max}{rows}, but {loss} applies {activation} itself.{value}").format(
+        min=_n(e["min"]),
+        max=_n(e["max"]),
+        rows=rows,
+        loss=f.detail.get("loss") or _("the loss"),
+        activation=activation,
+        value=loss,
     )
 
 
 def _update(f: Finding) -> str:
     e = f.evidence
-    first = f"; one of the first three steps by {_n(e['first'])}" if e.get("first") else ""
-    return f"A step moves the weights by {_n(e['ratio'])} of their size (median of {_n(e['steps'])} steps){first}."
+    first = _("; one of the first three steps by {first}").format(first=_n(e["first"])) if e.get("first") else ""
+    return _("A step moves the weights by {ratio} of their size (median of {steps} steps){first}.").format(
+        ratio=_n(e["ratio"]), steps=_n(e["steps"]), first=first
+    )
 
 
 def _no_grad(f: Finding) -> str:
     e = f.evidence
-    return (
-        f"{_n(e['tensors'])} parameters ({percent(e['share'])} of all trainable elements) got no gradient in any of "
-        f"{_n(e['batches'])} batches: {f.detail.get('names', f.subject)}."
+    return _(
+        "{tensors} parameters ({share} of all trainable elements) got no gradient in any of {batches} batches: {names}."
+    ).format(
+        tensors=_n(e["tensors"]),
+        share=percent(e["share"]),
+        batches=_n(e["batches"]),
+        names=f.detail.get("names", f.subject),
     )
 
 
 def _never_learned(f: Finding) -> str:
     e = f.evidence
-    chance = f"; a constant guess reaches {_n(e['chance'])}" if "chance" in e else ""
-    return f"The training loss went from {_n(e['start'])} to {_n(e['end'])}{chance}."
+    chance = _("; a constant guess reaches {chance}").format(chance=_n(e["chance"])) if "chance" in e else ""
+    return _("The training loss went from {start} to {end}{chance}.").format(
+        start=_n(e["start"]), end=_n(e["end"]), chance=chance
+    )
 
 
 def _overfit(f: Finding) -> str:
     e = f.evidence
-    return (
-        f"The validation loss was best in epoch {_n(e['best_epoch'])} ({_n(e['best'])}) and ended at {_n(e['end'])}; "
-        f"the training loss ended at {_n(e['train_end'])}."
-    )
+    return _(
+        "The validation loss was best in epoch {best_epoch} ({best}) and ended at {end}; the "
+        "training loss ended at {train_end}."
+    ).format(best_epoch=_n(e["best_epoch"]), best=_n(e["best"]), end=_n(e["end"]), train_end=_n(e["train_end"]))
 
 
 # rule -> name, sentence, when the rule is wrong
@@ -187,29 +218,36 @@ _RULES: dict[str, tuple[str, Callable[[Finding], str], str]] = {
     "act-nonfinite": ("Non-finite outputs", _act_nonfinite, "Masks of -inf inside attention are legal."),
     "bn-never-updated": (
         "Batch norm never saw a batch",
-        lambda f: f"{f.subject} has counted no training batch: it still normalises by mean 0 and variance 1.",
+        lambda f: _("{subject} has counted no training batch: it still normalises by mean 0 and variance 1.").format(
+            subject=f.subject
+        ),
         "The model may have been exported without its buffers.",
     ),
     "bn-stats-mismatch": (
         "Batch-norm statistics against data",
-        lambda f: (
-            f"{f.subject}: the data lie {_n(f.evidence['mean_gap'])} running standard deviations from the running "
-            f"mean, and ln of the variance ratio is {_n(f.evidence['log_var_gap'])} "
-            f"(medians over channels, {_n(f.evidence['samples'])} samples)."
+        lambda f: _(
+            "{subject}: the data lie {mean_gap} running standard deviations from the running mean, and "
+            "ln of the variance ratio is {log_var_gap} (medians over channels, {samples} samples)."
+        ).format(
+            subject=f.subject,
+            mean_gap=_n(f.evidence["mean_gap"]),
+            log_var_gap=_n(f.evidence["log_var_gap"]),
+            samples=_n(f.evidence["samples"]),
         ),
         "The data may be meant to come from another source than the training data.",
     ),
     "constant-channel": (
         "Constant channels",
-        lambda f: f"{f.subject}: {_n(f.evidence['constant'])} of {_n(f.evidence['channels'])} channels never change.",
+        lambda f: _("{subject}: {constant} of {channels} channels never change.").format(
+            subject=f.subject, constant=_n(f.evidence["constant"]), channels=_n(f.evidence["channels"])
+        ),
         "A branch may be constant by design.",
     ),
     "d-input-scale": ("Input scale", _scale, "The model may be made for physical units."),
     "d-nonfinite": (
         "Non-finite data",
-        lambda f: (
-            f"{_n(f.evidence['nan'])} NaN and {_n(f.evidence['inf'])} infinite values, first in {f.subject}, "
-            f"in {_n(f.evidence['features'])} features."
+        lambda f: _("{nan} NaN and {inf} infinite values, first in {subject}, in {features} features.").format(
+            nan=_n(f.evidence["nan"]), inf=_n(f.evidence["inf"]), subject=f.subject, features=_n(f.evidence["features"])
         ),
         "",
     ),
@@ -222,26 +260,35 @@ _RULES: dict[str, tuple[str, Callable[[Finding], str], str]] = {
     "grad-depth-slope": ("Gradient size over depth", _slope, "Parts frozen on purpose bend the profile."),
     "grad-nonfinite": (
         "Non-finite gradients",
-        lambda f: f"Gradient of {f.subject}: {_nonfinite(f)}; {_n(f.evidence['tensors'])} parameters in all.",
+        lambda f: _("Gradient of {subject}: {values}; {tensors} parameters in all.").format(
+            subject=f.subject, values=_nonfinite(f), tensors=_n(f.evidence["tensors"])
+        ),
         "With a gradient scaler, single steps with infinite gradients are normal.",
     ),
     "h-diverged": (
         "Diverging loss",
-        lambda f: f"The training loss was {_n(f.evidence['best'])} at its best and ended at {_n(f.evidence['end'])}.",
+        lambda f: _("The training loss was {best} at its best and ended at {end}.").format(
+            best=_n(f.evidence["best"]), end=_n(f.evidence["end"])
+        ),
         "Adversarial and reinforcement losses, curricula and restarts rise in healthy runs.",
     ),
     "h-never-learned": ("Loss that stands still", _never_learned, "A model that was already trained starts low."),
     "h-nonfinite": (
         "Non-finite loss",
-        lambda f: (
-            f"{f.subject} was not finite {_n(f.evidence['values'])} times of {_n(f.evidence['of'])}, "
-            f"first at {f.detail.get('axis', '')} {_n(f.evidence['first'])}."
+        lambda f: _("{subject} was not finite {values} times of {of}, first at {axis} {first}.").format(
+            subject=f.subject,
+            values=_n(f.evidence["values"]),
+            of=_n(f.evidence["of"]),
+            axis=f.detail.get("axis", ""),
+            first=_n(f.evidence["first"]),
         ),
         "",
     ),
     "h-oscillating": (
         "Oscillating loss",
-        lambda f: f"The training loss jumps by a factor of e^{_n(f.evidence['jump'])} from epoch to epoch (median).",
+        lambda f: _("The training loss jumps by a factor of e^{jump} from epoch to epoch (median).").format(
+            jump=_n(f.evidence["jump"])
+        ),
         "Ratios are noise where the loss is near zero.",
     ),
     "h-overconfident": (
@@ -252,26 +299,30 @@ _RULES: dict[str, tuple[str, Callable[[Finding], str], str]] = {
     "h-overfit": ("Validation loss rises", _overfit, "Double descent: some models improve again later."),
     "loss-shape": (
         "Shapes of outputs and targets",
-        lambda f: (
-            f"{f.detail.get('loss', 'The loss')} got outputs and targets of different shapes: its value is "
-            f"{_n(f.evidence['loss'])}, while the mean squared error pair by pair is {_n(f.evidence['mse'])}."
-        ),
+        lambda f: _(
+            "{loss} got outputs and targets of different shapes: its value is {value}, while the mean "
+            "squared error pair by pair is {mse}."
+        ).format(loss=f.detail.get("loss") or _("The loss"), value=_n(f.evidence["loss"]), mse=_n(f.evidence["mse"])),
         "",
     ),
     "o-baseline-skill": ("Skill against a constant guess", _skill, "The data may not be what the model was made for."),
     "optimizer-missing-params": (
         "Parameters that no optimizer holds",
-        lambda f: (
-            f"{_n(f.evidence['tensors'])} trainable parameters ({percent(f.evidence['share'])} of the elements) are in "
-            f"no optimizer that was given: {f.detail.get('names', f.subject)}."
+        lambda f: _(
+            "{tensors} trainable parameters ({share} of the elements) are in no optimizer that was given: {names}."
+        ).format(
+            tensors=_n(f.evidence["tensors"]),
+            share=percent(f.evidence["share"]),
+            names=f.detail.get("names", f.subject),
         ),
         "Other optimizers may not have been given; a backbone may be left out on purpose.",
     ),
     "param-frozen": (
         "Frozen parameters",
-        lambda f: (
-            f"{_n(f.evidence['tensors'])} parameters, {percent(f.evidence['share'])} of the model, do not require a "
-            f"gradient; the first is {f.detail.get('first', '')}."
+        lambda f: _(
+            "{tensors} parameters, {share} of the model, do not require a gradient; the first is {first}."
+        ).format(
+            tensors=_n(f.evidence["tensors"]), share=percent(f.evidence["share"]), first=f.detail.get("first", "")
         ),
         "A backbone is often frozen on purpose.",
     ),
@@ -281,18 +332,18 @@ _RULES: dict[str, tuple[str, Callable[[Finding], str], str]] = {
     "update-ratio": ("Size of a step", _update, "Weights that start near zero (LoRA) take large relative steps."),
     "w-at-default-init": (
         "Weights as they were initialised",
-        lambda f: (
-            f"{f.subject} cannot be told from PyTorch's default initialisation, though the model was trained "
-            f"({_n(f.evidence['untouched'])} of {_n(f.evidence['tested'])} weights that can be tested)."
-        ),
+        lambda f: _(
+            "{subject} cannot be told from PyTorch's default initialisation, though the model was "
+            "trained ({untouched} of {tested} weights that can be tested)."
+        ).format(subject=f.subject, untouched=_n(f.evidence["untouched"]), tested=_n(f.evidence["tested"])),
         "Random features may be left untrained on purpose.",
     ),
     "w-scale": (
         "Scale of a weight",
-        lambda f: (
-            f"{f.subject}: root mean square times the square root of its fan-in ({_n(f.evidence['fan_in'])}) is "
-            f"{_n(f.evidence['scale'])}; healthy trained layers have 0.3 to 2."
-        ),
+        lambda f: _(
+            "{subject}: root mean square times the square root of its fan-in ({fan_in}) is {scale}; "
+            "healthy trained layers have 0.3 to 2."
+        ).format(subject=f.subject, fan_in=_n(f.evidence["fan_in"]), scale=_n(f.evidence["scale"])),
         "The layer may be made for tiny or huge inputs.",
     ),
 }

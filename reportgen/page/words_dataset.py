@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from ..document.facts import Finding
 from .formats import amount, percent
+from .language import _
 
 CAUSES: dict[str, tuple[str, str]] = {
     "class-imbalance": (
@@ -46,10 +47,11 @@ CAUSES: dict[str, tuple[str, str]] = {
 def _order(f: Finding) -> str:
     e = f.evidence
     if "correlation" in e:
-        return f"Targets of neighbours in the order of loading have a correlation of {amount(e['correlation'])}."
-    return (
-        f"Of {amount(e['samples'])} samples {amount(e['same'])} have the label of the one before; a random order gives "
-        f"{amount(round(e['expected']))}."
+        return _("Targets of neighbours in the order of loading have a correlation of {correlation}.").format(
+            correlation=amount(e["correlation"])
+        )
+    return _("Of {samples} samples {same} have the label of the one before; a random order gives {expected}.").format(
+        samples=amount(e["samples"]), same=amount(e["same"]), expected=amount(round(e["expected"]))
     )
 
 
@@ -57,18 +59,31 @@ def _imbalance(f: Finding) -> str:
     e = f.evidence
     lost = ""
     if "recall" in e:
-        lost = f" Of class {amount(e['class'])} {percent(e['recall'])} are found (at most {percent(e['upper'])})."
-    return f"The largest class has {amount(e['largest'])} samples, the smallest {amount(e['smallest'])}.{lost}"
+        lost = _(" Of class {index} {recall} are found (at most {upper}).").format(
+            index=amount(e["class"]), recall=percent(e["recall"]), upper=percent(e["upper"])
+        )
+    return _("The largest class has {largest} samples, the smallest {smallest}.{lost}").format(
+        largest=amount(e["largest"]), smallest=amount(e["smallest"]), lost=lost
+    )
 
 
 def _shift(f: Finding) -> str:
     e = f.evidence
     how = ""
     if f.detail.get("kind") == "preparation":
-        how = " Nearly all features differ, so the preparation may."
-    return (
-        f"{amount(e['features'])} of {amount(e['of'])} features differ; most {f.subject}: {amount(e['train_mean'])} ± "
-        f"{amount(e['train_std'])} in training, {amount(e['mean'])} ± {amount(e['std'])} here.{how}"
+        how = _(" Nearly all features differ, so the preparation may.")
+    return _(
+        "{features} of {of} features differ; most {subject}: {train_mean} ± {train_std} in training, "
+        "{mean} ± {std} here.{how}"
+    ).format(
+        features=amount(e["features"]),
+        of=amount(e["of"]),
+        subject=f.subject,
+        train_mean=amount(e["train_mean"]),
+        train_std=amount(e["train_std"]),
+        mean=amount(e["mean"]),
+        std=amount(e["std"]),
+        how=how,
     )
 
 
@@ -76,19 +91,25 @@ def _mapping(f: Finding) -> str:
     e, parts = f.evidence, []
     if "renamed" in e:
         parts.append(
-            f"Renaming the classes one to one lifts accuracy from {percent(e['accuracy'])} to {percent(e['renamed'])}"
+            _("Renaming the classes one to one lifts accuracy from {accuracy} to {renamed}").format(
+                accuracy=percent(e["accuracy"]), renamed=percent(e["renamed"])
+            )
         )
     if "shared" in e:
-        parts.append(f"{amount(e['other_label'])} of {amount(e['shared'])} inputs in both splits have other labels")
-    return "; ".join(parts) + "."
+        parts.append(
+            _("{other_label} of {shared} inputs in both splits have other labels").format(
+                other_label=amount(e["other_label"]), shared=amount(e["shared"])
+            )
+        )
+    return _("; ").join(parts) + _(".")
 
 
 def _signal(f: Finding) -> str:
     e = f.evidence
-    return (
-        f"Five nearest neighbours of {amount(e['samples'])} samples tell the label with {amount(e['score'])}; shuffled "
-        f"labels give {amount(e['chance'])} ({e['z']:.1f} standard deviations between)."
-    )
+    return _(
+        "Five nearest neighbours of {samples} samples tell the label with {score}; shuffled labels "
+        "give {chance} ({z:.1f} standard deviations between)."
+    ).format(samples=amount(e["samples"]), score=amount(e["score"]), chance=amount(e["chance"]), z=e["z"])
 
 
 # rule -> name, sentence, when the rule is wrong
@@ -96,86 +117,92 @@ RULES: dict[str, tuple[str, Callable[[Finding], str], str]] = {
     "d-class-imbalance": ("Balance of the classes", _imbalance, "Rare classes may not matter to the task."),
     "d-conflicting-labels": (
         "Equal inputs, other labels",
-        lambda f: (
-            f"{f.subject}: {amount(f.evidence['samples'])} of {amount(f.evidence['of'])} samples share their input "
-            f"with a sample of another label."
+        lambda f: _("{subject}: {samples} of {of} samples share their input with a sample of another label.").format(
+            subject=f.subject, samples=amount(f.evidence["samples"]), of=amount(f.evidence["of"])
         ),
         "What decides may not be in the inputs.",
     ),
     "d-constant-feature": (
         "Features that never change",
-        lambda f: (
-            f"{amount(f.evidence['constant'])} of {amount(f.evidence['features'])} features have one value in all "
-            f"samples; the first is {f.subject}."
+        lambda f: _("{constant} of {features} features have one value in all samples; the first is {subject}.").format(
+            constant=amount(f.evidence["constant"]), features=amount(f.evidence["features"]), subject=f.subject
         ),
         "",
     ),
     "d-duplicates": (
         "Copies",
-        lambda f: (
-            f"{f.subject}: {amount(f.evidence['copies'])} of {amount(f.evidence['samples'])} samples repeat an input."
+        lambda f: _("{subject}: {copies} of {samples} samples repeat an input.").format(
+            subject=f.subject, copies=amount(f.evidence["copies"]), samples=amount(f.evidence["samples"])
         ),
         "Over-sampling makes copies on purpose.",
     ),
     "d-label-constant": (
         "Labels that never change",
-        lambda f: f"{f.subject}: all of {amount(f.evidence['samples'])} samples have one label.",
+        lambda f: _("{subject}: all of {samples} samples have one label.").format(
+            subject=f.subject, samples=amount(f.evidence["samples"])
+        ),
         "",
     ),
     "d-label-mapping": ("Numbering of the classes", _mapping, ""),
     "d-label-noise": (
         "Labels against their neighbours",
-        lambda f: (
-            f"In training {percent(f.evidence['agreement'])} of nearest neighbours share a sample's label, in the data "
-            f"given {percent(f.evidence['given'])}."
-        ),
+        lambda f: _(
+            "In training {agreement} of nearest neighbours share a sample's label, in the data given {given}."
+        ).format(agreement=percent(f.evidence["agreement"]), given=percent(f.evidence["given"])),
         "The splits may be drawn from other sources.",
     ),
     "d-label-range": (
         "Range of the labels",
-        lambda f: (
-            f"{f.subject}: labels from {amount(f.evidence['min'])} to {amount(f.evidence['max'])} for "
-            f"{amount(f.evidence['classes'])} outputs."
+        lambda f: _("{subject}: labels from {min} to {max} for {classes} outputs.").format(
+            subject=f.subject,
+            min=amount(f.evidence["min"]),
+            max=amount(f.evidence["max"]),
+            classes=amount(f.evidence["classes"]),
         ),
         "A loss of your own may leave some labels out.",
     ),
     "d-label-signal": ("What neighbours say of the labels", _signal, "Neighbours in raw inputs may be a poor guide."),
     "d-labels-unrelated": (
         "Labels of one split",
-        lambda f: (
-            f"{f.subject}: nearest neighbours say nothing of the labels ({f.evidence['z']:.1f} standard deviations "
-            f"from chance); in the other split they do ({f.evidence['other_z']:.1f})."
-        ),
+        lambda f: _(
+            "{subject}: nearest neighbours say nothing of the labels ({z:.1f} standard deviations from "
+            "chance); in the other split they do ({other_z:.1f})."
+        ).format(subject=f.subject, z=f.evidence["z"], other_z=f.evidence["other_z"]),
         "Heavy augmentation may hide what neighbours have in common.",
     ),
     "d-missing-class": (
         "Classes that training lacks",
-        lambda f: (
-            f"{amount(f.evidence['samples'])} of {amount(f.evidence['of'])} samples belong to "
-            f"{amount(f.evidence['classes'])} classes of which training has none; the first is class "
-            f"{amount(f.evidence['first'])}."
+        lambda f: _(
+            "{samples} of {of} samples belong to {classes} classes of which training has none; the first "
+            "is class {first}."
+        ).format(
+            samples=amount(f.evidence["samples"]),
+            of=amount(f.evidence["of"]),
+            classes=amount(f.evidence["classes"]),
+            first=amount(f.evidence["first"]),
         ),
         "The training loader may have been cut short.",
     ),
     "d-order": ("Order of the samples", _order, "Training may have used another loader than the one given."),
     "d-padding": (
         "Padding",
-        lambda f: (
-            f"{percent(f.evidence['share'])} of all positions are token {amount(f.evidence['token'])} at the end."
+        lambda f: _("{share} of all positions are token {token} at the end.").format(
+            share=percent(f.evidence["share"]), token=amount(f.evidence["token"])
         ),
         "",
     ),
     "d-target-scale": (
         "Scale of the targets",
-        lambda f: f"Targets are {amount(f.evidence['mean'])} ± {amount(f.evidence['std'])}.",
+        lambda f: _("Targets are {mean} ± {std}.").format(
+            mean=amount(f.evidence["mean"]), std=amount(f.evidence["std"])
+        ),
         "The last layer may rescale its output.",
     ),
     "d-train-val-shift": ("Features of both splits", _shift, "The data given may be meant to come from elsewhere."),
     "leakage": (
         "Samples in both splits",
-        lambda f: (
-            f"{amount(f.evidence['shared'])} of {amount(f.evidence['compared'])} inputs given are in the training "
-            f"data bit for bit."
+        lambda f: _("{shared} of {compared} inputs given are in the training data bit for bit.").format(
+            shared=amount(f.evidence["shared"]), compared=amount(f.evidence["compared"])
         ),
         "Inputs of few possible values repeat by nature.",
     ),

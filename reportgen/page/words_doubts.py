@@ -57,7 +57,7 @@ _TRIALS: dict[str, str] = {
 def unchecked(diagnosis: Diagnosis) -> str:
     """Say what was not checked that bears on a diagnosis; a second run never is."""
     parts = [_(_PARTS[part]) if part in _PARTS else part for part in diagnosis.unchecked]
-    return "; ".join([*parts, _("other seeds, and other data than these")]) + "."
+    return _("; ").join([*parts, _("other seeds, and other data than these")]) + _(".")
 
 
 def candidates(diagnosis: Diagnosis, titles: list[str]) -> str:

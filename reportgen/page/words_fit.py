@@ -157,7 +157,7 @@ def _ways(n: Numbers, d: Detail) -> str:
         "owned": _("all parameters in the optimizer"),
         "unregularised": _("no decay, no dropout"),
     }
-    said = "; ".join(f"{label} {amount(n[key])}" for key, label in names.items() if key in n)
+    said = _("; ").join(f"{label} {amount(n[key])}" for key, label in names.items() if key in n)
     text = _("The loss on the data given is {before}; after {steps} steps more: {ways}.")
     return text.format(before=amount(n["before"]), steps=amount(n["steps"]), ways=said)
 

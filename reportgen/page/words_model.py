@@ -29,109 +29,116 @@ CAUSES: dict[str, tuple[str, str]] = {
 
 def _set_back(f: Finding) -> str:
     e = f.evidence
-    return (
-        f"{amount(e['parameters'])} parameters moved in the run (its loss went from {amount(e['start'])} to "
-        f"{amount(e['end'])}), and each is now, to the bit, what it was before the first step."
-    )
+    return _(
+        "{parameters} parameters moved in the run (its loss went from {start} to {end}), and each is "
+        "now, to the bit, what it was before the first step."
+    ).format(parameters=amount(e["parameters"]), start=amount(e["start"]), end=amount(e["end"]))
 
 
 def _otherwise(f: Finding) -> str:
     e = f.evidence
-    return (
-        f"The loss of the model as it was handed over is {amount(e['measured'])}; the run ended with a validation loss "
-        f"of {amount(e['logged'])} (at most {amount(e['worst'])} over its last third) and began with "
-        f"{amount(e['start'])}."
+    return _(
+        "The loss of the model as it was handed over is {measured}; the run ended with a validation "
+        "loss of {logged} (at most {worst} over its last third) and began with {start}."
+    ).format(
+        measured=amount(e["measured"]), logged=amount(e["logged"]), worst=amount(e["worst"]), start=amount(e["start"])
     )
 
 
 def _frozen(f: Finding) -> str:
     e = f.evidence
-    return (
-        f"{amount(e['tensors'])} frozen weights ({percent(e['share'])} of all in linear and convolution layers) "
-        f"are spread as PyTorch initialises them: {f.detail.get('names', f.subject)}."
-    )
+    return _(
+        "{tensors} frozen weights ({share} of all in linear and convolution layers) are spread as "
+        "PyTorch initialises them: {names}."
+    ).format(tensors=amount(e["tensors"]), share=percent(e["share"]), names=f.detail.get("names", f.subject))
 
 
 def _growth(f: Finding) -> str:
     e = f.evidence
-    return (
-        f"At the first step the outputs of {amount(e['layers'])} layers grow by {e['slope']:.2f} decades a layer, from "
-        f"{amount(e['first'])} to {amount(e['last'])}."
-    )
+    return _(
+        "At the first step the outputs of {layers} layers grow by {slope:.2f} decades a layer, from {first} to {last}."
+    ).format(layers=amount(e["layers"]), slope=e["slope"], first=amount(e["first"]), last=amount(e["last"]))
 
 
 def _time(f: Finding) -> str:
     e = f.evidence
-    return (
-        f"Of {amount(e['steps'])} time steps that {f.subject} ({f.detail.get('kind', '')}) reads, the first get "
-        f"{amount(e['ratio'])} of the largest gradient of any step."
-    )
+    return _(
+        "Of {steps} time steps that {subject} ({kind}) reads, the first get {ratio} of the largest "
+        "gradient of any step."
+    ).format(steps=amount(e["steps"]), subject=f.subject, kind=f.detail.get("kind", ""), ratio=amount(e["ratio"]))
 
 
 def _one(f: Finding) -> str:
     e = f.evidence
-    return (
-        f"The {amount(e['channels'])} channels of {f.subject} ({f.detail.get('kind', '')}) are one number up to a "
-        f"factor; those of {f.detail.get('before', 'the layer before')} span {amount(e['before'])} directions."
+    return _(
+        "The {channels} channels of {subject} ({kind}) are one number up to a factor; those of "
+        "{before} span {before_2} directions."
+    ).format(
+        channels=amount(e["channels"]),
+        subject=f.subject,
+        kind=f.detail.get("kind", ""),
+        before=f.detail.get("before", _("the layer before")),
+        before_2=amount(e["before"]),
     )
 
 
 def _latent(f: Finding) -> str:
     e = f.evidence
-    return (
-        f"The posterior departs from the prior by {amount(e['divergence'])} nats a sample; the mean of "
-        f"{amount(e['active'])} of {amount(e['dimensions'])} dimensions follows the input."
-    )
+    return _(
+        "The posterior departs from the prior by {divergence} nats a sample; the mean of {active} of "
+        "{dimensions} dimensions follows the input."
+    ).format(divergence=amount(e["divergence"]), active=amount(e["active"]), dimensions=amount(e["dimensions"]))
 
 
 def _sure(f: Finding) -> str:
     e = f.evidence
-    return (
-        f"Accuracy is {percent(e['accuracy'])} (the commonest class has {percent(e['commonest'])}), and a right answer "
-        f"is surer than a wrong one in {percent(e['surer'])} of the pairs; 50 % is chance."
-    )
+    return _(
+        "Accuracy is {accuracy} (the commonest class has {commonest}), and a right answer is surer "
+        "than a wrong one in {surer} of the pairs; 50 % is chance."
+    ).format(accuracy=percent(e["accuracy"]), commonest=percent(e["commonest"]), surer=percent(e["surer"]))
 
 
 def _short(f: Finding) -> str:
     e = f.evidence
-    return (
-        f"The training loss fell from {amount(e['first'])} to {amount(e['last'])} and every validation was better than "
-        f"the one before; 120 steps more take the loss on the data given from {amount(e['before'])} to "
-        f"{amount(e['after'])}."
-    )
+    return _(
+        "The training loss fell from {first} to {last} and every validation was better than the one "
+        "before; 120 steps more take the loss on the data given from {before} to {after}."
+    ).format(first=amount(e["first"]), last=amount(e["last"]), before=amount(e["before"]), after=amount(e["after"]))
 
 
 def _narrow(f: Finding) -> str:
     e = f.evidence
-    return (
-        f"R² is {amount(e['r2'])} on the data that were learned from, the loss stands still, and of "
-        f"{amount(e['samples'])} samples {percent(e['error_share'])} of the variance cannot be learned by heart."
-    )
+    return _(
+        "R² is {r2} on the data that were learned from, the loss stands still, and of {samples} "
+        "samples {error_share} of the variance cannot be learned by heart."
+    ).format(r2=amount(e["r2"]), samples=amount(e["samples"]), error_share=percent(e["error_share"]))
 
 
 RULES: dict[str, tuple[str, Callable[[Finding], str], str]] = {
     "bn-stale": (
         "Statistics of the last batches",
-        lambda f: (
-            f"Momentum is {amount(f.evidence['momentum'])}: the loss in eval mode is "
-            f"{amount(f.evidence['eval_loss'])}, and {amount(f.evidence['refreshed_loss'])} with statistics that are "
-            "means over the batches."
+        lambda f: _(
+            "Momentum is {momentum}: the loss in eval mode is {eval_loss}, and {refreshed_loss} with "
+            "statistics that are means over the batches."
+        ).format(
+            momentum=amount(f.evidence["momentum"]),
+            eval_loss=amount(f.evidence["eval_loss"]),
+            refreshed_loss=amount(f.evidence["refreshed_loss"]),
         ),
         "",
     ),
     "dropout-too-strong": (
         "Strength of dropout",
-        lambda f: (
-            f"Dropout of {percent(f.evidence['drop'])}; the training loss ended at {amount(f.evidence['end'])} from "
-            f"{amount(f.evidence['start'])}, while one batch is learned by heart without dropout."
-        ),
+        lambda f: _(
+            "Dropout of {drop}; the training loss ended at {end} from {start}, while one batch is "
+            "learned by heart without dropout."
+        ).format(drop=percent(f.evidence["drop"]), end=amount(f.evidence["end"]), start=amount(f.evidence["start"])),
         "",
     ),
     "weights-shrunk": (
         "Weights pulled to nothing",
-        lambda f: (
-            f"{amount(f.evidence['matrices'])} of {amount(f.evidence['of'])} weight matrices ended at next to zero, "
-            f"{f.subject} first."
+        lambda f: _("{matrices} of {of} weight matrices ended at next to zero, {subject} first.").format(
+            matrices=amount(f.evidence["matrices"]), of=amount(f.evidence["of"]), subject=f.subject
         ),
         "",
     ),
@@ -172,14 +179,14 @@ def titles() -> dict[str, str]:
 def _as_it_is(n: Numbers, d: Detail) -> str:
     text = _("Loss {loss} on {samples} samples").format(loss=amount(n["loss"]), samples=amount(n["samples"]))
     if "accuracy" in n:
-        text += "; " + _("accuracy {accuracy}, commonest class {commonest}").format(
+        text += _("; ") + _("accuracy {accuracy}, commonest class {commonest}").format(
             accuracy=percent(n["accuracy"]), commonest=percent(n["commonest"])
         )
     if "surer" in n:
-        text += "; " + _("a right answer is surer than a wrong one in {surer} of the pairs").format(
+        text += _("; ") + _("a right answer is surer than a wrong one in {surer} of the pairs").format(
             surer=percent(n["surer"])
         )
-    return text + "."
+    return text + _(".")
 
 
 OUTCOMES: dict[str, Callable[[Numbers, Detail], str]] = {

@@ -6,95 +6,113 @@ from collections.abc import Callable
 
 from ..document.facts import Finding
 from .formats import amount, percent
+from .language import _
 
 # rule -> name, sentence, when the rule is wrong
 RULES: dict[str, tuple[str, Callable[[Finding], str], str]] = {
     "attention-logits": (
         "Size of attention logits",
-        lambda f: f"{f.subject}: the largest logit is {amount(f.evidence['logit_max'])}.",
+        lambda f: _("{subject}: the largest logit is {logit_max}.").format(
+            subject=f.subject, logit_max=amount(f.evidence["logit_max"])
+        ),
         "",
     ),
     "attention-uniform": (
         "Attention that only averages",
-        lambda f: (
-            f"In {amount(f.evidence['layers'])} of {amount(f.evidence['of'])} layers every head looks at all keys "
-            f"alike; the first is {f.subject}."
+        lambda f: _("In {layers} of {of} layers every head looks at all keys alike; the first is {subject}.").format(
+            layers=amount(f.evidence["layers"]), of=amount(f.evidence["of"]), subject=f.subject
         ),
         "Pooling layers are meant to average.",
     ),
     "batch-drift": (
         "Batches that differ",
-        lambda f: (
-            f"Means of {amount(f.evidence['batches'])} batches differ {amount(f.evidence['f'])} times as much as "
-            f"chance has it, by what {f.subject} puts out."
-        ),
+        lambda f: _(
+            "Means of {batches} batches differ {values} times as much as chance has it, by what {subject} puts out."
+        ).format(batches=amount(f.evidence["batches"]), values=amount(f.evidence["f"]), subject=f.subject),
         "Validation data may be sorted on purpose.",
     ),
     "bn-small-batch": (
         "Batches for a batch norm",
-        lambda f: (
-            f"Batches had {amount(f.evidence['batch_size'])} samples: {amount(f.evidence['values'])} values a channel "
-            f"in {f.subject}."
+        lambda f: _("Batches had {batch_size} samples: {values} values a channel in {subject}.").format(
+            batch_size=amount(f.evidence["batch_size"]), values=amount(f.evidence["values"]), subject=f.subject
         ),
         "Statistics may have been taken over several ranks.",
     ),
     "channel-redundancy": (
         "Channels that move together",
-        lambda f: (
-            f"{f.subject}: its channels span {f.evidence['participation']:.1f} directions, "
-            f"{percent(f.evidence['share'])} of what independent ones would ({amount(f.evidence['layers'])} such "
-            f"layers)."
+        lambda f: _(
+            "{subject}: its channels span {participation:.1f} directions, {share} of what independent "
+            "ones would ({layers} such layers)."
+        ).format(
+            subject=f.subject,
+            participation=f.evidence["participation"],
+            share=percent(f.evidence["share"]),
+            layers=amount(f.evidence["layers"]),
         ),
         "The task may need no more.",
     ),
     "fp16-gradients": (
         "Gradients in float16",
-        lambda f: f"{percent(f.evidence['share'])} of the gradients that are not zero would be zero in float16.",
+        lambda f: _("{share} of the gradients that are not zero would be zero in float16.").format(
+            share=percent(f.evidence["share"])
+        ),
         "It matters only where float16 is meant to be used.",
     ),
     "fp16-range": (
         "Range of float16",
-        lambda f: (
-            f"{f.subject} puts out {amount(f.evidence['largest'])}, {percent(f.evidence['of_float16'])} of the largest "
-            f"number in float16."
+        lambda f: _("{subject} puts out {largest}, {of_float16} of the largest number in float16.").format(
+            subject=f.subject, largest=amount(f.evidence["largest"]), of_float16=percent(f.evidence["of_float16"])
         ),
         "It matters only where float16 is meant to be used.",
     ),
     "mixed-dtypes": (
         "Several number formats",
-        lambda f: (
-            f"Parameters are in {f.detail.get('all', 'several formats')}; {percent(f.evidence['share'])} of them in "
-            f"{f.detail.get('rarest', 'the rarest')}."
+        lambda f: _("Parameters are in {all}; {share} of them in {rarest}.").format(
+            all=f.detail.get("all", _("several formats")),
+            share=percent(f.evidence["share"]),
+            rarest=f.detail.get("rarest", _("the rarest")),
         ),
         "Norms are often kept in float32 on purpose.",
     ),
     "norm-missing": (
         "Depth without norms",
-        lambda f: f"{amount(f.evidence['layers'])} layers with weights, and neither a norm nor a skip connection.",
+        lambda f: _("{layers} layers with weights, and neither a norm nor a skip connection.").format(
+            layers=amount(f.evidence["layers"])
+        ),
         "Careful initialisation does as well.",
     ),
     "o-confused-pair": (
         "Classes that are confused",
-        lambda f: (
-            f"{percent(f.evidence['share'])} of {f.subject} are taken for {f.detail.get('other', 'another class')}: "
-            f"{amount(f.evidence['taken'])} of its {amount(f.evidence['errors'])} errors."
+        lambda f: _("{share} of {subject} are taken for {other}: {taken} of its {errors} errors.").format(
+            share=percent(f.evidence["share"]),
+            subject=f.subject,
+            other=f.detail.get("other", _("another class")),
+            taken=amount(f.evidence["taken"]),
+            errors=amount(f.evidence["errors"]),
         ),
         "The two may be alike by nature.",
     ),
     "o-per-class": (
         "Class that is left behind",
-        lambda f: (
-            f"Of {f.subject} {percent(f.evidence['recall'])} are found, of classes on average "
-            f"{percent(f.evidence['mean'])} ({amount(f.evidence['samples'])} samples; "
-            f"{amount(f.evidence['classes'])} such classes)."
+        lambda f: _(
+            "Of {subject} {recall} are found, of classes on average {mean} ({samples} samples; {classes} such classes)."
+        ).format(
+            subject=f.subject,
+            recall=percent(f.evidence["recall"]),
+            mean=percent(f.evidence["mean"]),
+            samples=amount(f.evidence["samples"]),
+            classes=amount(f.evidence["classes"]),
         ),
         "The class may be hard by nature.",
     ),
     "o-regression-bias": (
         "Predictions off on the whole",
-        lambda f: (
-            f"Predictions are {amount(abs(f.evidence['bias']))} too {'high' if f.evidence['bias'] > 0 else 'low'} on "
-            f"average, {abs(f.evidence['of_std']):.2f} standard deviations of the targets."
+        lambda f: _(
+            "Predictions are {bias} too {what} on average, {of_std:.2f} standard deviations of the targets."
+        ).format(
+            bias=amount(abs(f.evidence["bias"])),
+            what=_("high") if f.evidence["bias"] > 0 else _("low"),
+            of_std=abs(f.evidence["of_std"]),
         ),
         "A median or a quantile of skewed targets is no mean.",
     ),

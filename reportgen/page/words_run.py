@@ -62,7 +62,7 @@ def _first_event(f: Finding) -> str:
     }.get(f.detail.get("part", ""), name(f.subject))
     before = f.detail.get("before")
     told = _("{what} was the first to be not finite{when}.").format(what=what, when=when)
-    return told + (" " + _("Before it: {before}.").format(before=name(before)) if before else "")
+    return told + (_(" ") + _("Before it: {before}.").format(before=name(before)) if before else "")
 
 
 def _eval_mode(f: Finding) -> str:

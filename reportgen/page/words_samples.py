@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from ..document.facts import Finding
 from .formats import amount, percent
+from .language import _
 
 CAUSES: dict[str, tuple[str, str]] = {
     "idle-parts": (
@@ -17,46 +18,68 @@ CAUSES: dict[str, tuple[str, str]] = {
 
 def _twins(f: Finding) -> str:
     e = f.evidence
-    where = " in the training data" if f.rule == "near-leakage" else ""
-    groups = " Training samples have doubles among themselves too." if f.detail.get("training") == "groups" else ""
-    return (
-        f"{f.subject}: {amount(e['twins'])} of {amount(e['samples'])} samples looked at have a near double{where}; "
-        f"chance makes {percent(e['chance'])} in data of dimension {e['dimension']:.1f}.{groups}"
+    where = _(" in the training data") if f.rule == "near-leakage" else ""
+    groups = _(" Training samples have doubles among themselves too.") if f.detail.get("training") == "groups" else ""
+    return _(
+        "{subject}: {twins} of {samples} samples looked at have a near double{where}; chance makes "
+        "{chance} in data of dimension {dimension:.1f}.{groups}"
+    ).format(
+        subject=f.subject,
+        twins=amount(e["twins"]),
+        samples=amount(e["samples"]),
+        where=where,
+        chance=percent(e["chance"]),
+        dimension=e["dimension"],
+        groups=groups,
     )
 
 
 def _shortcut(f: Finding) -> str:
     e = f.evidence
-    what = "neighbours along it share their class" if f.detail.get("kind") == "classes" else "of the variance"
-    gap = f" Class means lie {amount(e['gap'])} deviations apart." if "gap" in e else ""
-    return (
-        f"{f.subject} alone tells the target: {percent(e['score'])} {what}; the next best feature has "
-        f"{percent(e['second'])}, permuted targets at most {percent(e['null'])}.{gap}"
+    what = _("neighbours along it share their class") if f.detail.get("kind") == "classes" else _("of the variance")
+    gap = _(" Class means lie {gap} deviations apart.").format(gap=amount(e["gap"])) if "gap" in e else ""
+    return _(
+        "{subject} alone tells the target: {score} {what}; the next best feature has {second}, "
+        "permuted targets at most {null}.{gap}"
+    ).format(
+        subject=f.subject,
+        score=percent(e["score"]),
+        what=what,
+        second=percent(e["second"]),
+        null=percent(e["null"]),
+        gap=gap,
     )
 
 
 def _misplaced(f: Finding) -> str:
     if f.detail.get("kind") == "before-norm":
-        return f"{f.subject} comes directly before the batch norm {f.detail.get('layer', '')}."
-    return f"{f.subject} deletes outputs of the last layer, {f.detail.get('layer', '')}."
+        return _("{subject} comes directly before the batch norm {layer}.").format(
+            subject=f.subject, layer=f.detail.get("layer", "")
+        )
+    return _("{subject} deletes outputs of the last layer, {layer}.").format(
+        subject=f.subject, layer=f.detail.get("layer", "")
+    )
 
 
 # rule -> name, sentence, when the rule is wrong
 RULES: dict[str, tuple[str, Callable[[Finding], str], str]] = {
     "bias-before-norm": (
         "Biases that a norm takes away",
-        lambda f: (
-            f"{amount(f.evidence['layers'])} layers have a bias that the batch norm behind them subtracts again: "
-            f"{f.detail.get('names', f.subject)}."
+        lambda f: _("{layers} layers have a bias that the batch norm behind them subtracts again: {names}.").format(
+            layers=amount(f.evidence["layers"]), names=f.detail.get("names", f.subject)
         ),
         "Harmless; the norm may be meant to be folded away later.",
     ),
     "d-dtype": (
         "Type of the input",
-        lambda f: (
-            f"Inputs are {f.detail.get('dtype', 'whole numbers')}, and {f.subject} reads them as they are: from "
-            f"{amount(f.evidence['min'])} to {amount(f.evidence['max'])}, standard deviation "
-            f"{amount(f.evidence['std'])}."
+        lambda f: _(
+            "Inputs are {dtype}, and {subject} reads them as they are: from {min} to {max}, standard deviation {std}."
+        ).format(
+            dtype=f.detail.get("dtype", _("whole numbers")),
+            subject=f.subject,
+            min=amount(f.evidence["min"]),
+            max=amount(f.evidence["max"]),
+            std=amount(f.evidence["std"]),
         ),
         "The model may be made for raw counts.",
     ),

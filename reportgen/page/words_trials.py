@@ -8,7 +8,7 @@ from ..document.facts import Finding
 from ..document.trials import Trial
 from . import words_fit, words_model
 from .formats import amount, name, percent
-from .language import _
+from .language import N_, _
 
 CAUSES: dict[str, tuple[str, str]] = {
     "batch-mixing": (
@@ -53,46 +53,61 @@ CAUSES: dict[str, tuple[str, str]] = {
 
 def _neighbours(f: Finding) -> str:
     e, first = f.evidence, f.detail.get("first", "")
-    ways = [f"{word} {amount(e[key])}" for key, word in _WAYS if key in e]
-    place = f" The first layer whose output moves is {first}." if first else ""
-    return (
-        f"Outputs that should stay move by {', '.join(ways)} of their spread; a plain repeat by "
-        f"{amount(e['noise'])}.{place}"
+    ways = [f"{_(word)} {amount(e[key])}" for key, word in _WAYS if key in e]
+    place = _(" The first layer whose output moves is {first}.").format(first=first) if first else ""
+    return _("Outputs that should stay move by {ways} of their spread; a plain repeat by {noise}.{place}").format(
+        ways=_(", ").join(ways), noise=amount(e["noise"]), place=place
     )
 
 
-_WAYS = (("replaced", "neighbours replaced:"), ("fewer", "fewer neighbours:"), ("reordered", "neighbours reordered:"))
+_WAYS = (
+    ("replaced", N_("neighbours replaced:")),
+    ("fewer", N_("fewer neighbours:")),
+    ("reordered", N_("neighbours reordered:")),
+)
 
 
 def _sign(f: Finding) -> str:
     e = f.evidence
     if f.detail.get("by") == "optimizer":
-        return f"The first step of the optimizer leads uphill: its cosine with the gradient is {e['slope']:+.2f}."
-    return f"The loss of right answers is {amount(e['right'])}, of wrong ones {amount(e['wrong'])}: wrong ones win."
+        return _("The first step of the optimizer leads uphill: its cosine with the gradient is {slope:+.2f}.").format(
+            slope=e["slope"]
+        )
+    return _("The loss of right answers is {right}, of wrong ones {wrong}: wrong ones win.").format(
+        right=amount(e["right"]), wrong=amount(e["wrong"])
+    )
 
 
 def _mismatch(f: Finding) -> str:
     e, kind = f.evidence, f.detail.get("kind", "")
     if kind == "raw scores":
-        return (
-            f"The loss takes outputs as log-probabilities, but their logsumexp is off 0 by up to "
-            f"{amount(e['log_sum_exp_error'])}: it can fall without end."
-        )
+        return _(
+            "The loss takes outputs as log-probabilities, but their logsumexp is off 0 by up to "
+            "{log_sum_exp_error}: it can fall without end."
+        ).format(log_sum_exp_error=amount(e["log_sum_exp_error"]))
     if kind == "class numbers":
-        return f"One output is drawn to the number of the class, from 0 to {amount(e['classes'] - 1)}."
-    return f"Targets lie between {amount(e['min'])} and {amount(e['max'])}; the loss is made for 0 to 1."
+        return _("One output is drawn to the number of the class, from 0 to {last}.").format(
+            last=amount(e["classes"] - 1)
+        )
+    return _("Targets lie between {min} and {max}; the loss is made for 0 to 1.").format(
+        min=amount(e["min"]), max=amount(e["max"])
+    )
 
 
 def _range(f: Finding) -> str:
     e, kind = f.evidence, f.detail.get("kind", "")
     if kind == "constant":
-        return f"Behind layer {f.detail.get('layer', '')} the output is {amount(e['reached'])} whatever comes in."
-    reach = f"The last activation reaches from {amount(e['low'])} to {amount(e['high'])}"
+        return _("Behind layer {layer} the output is {reached} whatever comes in.").format(
+            layer=f.detail.get("layer", ""), reached=amount(e["reached"])
+        )
+    reach = _("The last activation reaches from {low} to {high}").format(low=amount(e["low"]), high=amount(e["high"]))
     if kind == "scores":
-        return f"{reach}; the loss applies softmax to it and wants free scores."
-    return (
-        f"{reach}; {percent(e['outside'])} of the targets, which go from {amount(e['target_min'])} to "
-        f"{amount(e['target_max'])}, lie outside."
+        return _("{reach}; the loss applies softmax to it and wants free scores.").format(reach=reach)
+    return _("{reach}; {outside} of the targets, which go from {target_min} to {target_max}, lie outside.").format(
+        reach=reach,
+        outside=percent(e["outside"]),
+        target_min=amount(e["target_min"]),
+        target_max=amount(e["target_max"]),
     )
 
 
@@ -100,29 +115,34 @@ def _gap(f: Finding) -> str:
     e = f.evidence
     share = ""
     if "eval_accuracy" in e:
-        share = f", accuracy {percent(e['eval_accuracy'])} against {percent(e['norms_accuracy'])}"
-    return (
-        f"On {amount(e['samples'])} samples: loss {amount(e['eval_loss'])} in eval mode against "
-        f"{amount(e['norms_loss'])} with batch norm in training mode{share}."
+        share = _(", accuracy {eval_accuracy} against {norms_accuracy}").format(
+            eval_accuracy=percent(e["eval_accuracy"]), norms_accuracy=percent(e["norms_accuracy"])
+        )
+    return _(
+        "On {samples} samples: loss {eval_loss} in eval mode against {norms_loss} with batch norm in "
+        "training mode{share}."
+    ).format(
+        samples=amount(e["samples"]), eval_loss=amount(e["eval_loss"]), norms_loss=amount(e["norms_loss"]), share=share
     )
 
 
 def _equal(f: Finding) -> str:
-    what = "zero altogether" if f.detail.get("value") == "zero" else "the same in every unit"
-    return (
-        f"The weights of {amount(f.evidence['layers'])} of {amount(f.evidence['tested'])} layers are {what}: "
-        f"{f.detail.get('layers', f.subject)}."
+    what = _("zero altogether") if f.detail.get("value") == "zero" else _("the same in every unit")
+    return _("The weights of {layers} of {tested} layers are {what}: {names}.").format(
+        layers=amount(f.evidence["layers"]),
+        tested=amount(f.evidence["tested"]),
+        what=what,
+        names=f.detail.get("layers", f.subject),
     )
 
 
 def _by_heart(f: Finding) -> str:
     e = f.evidence
-    result = f"accuracy {percent(e['accuracy'])}" if "accuracy" in e else ""
+    result = _("accuracy {accuracy}").format(accuracy=percent(e["accuracy"])) if "accuracy" in e else ""
     if "error_share" in e:
-        result = f"an error of {amount(e['error_share'])} of the targets' variance"
-    return (
-        f"After 200 steps on {amount(e['samples'])} samples a copy reached {result} (loss from {amount(e['start'])} "
-        f"to {amount(e['end'])})."
+        result = _("an error of {error_share} of the targets' variance").format(error_share=amount(e["error_share"]))
+    return _("After 200 steps on {samples} samples a copy reached {result} (loss from {start} to {end}).").format(
+        samples=amount(e["samples"]), result=result, start=amount(e["start"]), end=amount(e["end"])
     )
 
 
@@ -130,101 +150,111 @@ def _by_heart(f: Finding) -> str:
 RULES: dict[str, tuple[str, Callable[[Finding], str], str]] = {
     "affine-pair": (
         "Affine layers in a row",
-        lambda f: f"Nothing stands between {f.detail.get('pairs', '')}: one layer would say the same.",
+        lambda f: _("Nothing stands between {pairs}: one layer would say the same.").format(
+            pairs=f.detail.get("pairs", "")
+        ),
         "Projections of attention and adapters are made so.",
     ),
     "batch-coupling": ("Neighbours in the batch", _neighbours, "Models that retrieve over the batch are made so."),
     "causal-leak": (
         "Change of later elements",
-        lambda f: (
-            f"With elements from {amount(f.evidence['cut'])} of {amount(f.evidence['length'])} on replaced, earlier "
-            f"outputs move by {amount(f.evidence['change'])} of the spread of all outputs."
+        lambda f: _(
+            "With elements from {cut} of {length} on replaced, earlier outputs move by {change} of the "
+            "spread of all outputs."
+        ).format(
+            cut=amount(f.evidence["cut"]), length=amount(f.evidence["length"]), change=amount(f.evidence["change"])
         ),
         "A prefix may be read in both directions on purpose.",
     ),
     "equal-units": ("Units that are all alike", _equal, "Weights may be zero by pruning."),
     "eval-nondeterminism": (
         "Two passes in eval mode",
-        lambda f: (
-            f"One input evaluated twice: outputs differ by up to {amount(f.evidence['change'])} of their size "
-            f"({amount(f.evidence['same_seed'])} with the same random numbers). Source: "
-            f"{f.detail.get('source') or 'unknown'}."
+        lambda f: _(
+            "One input evaluated twice: outputs differ by up to {change} of their size ({same_seed} with "
+            "the same random numbers). Source: {source}."
+        ).format(
+            change=amount(f.evidence["change"]),
+            same_seed=amount(f.evidence["same_seed"]),
+            source=f.detail.get("source") or _("unknown"),
         ),
         "Dropout and sampling may be left on for their purpose (Monte-Carlo dropout, variational models).",
     ),
     "eval-train-gap": ("Eval mode against training mode", _gap, ""),
     "input-ignored": (
         "Output against input",
-        lambda f: (
-            f"Over {amount(f.evidence['samples'])} samples the outputs vary by {amount(f.evidence['spread'])} of "
-            f"their size, though the inputs vary."
-        ),
+        lambda f: _(
+            "Over {samples} samples the outputs vary by {spread} of their size, though the inputs vary."
+        ).format(samples=amount(f.evidence["samples"]), spread=amount(f.evidence["spread"])),
         "",
     ),
     "loss-blind": (
         "Loss of right and of wrong answers",
-        lambda f: (
-            f"The loss is {amount(f.evidence['right'])} for right answers and {amount(f.evidence['wrong'])} for wrong "
-            f"ones, and no output moves it."
+        lambda f: _("The loss is {right} for right answers and {wrong} for wrong ones, and no output moves it.").format(
+            right=amount(f.evidence["right"]), wrong=amount(f.evidence["wrong"])
         ),
         "",
     ),
     "loss-broadcast": (
         "Loss and shapes",
-        lambda f: (
-            f"The targets themselves, given as outputs, have a loss of {amount(f.evidence['right'])} in the shape of "
-            f"the outputs and of {amount(f.evidence['aligned'])} in their own."
-        ),
+        lambda f: _(
+            "The targets themselves, given as outputs, have a loss of {right} in the shape of the "
+            "outputs and of {aligned} in their own."
+        ).format(right=amount(f.evidence["right"]), aligned=amount(f.evidence["aligned"])),
         "",
     ),
     "loss-mismatch": ("Loss against outputs and targets", _mismatch, "Classes may be grades in order."),
     "output-range": ("Range of the last activation", _range, "The model may be made to clip."),
     "probabilities-as-scores": (
         "Probabilities into a loss of scores",
-        lambda f: (
-            f"The last activation is a {f.detail.get('activation', 'softmax')} whatever comes in, and "
-            f"{f.detail.get('loss') or 'the loss'} applies one itself."
+        lambda f: _("The last activation is a {activation} whatever comes in, and {loss} applies one itself.").format(
+            activation=f.detail.get("activation", "softmax"), loss=f.detail.get("loss") or _("the loss")
         ),
         "",
     ),
     "loss-detached": (
         "Graph of the loss",
-        lambda f: (
-            f"The loss has no gradient function, so none of {amount(f.evidence['trainable'])} parameters can learn."
+        lambda f: _("The loss has no gradient function, so none of {trainable} parameters can learn.").format(
+            trainable=amount(f.evidence["trainable"])
         ),
         "",
     ),
     "loss-sign": ("Direction of training", _sign, "A score that is to be maximised may be given as a loss on purpose."),
     "missing-nonlinearity": (
         "Departure from an affine function",
-        lambda f: (
-            f"Over {amount(f.evidence['affine_layers'])} affine layers, up to {f.detail.get('last', '')}, the output "
-            f"of a mixture is the mixture of the outputs within {amount(f.evidence['departure'])}."
+        lambda f: _(
+            "Over {affine_layers} affine layers, up to {last}, the output of a mixture is the mixture of "
+            "the outputs within {departure}."
+        ).format(
+            affine_layers=amount(f.evidence["affine_layers"]),
+            last=f.detail.get("last", ""),
+            departure=amount(f.evidence["departure"]),
         ),
         "A linear model may be meant.",
     ),
     "one-batch": ("One batch learned by heart", _by_heart, "The model may be too small for a batch."),
     "position-unseen": (
         "Order of the elements",
-        lambda f: (
-            f"Permuting the elements moves the outputs by {amount(f.evidence['change'])} of their spread at most."
+        lambda f: _("Permuting the elements moves the outputs by {change} of their spread at most.").format(
+            change=amount(f.evidence["change"])
         ),
         "A bag of words is all that many tasks need.",
     ),
     "step-without-effect": (
         "One step of the optimizer",
-        lambda f: (
-            f"Of {amount(f.evidence['pushed'])} parameters with a gradient not one moved in a step at a learning rate "
-            f"of {amount(f.evidence['largest_rate'])}."
-        ),
+        lambda f: _(
+            "Of {pushed} parameters with a gradient not one moved in a step at a learning rate of {largest_rate}."
+        ).format(pushed=amount(f.evidence["pushed"]), largest_rate=amount(f.evidence["largest_rate"])),
         "",
     ),
     "unregistered-parameters": (
         "Leaves of the graph",
-        lambda f: (
-            f"The loss depends on {amount(f.evidence['strangers'])} trainable tensors "
-            f"({amount(f.evidence['stranger_elements'])} elements; {f.detail.get('shapes', '')}) that the model does "
-            f"not list."
+        lambda f: _(
+            "The loss depends on {strangers} trainable tensors ({stranger_elements} elements; {shapes}) "
+            "that the model does not list."
+        ).format(
+            strangers=amount(f.evidence["strangers"]),
+            stranger_elements=amount(f.evidence["stranger_elements"]),
+            shapes=f.detail.get("shapes", ""),
         ),
         "Another optimizer that was not given may hold them.",
     ),
@@ -285,13 +315,13 @@ def _stepped(n: Numbers, d: Detail) -> str:
         pushed=amount(n["pushed"]), trainable=amount(n["trainable"])
     )
     if "moved" in n:
-        text += "; " + _("{moved} move").format(moved=amount(n["moved"]))
+        text += _("; ") + _("{moved} move").format(moved=amount(n["moved"]))
     if "slope" in n:
         way = _("downhill") if n["slope"] < 0 else _("uphill")
-        text += "; " + _("the step leads {way} (cosine with the gradient {slope})").format(
+        text += _("; ") + _("the step leads {way} (cosine with the gradient {slope})").format(
             way=way, slope=f"{n['slope']:+.2f}"
         )
-    return text + "."
+    return text + _(".")
 
 
 def _preferred(n: Numbers, d: Detail) -> str:
@@ -307,7 +337,7 @@ def _modes(n: Numbers, d: Detail) -> str:
         if f"{key}_loss" in n:
             share = f" ({percent(n[f'{key}_accuracy'])})" if f"{key}_accuracy" in n else ""
             said.append(f"{label} {amount(n[f'{key}_loss'])}{share}")
-    return _("Loss on the same samples: {values}.").format(values="; ".join(said))
+    return _("Loss on the same samples: {values}.").format(values=_("; ").join(said))
 
 
 def _learned(n: Numbers, d: Detail) -> str:
@@ -320,8 +350,8 @@ def _learned(n: Numbers, d: Detail) -> str:
 def _started(n: Numbers, d: Detail) -> str:
     text = _("{loss} with weights drawn anew").format(loss=amount(n["loss"]))
     if "constant" in n:
-        text += "; " + _("the best constant answer has {constant}").format(constant=amount(n["constant"]))
-    return text + "."
+        text += _("; ") + _("the best constant answer has {constant}").format(constant=amount(n["constant"]))
+    return text + _(".")
 
 
 def _units(n: Numbers, d: Detail) -> str:

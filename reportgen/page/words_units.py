@@ -7,6 +7,7 @@ from collections.abc import Callable
 from ..document.facts import Finding
 from .formats import amount as _n
 from .formats import percent
+from .language import _
 
 CAUSES: dict[str, tuple[str, str]] = {
     "saturated-activations": (
@@ -18,25 +19,41 @@ CAUSES: dict[str, tuple[str, str]] = {
 
 def _dead(f: Finding) -> str:
     e = f.evidence
-    return (
-        f"{f.subject} ({f.detail.get('kind', '')}): {percent(e['share'])} of {_n(e['channels'])} channels never leave "
-        f"the flat end on {_n(e['samples'])} samples."
+    return _(
+        "{subject} ({kind}): {share} of {channels} channels never leave the flat end on {samples} samples."
+    ).format(
+        subject=f.subject,
+        kind=f.detail.get("kind", ""),
+        share=percent(e["share"]),
+        channels=_n(e["channels"]),
+        samples=_n(e["samples"]),
     )
 
 
 def _saturated(f: Finding) -> str:
     e = f.evidence
-    return (
-        f"{f.subject} ({f.detail.get('kind', '')}): {percent(e['share'])} of {_n(e['channels'])} units sit near an end "
-        f"almost always; {percent(e['values'])} of all values do."
+    return _(
+        "{subject} ({kind}): {share} of {channels} units sit near an end almost always; {values} of all values do."
+    ).format(
+        subject=f.subject,
+        kind=f.detail.get("kind", ""),
+        share=percent(e["share"]),
+        channels=_n(e["channels"]),
+        values=percent(e["values"]),
     )
 
 
 def _stuck(f: Finding) -> str:
     e = f.evidence
-    return (
-        f"{f.subject}: {percent(e['share'])} of the heads look at one key each, by logits up to {_n(e['logit_max'])}; "
-        f"so do most heads in {_n(e['layers'])} of {_n(e['of'])} attention layers."
+    return _(
+        "{subject}: {share} of the heads look at one key each, by logits up to {logit_max}; so do "
+        "most heads in {layers} of {of} attention layers."
+    ).format(
+        subject=f.subject,
+        share=percent(e["share"]),
+        logit_max=_n(e["logit_max"]),
+        layers=_n(e["layers"]),
+        of=_n(e["of"]),
     )
 
 
@@ -54,25 +71,23 @@ RULES: dict[str, tuple[str, Callable[[Finding], str], str]] = {
     ),
     "idle-block": (
         "Block that changes nothing",
-        lambda f: (
-            f"{f.subject} ({f.detail.get('kind', '')}) changes its input by {_n(f.evidence['change'])} of its size."
+        lambda f: _("{subject} ({kind}) changes its input by {change} of its size.").format(
+            subject=f.subject, kind=f.detail.get("kind", ""), change=_n(f.evidence["change"])
         ),
         "Branches that start at zero are meant to.",
     ),
     "layer-norm-noise": (
         "Rows without variance before a layer norm",
-        lambda f: (
-            f"{f.subject}: {percent(f.evidence['share'])} of {_n(f.evidence['rows'])} rows come with a variance below "
-            "ten times the norm's epsilon."
-        ),
+        lambda f: _(
+            "{subject}: {share} of {rows} rows come with a variance below ten times the norm's epsilon."
+        ).format(subject=f.subject, share=percent(f.evidence["share"]), rows=_n(f.evidence["rows"])),
         "Padding and empty places look like this.",
     ),
     "massive-activation": (
         "Massive activations",
-        lambda f: (
-            f"{f.subject} reaches {_n(f.evidence['largest'])}, more than a thousand times its median; so do "
-            f"{_n(f.evidence['layers'])} layers in all."
-        ),
+        lambda f: _(
+            "{subject} reaches {largest}, more than a thousand times its median; so do {layers} layers in all."
+        ).format(subject=f.subject, largest=_n(f.evidence["largest"]), layers=_n(f.evidence["layers"])),
         "Trained transformers need a few such values; clipping them does harm.",
     ),
     "saturation": (
