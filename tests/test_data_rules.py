@@ -144,7 +144,7 @@ def test_label_extremes_leave_out_what_losses_ignore() -> None:
     probe = DatasetProbe(nn.Linear(1, 1))
     probe.update(Batch((torch.zeros(4, 1),), {}, torch.tensor([-100, 3, 1, 7])))
     facts = probe.facts()
-    assert (facts.label_min, facts.label_max, facts.target_classes) == (1, 7, 4)
+    assert (facts.label_min, facts.label_max, facts.target_classes) == (1, 7, 3)
 
 
 # -------------------------------------------------------------------------------------------------------- rules

@@ -359,6 +359,8 @@ def test_a_run_cut_short(val: list[float], after: float, last: float, expected: 
         None, trials=tried("trained-on", before=0.31, after=after, samples=200.0, steps=120.0), training=history
     )
     assert severity(facts, "cut-short") == expected
+    good = tried("trained-on", before=0.31, after=after, samples=200.0, steps=120.0, score_before=0.95)
+    assert severity(report(None, trials=good, training=history), "cut-short") is None
 
 
 def test_a_generator_with_one_sample_is_named() -> None:

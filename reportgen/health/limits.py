@@ -147,7 +147,7 @@ LIMITS: dict[str, dict[str, str]] = {
     "too-narrow": {"r2": "poor_r2"},
     "latent-collapse": {"divergence": "latent_nats"},
     "sure-and-wrong": {"surer": "surer"},
-    "cut-short": {"gain": "longer_gain"},
+    "cut-short": {"gain": "longer_gain", "score": "short_score"},
     "d-splits-apart": {"area": "apart_area", "harm": "apart_harm"},
     "d-target-shift": {"shift": "shift", "variation": "target_variation"},
     "o-skill-lost": {"train": "skill_high", "kept": "skill_kept"},

@@ -205,6 +205,7 @@ class Thresholds(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     surer: float = 0.65
     """Chance that a right answer is surer than a wrong one. Healthy models have 0.73 and more."""
     longer_gain: float = 0.1
+    short_score: float = 0.9
 
     # splits and fit: shares of the skill (1 = without mistake, 0 = no better than a constant answer)
     apart_area: float = 0.7

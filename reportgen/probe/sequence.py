@@ -12,6 +12,7 @@ from ..document.samples import Order, Padding
 from ..subject.data import Batch
 
 MAX_VALUES = 64
+LEFT_OUT = -100  # the target that the losses of torch leave out: no class
 
 
 class LabelOrder:
@@ -34,7 +35,10 @@ class LabelOrder:
         if not self._possible or not isinstance(target, Tensor):
             return
         values = target.detach().flatten().double().cpu()
-        values = values[torch.isfinite(values)]
+        told = torch.isfinite(values)
+        if not target.is_floating_point():
+            told &= values != LEFT_OUT
+        values = values[told]
         if not len(values):
             return
         if self._last is None:

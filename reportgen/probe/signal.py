@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ..document.samples import Signal
 from ..subject.data import Batch
+from .sequence import LEFT_OUT
 
 SAMPLES = 512
 FEATURES = 1024
@@ -53,6 +54,8 @@ class SignalSample:
         if target.is_floating_point() and bool((values != values.round()).any()):
             self._kind = "numbers"
         for i in range(len(rows)):
+            if values[i] == LEFT_OUT and not target.is_floating_point():
+                continue
             self._seen += 1
             if len(self._inputs) < SAMPLES:
                 self._inputs.append(rows[i].float().cpu().clone())

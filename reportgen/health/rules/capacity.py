@@ -147,8 +147,8 @@ def cut_short(report: Report, context: Context, limits: Thresholds) -> Iterator[
     """A run of a few epochs that was stopped while both losses fell, and that goes on learning when it is gone on with.
 
     Two to seven validations, each better than the one before; at the last step the training loss stands above a quarter
-    of its start; and a copy trained on for 120 steps with its own optimizer has a loss lower by a tenth on the data
-    given. A warning. Longer runs are judged by their curves alone.
+    of its start; a copy trained on for 120 steps with its own optimizer has a loss lower by a tenth on the data given;
+    and its score there (accuracy, R²) was 0.9 at most before. A warning. Longer runs are judged by their curves alone.
     """
     trial, history = _trial(report, "trained-on"), report.training
     series = history.get("val_loss") if history is not None else None
@@ -158,6 +158,7 @@ def cut_short(report: Report, context: Context, limits: Thresholds) -> Iterator[
         return
     first, last = steps[0], sum(steps[-10:]) / 10
     better = trial.numbers["after"] < (1 - limits.longer_gain) * trial.numbers["before"]
+    better = better and trial.numbers.get("score_before", 0.0) <= limits.short_score
     if last <= 0.25 * abs(first) or not better or any(True for _ in h_overfit(report, context, limits)):
         return
     yield Finding(
@@ -166,7 +167,7 @@ def cut_short(report: Report, context: Context, limits: Thresholds) -> Iterator[
         subject="train_loss",
         section="training",
         evidence={"before": trial.numbers["before"], "after": trial.numbers["after"], "first": first, "last": last},
-        threshold={"gain": limits.longer_gain},
+        threshold={"gain": limits.longer_gain, "score": limits.short_score},
     )
 
 

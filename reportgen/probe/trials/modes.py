@@ -105,6 +105,7 @@ def right_answers(output: Any, target: Any) -> Tensor | None:
     tensor = main_tensor(output)
     if tensor is None or tensor.is_complex() or not isinstance(target, Tensor):
         return None
+    tensor = tensor.detach()
     if are_class_scores(tensor, target):
         return tensor.argmax(1) == target
     if tensor.numel() == target.numel() and bool(((target == 0) | (target == 1)).all()):
