@@ -267,9 +267,9 @@ def test_thresholds_set_for_all_rules_are_in_the_report() -> None:
 def test_the_appendix_prints_the_record_of_each_rule() -> None:
     facts = structs.replace(judged({}), scorecard=CARD)
     text = text_of(facts)
-    assert "fires on 57 of 60" in text
-    assert "0 of 400" in text
-    assert "no known case" in text
+    assert "57 / 60" in text
+    assert "0 / 400" in text
+    assert "a dash: no faulty program for it was tried" in text
     assert "version 0.1.0" in text
     assert "kept apart from the choice of thresholds" in text
     assert "Not measured: this version brings no scorecard." in text_of(structs.replace(facts, scorecard=None))

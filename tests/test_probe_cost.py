@@ -10,6 +10,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from reportgen.probe.activations import ActivationProbe
 from reportgen.probe.memory import LiveBytes
+from reportgen.probe.spread import MIN_HELD
 from reportgen.subject.data import Batch
 
 
@@ -74,8 +75,10 @@ def test_what_is_kept_does_not_grow_with_maps_or_batches() -> None:
             probe.next_batch(Batch((x,)))
             return weigh.bytes.now
 
+    held = 8 * MIN_HELD * len(list(model.modules()))  # what sketches add several batches of at once
     assert kept(128, 1) <= 1.02 * kept(32, 1)
-    assert kept(32, 6) == kept(32, 1)
+    assert kept(32, 6) <= kept(32, 1) + held
+    assert kept(32, 200) <= kept(32, 1) + held
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
