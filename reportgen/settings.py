@@ -17,6 +17,7 @@ import msgspec
 from msgspec import Struct
 
 from .errors import OptionError, one_line
+from .look import Look
 from .options import Options
 
 Target = str | dict[str, Any]
@@ -64,6 +65,8 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     strict: bool = False
     train: TrainSettings = TrainSettings()
     check: CheckSettings = CheckSettings()
+    page: Look = Look()
+    """The table ``[page]``: how a report looks."""
     options: Options = Options()
 
 
@@ -116,6 +119,7 @@ def _read(path: Path) -> tuple[Path, dict[str, Any]]:
 def _check_keys(found: Mapping[str, Any], where: str) -> None:
     """Refuse a key that means nothing, and name the nearest that does."""
     known = {"": (*_OWN, *_OPTIONS), "train": TrainSettings.__struct_fields__, "check": CheckSettings.__struct_fields__}
+    known["page"] = Look.__struct_fields__
     for table, names in known.items():
         held = found if not table else found.get(table, {})
         for key in held if isinstance(held, dict) else ():
@@ -153,6 +157,9 @@ def _placed(found: dict[str, Any], base: Path) -> dict[str, Any]:
         out["output"] = [str(base / path) if isinstance(path, str) else path for path in output]
     if isinstance(out.get("train"), dict):
         out["train"] = _train_placed(out["train"], base)
+    if isinstance(page := out.get("page"), dict):
+        files = {key: str(base / page[key]) for key in ("logo", "templates") if isinstance(page.get(key), str)}
+        out["page"] = page | files
     return out
 
 

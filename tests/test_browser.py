@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from reportgen.render.write import render
+from reportgen.look import Look
+from reportgen.render.notebook import frame
+from reportgen.render.write import render, write
 
 from . import builders
 
@@ -137,3 +143,87 @@ def test_folded_parts_are_printed(browser: Any, files: dict[str, Path], tmp_path
     page.context.close()
     with pikepdf.open(tmp_path / "printed.pdf") as printed:
         assert len(printed.pages) > 5
+
+
+# what Jenkins sends with the pages of a build, unless somebody has set another policy
+JENKINS = "sandbox allow-same-origin; default-src 'none'; img-src 'self'; style-src 'self';"
+
+
+class Handler(SimpleHTTPRequestHandler):
+    def end_headers(self) -> None:
+        self.send_header("Content-Security-Policy", JENKINS)
+        super().end_headers()
+
+    def log_message(self, *args: object) -> None:
+        pass
+
+
+@contextmanager
+def jenkins(folder: Path) -> Iterator[str]:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=str(folder)))
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+@pytest.mark.parametrize("beside", [False, True])
+def test_under_the_policy_of_jenkins(browser: Any, tmp_path: Path, beside: bool) -> None:
+    """All text and all charts are there; with the style sheet beside the page it is styled, and nothing is refused."""
+    write(builders.classifier(), tmp_path / "r.html", look=Look(sidecar_css=beside))
+    with jenkins(tmp_path) as address:
+        page = browser.new_context(java_script_enabled=False).new_page()
+        refused: list[str] = []
+        page.on("console", lambda m: refused.append(m.text) if m.type == "error" else None)
+        page.goto(f"{address}/r.html")
+        family = page.locator("h1").evaluate("e => getComputedStyle(e).marginTop")
+        text = page.locator("body").inner_text()
+        drawn = page.locator("svg").count()
+        bar = page.locator('path[fill="#3d6f9e"]').first.evaluate("e => getComputedStyle(e).fill")
+        page.context.close()
+    refused = [e for e in refused if "favicon" not in e]
+    assert len(refused) == (0 if beside else 1), refused
+    assert (family == "1.6px") is beside
+    assert bar == "rgb(61, 111, 158)"  # its colour, not the black of a drawing that lost its style
+    assert "2 errors, 1 warning" in text
+    assert drawn > 150
+
+
+def test_beside_the_page_the_style_sheet_is_found_on_a_disk(browser: Any, tmp_path: Path) -> None:
+    write(builders.smallest(), tmp_path / "r.html", look=Look(sidecar_css=True))
+    page = opened(browser, tmp_path / "r.html")
+    display = page.locator(".lead, .facts").first.evaluate("e => getComputedStyle(e).display")
+    page.context.close()
+    assert display == "grid"
+
+
+def test_a_notebook_and_its_report_leave_each_other_alone(browser: Any, tmp_path: Path) -> None:
+    notebook = "<!DOCTYPE html><style>p { color: rgb(1, 2, 3) }</style><p id=out>cell</p>" + frame(
+        builders.classifier()
+    )
+    (tmp_path / "notebook.html").write_text(notebook, "utf-8")
+    page = opened(browser, tmp_path / "notebook.html")
+    inside = page.frame_locator("iframe")
+    assert inside.locator("h1").inner_text() == "ResNet on CIFAR-10"
+    colour = "e => getComputedStyle(e).color"
+    margin = "e => getComputedStyle(e).marginTop"
+    assert page.locator("#out").evaluate(colour) == "rgb(1, 2, 3)"
+    assert inside.locator(".subtitle").evaluate(colour) != "rgb(1, 2, 3)"
+    assert page.locator("#out").evaluate(margin) == "16px"
+    inside.locator("nav a").last.click()  # links inside the frame stay inside
+    assert page.url.endswith("notebook.html")
+    page.context.close()
+
+
+@pytest.mark.parametrize("width", [360, 1280, 2560])
+def test_a_wide_screen_is_used_and_a_narrow_one_suffices(browser: Any, files: dict[str, Path], width: int) -> None:
+    page = opened(browser, files["classifier"], viewport={"width": width, "height": 900})
+    box = page.locator("main").bounding_box()
+    page.context.close()
+    assert box["x"] >= 0
+    assert box["x"] + box["width"] <= width
+    assert box["width"] >= min(0.9 * width, 900)

@@ -7,7 +7,7 @@ from msgspec.structs import replace
 from reportgen.document.facts import Diagnosis, Finding, Severity
 from reportgen.page.blocks import Group, Section, Table, flat
 from reportgen.page.build import build
-from reportgen.page.sections.layers import MAX_LAYERS, joined
+from reportgen.page.sections.by_layer import MAX_LAYERS, joined
 
 from . import builders
 

@@ -74,7 +74,7 @@ def test_ids_are_unique_and_links_arrive(page: tuple[str, Audit]) -> None:
 
 def test_one_style_sheet_and_its_hash(page: tuple[str, Audit]) -> None:
     policy = next(v for v in page[1].values("content") if "default-src" in v)
-    assert f"style-src '{style_hash('report.css')}'" in policy
+    assert f"style-src '{style_hash(sheet('report.css'))}'" in policy
     assert "default-src 'none'" in policy
     assert page[0].count("<style>") == 1
     assert re.search(r"<style>(.*?)</style>", page[0], re.S)[1] == sheet("report.css")  # type: ignore[index]

@@ -70,7 +70,7 @@ def test_any_report_can_be_printed(name: str) -> None:
 def test_a_page_that_fetches_is_refused(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
     from weasyprint.urls import FatalURLFetchingError
 
-    monkeypatch.setattr(pdf, "fill", lambda page, sheet: f'<img src="{address}">')
+    monkeypatch.setattr(pdf, "fill", lambda page, style, templates: f'<img src="{address}">')
     with pytest.raises(FatalURLFetchingError):
         to_pdf(build(builders.smallest()))
 

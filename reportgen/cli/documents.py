@@ -9,7 +9,7 @@ import typer
 
 from ..errors import OptionError
 from .app import app
-from .output import Out, checked, say, written
+from .output import Out, SidecarCss, Templates, checked, look_of, say, written
 
 if TYPE_CHECKING:
     from ..document.facts import Report
@@ -24,11 +24,16 @@ Rejudge = Annotated[
 
 @app.command()
 def render(
-    report: Annotated[Path, typer.Argument(help="a report.json")], output: Out = None, rejudge: Rejudge = False
+    report: Annotated[Path, typer.Argument(help="a report.json")],
+    output: Out = None,
+    rejudge: Rejudge = False,
+    templates: Templates = None,
+    sidecar_css: SidecarCss = None,
 ) -> None:
     """Write a report.json in other formats, report.html unless told otherwise. Needs no torch."""
-    paths = checked(output or [report.with_suffix(".html")])
-    written(_read(report, rejudge=rejudge), paths)
+    look = look_of(templates, sidecar_css)
+    paths = checked(output or [report.with_suffix(".html")], look)
+    written(_read(report, rejudge=rejudge), paths, look)
 
 
 def _read(path: Path, *, rejudge: bool) -> Report:
@@ -101,8 +106,9 @@ def extract(report: Annotated[Path, typer.Argument(help="a report.html")], outpu
     """Write the data that an HTML report carries, as JSON or in any other format. Needs no torch."""
     from ..render.carrier import extract as carried
 
-    paths = checked(output or [report.with_suffix(".json")])
-    written(carried(report), paths)
+    look = look_of(None, None)
+    paths = checked(output or [report.with_suffix(".json")], look)
+    written(carried(report), paths, look)
 
 
 @app.command()

@@ -19,8 +19,10 @@ from .output import (
     Loss,
     MaxBatches,
     Out,
+    SidecarCss,
     Strict,
     Task,
+    Templates,
     Threshold,
     Title,
     TrainData,
@@ -91,6 +93,8 @@ def examine(
     allow_global: AllowGlobal = None,
     seed: Annotated[int | None, typer.Option(min=0, max=MAX_SEED, help="Of noise inputs and random layers.")] = None,
     strict: Strict = None,
+    templates: Templates = None,
+    sidecar_css: SidecarCss = None,
     output: Out = None,
 ) -> int:
     """Load a model, probe it, and write a report about it; or report on weights alone, or on a history alone.
@@ -112,9 +116,9 @@ def examine(
         without=() if model is None else ("model", "checkpoint", "history", "history_names"),
     )
     policy_of(given.options.rules)  # what is wrong in it is told before any work
-    paths = checked([Path(path) for path in given.output])
+    paths = checked([Path(path) for path in given.output], given.page)
     report = _examined(given)
-    written(report, paths)
+    written(report, paths, given.page)
     return strictly(report, strict=given.strict)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from ..errors import OptionError
 
 TRAINING = ("optimizer", "scheduler", "scheduler_per", "epochs", "early_stopping", "folder", "resume")
+PAGE = ("templates", "sidecar_css")
 _SETTINGS = {
     "history_name": "history_names",
     "allow_global": "allow_globals",
@@ -24,7 +25,7 @@ def settings_of(flags: Mapping[str, Any]) -> dict[str, Any]:
         if flag == "threshold":
             out |= read(value) if value is not None else {}
             continue
-        table = out["train"] if flag in TRAINING else out
+        table = out["train"] if flag in TRAINING else out.setdefault("page", {}) if flag in PAGE else out
         table[_SETTINGS.get(flag, flag)] = read(value) if value is not None else None
     return out
 

@@ -18,6 +18,7 @@ from ..options import MAX_SEED as MAX_SEED
 
 if TYPE_CHECKING:
     from ..document.facts import Report
+    from ..look import Look
 
 DEFAULT_OUTPUT = [Path("report.html"), Path("report.json")]
 
@@ -41,23 +42,39 @@ Device = Annotated[str | None, typer.Option(help="cpu, cuda, ...; where the mode
 MaxBatches = Annotated[int | None, typer.Option(min=1, help="Read so many batches at most.")]
 Threshold = Annotated[list[str] | None, typer.Option(help="Set a threshold: dead-relu.warning=0.6. Repeatable.")]
 Strict = Annotated[bool | None, typer.Option("--strict", help="Exit with 3 when a part failed to be measured.")]
+Templates = Annotated[
+    Path | None, typer.Option(help="A folder with a page.html.j2 that overrides blocks of the page, or an extra.css.")
+]
+SidecarCss = Annotated[
+    bool | None,
+    typer.Option("--sidecar-css", help="Put the style sheet beside an HTML page, for servers that forbid it inside."),
+]
 
 
-def checked(output: list[Path] | None) -> list[Path]:
+def checked(output: list[Path] | None, look: Look) -> list[Path]:
     """Refuse what cannot be written before the work, not after it."""
-    from ..render.write import check_path
+    from ..render.write import check_look, check_path
 
     paths = output or DEFAULT_OUTPUT
     for path in paths:
         check_path(path)
+    check_look(look)
     return paths
 
 
-def written(report: Report, paths: list[Path]) -> None:
+def look_of(templates: Path | None, sidecar_css: bool | None) -> Look:
+    """Return the look of the settings file, [page], under what the flags say."""
+    from .. import settings
+    from .flags import settings_of
+
+    return settings.load(None, settings_of({"templates": templates, "sidecar_css": sidecar_css})).page
+
+
+def written(report: Report, paths: list[Path], look: Look) -> None:
     from ..render.write import write
 
     for path in paths:
-        write(report, path)
+        write(report, path, look=look)
     for path in paths:
         say(f"wrote {path}")
     counts = Counter(d.severity for d in report.diagnoses)

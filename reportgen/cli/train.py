@@ -21,8 +21,10 @@ from .output import (
     Loss,
     MaxBatches,
     Out,
+    SidecarCss,
     Strict,
     Task,
+    Templates,
     Threshold,
     Title,
     checked,
@@ -81,6 +83,8 @@ def train(
         typer.Option(min=0, max=MAX_SEED, help="Of the initialisation, the data and the training; 0 if left out."),
     ] = None,
     strict: Strict = None,
+    templates: Templates = None,
+    sidecar_css: SidecarCss = None,
     output: Out = None,
 ) -> int:
     """Train a model, and write a report about it with the weights of its best epoch.
@@ -90,10 +94,10 @@ def train(
     from .. import settings
 
     given = settings.load(config, settings_of({k: v for k, v in context.params.items() if k != "config"}))
-    paths = checked([Path(path) for path in given.output])
+    paths = checked([Path(path) for path in given.output], given.page)
     _check(given)
     report = _trained(given)
-    written(report, paths)
+    written(report, paths, given.page)
     return strictly(report, strict=given.strict)
 
 
@@ -252,7 +256,10 @@ def demo(
     ] = 0,
 ) -> None:
     """Train a small real model and write a report about it (report.html and report.json unless told otherwise)."""
-    paths = checked(output)
+    from ..look import Look
+
+    look = Look()
+    paths = checked(output, look)
     with interrupts_kept():
         import torch
 
@@ -276,4 +283,4 @@ def demo(
         history=history,
         options=options,
     )
-    written(report, paths)
+    written(report, paths, look)

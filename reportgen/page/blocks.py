@@ -226,6 +226,8 @@ class Section(Struct, frozen=True, kw_only=True):
     blocks: list[Block] = []
     badge: str = ""
     """A few words for the contents."""
+    after: str = ""
+    """Of a section of one's own: the id of the section that it follows; '' is after all that was measured."""
 
 
 class Headline(Struct, frozen=True, kw_only=True):
@@ -276,6 +278,8 @@ class Page(Struct, frozen=True, kw_only=True):
     strip: Figure | None = None
     """The whole network by depth: where it is healthy, where not, and where it was not measured."""
     sections: list[Section]
+    logo: Element | None = None
+    footer: str = ""
 
     @property
     def n_rows(self) -> int:

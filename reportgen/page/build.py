@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from ..document.facts import Report, SubjectFacts
+from ..look import Look
 from .blocks import Page, Section
 from .formats import count, name
 from .language import _, plural, speaking
+from .logo import logo
+from .own import arranged
 from .sections import (
     activations,
     architecture,
+    by_layer,
     coverage,
     dataset,
     depth,
     diagnoses,
     evaluation,
     gradients,
-    layers,
     overview,
     provenance,
     rules,
@@ -37,17 +40,21 @@ SECTIONS: tuple[Callable[[Report], Section | None], ...] = (
     gradients.section,
     dataset.section,
     trials.section,
-    layers.section,
+    by_layer.section,
     coverage.section,
     provenance.section,
     rules.section,
 )
 
 
-def build(report: Report, language: str = "en") -> Page:
-    """Arrange a report as a page."""
+IDS = tuple(make.__module__.rpartition(".")[2].replace("_", "-") for make in SECTIONS)
+
+
+def build(report: Report, language: str = "en", look: Look | None = None, own: Sequence[Section] = ()) -> Page:
+    """Arrange a report as a page, with sections of one's own and in the order of ``look``."""
+    look = look or Look()
     with speaking(language):
-        return Page(
+        page = Page(
             title=name(report.title or report.subject.name),
             subtitle=_subtitle(report.subject),
             lang=language,
@@ -56,7 +63,10 @@ def build(report: Report, language: str = "en") -> Page:
             lead=overview.lead(report),
             strip=depth.strip(report),
             sections=[s for make in SECTIONS if (s := make(report)) is not None],
+            logo=logo(look.logo, look.logo_text) if look.logo is not None else None,
+            footer=look.footer,
         )
+        return arranged(page, look, own, IDS)
 
 
 def _subtitle(subject: SubjectFacts) -> str:

@@ -21,31 +21,55 @@ _INHERITED = (
     ("font-family", "Report Sans, DejaVu Sans, sans-serif"),
     ("font-size", "9px"),
 )
+_FRAME = frozenset(("class", "height", "id", "preserveAspectRatio", "role", "viewBox", "width", "x", "y"))
 _NUMBER = re.compile(r"-?\d+\.\d{3,}")
 _LONG_NUMBERS_STAY = ("transform",)
 _PATH = re.compile(r"[A-Za-z]|-?[\d.]+(?:e-?\d+)?")
 
 
-def cleaned(svg: bytes, prefix: str, title: str) -> Element:
-    """Return the drawing as elements: no styles, no strange ids, a role and a title."""
+def cleaned(
+    svg: bytes, prefix: str, title: str, *, foreign: bool = False, height: float | None = None, class_: str = "plot"
+) -> Element:
+    """Return the drawing as elements: no styles, no strange ids, a role and a title.
+
+    ``foreign``: not matplotlib's, so paths stay as they are. ``height`` in pixels, otherwise by the drawing's points.
+    Raises ValueError for what is no drawing, or would act or fetch.
+    """
     root = ElementTree.fromstring(svg)
     referred = [m for node in root.iter() for v in node.attrib.values() for m in _REFERENCE.findall(v)]
-    used = {old: f"{prefix}-{i}" for i, old in enumerate(dict.fromkeys(referred))}
-    width, height = (float(v) for v in root.attrib["viewBox"].split()[2:])
-    body = _tidy([b for child in root if (b := _convert(child, used)) is not None])
-    head = [*_INHERITED, ("class", "plot"), ("viewBox", root.attrib["viewBox"])]
+    known = {node.attrib.get("id") for node in root.iter()}
+    used = {old: f"{prefix}-{i}" for i, old in enumerate(id for id in dict.fromkeys(referred) if id in known)}
+    box = _box(root)
     # a point of print is four thirds of a pixel
-    head += [("width", f"{width * 4 / 3:.0f}"), ("height", f"{height * 4 / 3:.0f}"), ("role", "img")]
-    return checked("svg", head, [element("title", title), *gathered(body)])
+    factor = 4 / 3 if height is None else height / float(box[3])
+    parts = [b for child in root if (b := _convert(child, used, foreign)) is not None]
+    own = {k: v for k, v in _attributes(root, used, foreign).items() if k not in _FRAME}
+    defaults = {key: value for key, value in _INHERITED if class_ == "plot"}
+    head = [*(defaults | own).items(), ("class", class_), ("viewBox", " ".join(box))]
+    head += [("width", f"{float(box[2]) * factor:.0f}"), ("height", f"{float(box[3]) * factor:.0f}"), ("role", "img")]
+    return checked("svg", head, [element("title", title), *gathered(parts if foreign else _tidy(parts))])
 
 
-def _convert(node: ElementTree.Element, used: Mapping[str, str]) -> Element | None:
+def _box(root: ElementTree.Element) -> list[str]:
+    """Return the view box, from width and height where it has none."""
+    if root.tag.rpartition("}")[2] != "svg":
+        raise ValueError("it is no SVG")
+    box = root.attrib.get("viewBox", "").replace(",", " ").split()
+    if len(box) != 4:
+        box = ["0", "0", *(re.sub(r"[^\d.].*", "", root.attrib.get(key, "")) for key in ("width", "height"))]
+    if not all(re.fullmatch(r"-?[\d.]+", v) for v in box) or min(float(v) for v in box[2:]) <= 0:
+        raise ValueError("it has no size")
+    return box
+
+
+def _convert(node: ElementTree.Element, used: Mapping[str, str], foreign: bool) -> Element | None:
     tag = node.tag.rpartition("}")[2] if isinstance(node.tag, str) else ""
     if tag in _DROPPED or tag not in TAGS:
         return None
     children: list[Element | str] = [node.text] if tag in ("text", "tspan") and node.text else []
-    children += gathered(_tidy([c for child in node if (c := _convert(child, used)) is not None]))
-    attributes = _attributes(node, used)
+    inner = [c for child in node if (c := _convert(child, used, foreign)) is not None]
+    children += gathered(inner if foreign else _tidy(inner))
+    attributes = _attributes(node, used, foreign)
     if tag in ("g", "defs") and not children:
         return None
     return checked(tag, attributes.items(), children)
@@ -84,13 +108,17 @@ def _path(data: str) -> str:
     parts = _PATH.findall(data)
     out = ""
     for part in parts:
-        text = part if part.isalpha() else f"{float(part):.1f}".removesuffix(".0")
+        text = part if part.isalpha() else _short(float(part))
         spaced = out and not out[-1].isalpha() and not part.isalpha() and not text.startswith("-")
         out += f" {text}" if spaced else text
     return out
 
 
-def _attributes(node: ElementTree.Element, used: Mapping[str, str]) -> dict[str, str]:
+def _short(value: float) -> str:
+    return f"{value:.1f}".removesuffix(".0")
+
+
+def _attributes(node: ElementTree.Element, used: Mapping[str, str], foreign: bool) -> dict[str, str]:
     out: dict[str, str] = {}
     for key, value in [*node.attrib.items(), *_style(node.attrib.get("style", ""))]:
         key = key.rpartition("}")[2]
@@ -100,12 +128,14 @@ def _attributes(node: ElementTree.Element, used: Mapping[str, str]) -> dict[str,
             continue
         if key == "id":
             value = used[value]
-        elif key in ("href", "clip-path"):
-            value = _REFERENCE.sub(lambda m: f"#{used[m[1]]}", value)
-        elif key not in _LONG_NUMBERS_STAY:
-            value = _NUMBER.sub(lambda m: f"{float(m.group()):.1f}".removesuffix(".0"), value)
-        out[key] = value
-    if "d" in out:
+        elif key == "href" and value.startswith("data:"):
+            value = "".join(value.split())
+        elif "#" in value and (key == "href" or "url(" in value):
+            value = _REFERENCE.sub(lambda m: f"#{used.get(m[1], 'nowhere')}", value)
+        elif key not in _LONG_NUMBERS_STAY and not foreign:
+            value = _NUMBER.sub(lambda m: _short(float(m.group())), value)
+        out[key] = " ".join(value.split())
+    if "d" in out and not foreign:
         out["d"] = _path(out["d"])
     return out
 

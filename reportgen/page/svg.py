@@ -23,6 +23,12 @@ TAGS = frozenset(
         "line",
         "polyline",
         "circle",
+        "ellipse",
+        "polygon",
+        "image",
+        "linearGradient",
+        "radialGradient",
+        "stop",
         "text",
         "tspan",
         "use",
@@ -32,9 +38,11 @@ _PAINT = (
     "fill fill-opacity fill-rule opacity stroke stroke-dasharray stroke-dashoffset stroke-linecap stroke-linejoin "
     "stroke-miterlimit stroke-opacity stroke-width clip-path clip-rule clipPathUnits"
 )
+_GRADIENT = "fx fy gradientTransform gradientUnits offset stop-color stop-opacity"
 _PLACE = "cx cy d dx dy height points preserveAspectRatio r rx ry transform viewBox width x x1 x2 y y1 y2"
 _REST = "aria-hidden class dominant-baseline font-family font-size font-style font-weight href id role text-anchor"
-ATTRIBUTES = frozenset(f"{_PAINT} {_PLACE} {_REST}".split())
+ATTRIBUTES = frozenset(f"{_PAINT} {_PLACE} {_GRADIENT} {_REST}".split())
+_PICTURE = re.compile(r"data:image/(png|webp);base64,[A-Za-z0-9+/]+=*")
 _LOCAL = re.compile(r"url\(#[\w.-]+\)|#[\w.-]+")
 
 
@@ -60,7 +68,8 @@ def checked(tag: str, attributes: Iterable[tuple[str, str]], children: Iterable[
     for key, value in pairs:
         if key not in ATTRIBUTES:
             raise ValueError(f"SVG attribute {key!r} is not a presentation attribute that reportgen draws with.")
-        if (key == "href" or "url(" in value) and not _LOCAL.fullmatch(value):
+        inside = _PICTURE if tag == "image" and key == "href" else _LOCAL
+        if (key == "href" or "url(" in value) and not inside.fullmatch(value):
             raise ValueError(f"SVG attribute {key}={value!r} points outside its own drawing.")
     return Element(tag, pairs, tuple(children))
 

@@ -11,14 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import OutputError
 from ..page.formats import visible
-from ..page.language import translate
 from ..page.svg import Element, serialise
 
 if TYPE_CHECKING:
     from jinja2 import Environment
     from markupsafe import Markup
 
-    from ..page.blocks import Page
 
 _PACKAGE = Path(__file__).resolve().parents[1]
 _FOLDERS = (_PACKAGE / "templates", _PACKAGE.parent / "templates")  # in a wheel; in a checkout
@@ -44,14 +42,7 @@ def sheet(name: str) -> str:
     """Return a style sheet without comments and the space that only its writer needs."""
     text = re.sub(r"/\*.*?\*/", "", asset(name), flags=re.S)
     text = re.sub(r"\s+", " ", text)
-    return re.sub(r";?\s*([{}])\s*|(?<=[;:,])\s+|\s+(?=[;,])", lambda m: m[1] or "", text).strip()
-
-
-def inline_asset(name: str) -> Markup:
-    """Return one of our own style sheets for inlining; nothing from a report passes here."""
-    from markupsafe import Markup
-
-    return Markup(sheet(name))
+    return re.sub(r";?\s*([{}])\s*|(?<=[;:,])\s+|\s+(?=[;,])", lambda m: m[1] or "", text).replace("}", "}\n").strip()
 
 
 def figure(drawing: Element) -> Markup:
@@ -61,10 +52,9 @@ def figure(drawing: Element) -> Markup:
     return Markup(serialise(drawing))
 
 
-def style_hash(name: str) -> str:
-    """Return the hash by which the content policy knows the style sheet."""
-    digest = hashlib.sha256(sheet(name).encode("utf-8")).digest()
-    return "sha256-" + base64.b64encode(digest).decode("ascii")
+def style_hash(css: str) -> str:
+    """Return the hash by which the content policy knows a style sheet."""
+    return "sha256-" + base64.b64encode(hashlib.sha256(css.encode("utf-8")).digest()).decode("ascii")
 
 
 def _shown(value: Any) -> Any:
@@ -73,12 +63,17 @@ def _shown(value: Any) -> Any:
 
 
 @cache
-def environment() -> Environment:
-    """Return the template environment for pages: everything is escaped, and a missing name is an error."""
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+def environment(own: str | None = None) -> Environment:
+    """Return the template environment for pages: everything is escaped, and a missing name is an error.
 
-    made = Environment(
-        loader=FileSystemLoader(folder()),
+    ``own``: the folder of somebody's own templates, which run in a sandbox and have no way around the escaping.
+    """
+    from jinja2 import ChoiceLoader, Environment, FileSystemLoader, PrefixLoader, StrictUndefined
+    from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+    ours = FileSystemLoader(folder())
+    made = (Environment if own is None else ImmutableSandboxedEnvironment)(
+        loader=ChoiceLoader([PrefixLoader({"reportgen": ours}), ours]),
         autoescape=True,
         undefined=StrictUndefined,
         finalize=_shown,
@@ -86,14 +81,6 @@ def environment() -> Environment:
         lstrip_blocks=True,
     )
     made.globals["figure"] = figure
+    if own is not None:
+        made.filters.pop("safe")
     return made
-
-
-def fill(page: Page, sheet: str, carried: str | None = None) -> str:
-    """Return the page as HTML with one style sheet inlined, and with the packed data of the report.
-
-    ``carried``: empty where there was too much of it; None where none is wanted.
-    """
-    template = environment().get_template("page.html.j2")
-    style = {"css": inline_asset(sheet), "hash": style_hash(sheet)}
-    return template.render(page=page, assets=style, carried=carried, _=translate(page.lang))

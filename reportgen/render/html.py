@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
+from ..look import Look
 from ..page.blocks import Page
 from ..page.fold import folded
-from .assets import fill
 from .carrier import packed
+from .fill import fill, screen_css
 
 MAX_ROWS = 1800  # of all tables together: half a megabyte
 
 
-def to_html(page: Page, data: bytes | None = None) -> bytes:
+def to_html(page: Page, data: bytes | None = None, look: Look | None = None, link: str = "") -> bytes:
     """Return the page as HTML; very long tables are cut and say so.
 
-    ``data``: the JSON of the report, for the page to carry along.
+    ``data``: the JSON of the report, for the page to carry along. ``link``: the name of the file beside it that holds
+    ``style_sheet``; without it the style sheet stands in the page.
     """
+    look = look or Look()
     short = folded(page, each=MAX_ROWS, together=MAX_ROWS)
-    return fill(short, "report.css", None if data is None else packed(data)).encode("utf-8")
+    style = {"link": link} if link else {"css": screen_css(look)}
+    carried = None if data is None else packed(data)
+    return fill(short, style, carried=carried, templates=look.templates).encode("utf-8")
+
+
+def style_sheet(look: Look) -> bytes:
+    """Return the style sheet for a file beside the page."""
+    return screen_css(look).encode("utf-8")

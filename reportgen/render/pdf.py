@@ -11,10 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import OutputError
+from ..look import Look
 from ..page.blocks import Page
 from ..page.fold import folded
+from ..page.theme import printed
 from . import columns
-from .assets import fill
+from .assets import sheet
+from .fill import fill
 
 MAX_TABLE_ROWS = 300
 MAX_ROWS = 900  # of all tables together: each costs milliseconds
@@ -27,22 +30,22 @@ _FONTS = {  # address -> file, family, weight; base64 in the style sheet costs a
 TAGGED_UP_TO = 500  # rows of all tables; tags cost time and bytes beyond that
 
 
-def to_pdf(page: Page, data: bytes | None = None) -> bytes:
+def to_pdf(page: Page, data: bytes | None = None, look: Look | None = None) -> bytes:
     """Return the page as PDF; tables are cut to 300 rows and say so.
 
     ``data``: the JSON of the report, to be attached.
     """
-    weasyprint = _weasyprint()
+    weasyprint, look = _weasyprint(), look or Look()
     from weasyprint.text.fonts import FontConfiguration
 
     short = folded(page, each=MAX_TABLE_ROWS, together=MAX_ROWS)
     fetcher = _fetcher()
     fonts = FontConfiguration()
     variant = "pdf/ua-1" if short.n_rows <= TAGGED_UP_TO else None
+    html = printed(fill(short, {"css": sheet("print.css")}, templates=look.templates), look)
     with _no_collection():
-        document = weasyprint.HTML(string=fill(short, "print.css"), url_fetcher=fetcher)
-        sheet = _faces() + columns.style(short)
-        styles = [weasyprint.CSS(string=sheet, url_fetcher=fetcher, font_config=fonts)]
+        document = weasyprint.HTML(string=html, url_fetcher=fetcher)
+        styles = [weasyprint.CSS(string=_faces() + columns.style(short), url_fetcher=fetcher, font_config=fonts)]
         attached = [] if data is None else [_attachment(weasyprint, data)]
         return bytes(
             document.write_pdf(stylesheets=styles, font_config=fonts, pdf_variant=variant, attachments=attached)

@@ -4,46 +4,66 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
+
+from msgspec import Struct, structs
 
 from ..arguments import PATH, expect, is_path
 from ..document.codec import encode
 from ..document.facts import Report
 from ..errors import OptionError, OutputError
+from ..look import Look
+from ..page import theme
+from ..page.blocks import Page, Section
 from ..page.build import build
+from ..page.logo import logo
 
 
-def _html(report: Report, language: str) -> bytes:
+class Manner(Struct, frozen=True, kw_only=True):
+    """How a report is to be presented."""
+
+    language: str = "en"
+    look: Look = Look()
+    sections: Sequence[Section] = ()
+    """Of one's own."""
+    link: str = ""
+    """The name of the style sheet beside an HTML page; '' where it stands inside."""
+
+    def page(self, report: Report) -> Page:
+        return build(report, self.language, self.look, self.sections)
+
+
+def _html(report: Report, manner: Manner) -> bytes:
     from .html import to_html
 
-    return to_html(build(report, language), encode(report))
+    return to_html(manner.page(report), encode(report), manner.look, manner.link)
 
 
-def _pdf(report: Report, language: str) -> bytes:
+def _pdf(report: Report, manner: Manner) -> bytes:
     from .pdf import to_pdf
 
-    return to_pdf(build(report, language), encode(report))
+    return to_pdf(manner.page(report), encode(report), manner.look)
 
 
-def _markdown(report: Report, language: str) -> bytes:
+def _markdown(report: Report, manner: Manner) -> bytes:
     from .markdown import to_markdown
 
-    return to_markdown(build(report, language))
+    return to_markdown(manner.page(report))
 
 
-def _junit(report: Report, language: str) -> bytes:
+def _junit(report: Report, manner: Manner) -> bytes:
     from .junit import to_junit
 
     return to_junit(report)
 
 
-def _json(report: Report, language: str) -> bytes:
+def _json(report: Report, manner: Manner) -> bytes:
     return encode(report)
 
 
-FORMATS: dict[str, Callable[[Report, str], bytes]] = {
+FORMATS: dict[str, Callable[[Report, Manner], bytes]] = {
     ".html": _html,
     ".htm": _html,
     ".pdf": _pdf,
@@ -71,20 +91,56 @@ def check_suffix(path: str | Path) -> str:
     return suffix
 
 
-def render(report: Report, suffix: str, *, language: str = "en") -> bytes:
-    """Return the report in the format of a suffix, such as '.html'."""
+def check_look(look: Look) -> None:
+    """Raise OptionError for a look that cannot be had: before hours of measuring, not after."""
+    from . import house
+
+    theme.colours(look)
+    if look.logo is not None:
+        logo(look.logo, look.logo_text)
+    if look.templates is not None:
+        house.check(look.templates)
+
+
+def render(
+    report: Report,
+    suffix: str,
+    *,
+    language: str = "en",
+    look: Look | None = None,
+    sections: Sequence[Section] = (),
+) -> bytes:
+    """Return the report in the format of a suffix, such as '.html'; see ``write``."""
     if suffix.lower() not in FORMATS:
         raise OptionError(f"{suffix!r} names no format.", hint=f"Choose one of {', '.join(FORMATS)}.")
-    return FORMATS[suffix.lower()](report, language)
+    return FORMATS[suffix.lower()](report, Manner(language=language, look=look or Look(), sections=sections))
 
 
-def write(report: Report, path: str | Path, *, language: str = "en") -> Path:
-    """Write the report to a file, in the format that the suffix names."""
+def write(
+    report: Report,
+    path: str | Path,
+    *,
+    language: str = "en",
+    look: Look | None = None,
+    sections: Sequence[Section] = (),
+) -> Path:
+    """Write the report to a file, in the format that the suffix names.
+
+    ``look``: colours, logo, footer and order of a house. ``sections``: one's own, ``reportgen.page.Section``.
+    """
     expect("path", path, is_path(path), PATH)
     expect("report", report, isinstance(report, Report), "what reportgen.examine or reportgen.read returned")
-    path = Path(path)
-    data = render(report, check_suffix(path), language=language)
-    write_bytes(data, path)
+    expect("look", look, look is None or isinstance(look, Look), "a reportgen.Look")
+    path, manner = Path(path), Manner(language=language, look=look or Look(), sections=sections)
+    suffix = check_suffix(path)
+    if manner.look.sidecar_css and suffix in (".html", ".htm"):
+        from .html import style_sheet
+
+        beside = path.with_suffix(".css")
+        write_bytes(FORMATS[suffix](report, structs.replace(manner, link=beside.name)), path)
+        write_bytes(style_sheet(manner.look), beside)
+        return path
+    write_bytes(FORMATS[suffix](report, manner), path)
     return path
 
 
