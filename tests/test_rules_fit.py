@@ -175,3 +175,11 @@ def test_of_several_ways_the_best_is_the_diagnosis() -> None:
     facts = report(None, trials=trial, training=run(SLOW, SLOW))
     assert (severity(facts, "faster-helps"), severity(facts, "freedom-helps")) == ("info", "warning")
     assert causes(facts) == {"over-regularised"}
+
+
+@pytest.mark.parametrize(
+    ("losses", "attention", "expected"), [(SLOW, 1.0, "warning"), (SLOW, 0.0, "info"), (FALL, 1.0, "info")]
+)
+def test_a_model_that_cannot_see_order_and_fits_poorly(losses: list[float], attention: float, expected: str) -> None:
+    trial = tried("tokens-reordered", change=0.0, attention=attention, recurrent=0.0, drawn=0.0)
+    assert severity(report(trials=trial, training=run(losses)), "position-unseen") == expected

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 import torch
+from msgspec import structs
 from torch import Tensor, nn
 
 from reportgen.document.facts import Finding, Meta, Report, Severity, SubjectFacts
@@ -13,6 +14,8 @@ from reportgen.health.thresholds import Thresholds
 from reportgen.probe import stream
 from reportgen.probe.activations import ActivationProbe
 from reportgen.subject.data import Batch
+
+from .test_rules_model import FALL, run
 
 BROKEN = Context(state="trained", outcome_ok=False, outcome_known=True, real_data=True, n_samples=400, chance=None)
 FINE = Context(state="trained", outcome_ok=True, outcome_known=True, real_data=True, n_samples=400, chance=None)
@@ -56,6 +59,11 @@ def test_saturated_units(activation: type[nn.Module]) -> None:
     assert found(units.saturation(sick, BROKEN, LIMITS)) == [("3", Severity.WARNING)]
     assert found(units.saturation(sick, FINE, LIMITS)) == [("3", Severity.INFO)]
     assert found(units.saturation(report_of(mlp(activation), X), BROKEN, LIMITS)) == []
+    # a model that beats a guess, though its training loss stayed near that of one
+    stuck = structs.replace(sick, training=run([1.1 - 0.01 * e for e in range(20)]))
+    assert found(units.saturation(stuck, FINE, LIMITS)) == [("3", Severity.WARNING)]
+    learned = structs.replace(sick, training=run(FALL))
+    assert found(units.saturation(learned, FINE, LIMITS)) == [("3", Severity.INFO)]
 
 
 def test_a_saturated_output_layer_is_a_confident_one() -> None:

@@ -276,6 +276,8 @@ class NormRow(Struct, frozen=True, kw_only=True):
     """|mean of data − running mean| / sqrt(running var + eps)."""
     log_var_gap: float
     """|ln((var of data + eps) / (running var + eps))|."""
+    tiny_var: int | None = None
+    """Channels whose running variance is below 10 eps, though their gain is none of the smallest."""
 
 
 class LayerNormRow(Struct, frozen=True, kw_only=True):

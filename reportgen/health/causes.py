@@ -90,7 +90,14 @@ _SICK_SIGNAL = (
 )
 
 _FAR_APART = ("h-overfit", "h-overconfident", "h-generalisation-gap", "o-skill-lost")
-_BAD_LABELS = ("d-label-mapping", "d-labels-unrelated", "d-label-range", "d-label-constant", "d-label-signal")
+_BAD_LABELS = (
+    "d-label-mapping",
+    "o-inverted",
+    "d-labels-unrelated",
+    "d-label-range",
+    "d-label-constant",
+    "d-label-signal",
+)
 _HINTS = ("d-label-signal", "d-label-noise")
 
 _AUGMENTED = ("d-labels-unrelated", "d-label-noise")
@@ -281,7 +288,12 @@ DEFAULTS: dict[str, str] = {
     "faster-helps": "lr-too-low",
     "few-samples": "too-little-data",
     "freedom-helps": "over-regularised",
+    "bn-tiny-var": "bn-statistics",
+    "grad-flow-share": "vanishing-gradients",
     "o-below-neighbours": "underfitting",
+    "o-calibration": "overfitting",
+    "o-inverted": "label-corruption",
+    "optimizer-state-missing": "resumed-without-state",
     "o-skill-lost": "overfitting",
     "owning-helps": "params-not-in-optimizer",
     "slower-helps": "lr-too-high",

@@ -31,7 +31,10 @@ def context_of(report: Report, limits: Thresholds) -> Context:
     return Context(
         state=state_of(report),
         outcome_ok=evaluation is not None and _outcome_ok(evaluation, limits),
-        outcome_known=evaluation is not None and not _small_is_right(report) and same_units(report),
+        outcome_known=evaluation is not None
+        and _is_measured(evaluation)
+        and not _small_is_right(report)
+        and same_units(report),
         real_data=report.subject.inputs == "real",
         n_samples=report.subject.n_samples,
         chance=_chance(report),
@@ -77,6 +80,7 @@ def _works(report: Report) -> bool:
     return score is not None and score.low > score.majority + 0.15
 
 
+_CLEARLY = 0.95  # of the entropy of the answers, below which probabilities are worth something
 _LOSSES_IN_UNITS = ("mse", "l1", "huber", "mae", "squared", "quantile")
 
 
@@ -96,11 +100,26 @@ def same_units(report: Report) -> bool:
     return value is not None and any(abs(value - size) <= 0.05 * size for size in sizes)
 
 
+def _is_measured(evaluation: EvaluationFacts) -> bool:
+    """Tell whether there is anything that says how good the answers are, for every head."""
+    if evaluation.heads:
+        return all(_is_measured(head) for head in evaluation.heads.values())
+    parts = (evaluation.classification, evaluation.regression, evaluation.tokens, evaluation.calibration)
+    return any(part is not None for part in parts)
+
+
 def _outcome_ok(evaluation: EvaluationFacts, limits: Thresholds) -> bool:
+    if evaluation.heads:
+        return all(_outcome_ok(head, limits) for head in evaluation.heads.values())
     if evaluation.classification is not None:
         return beats_constant(evaluation.classification.confusion) or _better_than_prior(evaluation)
     if evaluation.regression is not None:
         return evaluation.regression.r2 is not None and evaluation.regression.r2 > limits.outcome_r2
+    # several answers a sample: below what naming their frequencies every time reaches
+    if evaluation.tokens is not None:
+        return evaluation.tokens.nll < _CLEARLY * evaluation.tokens.entropy
+    if evaluation.calibration is not None:
+        return evaluation.calibration.nll < _CLEARLY * evaluation.calibration.baseline_nll
     return False
 
 
@@ -112,7 +131,7 @@ def _better_than_prior(evaluation: EvaluationFacts) -> bool:
     table, outputs = evaluation.classification, evaluation.outputs
     if table is None or outputs is None or outputs.cross_entropy is None:
         return False
-    return outputs.cross_entropy < 0.95 * _entropy([sum(row) for row in table.confusion])
+    return outputs.cross_entropy < _CLEARLY * _entropy([sum(row) for row in table.confusion])
 
 
 def _entropy(counts: list[int]) -> float:

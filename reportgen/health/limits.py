@@ -152,6 +152,10 @@ LIMITS: dict[str, dict[str, str]] = {
     "d-target-shift": {"shift": "shift", "variation": "target_variation"},
     "o-skill-lost": {"train": "skill_high", "kept": "skill_kept"},
     "few-samples": {"by_class": "few_by_class", "gap": "few_gap", "train": "skill_high"},
+    "o-calibration": {"excess": "calibration"},
+    "o-inverted": {"auc": "inverted_auc"},
+    "grad-flow-share": {"share": "flow_share"},
+    "bn-tiny-var": {"share": "tiny_rows"},
     "o-below-neighbours": {"difference": "below_neighbours"},
     **{
         rule: {"gain": "way_gain", "times": "way_times", "of_run": "way_of_run"}

@@ -217,6 +217,10 @@ class Thresholds(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     few_gap: float = 0.15
     below_neighbours: float = 0.15
 
+    calibration: float = 0.05
+    inverted_auc: float = 0.4
+    flow_share: float = 1e-3
+
     # going on with the training in other ways: gains over the loss, over going on as before, over the whole run
     way_gain: float = 0.05
     way_times: float = 3.0

@@ -80,6 +80,48 @@ def _way(text: str) -> Callable[[Finding], str]:
     return say
 
 
+def _calibrated(f: Finding) -> str:
+    e = f.evidence
+    text = (
+        _(
+            "The model is surer than it is right, by {gap} on the whole: calibration error {ece}, where {null} would "
+            "be chance on {samples} answers."
+        )
+        if f.detail.get("direction") == "high"
+        else _(
+            "The model is less sure than it is right, by {gap} on the whole: calibration error {ece}, where {null} "
+            "would be chance on {samples} answers."
+        )
+    )
+    return text.format(
+        gap=percent(abs(e["gap"])), ece=f"{e['ece']:.3f}", null=f"{e['null']:.3f}", samples=amount(e["samples"])
+    )
+
+
+def _inverted(f: Finding) -> str:
+    text = _("Samples whose answer is yes get lower scores: area under the ROC curve {auc}, at most {high}.")
+    return text.format(auc=f"{f.evidence['auc']:.2f}", high=f"{f.evidence['high']:.2f}")
+
+
+def _stateless(f: Finding) -> str:
+    text = _("{held} of {parameters} parameters have a state in the optimizer of the checkpoint, at step {step}.")
+    e = f.evidence
+    return text.format(held=amount(e["with_state"]), parameters=amount(e["parameters"]), step=amount(e["step"]))
+
+
+def _flow(f: Finding) -> str:
+    text = _("{tensors} of {of} tensors, with {share} of the elements, hold 99 % of the squared gradient: {names}.")
+    e = f.evidence
+    return text.format(
+        tensors=amount(e["tensors"]), of=amount(e["of"]), share=percent(e["share"]), names=f.detail.get("names", "")
+    )
+
+
+def _tiny(f: Finding) -> str:
+    text = _("{channels} of {of} channels of {layer} have next to no running variance.")
+    return text.format(channels=amount(f.evidence["channels"]), of=amount(f.evidence["of"]), layer=f.subject)
+
+
 _FASTER = N_(
     "{steps} steps at ten times the rate ({rate}) take the loss on the data given from {before} to {after}; at the "
     "same rate it comes to {same}. The whole run gained {whole}."
@@ -119,6 +161,15 @@ RULES: dict[str, tuple[str, Callable[[Finding], str], str]] = {
         "The model against nearest neighbours",
         _below,
         "The loss may ask for something else than that answer.",
+    ),
+    "bn-tiny-var": ("Batch norms that divide by nothing", _tiny, ""),
+    "grad-flow-share": ("Where the gradient goes", _flow, "Adam and its kin rescale each element."),
+    "o-calibration": ("Confidence against frequency", _calibrated, "Mixup and label smoothing make models unsure."),
+    "o-inverted": ("Direction of the scores", _inverted, "Small scores may mean yes on purpose."),
+    "optimizer-state-missing": (
+        "State of the optimizer",
+        _stateless,
+        "The file may be meant as the start of another training.",
     ),
     "faster-helps": ("Going on at ten times the rate", _way(_FASTER), "A low rate may be meant, as in fine-tuning."),
     "slower-helps": (

@@ -37,7 +37,11 @@ def norm_row(name: str, module: _BatchNorm, seen: ChannelAccumulator) -> NormRow
     if not bool(torch.isfinite(mean_gap) & torch.isfinite(log_gap)):
         return None
     tracked = module.num_batches_tracked
+    # a gain of next to nothing takes back what the division blew up
+    felt = norm.gain.abs() > 1e-2 * norm.gain.abs().median()
+    tiny = int(((module.running_var.double() < TINY * module.eps) & felt).sum())
     return NormRow(
+        tiny_var=tiny,
         name=name,
         n_channels=module.num_features,
         n_samples=seen.n_samples,

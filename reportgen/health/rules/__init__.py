@@ -24,6 +24,7 @@ from . import (
     optimizer,
     outputs,
     precision,
+    probabilities,
     reach,
     repairs,
     samples,
@@ -66,6 +67,7 @@ _BY_SECTION: tuple[tuple[Rule, ...], ...] = (
     capacity.RULES,
     alike.RULES,
     fit.RULES,
+    probabilities.RULES,
     repairs.RULES,
 )
 

@@ -124,4 +124,36 @@ def _profile(report: Report) -> list[GradientRow]:
     return sorted(usable, key=lambda row: row.order or 0)
 
 
-RULES = (grad_nonfinite, param_no_grad, param_unused, grad_depth_slope)
+def grad_flow_share(report: Report, context: Context, limits: Thresholds) -> Iterator[Finding]:
+    """A handful of parameters gets nearly all of the gradient. Informs only.
+
+    The fewest tensors that hold 99 % of the squared gradient together have less than 0.1 % of the trainable elements.
+    Plain SGD then hardly moves the rest; Adam and its kin rescale each element and do not mind. Sums of squares over
+    the batches of the gradient pass; ten tensors at least.
+    """
+    rows = report.gradients.rows if report.gradients is not None else []
+    known = [
+        (r.stats.rms**2 * r.stats.count, r.stats.count, r.name) for r in rows if r.stats is not None and r.stats.rms
+    ]
+    total, elements = sum(s for s, _, _ in known), sum(n for _, n, _ in known)
+    if len(known) < 10 or not total:
+        return
+    held, few = 0.0, 0
+    names: list[str] = []
+    for square, n, name in sorted(known, reverse=True):
+        held, few, names = held + square, few + n, [*names, name]
+        if held >= 0.99 * total:
+            break
+    if few < limits.flow_share * elements:
+        yield Finding(
+            rule="grad-flow-share",
+            severity=Severity.INFO,
+            subject=names[0],
+            section=SECTION,
+            evidence={"share": few / elements, "tensors": len(names), "of": len(known)},
+            threshold={"share": limits.flow_share},
+            detail={"names": ", ".join(names[:5])},
+        )
+
+
+RULES = (grad_nonfinite, param_no_grad, param_unused, grad_depth_slope, grad_flow_share)

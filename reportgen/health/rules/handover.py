@@ -139,4 +139,29 @@ def _is_small(row: WeightRow, limits: Thresholds) -> bool:
     return (row.stats.rms or 0.0) * math.sqrt(row.fan_in) < limits.shrunk * _UNIFORM
 
 
-RULES = (weights_set_back, measured_otherwise, frozen_at_init, weights_shrunk)
+def optimizer_state_missing(report: Report, context: Context, limits: Thresholds) -> Iterator[Finding]:
+    """A checkpoint of a trained model holds an optimizer of Adam's kind that never made a step.
+
+    It has settings for moments (betas) and none of its parameters has a state, or its step count is 0: it was saved
+    before training, or made anew. Training that is resumed from it starts with empty moments, which shows as a jump of
+    the loss. A warning. Parameters without a state beside others that have one only inform. Wrong where the file is
+    meant to be the start of another training.
+    """
+    states = report.weights.optimizers if report.weights is not None else []
+    for state in states:
+        if context.state != "trained" or not state.betas or not state.parameters:
+            continue
+        none = not state.with_state or state.step == 0
+        if none or state.with_state < state.parameters:
+            yield Finding(
+                rule="optimizer-state-missing",
+                severity=Severity.WARNING if none else Severity.INFO,
+                subject="optimizer",
+                section=SECTION,
+                evidence={"parameters": state.parameters, "with_state": state.with_state, "step": state.step or 0.0},
+                threshold={"with_state": state.parameters},
+                detail={"kind": state.kind},
+            )
+
+
+RULES = (weights_set_back, measured_otherwise, frozen_at_init, weights_shrunk, optimizer_state_missing)

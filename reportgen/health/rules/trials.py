@@ -10,6 +10,7 @@ from ..context import Context
 from ..curves import is_adversarial, losses
 from ..thresholds import Thresholds
 from .flow import is_guessing
+from .training import is_poor
 
 SECTION = "trials"
 _ROUTED = ("moe", "expert", "router", "switch")
@@ -367,13 +368,16 @@ def position_unseen(report: Report, context: Context, limits: Thresholds) -> Ite
     """The model cannot see the order of a sequence: its outputs follow any permutation of the positions.
 
     Positions are permuted, outputs put back in order; largest movement over the spread of the outputs below 1e-4. A
-    warning where the trained model is no better than a constant guess; otherwise it informs, because a bag of words is
-    often all that a task needs.
+    warning where the trained model is no better than a constant guess, or uses attention and ended with a training
+    loss above 0.6 of what a constant guess (or the start) gives; otherwise it informs, because a bag of words is often
+    all that a task needs.
     """
     trial = _trial(report, "tokens-reordered")
     if trial is None or trial.numbers["change"] >= limits.order_change:
         return
-    failed = context.state == "trained" and is_guessing(report, context)
+    train, _ = losses(report.training, limits)
+    poor = bool(trial.numbers.get("attention")) and train is not None and is_poor(train, context)
+    failed = context.state == "trained" and (poor or is_guessing(report, context))
     yield Finding(
         rule="position-unseen",
         severity=Severity.WARNING if failed else Severity.INFO,

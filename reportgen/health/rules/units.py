@@ -8,7 +8,9 @@ from collections.abc import Iterator
 from ...document.facts import ActivationRow, Finding, Report, Severity
 from ...document.stats import Histogram, bin_edges
 from ..context import Context
+from ..curves import losses
 from ..thresholds import Thresholds
+from .training import is_poor
 
 SECTION = "activations"
 _GATES = ("Sigmoid", "Hardsigmoid")
@@ -53,12 +55,15 @@ def saturation(report: Report, context: Context, limits: Thresholds) -> Iterator
     """Share of the units of a tanh or sigmoid layer that sit near an end for more than 95 % of their values.
 
     Near an end: |tanh| > 0.97 (slope below 0.06), sigmoid outside 0.03 to 0.97. A warning needs more than half of the
-    units, 300 samples, and a model that does not work. Output layers and gates are meant to saturate: the last layer
-    is left out, and a sigmoid inside a block only informs.
+    units, 300 samples, and a model that does not work, or whose training loss ended above 0.6 of what a constant guess
+    (or the start) gives: it may beat a guess by what still passes. Output layers and gates are meant to saturate: the
+    last layer is left out, and a sigmoid inside a block only informs.
     """
     if report.activations is None or not context.real_data:
         return
     last = max((row.order for row in report.activations.rows), default=-1)
+    train, _ = losses(report.training, limits)
+    fine = context.outcome_ok and not (train is not None and is_poor(train, context))
     for row in report.activations.rows:
         counted = [c for c in row.channels if c.saturated is not None and c.n_channels]
         if not counted or row.order == last or row.stats.nonfinite:
@@ -71,7 +76,7 @@ def saturation(report: Report, context: Context, limits: Thresholds) -> Iterator
         sick = share > limits.saturation_warning and worst.n_samples >= limits.dead_relu_samples
         yield Finding(
             rule="saturation",
-            severity=Severity.WARNING if sick and not gate and not context.outcome_ok else Severity.INFO,
+            severity=Severity.WARNING if sick and not gate and not fine else Severity.INFO,
             subject=row.name,
             section=SECTION,
             evidence={
@@ -157,6 +162,27 @@ def layer_norm_noise(report: Report, context: Context, limits: Thresholds) -> It
             )
 
 
+def bn_tiny_var(report: Report, context: Context, limits: Thresholds) -> Iterator[Finding]:
+    """Channels of a batch norm whose running variance is below 10 eps, more than 5 % of a layer. Informs only.
+
+    1/sqrt(var + eps) blows up whatever little such a channel holds, and another probe or number format moves it far.
+    Channels whose gain is below a hundredth of the layer's median are left out: the gain takes it back. Units that died
+    before the norm are the common reason, so this is no warning.
+    """
+    if report.activations is None or context.state == "untrained":
+        return
+    for row in report.activations.norms:
+        if row.tiny_var and not row.at_default and row.tiny_var > limits.tiny_rows * row.n_channels:
+            yield Finding(
+                rule="bn-tiny-var",
+                severity=Severity.INFO,
+                subject=row.name,
+                section=SECTION,
+                evidence={"channels": row.tiny_var, "of": row.n_channels},
+                threshold={"share": limits.tiny_rows},
+            )
+
+
 def massive_activation(report: Report, context: Context, limits: Thresholds) -> Iterator[Finding]:
     """Values above 100 that are also more than 1000 times the median magnitude of their layer. Informs only.
 
@@ -204,5 +230,6 @@ RULES = (
     attention_collapse,
     idle_block,
     layer_norm_noise,
+    bn_tiny_var,
     massive_activation,
 )
