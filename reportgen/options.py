@@ -13,6 +13,9 @@ TASKS = ("multiclass", "binary", "multilabel", "regression", "tokens", "segmenta
 TaskName = Literal["multiclass", "binary", "multilabel", "regression", "tokens", "segmentation"]
 
 
+_TASK_EXPECTED = f"one of {', '.join(map(repr, TASKS))}, or a dict of head and task"
+
+
 class Options(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What ``examine`` may be told beside the model and the data.
 
@@ -23,6 +26,9 @@ class Options(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     task: TaskName | dict[str, TaskName] | None = None
     """None: inferred from outputs and targets. A dict for a model of several heads: name of the target -> task."""
     class_names: list[str] | None = None
+    slices: list[str] = []
+    """Entries of a batch that group its samples, such as a site or a length: scores are told by group, and the model is
+    not handed them. They stand in a dict batch, or in a dict behind ``(input, target)``."""
     device: str | None = None
     """Where to run the model; None: where its parameters are."""
     input_size: list[int] | None = None
@@ -62,8 +68,13 @@ class Options(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         placed = device is None or isinstance(device, str) or type(device).__name__ == "device"
         return [
             ("title", self.title is None or isinstance(self.title, str), "a text"),
-            ("task", self.task is None or _is_task(self.task), f"one of {', '.join(TASKS)}, or such a task by head"),
+            (
+                "task",
+                self.task is None or _is_task(self.task),
+                f"one of {', '.join(map(repr, TASKS))}, or a dict of head and task",
+            ),
             ("class_names", self.class_names is None or are_texts(self.class_names), "a list of texts"),
+            ("slices", are_texts(self.slices), "a list of entries of a batch"),
             ("device", placed, "a text such as 'cpu' or 'cuda:0'"),
             ("earlier", are_texts(self.earlier), "a list of paths"),
             ("spectra", self.spectra in (None, "off", "fast", "exact"), "one of 'off', 'fast', 'exact'"),

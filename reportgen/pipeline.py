@@ -175,7 +175,9 @@ def _subject(
     if isinstance(model, ExportedProgram):
         optimizers = linked_to(module, model, optimizers)
     module, optimizers = workable(module, optimizers, options)
-    return _Subject(module, loss, optimizers, options, wrappers, Batch(*example) if example else None)
+    reading = Reading(carried=tuple(options.slices))
+    inputs = Batch(*example) if example else None
+    return _Subject(module, loss, optimizers, options, wrappers, inputs, reading=reading)
 
 
 def _examine_file(path: Path, options: Options, steps: Steps) -> Report:
@@ -336,7 +338,7 @@ def _add_training_data(subject: _Subject, data: Iterable[Any], report: Report, s
     """Run the model over its training data too, for the gap between the splits."""
     readers = _Readers(subject, subject.training)
     model, limit = subject.model, subject.options.max_batches
-    reading = Reading(feed=subject.reading.feed)
+    reading = Reading(feed=subject.reading.feed, carried=subject.reading.carried)
     read = guarded(batches(data, model, device_of(model), limit, reading))
     passage = stream.run(model, read, lambda batch: None, readers.watchers, 0)
     dataset, evaluation = readers.facts(passage, steps, "training ")

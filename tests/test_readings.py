@@ -141,3 +141,26 @@ def test_parts_of_other_widths_are_flat() -> None:
     nested: Tensor = torch.nested.nested_tensor([torch.zeros(2, 3), torch.zeros(2, 5)])
     assert shape_of(nested) == "2 × 2 × ragged"
     assert dense_rows(nested).shape == (16, 1)
+
+
+def test_words_beside_the_input_describe_the_samples() -> None:
+    item = {"image": X, "label": Y, "path": ["a", "b"]}
+    batch = unpack(item, asks(lambda image: image))
+    assert batch.kwargs == {"image": X}
+    assert batch.target is Y
+    assert batch.carried == {"path": ["a", "b"]}
+    # a model that takes the whole dict gets the whole dict
+    batch = unpack(item, asks(lambda batch: batch))
+    assert batch.args[0].keys() == {"image", "path"}
+    assert not batch.carried
+
+
+def test_entries_that_are_named_are_kept_beside() -> None:
+    site = torch.zeros(2)
+    batch = unpack({"x": X, "y": Y, "site": site}, asks(lambda x: x), carried=["site"])
+    assert batch.kwargs == {"x": X}
+    assert batch.carried == {"site": site}
+    batch = unpack((X, Y, {"site": site, "other": 1}), asks(lambda x: x), carried=["site"])
+    assert batch.args == (X,)
+    assert batch.target is Y
+    assert batch.carried == {"site": site}

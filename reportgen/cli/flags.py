@@ -86,4 +86,5 @@ _READERS: dict[str, Callable[[Any], Any]] = {
     "history_name": _names,
     "input_size": _sizes,
     "task": _task,
+    "slices": _class_names,
 }

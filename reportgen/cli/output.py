@@ -38,6 +38,9 @@ Task = Annotated[
     ),
 ]
 ClassNames = Annotated[str | None, typer.Option(help="Comma-separated, in the order of the indices.")]
+Slices = Annotated[
+    str | None, typer.Option(help="Comma-separated entries of a batch by which scores are told: site,device.")
+]
 Device = Annotated[str | None, typer.Option(help="cpu, cuda, ...; where the model is if left out.")]
 MaxBatches = Annotated[int | None, typer.Option(min=1, help="Read so many batches at most.")]
 Threshold = Annotated[list[str] | None, typer.Option(help="Set a threshold: dead-relu.warning=0.6. Repeatable.")]

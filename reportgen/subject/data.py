@@ -79,6 +79,8 @@ class Reading:
     """How batches are read off a loader, and what came of it."""
 
     feed: Feed = "asked"
+    carried: tuple[str, ...] = ()
+    """Entries of a batch that describe its samples: kept beside, and not handed to the model."""
     empty: int = 0
     """Batches without samples, which were left out."""
     remarks: list[str] = field(default_factory=list)
@@ -149,13 +151,40 @@ def move(value: Any, device: torch.device) -> Any:
     return value
 
 
-def unpack(item: Any, forward: Signature | None = None, feed: Feed = "asked") -> Batch:
+def unpack(item: Any, forward: Signature | None = None, feed: Feed = "asked", carried: Sequence[str] = ()) -> Batch:
     """Turn what a loader yields into the arguments of a call and a target.
 
     ``forward``: what the model asks for; None when it takes anything. A dict whose keys the model does not know is
-    handed over as one argument.
+    handed over as one argument, unless it holds all that the model cannot do without: entries that are no tensors then
+    describe the samples. ``carried`` names entries that do so anyway, or in a dict behind ``(input, target)``.
     """
     forward = forward or Signature()
+    item, aside = _set_aside(item, forward, carried)
+    batch = _unpacked(item, forward, feed)
+    return replace(batch, carried=batch.carried | aside) if aside else batch
+
+
+def _set_aside(item: Any, forward: Signature, carried: Sequence[str]) -> tuple[Any, dict[str, Any]]:
+    """Take out of a batch what describes its samples."""
+    if isinstance(item, Mapping):
+        names = forward.names
+        whole = names is not None and bool(forward.needed) and set(forward.needed) <= set(item)
+        words = {
+            key
+            for key, value in item.items()
+            if whole and key not in (names or ()) and next(tensors(value), None) is None
+        }
+        aside = (words | {key for key in item if key in carried}) - set(TARGET_KEYS)
+        if aside and aside < set(item):
+            return {k: v for k, v in item.items() if k not in aside}, {str(k): item[k] for k in item if k in aside}
+    elif isinstance(item, (list, tuple)) and len(item) > 2 and isinstance(item[-1], Mapping):
+        found = {str(key): item[-1][key] for key in item[-1] if key in carried}
+        if found:
+            return type(item)(item[:-1]), found
+    return item, {}
+
+
+def _unpacked(item: Any, forward: Signature, feed: Feed) -> Batch:
     if isinstance(item, (Tensor, PackedSequence)):
         return Batch((item,))
     if dataclasses.is_dataclass(item) and not isinstance(item, (type, Mapping)):
@@ -167,7 +196,7 @@ def unpack(item: Any, forward: Signature | None = None, feed: Feed = "asked") ->
     if isinstance(item, (list, tuple)) and item:
         if len(item) == 1:
             # alone in a tuple: a list there is one argument, such as the images of a detector
-            return Batch((item[0],)) if isinstance(item[0], (list, tuple)) else unpack(item[0], forward, feed)
+            return Batch((item[0],)) if isinstance(item[0], (list, tuple)) else _unpacked(item[0], forward, feed)
         return _unpack_sequence(item, forward, feed)
     raise DataError(
         f"The loader yielded {type(item).__name__}, which is no batch.",
@@ -226,7 +255,7 @@ def batches(
         ) from None
     forward, seen = signature_of(model), 0
     for item in islice(iterator, limit):
-        batch = unpack(item, forward, reading.feed)
+        batch = unpack(item, forward, reading.feed, reading.carried)
         if batch.is_empty:
             reading.empty += 1
             continue
