@@ -7,15 +7,16 @@ from itertools import pairwise
 import msgspec
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from reportgen.document.facts import EvaluationFacts
 from reportgen.page.blocks import Figure, Pictures, Section, Table
 from reportgen.page.planes import Axis, Trace, plane, ticks
-from reportgen.page.sections import evaluation
+from reportgen.page.sections import dataset, evaluation
 from reportgen.page.sections.classes import likeness_order
 from reportgen.page.svg import serialise
+from reportgen.probe.dataset import DatasetProbe
 from reportgen.probe.evaluation import EvaluationProbe
 from reportgen.subject.data import Batch
 from tests import builders
@@ -124,3 +125,28 @@ def test_a_plane_puts_its_points_where_the_axes_say() -> None:
     circles = [dict(child.attributes) for child in drawing.children if getattr(child, "tag", "") == "circle"]
     assert [(c["cx"], c["cy"]) for c in circles] == [("48", "196"), ("290", "8")]
     assert "<title>high</title>" in serialise(drawing)
+
+
+def test_labels_are_shown_by_split_and_by_task() -> None:
+    probes, inputs = [], []
+    for seed in (0, 1):
+        torch.manual_seed(seed)
+        probe = DatasetProbe(nn.Linear(1, 1))
+        target = {"kind": torch.arange(40) % (3 + seed), "tags": torch.randint(2, (40, 2)).float()}
+        inputs.append(torch.randn(40, 3) + seed)
+        probe.update(Batch((inputs[-1],), {}, target))
+        probes.append(probe.facts())
+    report = msgspec.structs.replace(builders.smallest(), train_dataset=probes[0], dataset=probes[1])
+    section = dataset.section(report)
+    assert section is not None
+    figures = {b.id: b for b in section.blocks if isinstance(b, Figure)}
+    assert [f.title for f in figures.values()] == ["Samples by class of kind", "Samples by label of tags"]
+    assert "by more than 25.0\u00a0%" in figures["classes"].caption  # the class that training lacks
+    assert "35.0\u00a0% / 25.0\u00a0%" in serialise(figures["classes"].drawing)
+    shift = tables(section)["feature-shift"]
+    assert shift.folded
+    moved = [float(str(row[1].sort)) for row in shift.rows]
+    assert moved == sorted(moved, key=abs, reverse=True)
+    wanted = (inputs[1].mean(0) - inputs[0].mean(0)) / inputs[0].std(0, correction=0)
+    assert moved[0] == pytest.approx(float(wanted.max()), rel=1e-5)
+    assert len(tables(section)["batch-tensors"].rows) == 3

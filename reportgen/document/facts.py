@@ -22,7 +22,7 @@ from .findings import Severity as Severity
 from .flow import FlowFacts
 from .history import History
 from .matrices import EmbeddingFacts, GainFacts, MatrixFacts, ShapeFacts
-from .samples import Copies, Order, Padding, Shortcut, Signal, SplitFacts, Twins
+from .samples import Copies, Order, Padding, Shortcut, Signal, SplitFacts, TargetCounts, TensorRow, TokenInputs, Twins
 from .states import OptimizerState
 from .stats import TensorStats
 from .trials import TrialFacts
@@ -412,6 +412,11 @@ class DatasetFacts(Struct, frozen=True, kw_only=True):
     signal: Signal | None = None
     twins: Twins | None = None
     shortcut: Shortcut | None = None
+    tensors: list[TensorRow] = []
+    """Of a batch, inputs first; at most 24."""
+    targets: list[TargetCounts] = []
+    """Of each target that counts."""
+    tokens: TokenInputs | None = None
 
 
 class Report(Struct, frozen=True, kw_only=True):

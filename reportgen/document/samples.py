@@ -6,6 +6,8 @@ from typing import Literal
 
 from msgspec import Struct
 
+from .stats import TensorStats
+
 
 class Copies(Struct, frozen=True, kw_only=True):
     """Samples with the same input, bit for bit, found by a hash of each; beyond some ten thousand by a fair sketch."""
@@ -155,3 +157,36 @@ class Example(Struct, frozen=True, kw_only=True):
     """The first 48 of the input, where it is a sequence of whole numbers."""
     text: str = ""
     """What the batch carries of it in words."""
+
+
+class TensorRow(Struct, frozen=True, kw_only=True):
+    """One tensor of the batches: an input or a target."""
+
+    name: str
+    """The argument, or its number; of a target the entry, or 'target'."""
+    role: Literal["input", "target"]
+    shape: str
+    """In the first batch."""
+    dtype: str
+    stats: TensorStats
+    sampled: bool = False
+    """Of large ones at most a million values a batch were looked at, at even places."""
+
+
+class TargetCounts(Struct, frozen=True, kw_only=True):
+    """How often each class of one target occurs, or how many samples have each of several labels."""
+
+    name: str
+    kind: Literal["classes", "labels"]
+    counts: list[int]
+    n: int
+    """Samples, or positions of sequences and maps."""
+
+
+class TokenInputs(Struct, frozen=True, kw_only=True):
+    """The whole numbers of an input of sequences."""
+
+    n: int
+    distinct: int
+    commonest: list[tuple[int, int]]
+    """(token, times), at most eight."""

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 
 from msgspec import Struct
 
+from .stats import TensorStats
+
 Z95 = 1.959963984540054
 
 
@@ -94,3 +96,21 @@ def confused(confusion: Sequence[Sequence[int]], limit: int = 10) -> list[tuple[
     """Return the commonest mistakes as (true, predicted, count), most frequent first."""
     pairs = [(t, p, n) for t, row in enumerate(confusion) for p, n in enumerate(row) if t != p and n]
     return sorted(pairs, key=lambda x: (-x[2], x[0], x[1]))[:limit]
+
+
+def distance(a: TensorStats, b: TensorStats) -> float | None:
+    """Return the greatest gap between two distribution functions, at the edges of their common bins.
+
+    The statistic of Kolmogorov and Smirnov, from below: what differs inside of a bin is not seen.
+    """
+    if a.histogram is None or b.histogram is None or not a.histogram.total or not b.histogram.total:
+        return None
+    steps: dict[float, float] = {}
+    for sign, part in ((1.0, a.histogram), (-1.0, b.histogram)):
+        for _low, high, n in part.ordered():
+            steps[high] = steps.get(high, 0.0) + sign * n / part.total
+    gap = level = 0.0
+    for edge in sorted(steps):
+        level += steps[edge]
+        gap = max(gap, abs(level))
+    return gap

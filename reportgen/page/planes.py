@@ -7,7 +7,8 @@ from collections.abc import Sequence
 
 from msgspec import Struct
 
-from .formats import MINUS
+from .formats import MINUS, count, name, percent
+from .language import _
 from .palette import BAR, INK, MUTED, RULE, SERIES
 from .svg import Element, decimal, drawing, element
 
@@ -34,6 +35,8 @@ class Trace(Struct, frozen=True):
     hover: Sequence[str] = ()
     muted: bool = False
     """A line to compare with."""
+    filled: bool = False
+    """The area between the line and the lower axis; for histograms."""
 
 
 def span(values: Sequence[float]) -> tuple[float, float]:
@@ -108,6 +111,11 @@ def _label(value: float) -> str:
 
 def _trace(trace: Trace, places: Sequence[tuple[float, float]], colour: str, dash: str | None) -> list[Element]:
     parts: list[Element] = []
+    if trace.filled and len(places) > 1:
+        base = _HEIGHT - _BOTTOM
+        path = "".join(f"L{decimal(round(a, 1))} {decimal(round(b, 1))}" for a, b in places)
+        ends = decimal(round(places[0][0], 1)), decimal(round(places[-1][0], 1))
+        return [element("path", d=f"M{ends[0]} {base}{path}L{ends[1]} {base}z", fill=colour)]
     if trace.line and len(places) > 1:
         width = 1 if trace.muted else 1.8
         path = "M" + "L".join(f"{decimal(round(a, 1))} {decimal(round(b, 1))}" for a, b in places)
@@ -118,7 +126,30 @@ def _trace(trace: Trace, places: Sequence[tuple[float, float]], colour: str, das
         path = "".join(f"M{decimal(round(a, 1))} {decimal(round(b, 1))}h.01" for a, b in places)
         dots = element("path", d=path, stroke=colour, stroke_width=4, stroke_linecap="round", stroke_opacity=0.55)
         return [*parts, dots]
-    for (a, b), text in zip(places, trace.hover, strict=True):
+    for (left, above), text in zip(places, trace.hover, strict=True):
         hover = element("title", text)
-        parts.append(element("circle", hover, cx=round(a, 1), cy=round(b, 1), r=3, fill=colour))
+        parts.append(element("circle", hover, cx=round(left, 1), cy=round(above, 1), r=3, fill=colour))
     return parts
+
+
+def paired_bars(rows: Sequence[tuple[str, float, float, int, int]], title: str) -> Element:
+    """Draw two shares a row, training data above data given: (label, share, share, count, count)."""
+    peak = max([max(a, b) for _label, a, b, _n, _m in rows], default=0.0) or 1.0
+    left, width, height, top = 170, 460, 26, 20
+    parts: list[Element] = []
+    for i, (colour, words) in enumerate(((RULE, _("training data")), (BAR, _("data given")))):
+        x = left + 150 * i
+        parts.append(element("rect", x=x, y=2, width=12, height=10, fill=colour, stroke=MUTED, stroke_width=0.5))
+        parts.append(element("text", words, x=x + 18, y=11, font_size=12, fill=MUTED))
+    for i, (label, a, b, n, m) in enumerate(rows):
+        y, shown = top + i * height, name(label)
+        shown = shown if len(shown) <= 24 else shown[:23] + "…"
+        parts.append(element("text", shown, x=left - 8, y=y + 16, text_anchor="end", font_size=12, fill=INK))
+        for share, times, colour, at in ((a, n, RULE, y + 3), (b, m, BAR, y + 12)):
+            told = element("title", _("{share}, {n} samples").format(share=percent(share), n=count(times)))
+            size = {"x": left, "y": at, "width": share / peak * width, "height": 9}
+            parts.append(element("rect", told, **size, fill=colour, stroke=MUTED, stroke_width=0.5))
+        end = left + max(a, b) / peak * width
+        both = _("{a} / {b}").format(a=percent(a), b=percent(b))
+        parts.append(element("text", both, x=end + 6, y=y + 16, font_size=12, fill=MUTED))
+    return drawing(left + width + 110, top + max(len(rows), 1) * height, title, *parts, class_="chart")

@@ -19,7 +19,7 @@ from msgspec import Struct
 from .cleaner import cleaned
 from .formats import short
 from .language import _
-from .palette import BAR, DASHES, ERROR, INK, MARKERS, MUTED, RULE, SERIES
+from .palette import DASHES, INK, MARKERS, MUTED, RULE, SERIES
 from .svg import Element
 
 _lock = Lock()
@@ -190,31 +190,6 @@ def depth_profile(id: str, title: str, lines: Sequence[Line], *, x_label: str, y
         axes.xaxis.get_major_locator().set_params(integer=True)
         if len(lines) > 1:
             axes.legend(loc="best", fontsize=9)
-        return cleaned(_svg(figure), id, title)
-
-
-def agreement(id: str, title: str, pairs: Sequence[tuple[float, float]]) -> Element:
-    """Plot predictions against the truth, with the line on which they agree."""
-    with _settings(id):
-        figure, axes = _axes(5.1, 4.2)
-        truth, prediction = [p[0] for p in pairs], [p[1] for p in pairs]
-        ends = [min(truth), max(truth)]
-        axes.plot(truth, prediction, "o", color=BAR, markersize=3, alpha=0.6, label=_("samples"))
-        axes.plot(ends, ends, "--", color=ERROR, linewidth=1.2, label=_("prediction = target"))
-        axes.set_xlabel(_("target"))
-        axes.set_ylabel(_("prediction"))
-        axes.legend(loc="best", fontsize=9)
-        return cleaned(_svg(figure), id, title)
-
-
-def residuals(id: str, title: str, edges: Sequence[float], counts: Sequence[float]) -> Element:
-    """Plot the distribution of the residuals, with marks at zero and at their mean."""
-    with _settings(id):
-        figure, axes = _axes(5.1, 4.2)
-        axes.stairs(counts, edges, fill=True, color=BAR)
-        axes.axvline(0, color=INK, linewidth=1, linestyle="--")
-        axes.set_xlabel(_("prediction − target"))
-        axes.set_ylabel(_("samples"))
         return cleaned(_svg(figure), id, title)
 
 

@@ -11,7 +11,7 @@ from .formats import count, name, number, percent, short
 from .language import _
 from .planes import Axis, Trace, plane, span
 
-_UNIT = (0.0, 1.0)
+_RESIDUAL_BINS = 40
 
 
 def roc(curves: Sequence[Curve], id: str) -> Figure:
@@ -132,6 +132,37 @@ def _threshold(curve: Curve, row: tuple[float, int, int], words: str) -> list[Ce
     ]
 
 
+def agreement(facts: Regression, id: str) -> Figure:
+    """Draw predictions against targets."""
+    ends = span([v for pair in facts.sample for v in pair])
+    line = Trace([(ends[0], ends[0]), (ends[1], ends[1])], muted=True)
+    title = _("Prediction against target")
+    caption = _("{n} values drawn from all data. Points on the dashed line are right.").format(n=len(facts.sample))
+    traces = [line, Trace(facts.sample, dots=True, line=False)]
+    drawing = plane(traces, Axis(_("target"), *ends), Axis(_("prediction"), *ends), title)
+    return Figure(id=f"{id}agreement", title=title, caption=caption, drawing=drawing)
+
+
+def residuals(facts: Regression, id: str) -> Figure | None:
+    """Draw how residuals are distributed; None where they do not vary."""
+    stats = facts.residual
+    if stats.histogram is None or stats.min is None or stats.max is None or not stats.max > stats.min:
+        return None
+    counts = stats.histogram.rebin(stats.min, stats.max, _RESIDUAL_BINS)
+    step = (stats.max - stats.min) / _RESIDUAL_BINS
+    peak = max(counts)
+    outline = [(stats.min + (i + side) * step, c) for i, c in enumerate(counts) for side in (0, 1)]
+    title = _("Residuals")
+    caption = _(
+        "Prediction minus target over all samples; the dashed line is zero. Healthy residuals are a single, "
+        "narrow hump about zero."
+    )
+    x = Axis(_("prediction − target"), *span([0.0, stats.min, stats.max]))
+    traces = [Trace(outline, filled=True), Trace([(0.0, 0.0), (0.0, peak * 1.05)], muted=True)]
+    drawing = plane(traces, x, Axis(_("samples"), 0.0, peak * 1.05), title)
+    return Figure(id=f"{id}residuals", title=title, caption=caption, drawing=drawing)
+
+
 def residuals_by_prediction(facts: Regression, id: str) -> Figure:
     """Draw residuals against predictions."""
     points = [(p, p - t) for t, p in facts.sample]
@@ -145,7 +176,7 @@ def residuals_by_prediction(facts: Regression, id: str) -> Figure:
     )
     if facts.spread_correlation is not None:
         told = _("Rank correlation of |residual| with the prediction: {value}.")
-        caption += " " + told.format(value=short(facts.spread_correlation))
+        caption += " " + told.format(value=short(round(facts.spread_correlation, 2)))
     drawing = plane(traces, Axis(_("prediction"), *x), Axis(_("prediction − target"), *y), title)
     return Figure(id=f"{id}residuals-by-prediction", title=title, caption=caption, drawing=drawing)
 

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import torch
 from torch import Tensor, nn
 
 from ..document.facts import DatasetFacts, FeatureStats
 from ..document.samples import SplitFacts
-from ..document.stats import TensorStats
+from ..document.stats import TensorStats, merge_all
 from ..subject.data import Batch
 from ..subject.shapes import shape_of
 from . import twins
 from .alike import InputSample, apart
+from .batches import BatchTensors
 from .fingerprints import Fingerprints, overlap
 from .layers import NORMS, layers_of
 from .reduce import as_real, tensor_stats
@@ -45,6 +47,7 @@ class DatasetProbe:
         self.copies, self.neighbours, self.tokens = Fingerprints(), SignalSample(), TokenSignal()
         self.region, self.inputs = Region(), InputSample()
         self._order, self._padding = LabelOrder(), PaddingCount()
+        self._tensors = BatchTensors()
         self.limits = ""
         """What was not looked at, and why."""
 
@@ -59,6 +62,7 @@ class DatasetProbe:
         self._dtype = str(x.dtype).removeprefix("torch.")
         self._add_input(x)
         self._order.update(batch)
+        self._tensors.update(batch)
         if x.is_nested or x.layout != torch.strided:
             kind = "nested" if x.is_nested else "sparse"
             self.limits = f"the inputs are {kind} tensors: neither copies nor padding nor neighbours were looked for"
@@ -109,6 +113,7 @@ class DatasetProbe:
 
     def facts(self) -> DatasetFacts:
         """Return what was seen."""
+        features = [stats for _, stats in sorted(self._features.items())]
         return DatasetFacts(
             n_samples=self._n_samples,
             n_batches=self._n_batches,
@@ -128,6 +133,9 @@ class DatasetProbe:
             padding=self._padding.facts(),
             signal=self.neighbours.facts(),
             twins=self.region.facts(),
+            tensors=self._tensors.rows(merge_all(msgspec.structs.replace(s, histogram=None) for s in features)),
+            targets=self._tensors.counts(),
+            tokens=self._tensors.tokens(),
             shortcut=shortcut(self.neighbours.table(), self.neighbours.kind, self.neighbours.step),
         )
 

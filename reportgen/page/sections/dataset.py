@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from ...document.facts import DatasetFacts, Report
+from ...document.facts import DatasetFacts, FeatureStats, Report
 from ...document.samples import SplitFacts
+from ...document.scores import distance
 from .. import figures
 from ..blocks import Block, Column, Figure, KeyValues, Pair, Section, Table
 from ..cells import (
     ChartBudget,
     any_nonfinite,
+    missing,
     of_nonfinite,
     of_number,
     of_share,
@@ -16,10 +18,12 @@ from ..cells import (
     stats_cells,
     stats_columns,
 )
-from ..formats import count, name, number
+from ..formats import count, name, number, percent
 from ..language import _, plural
+from ..planes import paired_bars
 
 MAX_BARS = 30
+MAX_SHIFTS = 12
 
 
 def section(report: Report) -> Section | None:
@@ -27,14 +31,18 @@ def section(report: Report) -> Section | None:
     facts = report.dataset
     if facts is None:
         return None
-    blocks: list[Block] = [KeyValues(pairs=_pairs(facts))]
+    blocks: list[Block] = [KeyValues(pairs=[*_pairs(facts), *_tokens(facts)])]
+    if len(facts.tensors) > 1 or (facts.tensors and not facts.features):
+        blocks.append(_tensors(facts))
     if facts.features:
         blocks.append(_features(facts))
     by_split = _by_split(report)
     if by_split is not None:
         blocks.append(by_split)
-    if facts.class_counts:
-        blocks.append(_classes(report, facts.class_counts))
+    shift = _shift(report)
+    if shift is not None:
+        blocks.append(shift)
+    blocks += _balance(report, facts)
     intro = _(
         "The batches as the model received them. Inputs of a healthy pipeline are of order one, or pass a "
         "normalisation layer first; no value is NaN or infinite; and no class is so rare that its score is chance."
@@ -126,17 +134,146 @@ def _features(facts: DatasetFacts) -> Table:
     return Table(id="features", caption=caption, columns=columns, rows=body, total_rows=n)
 
 
-def _classes(report: Report, counts: list[int]) -> Figure:
+def _tensors(facts: DatasetFacts) -> Table:
+    """Show every tensor of a batch."""
+    columns = [
+        Column(_("Tensor"), "name"),
+        Column(_("Role"), "text"),
+        Column(_("Shape of a batch"), "text"),
+        Column(_("Type"), "text"),
+        *stats_columns(),
+    ]
+    rows = []
+    for t in facts.tensors:
+        role = _("input") if t.role == "input" else _("target")
+        cells = [of_text(name(t.name)), of_text(role), of_text(name(t.shape)), of_text(name(t.dtype))]
+        rows.append([*cells, *stats_cells(t.stats if t.stats.count else None)])
+    note = ""
+    if any(t.sampled for t in facts.tensors):
+        note = _("Of large tensors a million values a batch were looked at, at even places.")
+    caption = _("Tensors of a batch")
+    return Table(id="batch-tensors", caption=caption, note=note, columns=columns, rows=rows, total_rows=len(rows))
+
+
+def _balance(report: Report, facts: DatasetFacts) -> list[Figure]:
+    """Show how often each class of each target occurs, by split."""
+    train = report.train_dataset
+    found = {t.name: t for t in facts.targets if t.kind == "labels" or len(t.counts) > 1}
+    plain = not found or (list(found) == ["target"] and found["target"].kind == "classes")
+    if plain:
+        if not facts.class_counts:
+            return []
+        n = sum(facts.class_counts)
+        before = (train.class_counts, sum(train.class_counts)) if train is not None and train.class_counts else None
+        return [_bars(report, "classes", _("Samples by class"), (facts.class_counts, n), before)]
+    theirs = {} if train is None else {t.name: t for t in train.targets}
+    drawn = []
+    for i, (key, target) in enumerate(found.items()):
+        title = _("Samples by label") if target.kind == "labels" else _("Samples by class")
+        if key != "target":
+            title = _("{title} of {target}").format(title=title, target=name(key))
+        other = theirs.get(key)
+        before = (other.counts, other.n) if other is not None and other.kind == target.kind else None
+        drawn.append(_bars(report, f"classes-{i}" if i else "classes", title, (target.counts, target.n), before))
+    return drawn
+
+
+Counted = tuple[list[int], int]
+"""Counts, and what they are shares of."""
+
+
+def _bars(report: Report, id: str, title: str, given: Counted, train: Counted | None) -> Figure:
+    size = max(len(given[0]), 0 if train is None else len(train[0]))
+    labels = _class_names(report, size)
+    counts, n = _filled(given[0], size), max(given[1], 1)
+    others = None if train is None else _filled(train[0], size)
+    order = list(range(size))
+    if size > MAX_BARS:
+        order = sorted(order, key=lambda i: -counts[i])[:MAX_BARS]
+    caption = _("{n} classes, from {low} to {high} samples.").format(
+        n=size, low=count(min(counts)), high=count(max(counts))
+    )
+    if others is not None and train is not None:
+        m = max(train[1], 1)
+        apart = max(abs(a / n - b / m) for a, b in zip(counts, others, strict=True))
+        caption += " " + _("No share differs from that of the training data by more than {apart}.").format(
+            apart=percent(apart)
+        )
+    if len(order) < size:
+        caption += " " + _("The {n} largest are shown.").format(n=len(order))
+    names = [labels[i] for i in order]
+    if others is None or train is None:
+        drawing = figures.bars(names, [float(counts[i]) for i in order], title)
+    else:
+        m = max(train[1], 1)
+        rows = [(labels[i], others[i] / m, counts[i] / n, others[i], counts[i]) for i in order]
+        drawing = paired_bars(rows, title)
+    return Figure(id=id, title=title, caption=caption, drawing=drawing)
+
+
+def _filled(counts: list[int], size: int) -> list[int]:
+    return counts + [0] * (size - len(counts))
+
+
+def _class_names(report: Report, n: int) -> list[str]:
     evaluation = report.evaluation
     known = evaluation.classification.classes if evaluation is not None and evaluation.classification else []
-    labels = known if len(known) == len(counts) else [str(i) for i in range(len(counts))]
-    pairs = list(zip(labels, counts, strict=True))
-    cut = sorted(pairs, key=lambda p: -p[1])[:MAX_BARS] if len(pairs) > MAX_BARS else pairs
-    title = _("Samples by class")
-    caption = _("{n} classes, from {low} to {high} samples.").format(
-        n=len(counts), low=count(min(counts)), high=count(max(counts))
+    return known if len(known) == n else [str(i) for i in range(n)]
+
+
+def _tokens(facts: DatasetFacts) -> list[Pair]:
+    if facts.tokens is None:
+        return []
+    told = ", ".join(
+        _("{token}: {share}").format(token=token, share=percent(times / facts.tokens.n))
+        for token, times in facts.tokens.commonest[:4]
     )
-    if len(cut) < len(pairs):
-        caption += " " + _("The {n} largest are shown.").format(n=len(cut))
-    drawing = figures.bars([p[0] for p in cut], [float(p[1]) for p in cut], title)
-    return Figure(id="classes", title=title, caption=caption, drawing=drawing)
+    pairs = [Pair(label=_("Different tokens"), value=count(facts.tokens.distinct), note=_("commonest: ") + told)]
+    if facts.padding is not None:
+        pairs.append(Pair(label=_("Padding"), value=percent(facts.padding.share), note=str(facts.padding.token)))
+    return pairs
+
+
+def _shift(report: Report) -> Table | None:
+    """Show the features whose distribution differs most between the splits."""
+    train, given = report.train_dataset, report.dataset
+    if train is None or given is None or len(train.features) != len(given.features):
+        return None
+    pairs = [
+        (a, b)
+        for a, b in zip(train.features, given.features, strict=True)
+        if a.stats.std and a.stats.mean is not None and b.stats.std is not None and b.stats.mean is not None
+    ]
+    if not pairs:
+        return None
+    columns = [
+        Column(_("Feature"), "name"),
+        Column(_("Shift of the mean"), "number", _("in standard deviations of the training data")),
+        Column(_("Ratio of the stds"), "number", _("data given over training data; 1 is alike")),
+        Column(_("Greatest gap"), "number", _("between the distribution functions (Kolmogorov-Smirnov), by bins")),
+        Column(_("Mean, training")),
+        Column(_("Mean, given")),
+    ]
+    body = []
+    for a, b in sorted(pairs, key=lambda pair: -abs(_moved(*pair)))[:MAX_SHIFTS]:
+        apart = distance(a.stats, b.stats)
+        ratio = (b.stats.std or 0.0) / (a.stats.std or 1.0)
+        numbers = [of_number(_moved(a, b)), of_number(ratio), missing() if apart is None else of_share(apart)]
+        body.append([of_text(str(a.index)), *numbers, of_number(a.stats.mean), of_number(b.stats.mean)])
+    caption = _("Features of the splits compared")
+    note = _("The largest shifts first. Splits of one source differ by little more than chance.")
+    folded = _("{title}, {n} rows").format(title=caption, n=len(body))
+    return Table(
+        id="feature-shift",
+        caption=caption,
+        note=note,
+        columns=columns,
+        rows=body,
+        total_rows=len(pairs),
+        folded=folded,
+    )
+
+
+def _moved(a: FeatureStats, b: FeatureStats) -> float:
+    """Return the shift of the mean in standard deviations of the first."""
+    return ((b.stats.mean or 0.0) - (a.stats.mean or 0.0)) / (a.stats.std or 1.0)

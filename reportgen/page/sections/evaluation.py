@@ -9,7 +9,7 @@ from msgspec import structs
 from ...document.facts import Classification, EvaluationFacts, Regression, Report
 from ...document.scores import accuracy, macro, per_class
 from ...health.context import same_units
-from .. import plots, score_figures
+from .. import score_figures
 from ..blocks import Block, Cell, Column, Figure, KeyValues, Pair, Pictures, Prose, Section, Table
 from ..cells import missing, of_count, of_name, of_number, of_text
 from ..formats import count, name, number, percent, short
@@ -17,8 +17,6 @@ from ..language import _
 from ..score_words import interval, score_name, score_table, shown
 from .classes import classifier, label_table, region_table
 from .examples import examples, slices
-
-RESIDUAL_BINS = 40
 
 
 def section(report: Report) -> Section | None:
@@ -234,18 +232,11 @@ def _error_pairs(facts: Regression) -> list[Pair]:
 def _regressor(facts: Regression, id: str) -> list[Block]:
     drawn: list[Figure] = []
     if len(facts.sample) >= 2:
-        title = _("Prediction against target")
-        n = len(facts.sample)
-        caption = _("{n} values drawn from all data. Points on the dashed line are right.").format(n=n)
-        drawing = plots.agreement(f"{id}agreement-plot", title, facts.sample)
-        drawn.append(Figure(id=f"{id}agreement", title=title, caption=caption, drawing=drawing))
-    histogram = _residuals(facts, id)
-    if histogram is not None:
-        drawn.append(histogram)
-    blocks: list[Block] = [Pictures(id=f"{id}predictions", figures=drawn)] if drawn else []
-    small = [score_figures.residuals_by_prediction(facts, id)] if len(facts.sample) >= 2 else []
-    small += [score_figures.by_decile(facts, id)] if facts.deciles else []
-    blocks += [Pictures(id=f"{id}errors", figures=small, small=True)] if small else []
+        drawn += [score_figures.agreement(facts, id), score_figures.residuals_by_prediction(facts, id)]
+    histogram = score_figures.residuals(facts, id)
+    drawn += [histogram] if histogram is not None else []
+    drawn += [score_figures.by_decile(facts, id)] if facts.deciles else []
+    blocks: list[Block] = [Pictures(id=f"{id}predictions", figures=drawn, small=True)] if drawn else []
     blocks += [_targets(facts, id)] if facts.targets else []
     return [*blocks, _errors(facts, id)]
 
@@ -271,22 +262,6 @@ def _targets(facts: Regression, id: str) -> Table:
     ]
     caption = _("Each of {n} targets").format(n=count(len(rows)))
     return Table(id=f"{id}targets", caption=caption, columns=columns, rows=rows, total_rows=len(rows))
-
-
-def _residuals(facts: Regression, id: str) -> Figure | None:
-    stats = facts.residual
-    if stats.histogram is None or stats.min is None or stats.max is None or not stats.max > stats.min:
-        return None
-    counts = stats.histogram.rebin(stats.min, stats.max, RESIDUAL_BINS)
-    step = (stats.max - stats.min) / RESIDUAL_BINS
-    edges = [stats.min + i * step for i in range(RESIDUAL_BINS + 1)]
-    title = _("Residuals")
-    caption = _(
-        "Prediction minus target over all samples; the dashed line is zero. Healthy residuals are a single, "
-        "narrow hump about zero."
-    )
-    drawing = plots.residuals(f"{id}residuals-plot", title, edges, counts)
-    return Figure(id=f"{id}residuals", title=title, caption=caption, drawing=drawing)
 
 
 def _errors(facts: Regression, id: str) -> Table:
