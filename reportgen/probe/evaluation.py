@@ -23,7 +23,8 @@ from .scoring.regions import MAX_REGIONS, RegionScores
 from .scoring.sequences import SequenceScores
 from .scoring.slices import Slices
 from .scoring.yesno import YesNoScores
-from .tasks import LEFT_OUT, Head, heads_of, infer_task, next_token, prepared
+from .sequence import LEFT_OUT
+from .tasks import Head, heads_of, infer_task, next_token, prepared
 from .tasks import are_class_scores as are_class_scores
 
 Scores = ClassScores | YesNoScores | NumberScores | SequenceScores | RegionScores

@@ -13,8 +13,8 @@ from torch.nn import functional as F
 from ..document.evaluation import Task
 from ..subject.data import tensors
 from .layers import main_tensor
+from .sequence import LEFT_OUT
 
-LEFT_OUT = -100  # the target that the losses of torch leave out
 _MAIN = ("logits", "out", "output", "prediction", "predictions")
 
 
