@@ -198,11 +198,11 @@ def _ends(part: Tensor) -> tuple[float, float, int] | None:
         return (low, high, part.numel() - int(torch.count_nonzero(part))) if finite else None
     # floats order as integers do by their bits: positive ones as signed, negative ones, reversed, as unsigned
     signed, unsigned = _INTEGERS[part.element_size()]
-    bits = part.view(signed).numpy()
+    bits = part.view(signed).numpy().reshape(-1)
     magnitudes, nonzero = bits.view(unsigned), part.numel()
-    most, far = int(bits.max()), int(magnitudes.max())
+    most, far = int(np.maximum.reduce(bits)), int(np.maximum.reduce(magnitudes))
     sign = 1 << (8 * part.element_size() - 1)
-    if most < 0 or far <= sign or not magnitudes.min():  # one sign alone, or zeros, which may be negative ones too
+    if most < 0 or far <= sign or not np.minimum.reduce(magnitudes):  # one sign, or zeros: negative ones too, perhaps
         nonzero, least = int(np.count_nonzero(bits)), int(bits.min())
         if least == -sign:
             nonzero = int(torch.count_nonzero(part))
