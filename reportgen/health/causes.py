@@ -290,6 +290,7 @@ DEFAULTS: dict[str, str] = {
     "freedom-helps": "over-regularised",
     "bn-tiny-var": "bn-statistics",
     "grad-flow-share": "vanishing-gradients",
+    "grad-noise-scale": "lr-too-high",
     "o-below-neighbours": "underfitting",
     "o-calibration": "overfitting",
     "o-inverted": "label-corruption",

@@ -154,6 +154,7 @@ LIMITS: dict[str, dict[str, str]] = {
     "few-samples": {"by_class": "few_by_class", "gap": "few_gap", "train": "skill_high"},
     "o-calibration": {"excess": "calibration"},
     "o-inverted": {"auc": "inverted_auc"},
+    "grad-noise-scale": {"times": "noise_times"},
     "grad-flow-share": {"share": "flow_share"},
     "bn-tiny-var": {"share": "tiny_rows"},
     "o-below-neighbours": {"difference": "below_neighbours"},

@@ -41,6 +41,7 @@ NOTES: dict[str, str] = {
     "fp16-range": "Use bfloat16 rather than float16, or keep the named layer in float32.",
     "freedom-helps": "Another change helped more in the same trial; see that first.",
     "grad-flow-share": "With plain SGD try Adam, or a rate for each group; with Adam nothing need be done.",
+    "grad-noise-scale": "Weigh this beside memory and time; a batch near the scale uses both best.",
     "grad-spikes": "Rare long gradients are clipped as a rule; look at the batches of these steps if they do harm.",
     "gradient-by-time": "If early elements matter, use gates (LSTM, GRU) or attention.",
     "h-best-not-last": "Use the checkpoint of the best epoch.",

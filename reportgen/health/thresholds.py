@@ -220,6 +220,7 @@ class Thresholds(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     calibration: float = 0.05
     inverted_auc: float = 0.4
     flow_share: float = 1e-3
+    noise_times: float = 10.0
 
     # going on with the training in other ways: gains over the loss, over going on as before, over the whole run
     way_gain: float = 0.05

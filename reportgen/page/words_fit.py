@@ -117,6 +117,18 @@ def _flow(f: Finding) -> str:
     )
 
 
+def _noise(f: Finding) -> str:
+    e = f.evidence
+    text = (
+        _("A step is taken on {size} samples; below {low} (estimate {scale}) its direction is mostly noise.")
+        if f.detail.get("direction") == "small"
+        else _("A step is taken on {size} samples; above {high} (estimate {scale}) more of them add little.")
+    )
+    return text.format(
+        size=amount(e["batch_size"]), low=amount(e["low"]), high=amount(e["high"]), scale=amount(e["scale"])
+    )
+
+
 def _tiny(f: Finding) -> str:
     text = _("{channels} of {of} channels of {layer} have next to no running variance.")
     return text.format(channels=amount(f.evidence["channels"]), of=amount(f.evidence["of"]), layer=f.subject)
@@ -163,6 +175,7 @@ RULES: dict[str, tuple[str, Callable[[Finding], str], str]] = {
         "The loss may ask for something else than that answer.",
     ),
     "bn-tiny-var": ("Batch norms that divide by nothing", _tiny, ""),
+    "grad-noise-scale": ("Batch size against gradient noise", _noise, "Other batch sizes suit the hardware better."),
     "grad-flow-share": ("Where the gradient goes", _flow, "Adam and its kin rescale each element."),
     "o-calibration": ("Confidence against frequency", _calibrated, "Mixup and label smoothing make models unsure."),
     "o-inverted": ("Direction of the scores", _inverted, "Small scores may mean yes on purpose."),
@@ -196,7 +209,10 @@ Detail = dict[str, str]
 
 def titles() -> dict[str, str]:
     """Name each experiment as a reader would ask it."""
-    return {"other-ways": _("Would other settings have helped?")}
+    return {
+        "gradient-noise": _("How much do gradients of small batches differ?"),
+        "other-ways": _("Would other settings have helped?"),
+    }
 
 
 def _ways(n: Numbers, d: Detail) -> str:
@@ -213,4 +229,14 @@ def _ways(n: Numbers, d: Detail) -> str:
     return text.format(before=amount(n["before"]), steps=amount(n["steps"]), ways=said)
 
 
-OUTCOMES: dict[str, Callable[[Numbers, Detail], str]] = {"other-ways": _ways}
+def _differ(n: Numbers, d: Detail) -> str:
+    if "high" not in n:
+        return _("So much that no common direction is resolved by {n} batches of {size}.").format(
+            n=amount(n["batches"]), size=amount(n["batch"])
+        )
+    return _("Noise and direction are equal at a batch of {scale} samples ({low} to {high}).").format(
+        scale=amount(n["scale"]), low=amount(n["low"]), high=amount(n["high"])
+    )
+
+
+OUTCOMES: dict[str, Callable[[Numbers, Detail], str]] = {"gradient-noise": _differ, "other-ways": _ways}

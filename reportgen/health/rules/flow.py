@@ -93,4 +93,42 @@ def is_guessing(report: Report, context: Context) -> bool:
     return n["accuracy"] <= n["commonest"] + 3 * error
 
 
-RULES = (signal_by_depth, gradient_by_time)
+def grad_noise_scale(report: Report, context: Context, limits: Thresholds) -> Iterator[Finding]:
+    """The batch size against the one from which on a larger batch buys no better direction. Informs only.
+
+    Simple noise scale B = tr S / |G|², from the gradients of 8 to 32 micro-batches at the weights as they are
+    (McCandlish et al. 2018). Told where the training batch lies more than ten times below or above the two-sigma bounds
+    of B: below, steps are mostly noise, and a larger batch, accumulation or a lower rate gives steadier ones; above,
+    the batch could be smaller at no loss. It grows in training as the gradient shrinks, so of a finished model it is
+    that of the end; where no gradient is left beyond the noise there is no upper bound, and nothing is told.
+    """
+    trial = report.trials.done("gradient-noise") if report.trials is not None else None
+    size = _batch_size(report)
+    if trial is None or size is None or "high" not in trial.numbers:
+        return
+    n = trial.numbers
+    small, large = size * limits.noise_times < n["low"], size > limits.noise_times * n["high"]
+    if small or large:
+        yield Finding(
+            rule="grad-noise-scale",
+            severity=Severity.INFO,
+            subject="gradients",
+            section="trials",
+            evidence={"batch_size": size, "scale": n["scale"], "low": n["low"], "high": n["high"]},
+            threshold={"times": limits.noise_times},
+            detail={"direction": "small" if small else "large"},
+        )
+
+
+def _batch_size(report: Report) -> float | None:
+    """Return the samples that led to one step: a batch, times the backward passes of a step."""
+    history, train = report.training, report.train_dataset
+    size = history.batch_size if history is not None else None
+    if size is None and train is not None and train.n_batches:
+        size = round(train.n_samples / train.n_batches)
+    loop = history.loop if history is not None else None
+    passes = loop.backwards_per_step if loop is not None else None
+    return size * max(passes or 1.0, 1.0) if size else None
+
+
+RULES = (signal_by_depth, gradient_by_time, grad_noise_scale)

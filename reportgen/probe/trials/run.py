@@ -14,7 +14,20 @@ from torch.optim import Optimizer
 from ...document.trials import Trial, TrialFacts
 from ...errors import one_line
 from ...subject.data import Batch, call
-from . import answers, chance, confidence, coupling, latent, learning, longer, modes, repairs, shape, through_time
+from . import (
+    answers,
+    chance,
+    confidence,
+    coupling,
+    latent,
+    learning,
+    longer,
+    modes,
+    noise,
+    repairs,
+    shape,
+    through_time,
+)
 from .lab import (
     ROWS,
     Clock,
@@ -54,6 +67,7 @@ EXPERIMENTS: tuple[tuple[str, Experiment, int], ...] = (
     ("trained-on", longer.trained_on, 300),
     ("shuffled-labels", learning.shuffled_labels, 200),
     ("other-ways", repairs.other_ways, 600),
+    ("gradient-noise", noise.gradient_noise, 60),
 )
 TIME_UP = "the time given to experiments was used up"
 
