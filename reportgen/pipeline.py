@@ -47,7 +47,7 @@ from .probe.readings import redrawn
 from .probe.steps import Steps
 from .probe.trials import run as trials
 from .probe.trials.sample import Reservoir
-from .subject import checkpoint
+from .subject import checkpoint, hashes
 from .subject.data import Batch, Reading, batches, device_of
 from .subject.handed import Loss, check_handed, name_of, optimizers_in, owned_by
 from .subject.signature import OwnLoss
@@ -122,7 +122,9 @@ def examine(
     if isinstance(history, (str, Path)):
         sources = report.meta.sources | {"history": str(history)}
         report = msgspec.structs.replace(report, meta=msgspec.structs.replace(report.meta, sources=sources))
-    report = msgspec.structs.replace(report, training=run, coverage=steps.coverage, meta=steps.complete(report.meta))
+    report = msgspec.structs.replace(
+        report, training=run, coverage=steps.coverage, meta=steps.complete(report.meta, options)
+    )
     # by way of the file format, so that a report in memory and one read back are the same to the bit
     return decode(encode(judge(report, limits, rules)))
 
@@ -183,6 +185,7 @@ def _subject(
 def _examine_file(path: Path, options: Options, steps: Steps) -> Report:
     file = checkpoint.read(path, options.allow_globals)
     earlier = [checkpoint.read(Path(one), options.allow_globals) for one in options.earlier]
+    steps.hashes["checkpoint"] = hashes.of_file(path)
     report = Report(
         format_version=FORMAT_VERSION,
         title=options.title or path.name,
@@ -298,6 +301,8 @@ def _add_data(subject: _Subject, report: Report, batches: Iterator[Batch], steps
     if outcome is None:
         return report
     passage, activations = outcome
+    if real and passage.kept:
+        steps.hashes["first batch"] = hashes.of_batch(passage.kept[0])
     reason = passage.trouble or "; ".join(activations.reasons[:3])
     if reason:
         steps.partial("activations", reason, failed=bool(passage.trouble))

@@ -103,7 +103,7 @@ def test_a_diagnosis_shows_evidence_and_folds_the_rest() -> None:
 
 def test_absent_parts_have_no_section_but_a_reason() -> None:
     page = build(builders.regressor())
-    assert [s.id for s in page.sections] == ["diagnoses", "evaluation", "coverage", "provenance", "rules"]
+    assert [s.id for s in page.sections] == ["diagnoses", "evaluation", "coverage", "provenance", "glossary", "rules"]
     rows = table(page, "coverage-table").rows
     assert [c.text for c in rows[1]] == ["gradients", "not measured", "no loss was given"]
 

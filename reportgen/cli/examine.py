@@ -143,7 +143,7 @@ def _examined(given: Settings) -> Report:
         import torch
 
         from ..pipeline import examine
-        from ..subject import checkpoint, programs, specs
+        from ..subject import checkpoint, hashes, programs, specs
 
     history = _history(given)
     if given.model is None:
@@ -171,6 +171,9 @@ def _examined(given: Settings) -> Report:
             options=given.options,
         )
     meta = msgspec.structs.replace(report.meta, sources=report.meta.sources | sources(given))
+    if given.checkpoint is not None and "checkpoint" not in meta.hashes:
+        digest = hashes.of_file(Path(given.checkpoint))
+        meta = msgspec.structs.replace(meta, hashes=meta.hashes | {"checkpoint": digest} if digest else meta.hashes)
     return msgspec.structs.replace(report, meta=meta)
 
 

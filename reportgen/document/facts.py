@@ -41,6 +41,12 @@ class Meta(Struct, frozen=True, kw_only=True):
     device: str = ""
     seconds: dict[str, float] = {}
     """Cost of each part of the measuring, and 'total'."""
+    commit: str = ""
+    """Of the project in whose folder it was made, and whether its files were changed."""
+    options: dict[str, str] = {}
+    """Settings that differ from the usual ones, and the seed."""
+    hashes: dict[str, str] = {}
+    """Fingerprints of what was read, SHA-256: 'checkpoint', 'first batch'."""
 
 
 class Coverage(Struct, frozen=True, kw_only=True):

@@ -8,6 +8,7 @@ from ..document.facts import Report, SubjectFacts
 from ..look import Look
 from .blocks import Page, Section
 from .formats import count, name
+from .glossary import with_glossary
 from .language import _, plural, speaking
 from .logo import logo
 from .own import arranged
@@ -47,7 +48,7 @@ SECTIONS: tuple[Callable[[Report], Section | None], ...] = (
 )
 
 
-IDS = tuple(make.__module__.rpartition(".")[2].replace("_", "-") for make in SECTIONS)
+IDS = (*(make.__module__.rpartition(".")[2].replace("_", "-") for make in SECTIONS), "glossary")
 
 
 def build(report: Report, language: str = "en", look: Look | None = None, own: Sequence[Section] = ()) -> Page:
@@ -62,7 +63,7 @@ def build(report: Report, language: str = "en", look: Look | None = None, own: S
             verdict=overview.verdict(report),
             lead=overview.lead(report),
             strip=depth.strip(report),
-            sections=[s for make in SECTIONS if (s := make(report)) is not None],
+            sections=with_glossary([s for make in SECTIONS if (s := make(report)) is not None]),
             logo=logo(look.logo, look.logo_text) if look.logo is not None else None,
             footer=look.footer,
         )

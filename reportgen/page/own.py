@@ -14,6 +14,7 @@ from ..look import Look
 from .blocks import Block, Cell, Column, ColumnKind, Figure, Group, Page, Pictures, Section, Table, flat
 from .cleaner import cleaned
 from .formats import name, number
+from .glossary import unlinked
 from .plots import drawn_by
 from .svg import Element, element
 
@@ -93,6 +94,8 @@ def arranged(page: Page, look: Look, own: Sequence[Section], known: Iterable[str
     first = look.order if "diagnoses" in look.order else ["diagnoses", *look.order]
     rank = {id: i for i, id in enumerate(first)}
     shown = [s for s in sections if s.id not in look.hide]
+    if "glossary" in look.hide:
+        shown = [unlinked(s) for s in shown]
     return replace(page, sections=sorted(shown, key=lambda s: rank.get(s.id, len(rank))))
 
 

@@ -17,6 +17,8 @@ import torch
 
 from ..document.facts import Coverage, Meta
 from ..errors import ReportgenError, one_line
+from ..options import Options
+from .provenance import git_commit, told
 
 T = TypeVar("T")
 
@@ -39,6 +41,8 @@ class Steps:
     coverage: list[Coverage] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
     began: float = field(default_factory=time.perf_counter)
+    hashes: dict[str, str] = field(default_factory=dict)
+    """Fingerprints of what was read."""
 
     def run(self, part: str, measure: Callable[[], T]) -> T | None:
         """Measure one part; an error is a row of the coverage table. Errors that the user can mend go through."""
@@ -73,7 +77,7 @@ class Steps:
                 reason = "; ".join([row.reason, *remarks] if row.reason else remarks)
                 self.coverage[i] = msgspec.structs.replace(row, reason=reason)
 
-    def complete(self, meta: Meta) -> Meta:
+    def complete(self, meta: Meta, options: Options) -> Meta:
         """Complete the facts of the run: when, how, with what and on what it was made, and what its parts cost."""
         versions = {"python": platform.python_version()}
         for name in ("reportgen", "torch", "torchvision", "torchinfo"):
@@ -86,6 +90,9 @@ class Steps:
             meta,
             created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
             command=" ".join(sys.argv),
+            commit=git_commit(),
+            options=told(options),
+            hashes={what: digest for what, digest in self.hashes.items() if digest},
             versions=versions,
             machine=f"{platform.system()} {platform.machine()}, {cores} cores, {threads} threads",
             seconds=self.seconds | {"total": round(time.perf_counter() - self.began, 4)},

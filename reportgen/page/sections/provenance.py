@@ -5,7 +5,7 @@ from __future__ import annotations
 from ...document.facts import Meta, Report
 from ..blocks import Block, Cell, Code, Column, KeyValues, Pair, Section, Table
 from ..cells import of_name
-from ..formats import count, name, seconds
+from ..formats import count, name, seconds, words
 from ..language import _
 from .waivers import settings_table
 
@@ -19,6 +19,9 @@ def section(report: Report) -> Section | None:
     if report.meta.versions:
         versions = [Pair(label=name(k), value=name(v)) for k, v in sorted(report.meta.versions.items())]
         blocks.append(KeyValues(title=_("Versions"), pairs=versions))
+    if report.meta.options:
+        options = [Pair(label=words(k), value=name(v)) for k, v in report.meta.options.items()]
+        blocks.append(KeyValues(title=_("Options"), pairs=options))
     if report.meta.command:
         blocks.append(Code(title=_("Command"), text=report.meta.command))
     if (settings := settings_table(report)) is not None:
@@ -50,7 +53,10 @@ def _subject(report: Report) -> list[Pair]:
 
 def _meta(meta: Meta) -> list[Pair]:
     pairs = [Pair(label=_("Read from, {what}").format(what=name(k)), value=name(v)) for k, v in meta.sources.items()]
-    for label, value in ((_("Made"), meta.created), (_("Machine"), meta.machine), (_("Device"), meta.device)):
+    hashes = {"checkpoint": _("SHA-256 of the checkpoint"), "first batch": _("SHA-256 of the first batch")}
+    pairs += [Pair(label=hashes.get(k, name(k)), value=name(v)) for k, v in meta.hashes.items()]
+    made = [(_("Made"), meta.created), (_("Git commit"), meta.commit)]
+    for label, value in (*made, (_("Machine"), meta.machine), (_("Device"), meta.device)):
         if value:
             pairs.append(Pair(label=label, value=name(value)))
     return pairs
