@@ -192,7 +192,7 @@ def _examine_file(path: Path, options: Options, steps: Steps) -> Report:
         meta=Meta(sources={"checkpoint": str(path)}),
         subject=SubjectFacts(name=path.name, kind="checkpoint"),
         weights=_weights_of_file(file, earlier, options, steps),
-        architecture=steps.run("architecture", lambda: architecture.of_tensors(file.outlines.values())),
+        architecture=steps.run("architecture", lambda: architecture.of_tensors(file.outlines)),
     )
     steps.partial("architecture", f"{_NO_MODEL}; only sizes are known")
     for part in ("activations", "gradients", "dataset", "evaluation", "trials"):

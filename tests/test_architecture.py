@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from reportgen.document.facts import ArchitectureFacts
-from reportgen.probe.architecture import measure
+from reportgen.probe.architecture import measure, of_tensors
 from reportgen.probe.forward import ForwardPass, observe
 from reportgen.probe.guard import untouched
 from reportgen.subject.data import Batch
@@ -214,3 +214,12 @@ def test_a_pass_over_two_thousand_layers_is_linear_in_them() -> None:
     facts = look(model, torch.randn(2, 4))
     assert len(facts.rows) == 2001
     assert facts.flops == 2000 * 2 * 2 * 16
+
+
+def test_a_bare_file_tells_parameters_from_running_statistics_and_does_not_say_what_trains() -> None:
+    model = nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8))
+    facts = of_tensors(model.state_dict())
+    assert facts.parameters == sum(p.numel() for p in model.parameters())
+    assert facts.parameter_bytes == 4 * facts.parameters
+    assert facts.buffers == 8 + 8 + 1
+    assert facts.trainable is None

@@ -182,6 +182,33 @@ def test_stacked_matrices_are_measured_apart() -> None:
     assert [p.part for p in rows["mlp.gate_up_proj.weight"].matrices] == ["gate", "up"]
 
 
+def test_fewer_heads_for_keys_are_told_from_the_output_projection() -> None:
+    torch.manual_seed(9)
+
+    def parts(name: str, channels: int, output: str, read: int, width: int = 32) -> list[tuple[str, int]]:
+        state = {f"h.0.{name}.weight": torch.randn(channels, width), f"h.0.{output}.weight": torch.randn(width, read)}
+        facts = weights.of_tensors(state).facts
+        (row,) = (row for row in facts.rows if name in row.name)
+        whole = state[row.name]
+        if len(row.matrices) > 1:
+            for matrix, piece in zip(row.matrices, whole.split([m.channels for m in row.matrices]), strict=True):
+                assert matrix.rms == pytest.approx(float(piece.double().square().mean().sqrt()), rel=1e-9)
+        return [(m.part, m.channels) for m in row.matrices]
+
+    assert parts("attn.qkv_proj", 48, "attn.o_proj", 32) == [("query", 32), ("key", 8), ("value", 8)]
+    assert parts("attn.qkv_proj", 192, "attn.o_proj", 64) == [("query", 64), ("key", 64), ("value", 64)]  # wide heads
+    assert parts("attn.qkv", 96, "attn.proj", 32) == [("query", 32), ("key", 32), ("value", 32)]
+    assert parts("attn.qkv_proj", 49, "attn.o_proj", 32) == [("", 49)]
+    # these lie head by head: thirds of them would be a mixture
+    assert parts("self_attention.query_key_value", 96, "self_attention.dense", 32) == [("", 96)]
+    assert parts("attention.wqkv", 48, "attention.wo", 32) == [("", 48)]
+    # GPT-BigCode: one head for keys, and the weight lies inputs first
+    state = {"h.0.attn.c_attn.weight": torch.randn(32, 48), "h.0.attn.c_attn.bias": torch.zeros(48)}
+    state |= {"h.0.attn.c_proj.weight": torch.randn(32, 32), "h.0.attn.c_proj.bias": torch.zeros(32)}
+    row = weights.of_tensors(state).facts.rows[0]
+    assert [(m.part, m.channels) for m in row.matrices] == [("query", 32), ("key", 8), ("value", 8)]
+
+
 def test_kinds_are_told_from_names() -> None:
     def kind(name: str, *shape: int) -> str:
         return weights.of_tensors({name: torch.zeros(shape)}).facts.rows[0].kind

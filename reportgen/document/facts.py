@@ -114,7 +114,8 @@ class ArchitectureFacts(Struct, frozen=True, kw_only=True):
     rows: list[LayerRow]
     parameters: int
     """Elements of distinct storages: a tied tensor counts once."""
-    trainable: int
+    trainable: int | None
+    """None for a file of weights, which does not say."""
     buffers: int
     parameter_bytes: int
     buffer_bytes: int

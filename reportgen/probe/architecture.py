@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -14,6 +14,8 @@ from .attributes import is_lazy
 from .forward import ForwardPass, ModulePass
 from .layers import holds_weights, kind_of
 from .memory import nbytes, storage_of
+
+_KEPT = ("running_mean", "running_var", "num_batches_tracked")
 
 
 def measure(model: nn.Module, seen: ForwardPass | None) -> ArchitectureFacts:
@@ -48,22 +50,28 @@ def measure(model: nn.Module, seen: ForwardPass | None) -> ArchitectureFacts:
     )
 
 
-def of_tensors(tensors: Iterable[Tensor]) -> ArchitectureFacts:
-    """Count the tensors of a bare file; it has no modules. They are looked at one at a time."""
-    n = n_bytes = 0
+def of_tensors(tensors: Mapping[str, Tensor]) -> ArchitectureFacts:
+    """Count the tensors of a bare file; it has no modules. Running statistics are told from parameters by name.
+
+    They are looked at one at a time.
+    """
+    n = n_bytes = buffers = buffer_bytes = 0
     dtypes: dict[str, int] = {}
-    for tensor in tensors:
-        n += tensor.numel()
-        n_bytes += tensor.numel() * tensor.element_size()
+    for name, tensor in tensors.items():
+        size = tensor.numel() * tensor.element_size()
+        if name.rpartition(".")[2] in _KEPT:
+            buffers, buffer_bytes = buffers + tensor.numel(), buffer_bytes + size
+            continue
+        n, n_bytes = n + tensor.numel(), n_bytes + size
         key = str(tensor.dtype).removeprefix("torch.")
         dtypes[key] = dtypes.get(key, 0) + tensor.numel()
     return ArchitectureFacts(
         rows=[],
         parameters=n,
-        trainable=0,
-        buffers=0,
+        trainable=None,
+        buffers=buffers,
         parameter_bytes=n_bytes,
-        buffer_bytes=0,
+        buffer_bytes=buffer_bytes,
         dtypes=dtypes,
     )
 

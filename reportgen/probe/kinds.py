@@ -76,24 +76,70 @@ def kind_by_name(name: str, shape: Sequence[int], role: Role) -> str:
     return "linear"
 
 
-def stack_of(kind: str, name: str, shape: Sequence[int]) -> tuple[str, ...]:
+class Part(NamedTuple):
+    """One of the matrices that are stacked in a tensor."""
+
+    name: str
+    channels: int
+
+
+def stack_of(kind: str, name: str, shape: Sequence[int], beside: Shape) -> tuple[Part, ...]:
     """Name the matrices that are stacked along the channels of one tensor, in their order; none when it is one."""
     channels, length = (shape[0], math.prod(shape[1:])) if len(shape) >= 2 else (0, 0)
+    names: tuple[str, ...] = ()
     if kind == "attention qkv":
-        # with fewer heads for keys than for queries the parts differ in size, by which we cannot cut
-        return _QKV if channels == 3 * length else ()
+        return _qkv(name, channels, length, beside)
     if kind == "mlp gate and up":
-        return ("gate", "up") if channels % 2 == 0 else ()
-    if kind == "recurrent" and "weight_hh" in name and length and channels % length == 0:
-        return _GATES.get(channels // length, ())
-    return ()
+        names = ("gate", "up")
+    elif kind == "recurrent" and "weight_hh" in name and length and channels % length == 0:
+        names = _GATES.get(channels // length, ())
+    return _even(names, channels)
 
 
-def gates_of(name: str, beside: Shape) -> tuple[str, ...]:
+def _even(names: Sequence[str], channels: int) -> tuple[Part, ...]:
+    if not names or channels % len(names):
+        return ()
+    return tuple(Part(name, channels // len(names)) for name in names)
+
+
+def _qkv(name: str, channels: int, length: int, beside: Shape) -> tuple[Part, ...]:
+    """Cut query, key and value apart; with fewer heads for keys than for queries the parts differ in size.
+
+    The query has as many channels as the output projection beside it reads. Not cut is what lies head by head (BLOOM,
+    GPT-NeoX and Falcon; InternLM where heads are shared), as far as names tell.
+    """
+    owner = re.sub(r"[._]weight$", "", name)
+    read = _read_by_output(owner, beside)
+    uneven = channels != 3 * (read or length)
+    if owner.endswith("query_key_value") or (uneven and owner.endswith("attention.wqkv")):
+        return ()
+    if not uneven:
+        return _even(_QKV, channels)
+    rest = channels - read if read is not None else 0
+    if read is None or rest <= 0 or rest % 2 or read % (rest // 2):
+        return ()
+    return Part("query", read), Part("key", rest // 2), Part("value", rest // 2)
+
+
+def _read_by_output(owner: str, beside: Shape) -> int | None:
+    """Return how many values the output projection of an attention reads, by the shape of its weight."""
+    parent = owner.rpartition(".")[0]
+    for last in ("o_proj", "out_proj", "c_proj", "proj", "dense", "wo", "o"):
+        name = f"{parent}.{last}.weight"
+        shape = beside.get(name)
+        if shape is not None and len(shape) == 2:
+            return shape[0] if is_transposed(name, shape, beside) else shape[1]
+    return None
+
+
+def gates_of(name: str, beside: Shape) -> tuple[Part, ...]:
     """Name the gates stacked in an input weight of a recurrent layer, which its recurrent weight counts."""
     twin = name.replace("weight_ih", "weight_hh")
     shape = beside.get(twin)
-    return () if shape is None or not _RECURRENT.search(name) else stack_of("recurrent", twin, shape)
+    if shape is None or not _RECURRENT.search(name):
+        return ()
+    names = [part.name for part in stack_of("recurrent", twin, shape, beside)]
+    return _even(names, (beside.get(name) or (0,))[0])
 
 
 def is_transposed(name: str, shape: Sequence[int], beside: Shape) -> bool:

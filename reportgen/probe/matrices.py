@@ -46,10 +46,9 @@ class Rows(NamedTuple):
         return math.sqrt(float(self.squares.sum()) / max(len(self.squares) * self.length, 1))
 
 
-def rows_of(found: Sweep, length: int, part: int = 0, parts: int = 1) -> Rows:
-    """Cut the channels into so many equal parts and return one of them."""
-    n = len(found.squares) // parts
-    first, last = part * n, (part + 1) * n
+def rows_of(found: Sweep, length: int, first: int = 0, last: int | None = None) -> Rows:
+    """Return a range of the channels."""
+    last = len(found.squares) if last is None else last
     inside = (found.places >= first) & (found.places < last)
     sums = found.sums[math.ceil(first / found.every) : math.ceil(last / found.every)]
     return Rows(first, sums, found.squares[first:last], found.slab[inside], length, found.marks[first:last])

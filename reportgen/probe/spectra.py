@@ -202,8 +202,8 @@ def lanczos(matrix: Tensor) -> Spectrum | None:
 
     The residual of the largest Ritz value bounds how far from it the nearest true value lies. Of a matrix whose shorter
     side is small the Gram matrix is made first: it is read once instead of at every step, and gives the fourth moment.
-    Else that is the one of the Ritz values that have converged, and beneath them a stochastic trace estimate (Hutchinson
-    1990, Ubaru et al. 2017) with the error that its variance gives.
+    Else that is the one of the Ritz values that have converged, and beneath them a stochastic trace estimate
+    (Hutchinson 1990, Ubaru et al. 2017) with the error that its variance gives.
     """
     wide = matrix if matrix.shape[0] <= matrix.shape[1] else matrix.T
     m, n = wide.shape

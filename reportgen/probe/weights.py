@@ -17,6 +17,7 @@ from ..document.matrices import MatrixFacts
 from ..subject.shapes import whole
 from .initial import default_init, testable
 from .kinds import (
+    Part,
     Role,
     Shape,
     gates_of,
@@ -117,7 +118,7 @@ def _add_tensor(
         channels = tensor.shape[1 if turned else 0] if tensor.dim() > 1 else 0
         norm = norm_after(name, channels, beside) if role == "weight" else None
         kind = kind_by_name(name, tensor.shape, role)
-        stack = stack_of(kind, name, _as_channels(tensor.shape, turned)) or gates_of(name, beside)
+        stack = stack_of(kind, name, _as_channels(tensor.shape, turned), beside) or gates_of(name, beside)
         about = _About(role, kind, norm is not None, turned, stack, _folding(norm, tensors) if norm else None)
         rows.append(_measured(_blank(name, tensor, about), tensor, about, spectra, release))
 
@@ -139,7 +140,7 @@ class _About(NamedTuple):
     before_norm: bool = False
     turned: bool = False
     """Dimension 1 is the channels."""
-    stack: tuple[str, ...] = ()
+    stack: tuple[Part, ...] = ()
     folding: Tensor | None = None
 
 
@@ -150,7 +151,7 @@ def _about(name: str, parameter: Tensor, owner: nn.Module, norm: nn.Module | Non
     kind = kind_by_name(name, shape, role)
     turned = bool(getattr(owner, "transposed", False)) and len(shape) > 1
     turned = turned or (type(owner).__name__ == "Conv1D" and len(shape) == 2)  # of GPT-2
-    stack = stack_of(kind, name, _as_channels(shape, turned)) or gates_of(name, beside)
+    stack = stack_of(kind, name, _as_channels(shape, turned), beside) or gates_of(name, beside)
     folding = None
     if (
         isinstance(norm, _NormBase)
@@ -212,14 +213,16 @@ def _measured(
 
 def _matrices(found: Sweep, x: Tensor, about: _About, spectra: Method) -> list[MatrixFacts]:
     """Measure the matrix of a weight, or each of those that are stacked in it."""
-    names, length = about.stack or ("",), x.numel() // max(x.shape[0], 1)
+    parts, length = about.stack or (Part("", x.shape[0]),), x.numel() // max(x.shape[0], 1)
     largest = max(abs(found.stats.min or 0.0), abs(found.stats.max or 0.0))
     out = []
-    for i, part in enumerate(names):
-        rows = rows_of(found, length, i, len(names))
+    first = 0
+    for part in parts:
+        rows = rows_of(found, length, first, first + part.channels)
+        first += part.channels
         out.append(
             MatrixFacts(
-                part=part,
+                part=part.name,
                 channels=len(rows.squares),
                 fan_in=length,
                 rms=rows.rms,

@@ -58,11 +58,13 @@ def _intro(facts: ArchitectureFacts) -> str:
 
 
 def _totals(facts: ArchitectureFacts) -> list[Pair]:
-    frozen = facts.parameters - facts.trainable
-    pairs = [
-        Pair(label=_("Parameters"), value=count(facts.parameters)),
-        Pair(label=_("Trainable"), value=count(facts.trainable)),
-        Pair(label=_("Frozen"), value=count(frozen)),
+    pairs = [Pair(label=_("Parameters"), value=count(facts.parameters))]
+    if facts.trainable is None:
+        pairs.append(Pair(label=_("Trainable"), value=count(None), note=_("a file of weights does not say")))
+    else:
+        pairs.append(Pair(label=_("Trainable"), value=count(facts.trainable)))
+        pairs.append(Pair(label=_("Frozen"), value=count(facts.parameters - facts.trainable)))
+    pairs += [
         Pair(label=_("Buffer elements"), value=count(facts.buffers)),
         Pair(label=_("Parameter memory"), value=size(facts.parameter_bytes)),
         Pair(label=_("Buffer memory"), value=size(facts.buffer_bytes)),
@@ -106,7 +108,7 @@ def _layers(facts: ArchitectureFacts) -> Table:
     shapes = any(r.output_shape for r in facts.rows)
     inputs = shapes and len(facts.rows) <= FULL_UP_TO
     work = any(r.flops is not None for r in facts.rows)
-    frozen = facts.trainable != facts.parameters
+    frozen = facts.trainable not in (facts.parameters, None)
     calls = any(r.calls not in (None, 1) for r in facts.rows)
     columns = [Column(_("Module"), "name"), Column(_("Kind"), "text")]
     columns += [Column(_("Input"), "text")] if inputs else []

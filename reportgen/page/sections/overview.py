@@ -73,9 +73,11 @@ def lead(report: Report) -> list[Pair]:
 def _size(report: Report) -> list[Pair]:
     facts = report.architecture
     if facts is not None:
+        memory = size(facts.parameter_bytes + facts.buffer_bytes)
+        if facts.trainable is None:  # a file does not say
+            return [Pair(label=_("Parameters"), value=si(facts.parameters), note=memory)]
         frozen = facts.parameters - facts.trainable
         note = _("{n} trainable").format(n=si(facts.trainable)) if frozen else _("all trainable")
-        memory = size(facts.parameter_bytes + facts.buffer_bytes)
         return [Pair(label=_("Parameters"), value=si(facts.parameters), note=f"{note}, {memory}")]
     if report.weights is not None:
         n = sum(r.stats.count for r in report.weights.rows if r.stats is not None and r.tied_to is None)
