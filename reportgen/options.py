@@ -40,6 +40,10 @@ class Options(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     gradient_batches: int = 4
     trial_budget: float = 20.0
     """Seconds that all experiments on copies of the model together may take; 0: none are made."""
+    inference_budget: float = 0.0
+    """Seconds for timing forward passes by batch size; 0: they are not timed."""
+    export_budget: float = 0.0
+    """Seconds after which no further export is tried; 0: none is. One that was begun is finished."""
     earlier: list[str] = []
     """Earlier checkpoints of the weights file that is examined, the earliest first: what moved from one to the next."""
     spectra: Literal["off", "fast", "exact"] | None = None
@@ -92,6 +96,8 @@ class Options(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             ("batch_size", is_whole(self.batch_size, 1), WHOLE),
             ("max_batches", self.max_batches is None or is_whole(self.max_batches, 1), f"{WHOLE}, or None for all"),
             ("gradient_batches", is_whole(self.gradient_batches, 1), WHOLE),
+            ("inference_budget", is_number(self.inference_budget, 0), "seconds, 0 for no timing"),
+            ("export_budget", is_number(self.export_budget, 0), "seconds, 0 for no export"),
             ("trial_budget", is_number(self.trial_budget, 0), "seconds, 0 for no experiments"),
             ("seed", is_whole(self.seed, 0, MAX_SEED), "a whole number from 0 to 2**32 - 1"),
         ]

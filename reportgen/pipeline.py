@@ -35,7 +35,7 @@ from .health.judge import judge
 from .health.policy import policy_of
 from .health.thresholds import Thresholds
 from .options import Options
-from .probe import architecture, course, gradients, states, stream, weights
+from .probe import architecture, course, deployment, gradients, latency, states, stream, weights
 from .probe.activations import ActivationProbe
 from .probe.copies import linked_to, workable
 from .probe.dataset import DatasetProbe, compare
@@ -102,7 +102,7 @@ def examine(
             subject, report = _examine_model(subject, data, steps)
             if train_data is not None:
                 report = _add_training_data(subject, train_data, report, steps)
-            report = _add_trials(subject, report, steps)
+            report = _add_trials(subject, _add_use(subject, report, steps), steps)
         if left:
             steps.skip("restoration", f"{_NOT_RESTORED}: {', '.join(left[:4])}", failed=True)
         if options.earlier:
@@ -352,6 +352,25 @@ def _add_training_data(subject: _Subject, data: Iterable[Any], report: Report, s
     if ours is not None and theirs is not None and dataset is not None and report.dataset is not None:
         splits = steps.run("splits", lambda: compare(ours, theirs, redrawn(data)))
     return msgspec.structs.replace(report, train_dataset=dataset, train_evaluation=evaluation, splits=splits)
+
+
+def _add_use(subject: _Subject, report: Report, steps: Steps) -> Report:
+    """Time forward passes and export a copy, where time was given to it."""
+    options, batches = subject.options, subject.given.reservoir.as_read()
+    asked = {"latency": options.inference_budget, "export": options.export_budget}
+    if not batches:
+        for part in (part for part, budget in asked.items() if budget > 0):
+            steps.skip(part, _NO_DATA)
+        return report
+    if options.inference_budget > 0:
+        times = steps.run("latency", lambda: latency.measure(subject.model, batches, options.inference_budget))
+        if times is not None and times.out_of_time:
+            steps.partial("latency", "larger batches were left out: the time given was up")
+        report = msgspec.structs.replace(report, meta=msgspec.structs.replace(report.meta, inference=times))
+    if options.export_budget > 0:
+        found = steps.run("export", lambda: deployment.measure(subject.model, batches, options.export_budget))
+        report = msgspec.structs.replace(report, deployment=found)
+    return report
 
 
 def _add_trials(subject: _Subject, report: Report, steps: Steps) -> Report:

@@ -41,6 +41,12 @@ ClassNames = Annotated[str | None, typer.Option(help="Comma-separated, in the or
 Slices = Annotated[
     str | None, typer.Option(help="Comma-separated entries of a batch by which scores are told: site,device.")
 ]
+InferenceBudget = Annotated[
+    float | None, typer.Option(min=0, help="Seconds for timing forward passes by batch size; none are timed without.")
+]
+ExportBudget = Annotated[
+    float | None, typer.Option(min=0, help="Seconds after which no further export is tried; none is tried without.")
+]
 Device = Annotated[str | None, typer.Option(help="cpu, cuda, ...; where the model is if left out.")]
 MaxBatches = Annotated[int | None, typer.Option(min=1, help="Read so many batches at most.")]
 Threshold = Annotated[list[str] | None, typer.Option(help="Set a threshold: dead-relu.warning=0.6. Repeatable.")]

@@ -11,6 +11,7 @@ from typing import Literal
 from msgspec import Struct
 
 from .course import Course
+from .deployment import DeploymentFacts, InferenceTimes
 from .evaluation import Classification as Classification
 from .evaluation import EvaluationFacts as EvaluationFacts
 from .evaluation import OutputFacts as OutputFacts
@@ -47,6 +48,7 @@ class Meta(Struct, frozen=True, kw_only=True):
     """Settings that differ from the usual ones, and the seed."""
     hashes: dict[str, str] = {}
     """Fingerprints of what was read, SHA-256: 'checkpoint', 'first batch'."""
+    inference: InferenceTimes | None = None
 
 
 class Coverage(Struct, frozen=True, kw_only=True):
@@ -447,6 +449,8 @@ class Report(Struct, frozen=True, kw_only=True):
     """The same model on its training data, in eval mode."""
     splits: SplitFacts | None = None
     """The training data against the data given."""
+    deployment: DeploymentFacts | None = None
+    """Whether the model can be exported."""
     trials: TrialFacts | None = None
     """Experiments on a copy of the model."""
     findings: list[Finding] = []

@@ -34,7 +34,7 @@ class Slices:
         known = ~answers.loss.isnan()
         numbers = values.tolist()
         for key, column in batch.carried.items():
-            names = _values(column, len(numbers))
+            names = values_of(column, len(numbers))
             if names is None or key in self.dropped:
                 continue
             for name, value, legal in zip(names, numbers, known.tolist(), strict=True):
@@ -81,7 +81,7 @@ class Slices:
         return Slice(key=key, value=value, n=int(n), score=mean, low=low, high=high)
 
 
-def _values(column: Any, n: int) -> list[str | None] | None:
+def values_of(column: Any, n: int) -> list[str | None] | None:
     """Return the value of each sample in words; None where the column does not group samples."""
     if isinstance(column, Tensor):
         if column.dim() > 1 and column.shape[1:].numel() == 1:

@@ -39,6 +39,10 @@ class Reservoir:
         elif (place := self._rng.randrange(self._seen)) < self._room:
             self._kept[place] = batch
 
+    def as_read(self) -> list[Batch]:
+        """Return the batches kept as they came, with what they carry of their samples."""
+        return list(self._kept)
+
     def batches(self) -> list[Batch]:
         """Return the batches kept, their samples shuffled across them where the shapes allow."""
         return shuffled(self._kept, self._rng.randrange(1 << 30))
@@ -66,7 +70,11 @@ def rows(batch: Batch, index: Tensor) -> Batch:
         return t.index_select(0, place[t.device])
 
     return replace(
-        batch, args=mapped(batch.args, pick), kwargs=mapped(batch.kwargs, pick), target=mapped(batch.target, pick)
+        batch,
+        args=mapped(batch.args, pick),
+        kwargs=mapped(batch.kwargs, pick),
+        target=mapped(batch.target, pick),
+        carried={},
     )
 
 
@@ -103,7 +111,7 @@ def joined(batches: list[Batch]) -> Batch:
         raise ValueError("the batches differ in structure")
     columns = [torch.cat(c) if isinstance(c[0], Tensor) else c[0] for c in zip(*flat, strict=True)]
     args, kwargs, target = pytree.tree_unflatten(columns, specs[0])
-    return replace(batches[0], args=args, kwargs=kwargs, target=target)
+    return replace(batches[0], args=args, kwargs=kwargs, target=target, carried={})
 
 
 def first_samples(batches: list[Batch], n: int) -> Batch | None:

@@ -1,0 +1,125 @@
+"""How long a forward pass takes, by batch size: on request, for a stated number of seconds."""
+
+from __future__ import annotations
+
+import platform
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from statistics import median, quantiles
+
+import torch
+from torch import nn
+
+from ..document.deployment import GroupTime, InferenceTimes, Latency
+from ..subject.data import Batch, call, device_of
+from .scoring.slices import values_of
+from .trials.sample import first_samples, is_by_sample, rows
+
+_RUNS, _LEAST, _WARM = 100, 5, 2
+_GROUPS, _OF_GROUP = 40, 3
+_FOR_GROUPS = 0.3  # of the time, where batches carry groups
+LARGEST = 64
+
+
+def measure(model: nn.Module, batches: list[Batch], budget: float) -> InferenceTimes:
+    """Time batches of 1, 2, 4, ... samples of the data, then single samples by group; at most ``budget`` seconds.
+
+    The caller holds the guard. Each size has its share of the time, and is run five times at least if that was begun.
+    """
+    device = device_of(model)
+    model.eval()
+    grouped = any(batch.carried for batch in batches)
+    started = time.perf_counter()
+    until = started + budget * (1 - _FOR_GROUPS * grouped)
+    found: list[Latency] = []
+    late = False
+    sized = list(_sized(batches))
+    with torch.no_grad():
+        for i, (n, batch) in enumerate(sized):
+            now = time.perf_counter()
+            if now >= until and found:
+                late = True
+                break
+            found.append(_row(model, batch, n, now + (until - now) / (len(sized) - i), device))
+        groups = list(_by_group(model, batches, started + budget, device)) if grouped else []
+    return InferenceTimes(
+        machine=machine(device),
+        threads=torch.get_num_threads(),
+        rows=found,
+        groups=sorted(groups, key=lambda g: -g.seconds),
+        out_of_time=late,
+    )
+
+
+def machine(device: torch.device) -> str:
+    """Name the processor or the accelerator that the model runs on."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+        names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    except OSError:
+        names = []
+    name = names[0] if names else platform.processor() or platform.machine()
+    return f"{name} ({device.type})"
+
+
+def _sized(batches: list[Batch]) -> Iterator[tuple[int, Batch]]:
+    if not batches:
+        return
+    if not is_by_sample(batches[0], with_target=False):  # it cannot be cut
+        yield batches[0].n_samples, batches[0]
+        return
+    n = 1
+    while n <= LARGEST:
+        batch = first_samples(batches, n)
+        if batch is None or batch.n_samples < n:
+            break
+        yield n, batch
+        n *= 2
+
+
+def _row(model: nn.Module, batch: Batch, n: int, until: float, device: torch.device) -> Latency:
+    for _ in range(_WARM):
+        _timed(model, batch, device)
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    taken: list[float] = []
+    while len(taken) < _LEAST or (len(taken) < _RUNS and time.perf_counter() < until):
+        taken.append(_timed(model, batch, device))
+    peak = torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None
+    p95 = quantiles(taken, n=20, method="inclusive")[-1]
+    return Latency(batch_size=n, runs=len(taken), p50=median(taken), p95=p95, peak_bytes=peak)
+
+
+def _timed(model: nn.Module, batch: Batch, device: torch.device) -> float:
+    _finished(device)
+    started = time.perf_counter()
+    call(model, batch)
+    _finished(device)
+    return time.perf_counter() - started
+
+
+def _finished(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def _by_group(model: nn.Module, batches: list[Batch], until: float, device: torch.device) -> Iterator[GroupTime]:
+    """Time single samples of each group; groups that the time did not suffice for are left out."""
+    members: dict[tuple[str, str], list[tuple[Batch, int]]] = {}
+    for batch in batches:
+        if not is_by_sample(batch):
+            continue
+        for key, column in batch.carried.items():
+            for i, value in enumerate(values_of(column, batch.n_samples) or []):
+                held = members.setdefault((key, value), []) if value is not None else []
+                if len(held) < _OF_GROUP:
+                    held.append((batch, i))
+    for (key, value), samples in list(members.items())[:_GROUPS]:
+        if time.perf_counter() >= until:
+            return
+        alone = [rows(batch, torch.tensor([i])) for batch, i in samples]
+        fastest = [min(_timed(model, one, device) for _ in range(3)) for one in alone]
+        yield GroupTime(key=key, value=value, n=len(samples), seconds=median(fastest))

@@ -1,0 +1,169 @@
+"""The model in use: times of forward passes, and exports that are held against the model's own outputs."""
+
+from __future__ import annotations
+
+import importlib.util
+
+import msgspec
+import pytest
+import torch
+from torch import Tensor, nn
+
+import reportgen
+from reportgen.document.deployment import DeploymentFacts, Export, GroupTime, InferenceTimes, Latency
+from reportgen.page.blocks import Table
+from reportgen.page.sections import deployment as page
+from reportgen.probe import deployment, latency
+from reportgen.probe.deployment import apart
+from reportgen.subject.data import Batch
+from tests import builders
+
+
+class Counted(nn.Module):
+    """Remembers the batch sizes that it was called with."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(4, 2)
+        self.sizes: list[int] = []
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.sizes.append(len(x))
+        out: Tensor = self.layer(x)
+        return out
+
+
+def test_every_batch_size_is_run_and_told() -> None:
+    model = Counted().eval()
+    times = latency.measure(model, [Batch((torch.randn(20, 4),)) for _ in range(2)], budget=0.05)
+    assert [row.batch_size for row in times.rows] == [1, 2, 4, 8, 16, 32]
+    for row in times.rows:
+        # two runs to warm up come before those that are timed
+        assert model.sizes.count(row.batch_size) == row.runs + 2
+        assert 0 < row.p50 <= row.p95
+        assert row.runs >= 5
+        assert row.peak_bytes is None
+    assert times.machine
+    assert times.groups == []
+
+
+def test_without_time_one_size_is_run_and_the_rest_is_told() -> None:
+    times = latency.measure(Counted().eval(), [Batch((torch.randn(20, 4),))], budget=0.0)
+    assert [row.batch_size for row in times.rows] == [1]
+    assert times.out_of_time
+
+
+def test_samples_of_a_group_are_run_alone() -> None:
+    class Deep(nn.Module):
+        """Does a hundred times the work where the first number is above zero."""
+
+        def forward(self, x: Tensor) -> Tensor:
+            for _ in range(200 if float(x[0, 0]) > 0 else 2):
+                x = x + x.sin() @ torch.ones(64, 64)
+            return x
+
+    x = torch.cat([torch.ones(5, 64), -torch.ones(5, 64)])
+    batch = Batch((x,), carried={"site": ["slow"] * 5 + ["fast"] * 5})
+    times = latency.measure(Deep().eval(), [batch], budget=5.0)
+    assert [(g.key, g.value, g.n) for g in times.groups] == [("site", "slow", 3), ("site", "fast", 3)]
+
+
+def test_an_export_gives_the_same_outputs_for_any_batch() -> None:
+    model = nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Dropout(), nn.Linear(8, 2))
+    before = {k: v.clone() for k, v in model.state_dict().items()}
+    facts = deployment.measure(model, [Batch((torch.randn(6, 4),))], budget=60.0)
+    program, onnx = facts.exports
+    assert (program.kind, program.status, program.any_batch) == ("torch.export", "works", True)
+    assert program.difference is not None
+    assert program.difference < 1e-6
+    assert facts.n_samples == 3
+    assert onnx.kind == "ONNX"
+    if importlib.util.find_spec("onnx") is None:
+        assert (onnx.status, onnx.reason.partition(":")[0]) == ("not tried", "not installed")
+    assert model.training
+    assert all(torch.equal(before[k], v) for k, v in model.state_dict().items())
+    assert all(p.requires_grad for p in model.parameters())
+
+
+class Branching(nn.Module):
+    """Takes a way that hangs on the values: no program can hold it."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * 2 if float(x.sum()) > 0 else x
+
+
+class Fixed(nn.Module):
+    """Has its batch size in a reshape."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.reshape(3, 2, 2).sum(2)
+
+
+def test_what_cannot_be_exported_says_why() -> None:
+    facts = deployment.measure(Branching(), [Batch((torch.randn(3, 4),))], budget=60.0)
+    program, onnx = facts.exports
+    assert program.status == "failed"
+    assert program.reason
+    assert onnx.status == "not tried"
+
+
+def test_a_batch_size_inside_of_the_model_is_found() -> None:
+    facts = deployment.measure(Fixed(), [Batch((torch.randn(3, 4),))], budget=60.0)
+    assert (facts.exports[0].status, facts.exports[0].any_batch) == ("works", False)
+
+
+def test_without_time_left_onnx_is_not_tried() -> None:
+    facts = deployment.measure(nn.Linear(4, 2), [Batch((torch.randn(3, 4),))], budget=1e-9)
+    assert facts.exports[1] == Export(kind="ONNX", status="not tried", reason="the time given was up")
+
+
+@pytest.mark.parametrize(
+    ("found", "wanted", "gap"),
+    [
+        (torch.tensor([1.0, 4.0]), torch.tensor([1.0, 5.0]), 0.2),
+        ([torch.zeros(2)], (torch.zeros(2),), 0.0),
+        (torch.zeros(3), torch.zeros(2), None),
+        (torch.tensor([float("nan")]), torch.tensor([1.0]), float("inf")),
+        ({"a": torch.ones(1), "n": torch.tensor(3)}, {"a": torch.ones(1) * 2, "n": torch.tensor(3)}, 0.5),
+    ],
+)
+def test_outputs_are_compared_by_the_largest(found: object, wanted: object, gap: float | None) -> None:
+    assert apart(found, wanted) == (None if gap is None else pytest.approx(gap))
+
+
+def test_an_examination_times_and_exports_only_on_request() -> None:
+    model, data = nn.Linear(4, 2), [(torch.randn(8, 4), torch.randint(2, (8,))) for _ in range(2)]
+    plain = reportgen.examine(model, data, options=reportgen.Options(trial_budget=0))
+    assert plain.meta.inference is None
+    assert plain.deployment is None
+    asked = reportgen.Options(trial_budget=0, inference_budget=0.01, export_budget=30.0)
+    report = reportgen.examine(model, data, options=asked)
+    assert report.meta.inference is not None
+    assert report.deployment is not None
+    assert report.deployment.exports[0].status == "works"
+    assert {"latency", "export"} <= {row.part for row in report.coverage}
+    # but for times, which stand in meta, both reports are the same
+    left = {"meta", "deployment", "coverage", "findings", "diagnoses"}
+    for field in set(report.__struct_fields__) - left:
+        assert getattr(report, field) == getattr(plain, field), field
+
+
+def test_times_and_exports_are_shown() -> None:
+    times = InferenceTimes(
+        machine="A Processor (cpu)",
+        threads=2,
+        rows=[Latency(batch_size=8, runs=40, p50=0.004, p95=0.005), Latency(batch_size=16, runs=9, p50=0.5, p95=0.9)],
+        groups=[GroupTime(key="site", value="a", n=3, seconds=0.002)],
+        out_of_time=True,
+    )
+    exports = DeploymentFacts(n_samples=3, exports=[Export(kind="torch.export", status="differs", difference=0.4)])
+    report = builders.smallest()
+    assert page.section(report) is None
+    meta = msgspec.structs.replace(report.meta, inference=times)
+    section = page.section(msgspec.structs.replace(report, meta=meta, deployment=exports))
+    assert section is not None
+    tables = {b.id: b for b in section.blocks if isinstance(b, Table)}
+    assert [cell.text for cell in tables["latency"].rows[0]] == ["8", "40", "4 ms", "5 ms", "2,000"]
+    assert "A Processor (cpu), 2 threads" in tables["latency"].note
+    assert tables["slowest-groups"].rows[0][3].text == "2 ms"
+    assert tables["exports"].rows[0][1].tone == "error"
