@@ -146,7 +146,8 @@ def _assert_well(case: str, seed: int, fixed: bool) -> None:
     assert all(math.isfinite(loss) for loss in outcome.steps)
     if CASES[case].family not in _NO_CURVE:
         assert outcome.train_score - outcome.score < 0.12
-        assert outcome.losses[-1] < 1.6 * min(outcome.losses)
+        best = min(outcome.losses)
+        assert outcome.losses[-1] - best <= 0.6 * abs(best)  # a loss may be negative
 
 
 @pytest.mark.bench

@@ -188,7 +188,7 @@ def _stale(outcome: Outcome) -> bool:
 @sick("gru", "missing-zero-grad", also=("exploding-gradients", "lr-too-high", *_WILD), proof=harmed(0.02), bar=0.9)
 def gradients_cleared_once_an_epoch(seed: int, fixed: bool) -> Training:
     training = waves_recurrent(nn.GRU, 12)
-    training.optimizer = SGD(training.model.parameters(), lr=0.2, momentum=0.5)
+    training.optimizer = SGD(training.model.parameters(), lr=0.1, momentum=0.5)
 
     def begin(training: Training, epoch: int) -> None:
         training.model.train()

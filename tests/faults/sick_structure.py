@@ -64,7 +64,7 @@ class Reshaped(nn.Module):
 
 @sick("lstm", "batch-mixing", also=("underfitting", "undertrained", "overfitting"), proof=harmed(0.3), bar=0.85)
 def view_for_a_permute(seed: int, fixed: bool) -> Training:
-    return program(Reshaped(fixed), data.waves(), adam(3e-3), 16)
+    return program(Reshaped(fixed), data.waves(), adam(2e-3), 16)
 
 
 class Centred(nn.Module):
