@@ -298,15 +298,41 @@ def test_one_number_left_of_a_layer() -> None:
 
 
 @pytest.mark.parametrize(
-    ("r2", "solved", "departure", "expected"),
-    [(0.55, 0.0, 0.1, "warning"), (0.55, 1.0, 0.1, None), (0.9, 0.0, 0.1, None), (0.55, 0.0, 1e-6, None)],
+    ("right", "bypassed", "expected"),
+    [(0.95, True, "info"), (0.95, False, "warning"), (0.5, True, "warning"), (0.5, False, "warning")],
 )
-def test_a_model_that_is_too_narrow(r2: float, solved: float, departure: float, expected: str | None) -> None:
+def test_a_gate_made_of_one_number_in_a_model_that_works(right: float, bypassed: bool, expected: str) -> None:
+    rows = [layer("block.a", 0, 3.0), structs.replace(layer("block.b", 1, 1.0), bypassed=bypassed)]
+    activations = ActivationFacts(mode="eval", n_batches=4, n_samples=400, rows=rows)
+    hits = round(200 * right)
+    table = [[hits, 200 - hits], [200 - hits, hits]]
+    assert (
+        severity(
+            report(Classification(classes=["a", "b"], confusion=table), activations=activations, training=run()),
+            "rank-one",
+        )
+        == expected
+    )
+
+
+@pytest.mark.parametrize(
+    ("r2", "solved", "departure", "end", "expected"),
+    [
+        (0.55, 0.0, 0.1, 0.3, "warning"),
+        (0.55, 1.0, 0.1, 0.3, None),
+        (0.9, 0.0, 0.1, 0.3, None),
+        (0.55, 0.0, 1e-6, 0.3, None),
+        (0.55, 0.0, 0.1, 0.02, None),  # a cosine: it is content, whatever the outputs' length
+    ],
+)
+def test_a_model_that_is_too_narrow(
+    r2: float, solved: float, departure: float, end: float, expected: str | None
+) -> None:
     fit = Regression(r2=r2, mae=0.5, mse=1 - r2, target=TensorStats(), residual=TensorStats(), sample=[])
     evaluation = EvaluationFacts(task="regression", n_samples=400, regression=fit)
     facts = TrialFacts(
         trials=[
-            *tried("one-batch", solved=solved, error_share=0.2, samples=32.0, start=1.0, end=0.3).trials,
+            *tried("one-batch", solved=solved, error_share=0.2, samples=32.0, start=1.0, end=end).trials,
             *tried("affinity", departure=departure, affine_layers=4.0, collapsible=2.0, redundant=0.0).trials,
         ],
         budget=20.0,

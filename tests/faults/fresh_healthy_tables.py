@@ -103,7 +103,7 @@ def two_answers_to_one_question(seed: int) -> Training:
         return float(2.0 + math.log(float(y.std())) + 0.5 - surprise(output, y))
 
     metric = Metric("gain", gain, lambda y: 0.0)
-    return program(nets.mlp(1, 48, 9, act=nn.Tanh), data.split(x, y), adam(5e-3), 20, loss=surprise, metric=metric)
+    return program(nets.mlp(1, 48, 9, act=nn.Tanh), data.split(x, y), adam(2e-3), 30, loss=surprise, metric=metric)
 
 
 @healthy("multi-task", bar=0.8)

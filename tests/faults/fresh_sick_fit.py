@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 
 import torch
 import torch.nn.functional as F
@@ -46,9 +47,10 @@ class Bag(nn.Module):
 
 
 @sick("cnn", "too-little-data", also=("overfitting",), proof=harmed(0.1), bar=0.85)
-def four_gratings_of_each_kind(seed: int, fixed: bool) -> Training:
+def six_gratings_of_each_kind(seed: int, fixed: bool) -> Training:
     table = fresh_data.gratings(900, noise=0.9)
-    table = table if fixed else table.take(24)
+    few = torch.cat([(table.y == kind).nonzero()[:6, 0] for kind in range(4)])
+    table = table if fixed else replace(table, x=table.x[few], y=table.y[few])
     return program(nets.cnn(4), table, adam(2e-3), 8 if fixed else 60, batch=32 if fixed else 8)
 
 

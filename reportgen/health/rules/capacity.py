@@ -26,16 +26,19 @@ def rank_one(report: Report, context: Context, limits: Thresholds) -> Iterator[F
     The participation ratio of the channels' covariance is 1 to a part in a million, in a layer of four channels or
     more, over 100 samples or more; that of the layer before it is above 1.5. One number is left of the input: a mean
     over the features, a product with a vector. A warning. Behind a layer of one unit it is that layer's width, which is
-    told elsewhere. Wrong where one number is all that the task asks, as in a model of one input.
+    told elsewhere. Inside a block, where the input may run past the layer (a gate made of one number, as in
+    squeeze-and-excitation), it informs when the model works. Wrong where one number is all that the task asks, as in a
+    model of one input.
     """
     rows = sorted(report.activations.rows, key=lambda row: row.order) if report.activations is not None else []
     known = [row for row in rows if row.spread is not None]
     for before, row in pairwise(known):
         if _single(row) and before.spread is not None and before.spread.participation > 1.5 and not _narrow(rows, row):
             assert row.spread is not None
+            fine = row.bypassed and context.outcome_ok
             yield Finding(
                 rule="rank-one",
-                severity=Severity.WARNING if context.state == "trained" else Severity.INFO,
+                severity=Severity.WARNING if context.state == "trained" and not fine else Severity.INFO,
                 subject=row.name,
                 section="activations",
                 evidence={
@@ -70,12 +73,15 @@ def too_narrow(report: Report, context: Context, limits: Thresholds) -> Iterator
     R² on the training data below 0.7 (or, where it was not measured, on the data given), the training loss level over
     the last third (less than 5 % of its drop), and the trial on one batch unsolved after 200 steps of Adam at two
     rates: what is missing is capacity, as behind a layer of one unit. A warning. Not judged where the model is affine
-    or where it does not beat a constant guess, which has other causes.
+    or where it does not beat a constant guess, which has other causes, nor where the loss of that batch came down to a
+    tenth: such a loss (a cosine, a rank) is content without the targets' own values.
     """
     trial, (train, _) = _trial(report, "one-batch"), losses(report.training, limits)
     facts = report.train_evaluation or report.evaluation
     r2 = facts.regression.r2 if facts is not None and facts.regression is not None else None
     affine = _trial(report, "affinity")
+    if trial is not None and _content(trial):
+        return
     if trial is None or train is None or r2 is None or trial.numbers["solved"] or "error_share" not in trial.numbers:
         return
     if not context.outcome_ok or r2 >= limits.poor_r2 or affine is None:
@@ -93,6 +99,12 @@ def too_narrow(report: Report, context: Context, limits: Thresholds) -> Iterator
         evidence={"r2": r2, "error_share": trial.numbers["error_share"], "samples": trial.numbers["samples"]},
         threshold={"r2": limits.poor_r2, "error_share": 0.1},
     )
+
+
+def _content(trial: Trial) -> bool:
+    """Tell whether the loss of the batch that was to be learned by heart all but vanished."""
+    start, end = trial.numbers.get("start"), trial.numbers.get("end")
+    return start is not None and end is not None and 0 <= end < 0.1 * start
 
 
 def latent_collapse(report: Report, context: Context, limits: Thresholds) -> Iterator[Finding]:
