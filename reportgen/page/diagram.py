@@ -15,7 +15,7 @@ from .palette import ACCENT, HEAT, INK, MUTED, TONES
 from .svg import Element, decimal, element
 
 MAX_ARCS = 90
-_LEFT, _WIDTH, _HEIGHT, _PITCH = 22, 348, 24, 31
+_LEFT, _WIDTH, _HEIGHT, _PITCH = 22, 362, 24, 31
 _LANE, _LANES = 9, 10
 _FONT = 11.5
 
@@ -82,7 +82,7 @@ def _boxes(labels: Sequence[Label]) -> list[Element]:
 
 
 def _text(label: Label, y: float) -> Element:
-    output = clipped(label.output, 112)
+    output = clipped(label.output, 126)
     room = _WIDTH - 14 - width_of(output) - 9
     kind = clipped(label.kind, max(0.45 * room, room - width_of(label.name) - 8))
     shown = clipped(label.name, room - width_of(kind) - 8)
@@ -97,8 +97,13 @@ def _text(label: Label, y: float) -> Element:
 
 def width_of(text: str) -> float:
     """Return about how wide a text is at the size that is used here; signs of East Asian scripts take a square."""
-    wide = sum(unicodedata.east_asian_width(c) in "WF" for c in text)
-    return wide * _FONT + (len(text) - wide) * 0.6 * _FONT
+    return sum(_wide(c) for c in text) * _FONT
+
+
+def _wide(sign: str) -> float:
+    if unicodedata.east_asian_width(sign) in "WF":
+        return 1.0
+    return 0.34 if sign in " .,:;'|()[]iljtfI" else 0.8 if sign in "mwMW×+…" else 0.62
 
 
 def clipped(text: str, width: float) -> str:
