@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Self
 
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from .arguments import check_loss, expect
@@ -85,6 +85,8 @@ class Monitor(Watch):
         train_data: Iterable[Any] | None = None,
         loss: Callable[[Any, Any], Any] | None = None,
         model: nn.Module | None = None,
+        real: Iterable[Any] | Mapping[str, Any] | None = None,
+        extractor: Callable[[Tensor], Any] | None = None,
         options: Options | None = None,
     ) -> Report:
         """Examine the model as it is now, with the history of the run; see ``examine`` for the arguments.
@@ -101,6 +103,8 @@ class Monitor(Watch):
                 loss=self._loss if loss is None else loss,
                 optimizer=[o for o in self.run.optimizers if isinstance(o, Optimizer)] or None,
                 history=history,
+                real=real,
+                extractor=extractor,
                 options=self._options if options is None else options,
             )
         finally:

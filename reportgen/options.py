@@ -11,6 +11,7 @@ from .arguments import WHOLE, are_texts, expect, is_number, is_whole
 MAX_SEED = 2**32 - 1
 TASKS = ("multiclass", "binary", "multilabel", "regression", "tokens", "segmentation")
 TaskName = Literal["multiclass", "binary", "multilabel", "regression", "tokens", "segmentation"]
+_PROJECTIONS = ("pca", "tsne", "umap")
 
 
 _TASK_EXPECTED = f"one of {', '.join(map(repr, TASKS))}, or a dict of head and task"
@@ -49,6 +50,18 @@ class Options(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     spectra: Literal["off", "fast", "exact"] | None = None
     """Singular values of weights: off; fast, estimated by a few steps of Lanczos; exact, all of them where rows or
     columns are at most 4096. None: fast for a weights file, off for a model."""
+    pictures: int = 32_000
+    """Bytes that the pictures in the report may take, before they are written as text; 0: none are made."""
+    layers: list[str] = []
+    """Patterns, such as "layer1.*", of the layers whose kernels and maps are shown. Empty: the first convolution and
+    deeper ones, evenly spaced; and the last layer of every size of map."""
+    projection: Literal["pca", "tsne", "umap"] = "pca"
+    """How features before the last layer are laid out in two dimensions; UMAP needs the package umap-learn."""
+    input_mean: list[float] | None = None
+    """What was subtracted from the channels of images, to be added again for display; None: what a ``Normalize`` in the
+    data set's transforms says."""
+    input_std: list[float] | None = None
+    """What they were divided by after that."""
     progress: bool = False
     """Show a bar on standard error while a weights file is read."""
     allow_globals: list[str] = []
@@ -85,6 +98,8 @@ class Options(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             ("allow_globals", are_texts(self.allow_globals), "a list of dotted names"),
             ("thresholds", isinstance(self.thresholds, dict), "a dict of name and number"),
             ("rules", isinstance(self.rules, dict), "a dict of rule and its settings"),
+            ("layers", are_texts(self.layers), 'a list of patterns, such as ["layer1.*"]'),
+            ("projection", self.projection in _PROJECTIONS, "one of 'pca', 'tsne', 'umap'"),
             ("language", self.language == "en", "'en'"),
         ]
 
@@ -98,9 +113,23 @@ class Options(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             ("gradient_batches", is_whole(self.gradient_batches, 1), WHOLE),
             ("inference_budget", is_number(self.inference_budget, 0), "seconds, 0 for no timing"),
             ("export_budget", is_number(self.export_budget, 0), "seconds, 0 for no export"),
+            ("pictures", is_whole(self.pictures, 0), "bytes, 0 for no pictures"),
+            ("input_mean", _are_numbers(self.input_mean), "a number for each channel, such as [0.485, 0.456, 0.406]"),
+            ("input_std", self._is_std(), "a number above zero for each channel, as many as input_mean has"),
             ("trial_budget", is_number(self.trial_budget, 0), "seconds, 0 for no experiments"),
             ("seed", is_whole(self.seed, 0, MAX_SEED), "a whole number from 0 to 2**32 - 1"),
         ]
+
+    def _is_std(self) -> bool:
+        std = self.input_std
+        if std is None or self.input_mean is None:
+            return std is None and self.input_mean is None
+        return _are_numbers(std) and len(std) == len(self.input_mean) and all(s > 0 for s in std)
+
+
+def _are_numbers(value: Any) -> bool:
+    several = isinstance(value, (list, tuple)) and bool(value)
+    return value is None or (several and all(is_number(v, -MAX_SEED) for v in value))
 
 
 def _is_task(value: Any) -> bool:

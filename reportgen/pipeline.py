@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
@@ -11,10 +11,11 @@ from typing import Any
 
 import msgspec
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import Optimizer
 from tqdm import tqdm
 
+from .arguments import expect
 from .document.codec import FORMAT_VERSION, decode, encode
 from .document.facts import (
     ActivationFacts,
@@ -29,6 +30,7 @@ from .document.facts import (
     WeightFacts,
 )
 from .document.history import History
+from .document.pictures import PictureFacts
 from .document.trials import TrialFacts
 from .errors import OptionError
 from .health.judge import judge
@@ -43,8 +45,9 @@ from .probe.evaluation import EvaluationProbe
 from .probe.guard import generators_kept, untouched
 from .probe.inputs import first_pass, guarded
 from .probe.layers import kind_of
+from .probe.pictures import run as pictures
 from .probe.readings import redrawn
-from .probe.steps import Steps
+from .probe.steps import NotMeasuredError, Steps
 from .probe.trials import run as trials
 from .probe.trials.sample import Reservoir
 from .subject import checkpoint, hashes
@@ -61,6 +64,7 @@ _NO_MODEL = "a weights file holds no model to run"
 _NOTHING_TRAINABLE = "no parameter takes a gradient"
 _NO_VALUES = "the parameters are on the meta device, which holds shapes and no values"
 _NOT_RESTORED = "the forward pass changed attributes that are too large, or of a kind, to be put back"
+_NOTHING_TO_SHOW = "there are no samples, no maps and no kernels larger than one place"
 _NO_SUBJECT = "a history was given and no model"
 _EARLIER_OF_A_FILE = "earlier checkpoints are compared with a weights file, and a model was given"
 
@@ -73,6 +77,8 @@ def examine(
     loss: Loss | None = None,
     optimizer: Optimizer | Sequence[Optimizer] | None = None,
     history: History | Mapping[str, Any] | str | Path | None = None,
+    real: Iterable[Any] | Mapping[str, Any] | None = None,
+    extractor: Callable[[Tensor], Any] | None = None,
     options: Options | None = None,
 ) -> Report:
     """Measure a model, judge what was measured, and return the report.
@@ -86,10 +92,17 @@ def examine(
     ``train_data`` is evaluated beside for the gap between the splits. The model, its gradients and the random number
     generators are left bit for bit as they were.
 
+    ``real`` is for generators: samples, or batches of them, to hold what the model makes against, or a mapping of
+    ``real_feats`` and ``fake_feats`` (N, D). ``extractor(samples)`` returns the features that are compared; without it
+    they are pixels averaged over a coarse grid. Targets that are images of the outputs' shape need no ``real``.
+
     Raises DataError when the data yield nothing, ForwardError when the model refuses the first batch, CheckpointError
     or HistoryError when a file cannot be read. Whatever fails later is told in ``report.coverage``.
     """
-    check_handed(loss, options, data=data, train_data=train_data)
+    check_handed(loss, options, data=data, train_data=train_data, real=real)
+    expect(
+        "extractor", extractor, extractor is None or callable(extractor), "a callable of samples that returns features"
+    )
     options = options or Options()
     limits, rules = Thresholds().replace(options.thresholds), policy_of(options.rules)
     steps = Steps()
@@ -97,8 +110,8 @@ def examine(
     if isinstance(model, (str, Path)):
         report = _examine_file(Path(model), options, steps)
     elif isinstance(model, (nn.Module, ExportedProgram)):
-        subject = _subject(model, loss, optimizers_in(optimizer), options)
-        with _harmless(subject, data, train_data) as left:
+        subject = replace(_subject(model, loss, optimizers_in(optimizer), options), real=real, extractor=extractor)
+        with _harmless(subject, data, train_data, real) as left:
             subject, report = _examine_model(subject, data, steps)
             if train_data is not None:
                 report = _add_training_data(subject, train_data, report, steps)
@@ -140,8 +153,9 @@ def _harmless(subject: _Subject, *data: Any) -> Iterator[list[str]]:
         stack.enter_context(eagerly())
         stack.enter_context(generators_kept(*data))
         left = stack.enter_context(untouched(subject.model))
-        if isinstance(subject.loss, nn.Module):
-            stack.enter_context(untouched(subject.loss))
+        for other in (subject.loss, subject.extractor):
+            if isinstance(other, nn.Module):
+                stack.enter_context(untouched(other))
         yield left
 
 
@@ -151,6 +165,7 @@ class _Split:
 
     reservoir: Reservoir = field(default_factory=lambda: Reservoir(0))
     dataset: DatasetProbe | None = None
+    watching: pictures.Watching | None = None
 
 
 @dataclass(frozen=True)
@@ -163,6 +178,8 @@ class _Subject:
     """What was taken off the model that the caller gave."""
     example: Batch | None
     """Inputs that an exported program brings along."""
+    real: Any = None
+    extractor: Callable[[Tensor], Any] | None = None
     given: _Split = field(default_factory=lambda: _Split())
     training: _Split = field(default_factory=lambda: _Split())
     reading: Reading = field(default_factory=lambda: Reading())
@@ -197,7 +214,7 @@ def _examine_file(path: Path, options: Options, steps: Steps) -> Report:
     steps.partial("architecture", f"{_NO_MODEL}; only sizes are known")
     for part in ("activations", "gradients", "dataset", "evaluation", "trials"):
         steps.skip(part, _NO_MODEL)
-    return report
+    return _with_pictures(report, steps, options, lambda: pictures.of_file(file.tensors, options))
 
 
 def _weights_of_file(
@@ -281,18 +298,42 @@ def _examine_model(subject: _Subject, data: Iterable[Any] | None, steps: Steps) 
     if first is None or without_values:
         for part in ("activations", "gradients", "dataset", "evaluation"):
             steps.skip(part, _NO_DATA if first is None else _NO_VALUES)
-        return subject, report
-    return subject, _add_data(subject, report, chain([first], rest), steps)
+    else:
+        report = _add_data(subject, report, chain([first], rest), steps)
+
+    def draw() -> PictureFacts | None:
+        return pictures.of_model(model, subject.given.watching, options, data)
+
+    return subject, _with_pictures(report, steps, options, draw)
+
+
+def _with_pictures(report: Report, steps: Steps, options: Options, draw: Callable[[], PictureFacts | None]) -> Report:
+    """Add pictures, where room was given to them and there is anything to show."""
+    if not options.pictures:
+        steps.skip("pictures", "no room was given to them")
+        return report
+
+    def drawn() -> PictureFacts:
+        facts = draw()
+        if facts is None:
+            raise NotMeasuredError(_NOTHING_TO_SHOW)
+        return facts
+
+    facts = steps.run("pictures", drawn)
+    failed = [left.reason for left in facts.left_out if left.why == "failed"] if facts is not None else []
+    if failed:
+        steps.partial("pictures", "; ".join(failed[:3]), failed=True)
+    return msgspec.structs.replace(report, pictures=facts)
 
 
 def _add_data(subject: _Subject, report: Report, batches: Iterator[Batch], steps: Steps) -> Report:
     """Read all batches once for activations, data and evaluation, then a few of them again for gradients."""
     model, options = subject.model, subject.options
     probe, real = ActivationProbe(model), report.subject.inputs == "real"
-    readers = _Readers(subject, subject.given) if real else None
+    readers = _Readers(subject, subject.given, watched=bool(options.pictures)) if real else None
 
     def read() -> tuple[stream.Passage, ActivationFacts]:
-        with probe.attached():
+        with probe.attached(), readers.attached() if readers is not None else nullcontext():
             watchers = readers.watchers if readers is not None else {}
             passage = stream.run(model, batches, probe.next_batch, watchers, options.gradient_batches)
         return passage, probe.facts()
@@ -404,7 +445,8 @@ def _add_trials(subject: _Subject, report: Report, steps: Steps) -> Report:
 class _Readers:
     """The parts that read batches and outputs of one split."""
 
-    def __init__(self, subject: _Subject, kept: _Split) -> None:
+    def __init__(self, subject: _Subject, kept: _Split, *, watched: bool = False) -> None:
+        self._kept = kept
         self._dataset = kept.dataset = DatasetProbe(subject.model)
         self._evaluation = EvaluationProbe(subject.loss, subject.options.task, subject.options.class_names)
         self.watchers: dict[str, stream.Watcher] = {
@@ -412,6 +454,16 @@ class _Readers:
             "evaluation": self._evaluation.update,
             "trials": lambda output, batch: kept.reservoir.update(batch),
         }
+        if watched:
+            hashes = self._dataset.copies
+            kept.watching = pictures.Watching(subject.model, lambda: hashes.latest, subject.real, subject.extractor)
+            self.watchers["pictures"] = kept.watching.update
+
+    @contextmanager
+    def attached(self) -> Iterator[None]:
+        """Let the parts watch layers while the pass goes on."""
+        with self._kept.watching.attached() if self._kept.watching is not None else nullcontext():
+            yield
 
     def facts(
         self, passage: stream.Passage, steps: Steps, prefix: str

@@ -9,6 +9,9 @@ from collections import Counter
 from collections.abc import Sequence
 from functools import cache
 
+import numpy as np
+from msgspec.structs import replace
+
 from reportgen.document.codec import FORMAT_VERSION
 from reportgen.document.facts import (
     ActivationFacts,
@@ -48,7 +51,18 @@ from reportgen.document.history import (
     Series,
     Trace,
 )
+from reportgen.document.pictures import (
+    Display,
+    GenerationFacts,
+    KernelSheet,
+    LeftOut,
+    MapSheet,
+    PictureFacts,
+    Projection,
+    SampleView,
+)
 from reportgen.document.stats import BIN_SHIFT, Histogram, TensorStats
+from reportgen.probe.pictures.encode import of_colours, of_levels, sheet
 
 HOSTILE = "</script><img src=x onerror=alert(1)>"
 HOSTILE_NAMES = (
@@ -486,6 +500,85 @@ def diagnoses() -> list[Diagnosis]:
     ]
 
 
+def pictures(layer: str = "layer1.0.conv1", classes: list[str] | None = None) -> PictureFacts:
+    """Return some of every kind of picture."""
+    levels = np.arange(64, dtype=np.uint8).reshape(8, 8)
+    grey, orange = of_levels(levels % 14), of_colours((levels[..., None] * np.uint8([3, 2, 1])).astype(np.uint8))
+    sample = SampleView(place=7, key="00ff", role="reference", picture=grey, heat=orange, target=1.0, prediction=2.0)
+    worst = replace(sample, role="worst", place=90, loss=2.5, confidence=0.75, nonfinite=3)
+    kernel = KernelSheet(
+        layer=layer,
+        shape=[64, 3, 7, 7],
+        filters=[0, 63],
+        columns=2,
+        colour=True,
+        dead=3,
+        dead_shown=[63],
+        picture=of_levels(sheet([levels % 14, levels % 7], 2, [False, True])),
+    )
+    mapped = MapSheet(
+        layer=layer,
+        kind="Conv2d",
+        sample=0,
+        n_channels=64,
+        size=[16, 16],
+        channels=[5, 9],
+        columns=2,
+        signed=True,
+        flat=2,
+        flat_shown=[9],
+        n_samples=8,
+        picture=of_levels(sheet([levels % 5, levels % 3], 2, [False, True])),
+    )
+    rng = random.Random(3)
+    points = [[rng.randrange(1000) for i in range(60)] for axis in range(2)]
+    return PictureFacts(
+        budget=32_000,
+        used=900,
+        display=Display(kind="image", shape=[5, 8, 8], scale="span", low=-1.0, high=2.0, channels=[0, 2, 4]),
+        task="classes",
+        classes=classes or [],
+        seen=512,
+        samples=[sample, worst],
+        heat_layer=layer,
+        kernels=[kernel],
+        kernel_layers=20,
+        maps=[mapped],
+        map_layers=40,
+        projection=Projection(
+            method="pca",
+            layer=layer,
+            n_features=512,
+            seen=512,
+            explained=[0.4, 0.2],
+            x=points[0],
+            y=points[1],
+            targets=[i % 15 for i in range(60)],
+            predictions=[i % 14 for i in range(60)],
+        ),
+        generation=GenerationFacts(
+            features="",
+            n_features=16,
+            n_real=512,
+            n_fake=512,
+            distance=3.2,
+            floor=0.2,
+            spread=0.02,
+            coverage=0.05,
+            coverage_expected=0.7,
+            copies=12,
+            paired=False,
+            real=of_levels(sheet([levels % 14, levels % 11], 2)),
+            fake=of_levels(sheet([levels % 2, levels % 4], 2)),
+            columns=2,
+        ),
+        left_out=[
+            LeftOut(part="maps", why="budget", n=4),
+            LeftOut(part="heat", why="not possible", reason=f"no gradient leads to {layer}"),
+        ],
+    )
+
+
 @cache
 def classifier(n_blocks: int = 11) -> Report:
     """Return a full report: 58 layers, 83 parameter tensors, curves, a confusion matrix, diagnoses of each severity."""
@@ -529,6 +622,7 @@ def classifier(n_blocks: int = 11) -> Report:
         training=history(),
         dataset=dataset(),
         evaluation=classification(),
+        pictures=pictures(),
         findings=[f for d in diagnoses() for f in (*d.findings, *d.consequences)],
         diagnoses=diagnoses(),
     )
@@ -705,6 +799,7 @@ def hostile() -> Report:
             outputs=OutputFacts(min=-3e38, max=3e38, row_sum_error=None, log_sum_exp_error=None),
             classification=Classification(classes=list(names), confusion=[[0] * len(names) for n in names]),
         ),
+        pictures=pictures(HOSTILE, list(names)),
         diagnoses=_hostile_diagnoses(),
     )
 

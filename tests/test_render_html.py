@@ -17,7 +17,7 @@ from reportgen.render.html import MAX_ROWS, to_html
 
 from . import builders
 
-ACTIVE = {"script", "iframe", "object", "embed", "link", "base", "form", "img", "video", "audio", "foreignobject"}
+ACTIVE = {"script", "iframe", "object", "embed", "link", "base", "form", "video", "audio", "foreignobject"}
 
 
 class Audit(HTMLParser):
@@ -57,7 +57,7 @@ def test_nothing_active_and_no_address(page: tuple[str, Audit]) -> None:
     assert not ACTIVE & set(audit.tags)
     assert not audit.values("style")
     assert not [key for tag, key, value in audit.attributes if key.startswith("on")]
-    assert not audit.values("src")
+    assert all(re.fullmatch(r"data:image/(png|webp);base64,[A-Za-z0-9+/=]+", v) for v in audit.values("src"))
     assert all(value.startswith("#") for value in audit.values("href"))
     assert "@import" not in asset("report.css")
     assert "url(" not in asset("report.css")
@@ -89,12 +89,13 @@ def test_hostile_names_are_shown_as_text() -> None:
     text = html("hostile")
     audit = Audit(text)
     assert builders.HOSTILE in "".join(audit.text)
-    assert "<img" not in text
+    assert text.count("<img") == text.count('<img class=px src="data:image/png;base64,')
     assert "onerror=" in text  # as text
     assert not re.search(r"[\x00-\x08\x0b-\x1f\x7f\u202a-\u202e\u200b\ufeff]", text)
 
 
-@pytest.mark.parametrize(("name", "limit"), [("classifier", 210_000), ("huge", 500_000), ("smallest", 20_000)])
+# of the classifier's page pictures take 16 kB
+@pytest.mark.parametrize(("name", "limit"), [("classifier", 228_000), ("huge", 500_000), ("smallest", 20_000)])
 def test_budgets(name: str, limit: int) -> None:
     assert len(html(name).encode()) <= limit
 

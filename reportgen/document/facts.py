@@ -23,6 +23,7 @@ from .findings import Severity as Severity
 from .flow import FlowFacts
 from .history import History
 from .matrices import EmbeddingFacts, GainFacts, MatrixFacts, ShapeFacts
+from .pictures import PictureFacts
 from .samples import Copies, Order, Padding, Shortcut, Signal, SplitFacts, TargetCounts, TensorRow, TokenInputs, Twins
 from .states import OptimizerState
 from .stats import TensorStats
@@ -453,6 +454,7 @@ class Report(Struct, frozen=True, kw_only=True):
     """Whether the model can be exported."""
     trials: TrialFacts | None = None
     """Experiments on a copy of the model."""
+    pictures: PictureFacts | None = None
     findings: list[Finding] = []
     diagnoses: list[Diagnosis] = []
     waived: list[Waived] = []

@@ -5,6 +5,7 @@ A new kind of content is a new arrangement of these blocks; a new output format 
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Iterable, Iterator
 from typing import ClassVar, Literal, TypeAlias
 
@@ -128,6 +129,42 @@ class Pictures(Struct, frozen=True, kw_only=True):
     """Three in a row rather than two."""
 
 
+class Bitmap(Struct, frozen=True, kw_only=True):
+    """A small image file, and what it shows in words."""
+
+    kind: Literal["png", "webp"]
+    data: bytes
+    width: int
+    """As it is shown, in CSS pixels; a multiple of the pixels in the file."""
+    height: int
+    alt: str
+
+    @property
+    def source(self) -> str:
+        """The image as an address that needs no other place."""
+        return f"data:image/{self.kind};base64,{base64.b64encode(self.data).decode('ascii')}"
+
+
+class Tile(Struct, frozen=True, kw_only=True):
+    """Images or small drawings of one thing, and a few lines beneath."""
+
+    images: list[Bitmap] = []
+    charts: list[Element] = []
+    lines: list[str] = []
+    tone: Tone = ""
+
+
+class Gallery(Struct, frozen=True, kw_only=True):
+    """Tiles side by side under one caption."""
+
+    kind: ClassVar[str] = "gallery"
+    id: str
+    title: str
+    caption: str = ""
+    note: str = ""
+    tiles: list[Tile]
+
+
 class Code(Struct, frozen=True, kw_only=True):
     """Text to be copied as it is."""
 
@@ -205,7 +242,7 @@ class Group(Struct, frozen=True, kw_only=True):
     blocks: list[Block]
 
 
-Block: TypeAlias = Prose | KeyValues | Table | Figure | Pictures | Code | Outline | Diagnoses | Terms | Group
+Block: TypeAlias = Prose | KeyValues | Table | Figure | Pictures | Gallery | Code | Outline | Diagnoses | Terms | Group
 
 
 def flat(blocks: Iterable[Block]) -> Iterator[Block]:
@@ -280,6 +317,10 @@ class Page(Struct, frozen=True, kw_only=True):
     sections: list[Section]
     logo: Element | None = None
     footer: str = ""
+
+    @property
+    def galleries(self) -> list[Gallery]:
+        return [b for s in self.sections for b in flat(s.blocks) if isinstance(b, Gallery)]
 
     @property
     def n_rows(self) -> int:

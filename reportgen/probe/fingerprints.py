@@ -29,15 +29,18 @@ class Fingerprints:
         self._n = 0
         self._held = 0
         self._possible = True
+        self.latest: Hashes | None = None
+        """Of the inputs of the batch just added; None where it had none."""
 
     def update(self, batch: Batch) -> None:
         """Add the samples of one batch; a batch that does not count samples along dimension 0 ends the matter."""
         n = batch.n_samples
         parts = list(tensors((batch.args, batch.kwargs)))
         self._possible &= bool(parts) and all(_by_sample(t, n) for t in parts)
+        self.latest = None
         if not self._possible or not n:
             return
-        inputs = _hash([*parts])
+        self.latest = inputs = _hash([*parts])
         given = [t for t in tensors(batch.target) if _by_sample(t, n)]
         targets = _hash(given) if given else np.zeros(n, np.uint64)
         below = (inputs <= self._limit) & _counted(given, n)

@@ -20,7 +20,8 @@ def to_html(page: Page, data: bytes | None = None, look: Look | None = None, lin
     look = look or Look()
     short = folded(page, each=MAX_ROWS, together=MAX_ROWS)
     style = {"link": link} if link else {"css": screen_css(look)}
-    carried = None if data is None else packed(data)
+    images = [i.data for g in short.galleries for t in g.tiles for i in t.images]
+    carried = None if data is None else packed(data, images)
     return fill(short, style, carried=carried, templates=look.templates).encode("utf-8")
 
 

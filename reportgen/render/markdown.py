@@ -6,7 +6,7 @@ import re
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from ..page.blocks import Block, Diagnoses, DiagnosisCard, Page, Table
+from ..page.blocks import Block, Diagnoses, DiagnosisCard, Page, Table, Tile
 from ..page.formats import visible
 from ..page.language import translate
 from .assets import folder
@@ -65,6 +65,11 @@ def _told(card: DiagnosisCard) -> list[str]:
     return [text if where in text else f"{where}: {text}" for text, where in pairs]
 
 
+def _in_words(tile: Tile) -> str:
+    """Say what a tile shows: Markdown has no place for a picture that travels inside."""
+    return ", ".join(tile.lines) or "; ".join(image.alt for image in tile.images)
+
+
 def _summary(page: Page, limit: int) -> bytes:
     found = [b for s in page.sections for b in s.blocks if isinstance(b, Diagnoses)]
     cards = [c for b in found for c in b.cards]
@@ -80,6 +85,7 @@ def _summary(page: Page, limit: int) -> bytes:
         "waived": [row for b in waived for row in b.rows][:limit],
         "waived_title": "".join(b.caption for b in waived),
         "coverage": [r for b in rows if isinstance(b, Table) for r in b.rows][:100],
+        "galleries": [(g.title, [_in_words(t) for t in g.tiles]) for g in page.galleries] if limit else [],
         "_": translate(page.lang),
     }
     return _environment().get_template("summary.md.j2").render(context).strip().encode("utf-8") + b"\n"

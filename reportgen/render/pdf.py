@@ -45,7 +45,8 @@ def to_pdf(page: Page, data: bytes | None = None, look: Look | None = None) -> b
     html = printed(fill(short, {"css": sheet("print.css")}, templates=look.templates), look)
     with _no_collection():
         document = weasyprint.HTML(string=html, url_fetcher=fetcher)
-        styles = [weasyprint.CSS(string=_faces() + columns.style(short), url_fetcher=fetcher, font_config=fonts)]
+        rules = _faces() + columns.style(short) + _widths(short)
+        styles = [weasyprint.CSS(string=rules, url_fetcher=fetcher, font_config=fonts)]
         attached = [] if data is None else [_attachment(weasyprint, data)]
         return bytes(
             document.write_pdf(stylesheets=styles, font_config=fonts, pdf_variant=variant, attachments=attached)
@@ -103,6 +104,12 @@ def _faces() -> str:
         f'font-family: "{family}"; font-weight: {weight}; src: url({u})' for u, (f, family, weight) in _FONTS.items()
     ]
     return "\n".join(f"@font-face {{ {face} }}" for face in faces)
+
+
+def _widths(page: Page) -> str:
+    """Return the widths of images as rules: WeasyPrint takes no notice of the attribute."""
+    widths = sorted({i.width for g in page.galleries for t in g.tiles for i in t.images})
+    return "\n".join(f'img[width="{w}"] {{ width: {w * 0.2:g}mm }}' for w in widths)
 
 
 @contextmanager

@@ -99,7 +99,7 @@ def _example(i: int, reason: Reason, answers: Answers, batch: Batch, start: int)
         confidence=sure,
         shape=[] if x is None else list(x.shape),
         row=[v if abs(v) < float("inf") else 0.0 for v in x.nan_to_num().tolist()] if x is not None and row else [],
-        tokens=x[:_TOKENS].tolist() if x is not None and whole else [],
+        tokens=x[:_TOKENS].long().tolist() if x is not None and whole else [],
         text=text_of(batch, i),
     )
 

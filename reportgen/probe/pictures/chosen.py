@@ -1,0 +1,186 @@
+"""Which samples of a pass are shown: some by their hash, the same in every run, and those with the highest loss."""
+
+from __future__ import annotations
+
+import heapq
+import math
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ...subject.data import Batch, tensors
+from ..fingerprints import Hashes
+from ..tasks import are_class_scores, infer_task
+from ..trials.sample import is_by_sample, rows
+
+REFERENCES = 10
+WORST = 4
+BYTES = 1 << 26  # of all samples kept
+
+
+@dataclass(order=True)
+class Held:
+    """One sample that may be shown. Ordered by its rank alone, the highest first to go."""
+
+    rank: float
+    place: int
+    key: str = field(compare=False)
+    batch: Batch = field(compare=False)
+    """Of this sample alone."""
+    target: float | None = field(compare=False, default=None)
+    prediction: float | None = field(compare=False, default=None)
+    confidence: float | None = field(compare=False, default=None)
+    loss: float | None = field(compare=False, default=None)
+
+
+@dataclass(frozen=True)
+class Said:
+    """What the model said of each sample of a batch, as numbers; NaN where there is none."""
+
+    task: str
+    target: list[float]
+    prediction: list[float]
+    confidence: list[float]
+    loss: list[float]
+    n_classes: int = 0
+
+
+class Chosen:
+    """Keeps a few samples of a pass.
+
+    References: of each class the samples with the lowest hash, at most ``REFERENCES`` in all, so neither the order of
+    reading nor the model decides. Worst: those with the highest cross-entropy or squared error.
+    """
+
+    def __init__(self) -> None:
+        self._groups: dict[int, list[Held]] = {}
+        self._worst: list[Held] = []
+        self._room = 0
+        self.seen = 0
+        self.task = ""
+        self.n_classes = 0
+        self.trouble = ""
+
+    def update(self, said: Said | None, keys: Hashes, batch: Batch) -> None:
+        """Look at one batch."""
+        if self.trouble:
+            return
+        n = batch.n_samples
+        if not is_by_sample(batch, with_target=False):
+            self.trouble = "dimension 0 of the inputs does not count samples"
+            return
+        size = sum(t.numel() * t.element_size() for t in tensors((batch.args, batch.kwargs, batch.target))) // max(n, 1)
+        self._room = max(1, min(REFERENCES + WORST, BYTES // max(size, 1)))
+        if said is not None:
+            self.task, self.n_classes = said.task, said.n_classes
+        single = batch if is_by_sample(batch) else replace(batch, target=None)
+        for i, key in enumerate(keys.tolist()):
+            self._offer(i, key, single, said)
+        self.seen += n
+
+    def _offer(self, i: int, key: int, batch: Batch, said: Said | None) -> None:
+        group, room = self._group_of(i, said)
+        held = self._groups.setdefault(group, [])
+        rank = float(key >> 11) / (1 << 53)
+        if len(held) < room or (held and -rank > held[0].rank):
+            _push(held, room, self._hold(-rank, i, key, batch, said))
+        loss = said.loss[i] if said is not None else math.nan
+        room = min(WORST, max(0, self._room - REFERENCES // 2))
+        # an equal loss later on is no reason to change
+        if room and math.isfinite(loss) and (len(self._worst) < room or loss > self._worst[0].rank):
+            _push(self._worst, room, self._hold(loss, i, key, batch, said))
+
+    def _group_of(self, i: int, said: Said | None) -> tuple[int, int]:
+        """Return the group of a sample and how many of it are kept."""
+        room = min(REFERENCES, self._room)
+        if said is None or said.task != "classes" or not math.isfinite(said.target[i]):
+            return -1, room if said is None or said.task != "classes" else 0
+        label = int(said.target[i])
+        return label, math.ceil(room / max(self.n_classes, 1)) if 0 <= label < REFERENCES else 0
+
+    def _hold(self, rank: float, i: int, key: int, batch: Batch, said: Said | None) -> Held:
+        # place in the order of reading breaks ties: the earlier one stays
+        place = self.seen + i
+        held = Held(rank, -place, f"{key:016x}", rows(batch, torch.tensor([i])))
+        if said is not None:
+            for name in ("target", "prediction", "confidence", "loss"):
+                value = getattr(said, name)[i]
+                setattr(held, name, float(f"{value:.6g}") if math.isfinite(value) else None)
+        return held
+
+    def references(self) -> list[Held]:
+        """Return the reference samples, class by class, in rounds until there are enough."""
+        sorted_groups = [sorted(held, reverse=True) for _, held in sorted(self._groups.items())]
+        most = max(map(len, sorted_groups), default=0)
+        rounds = [held[i] for i in range(most) for held in sorted_groups if i < len(held)]
+        return rounds[: min(REFERENCES, self._room)]
+
+    def worst(self) -> list[Held]:
+        """Return the samples with the highest loss, the highest first."""
+        return sorted(self._worst, reverse=True)
+
+
+def _push(heap: list[Held], room: int, held: Held) -> None:
+    heapq.heappush(heap, held)
+    while len(heap) > room:
+        heapq.heappop(heap)
+
+
+def numbered(first: int, n: int) -> Hashes:
+    """Return places in the order of reading, for samples that no hash can be made of."""
+    return np.arange(first, first + n, dtype=np.uint64) << np.uint64(11)
+
+
+def said_of(output: Tensor | None, target: Any) -> Said | None:
+    """Return targets, predictions and losses by sample; None where outputs and targets are of no task known here."""
+    if output is None or not output.dim() or output.is_complex():
+        return None
+    output = output.detach()
+    if not isinstance(target, Tensor) or not target.dim() or len(target) != len(output):
+        return None
+    if are_class_scores(output, target):
+        return _of_classes(output, target)
+    if output.numel() != len(output) or target.numel() != len(target):
+        return None
+    task = infer_task(output, target)
+    if task == "binary":
+        return _of_binary(output, target)
+    return _of_numbers(output, target) if task == "regression" else None
+
+
+def _of_classes(output: Tensor, target: Tensor) -> Said:
+    scores = output.double()
+    legal = (target >= 0) & (target < scores.shape[1])
+    safe = target.long().clamp(0, scores.shape[1] - 1)
+    loss = F.cross_entropy(scores, safe, reduction="none").masked_fill(~legal, math.nan)
+    confidence, prediction = scores.softmax(1).max(1)
+    prediction = prediction.double().masked_fill(~confidence.isfinite(), math.nan)
+    wanted = target.double().masked_fill(~legal, math.nan)
+    return _said("classes", scores.shape[1], wanted, prediction, confidence, loss)
+
+
+def _of_binary(output: Tensor, target: Tensor) -> Said:
+    values, wanted = output.double().reshape(-1), target.double().reshape(-1)
+    if bool(((values >= 0) & (values <= 1)).all()):  # probabilities; logits of a whole batch practically never are
+        chance = values
+        loss = -torch.where(wanted > 0, values, 1 - values).log().clamp(min=-100)
+    else:
+        chance = values.sigmoid()
+        loss = F.binary_cross_entropy_with_logits(values, wanted, reduction="none")
+    prediction = (chance > 0.5).double().masked_fill(~chance.isfinite(), math.nan)
+    return _said("classes", 2, wanted, prediction, torch.maximum(chance, 1 - chance), loss)
+
+
+def _of_numbers(output: Tensor, target: Tensor) -> Said:
+    values, wanted = output.double().reshape(-1), target.double().reshape(-1)
+    return _said("numbers", 0, wanted, values, torch.full_like(values, math.nan), (values - wanted).square())
+
+
+def _said(task: str, n_classes: int, *columns: Tensor) -> Said:
+    """Fetch all of them at once."""
+    target, prediction, confidence, loss = torch.stack(list(columns)).cpu().tolist()
+    return Said(task, target, prediction, confidence, loss, n_classes)

@@ -1,0 +1,221 @@
+"""Feature maps and Grad-CAM of a few samples, from one extra forward pass in eval mode.
+
+Grad-CAM (Selvaraju et al. 2017): the maps of the last layer that has any, each weighted by the mean gradient of the
+predicted class's score in it, added up and rectified. The graph begins at that layer, so no parameter gets a gradient.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ...document.pictures import MapSheet
+from ...subject.data import Batch, call
+from ..layers import kind_of, layers_of, main_tensor
+from .encode import Budget, Bytes, grey_levels, of_levels, sheet
+from .kernels import matching, spaced
+from .show import as_colours, smaller
+
+CHANNELS = 16
+LAYERS = 3
+_SIDE = 24  # pixels of the longer side of a shown map
+_HEAT = np.array((240.0, 120.0, 20.0))
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A layer whose output is maps (N, C, H, W)."""
+
+    name: str
+    kind: str
+    size: tuple[int, int]
+
+
+@dataclass
+class Seen:
+    """What the extra pass showed: maps (N, C, H, W) by layer, heat (N, H, W), and the output."""
+
+    output: Any = None
+    maps: dict[str, Tensor] = field(default_factory=dict)
+    heat: Tensor | None = None
+    no_heat: str = ""
+    """Why there is none."""
+
+
+def layers_with_maps(model: nn.Module, batch: Batch) -> list[Layer]:
+    """Return what gives maps larger than one place, in the order of the last call, by running one batch.
+
+    A module that only hands on what the last one inside it gave is not named beside that one.
+    """
+    layers, latest = layers_of(model), _nothing
+    found: dict[str, Layer] = {}
+
+    def look(name: str) -> Any:
+        def hook(module: nn.Module, args: Any, output: Any) -> None:
+            nonlocal latest
+            tensor = main_tensor(output)
+            if tensor is None or (name not in layers and latest() is tensor):
+                return
+            latest = weakref.ref(tensor)
+            if name and tensor.dim() == 4 and tensor.shape[2] * tensor.shape[3] > 1:
+                found.pop(name, None)
+                found[name] = Layer(name, kind_of(module), (tensor.shape[2], tensor.shape[3]))
+
+        return hook
+
+    model.eval()
+    handles = [
+        m.register_forward_hook(look(name))
+        for name, m in model.named_modules()
+        if not isinstance(m, torch.jit.ScriptModule) and (name in layers or any(True for _ in m.children()))
+    ]
+    try:
+        with torch.no_grad():
+            call(model, batch)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return list(found.values())
+
+
+def _nothing() -> Tensor | None:
+    return None
+
+
+def chosen(layers: list[Layer], patterns: list[str]) -> list[Layer]:
+    """Choose the layers to show: those named; else the first and the last one of every size, at most ``LAYERS``."""
+    if patterns:
+        names = set(matching([layer.name for layer in layers], patterns))
+        return [layer for layer in layers if layer.name in names][: 4 * LAYERS]
+    last = {layer.size: layer for layer in layers}
+    ordered = [layer for i, layer in enumerate(layers) if i == 0 or layer is last[layer.size]]
+    return [ordered[i] for i in spaced(len(ordered), LAYERS)]
+
+
+def look(model: nn.Module, batch: Batch, shown: Sequence[Layer], heat: Layer | None) -> Seen:
+    """Run the model once, in eval mode; the caller holds the guard."""
+    seen = Seen()
+    leaves: list[Tensor] = []
+    model.eval()
+    with torch.no_grad(), _hooks(model, [layer.name for layer in shown], heat, seen, leaves):
+        seen.output = call(model, batch)
+        if heat is not None:
+            _add_heat(seen, leaves)
+    return seen
+
+
+@contextmanager
+def _hooks(model: nn.Module, names: list[str], heat: Layer | None, seen: Seen, leaves: list[Tensor]) -> Iterator[None]:
+    modules = dict(model.named_modules())
+
+    def keep(name: str) -> Any:
+        def hook(module: nn.Module, args: Any, output: Any) -> None:
+            tensor = main_tensor(output)
+            if tensor is not None and tensor.dim() == 4:
+                seen.maps[name] = tensor.detach().to("cpu", torch.float64, copy=True)
+
+        return hook
+
+    def begin(module: nn.Module, args: Any, output: Any) -> Any:
+        if not isinstance(output, Tensor) or not output.is_floating_point() or output.dim() != 4:
+            return None
+        leaf = output.detach().requires_grad_()
+        leaves[:] = [leaf]  # of the last call
+        torch.set_grad_enabled(True)  # no_grad around the pass ends it
+        return leaf.clone()  # the next layer may change it in place
+
+    handles = [modules[name].register_forward_hook(keep(name)) for name in names if name in modules]
+    if heat is not None and heat.name in modules:
+        handles.append(modules[heat.name].register_forward_hook(begin))
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _add_heat(seen: Seen, leaves: list[Tensor]) -> None:
+    scores = main_tensor(seen.output)
+    if not leaves or scores is None or not scores.requires_grad or scores.dim() != 2:
+        seen.no_heat = "no gradient leads from the scores back to the maps"
+        return
+    with torch.enable_grad():
+        if scores.shape[1] == 1:
+            threshold = 0.5 if bool(((scores >= 0) & (scores <= 1)).all()) else 0.0
+            score = torch.where(scores > threshold, scores, -scores).sum()  # the class that was said
+        else:
+            score = scores.gather(1, scores.detach().argmax(1, keepdim=True)).sum()
+        slopes: tuple[Tensor | None, ...] = torch.autograd.grad(score, leaves, allow_unused=True)
+        slope = slopes[0]
+    if slope is None:
+        seen.no_heat = "no gradient leads from the scores back to the maps"
+        return
+    weights = slope.mean((2, 3), keepdim=True)  # (N, C, 1, 1)
+    seen.heat = (weights * leaves[0].detach()).sum(1).clamp(min=0).to("cpu", torch.float64)
+
+
+def overlaid(pixels: Bytes, heat: Tensor) -> Bytes:
+    """Lay heat (h, w), scaled to its own maximum, over a sample: (H, W, 3)."""
+    base = as_colours(pixels).astype(np.float64)
+    grey = base.mean(2, keepdims=True) * 0.75
+    top = float(heat.max()) if bool(torch.isfinite(heat).all()) else 0.0
+    if top <= 0:
+        return np.asarray(np.rint(np.repeat(grey, 3, 2)), dtype=np.uint8)
+    size = list(base.shape[:2])
+    spread = F.interpolate(heat[None, None] / top, size=size, mode="bilinear", align_corners=False)[0, 0]
+    share: NDArray[np.float64] = (spread.clamp(0, 1).numpy() * 0.7)[..., None]
+    return np.asarray(np.rint(grey * (1 - share) + _HEAT * share), dtype=np.uint8)
+
+
+def sheets(seen: Seen, layers: Sequence[Layer], samples: Mapping[int, int], budget: Budget) -> list[MapSheet]:
+    """Draw the most active channels of each layer; ``samples``: row of the pass -> place among the samples shown."""
+    found = []
+    for row, place in samples.items():
+        for layer in layers:
+            maps = seen.maps.get(layer.name)
+            if maps is None or row >= len(maps) or not maps.shape[1]:
+                continue
+            made = _sheet(layer, maps, row, place)
+            if budget.take("maps", made.picture):
+                found.append(made)
+    return found
+
+
+def _sheet(layer: Layer, maps: Tensor, row: int, place: int) -> MapSheet:
+    known = maps.nan_to_num(0.0, 0.0, 0.0)
+    flat = (known.amax((0, 2, 3)) == known.amin((0, 2, 3))) & torch.isfinite(maps).all(3).all(2).all(0)  # (C,)
+    # without the level that a channel has everywhere: a bias is no activity
+    activity = known[row].std((1, 2), correction=0)
+    order = torch.argsort(activity, descending=True, stable=True)[:CHANNELS].tolist()
+    signed = bool((known[row] < 0).any())
+    shown = smaller(maps[row, order][:, None], _SIDE)[:, 0].numpy()
+    tiles = []
+    for one in shown:
+        finite = np.abs(one[np.isfinite(one)])
+        top = float(finite.max()) if len(finite) else 0.0
+        tiles.append(grey_levels(one, -top if signed else 0.0, top or 1.0))
+    wide = tiles[0].shape[1] > 2 * tiles[0].shape[0]
+    columns = min(len(tiles), 4 if wide else 8)
+    return MapSheet(
+        layer=layer.name,
+        kind=layer.kind,
+        sample=place,
+        n_channels=maps.shape[1],
+        size=list(layer.size),
+        channels=order,
+        columns=columns,
+        signed=signed,
+        flat=int(flat.sum()),
+        flat_shown=[c for c in order if flat[c]],
+        n_samples=len(maps),
+        picture=of_levels(sheet(tiles, columns, [bool(flat[c]) for c in order])),
+    )
