@@ -52,7 +52,7 @@ def of_batch(batch: Batch) -> str:
 
     digest, found = hashlib.sha256(), False
     for tensor in tensors((batch.args, batch.kwargs, batch.target)):
-        if tensor.layout != torch.strided or tensor.is_quantized:
+        if tensor.layout != torch.strided or tensor.is_quantized or tensor.is_nested:
             continue
         digest.update(f"{tensor.dtype} {tuple(tensor.shape)}".encode())
         plain = tensor.detach().reshape(-1)[: EDGE // max(tensor.element_size(), 1)].cpu()
