@@ -11,6 +11,11 @@ from .thresholds import Thresholds
 
 LIMITS: dict[str, dict[str, str]] = {
     "optimizer-missing-params": {"error": "unowned_share_error"},
+    "norm-gain": {"ratio": "gain_ratio"},
+    "q-weight-sqnr": {"decibels": "sqnr"},
+    "w-copies": {"share": "copied_filters"},
+    "w-dead-filters": {"share": "dead_filters"},
+    "weights-rest": {"moved": "course_moved"},
     "w-scale": {
         "low": "weight_scale_low",
         "high": "weight_scale_high",

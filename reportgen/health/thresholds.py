@@ -63,6 +63,14 @@ class Thresholds(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     weight_scale_info_low: float = 0.1
     weight_scale_info_high: float = 6.0
 
+    # the inside of weights
+    dead_filters: float = 0.2
+    copied_filters: float = 0.2
+    sqnr: float = 25.0
+    """Decibels. Normal weights rounded to 8 bits with one scale have 38 at a million values."""
+    gain_ratio: float = 20.0
+    course_moved: float = 1e-3
+
     # double-softmax
     row_sum_error: float = 1e-3
     cross_entropy_match: float = 1e-4

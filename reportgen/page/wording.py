@@ -6,7 +6,17 @@ from collections.abc import Callable
 
 from ..document.facts import Diagnosis, Finding
 from ..health.causes import is_note
-from . import words_dataset, words_fit, words_model, words_notes, words_run, words_samples, words_trials, words_units
+from . import (
+    words_dataset,
+    words_fit,
+    words_matrices,
+    words_model,
+    words_notes,
+    words_run,
+    words_samples,
+    words_trials,
+    words_units,
+)
 from .formats import amount as _n
 from .formats import percent
 from .language import N_, _
@@ -353,6 +363,7 @@ _RULES |= (
     | words_trials.RULES
     | words_dataset.RULES
     | words_notes.RULES
+    | words_matrices.RULES
     | words_samples.RULES
     | words_units.RULES
     | words_model.RULES

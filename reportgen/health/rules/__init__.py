@@ -21,6 +21,7 @@ from . import (
     handover,
     labels,
     loop,
+    matrices,
     optimizer,
     outputs,
     precision,
@@ -42,6 +43,7 @@ Rule = Callable[[Report, Context, Thresholds], Iterator[Finding]]
 
 _BY_SECTION: tuple[tuple[Rule, ...], ...] = (
     weights.RULES,
+    matrices.RULES,
     activations.RULES,
     units.RULES,
     gradients.RULES,

@@ -1,0 +1,73 @@
+"""The words for remarks on the inside of weights."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from ..document.facts import Finding
+from .formats import amount, percent
+from .language import _
+
+
+def _sqnr(f: Finding) -> str:
+    values = {"subject": f.subject, "tensor": amount(f.evidence["tensor"]), "layers": amount(f.evidence["layers"])}
+    if "channel" not in f.evidence:
+        return _(
+            "{subject}: {tensor} dB of signal to noise in 8 bits with one scale for the tensor ({layers} such layers)."
+        ).format(**values)
+    return _(
+        "{subject}: {tensor} dB of signal to noise in 8 bits with one scale for the tensor, {channel} dB with one for "
+        "each channel ({layers} such layers)."
+    ).format(channel=amount(f.evidence["channel"]), **values)
+
+
+# rule -> name, sentence, when the rule is wrong
+RULES: dict[str, tuple[str, Callable[[Finding], str], str]] = {
+    "norm-gain": (
+        "Gains far above the others",
+        lambda f: _(
+            "{subject}: the largest gain is {ratio} times the median of its gains ({layers} such norm layers)."
+        ).format(subject=f.subject, ratio=amount(f.evidence["ratio"]), layers=amount(f.evidence["layers"])),
+        "It matters only where activations are to be rounded.",
+    ),
+    "q-weight-sqnr": ("Weights in 8 bits", _sqnr, "It matters only where weights are to be rounded."),
+    "w-copies": (
+        "Channels that repeat others",
+        lambda f: _(
+            "{subject}: {share} of its {channels} channels repeat another one exactly ({layers} such layers)."
+        ).format(
+            subject=f.subject,
+            share=percent(f.evidence["share"]),
+            channels=amount(f.evidence["channels"]),
+            layers=amount(f.evidence["layers"]),
+        ),
+        "Fixed filters and some initialisations repeat channels on purpose.",
+    ),
+    "w-dead-filters": (
+        "Channels with next to no weight",
+        lambda f: _(
+            "{subject}: {share} of its {channels} channels have less than a thousandth of the usual norm, {zero} are "
+            "zero throughout ({layers} such layers)."
+        ).format(
+            subject=f.subject,
+            share=percent(f.evidence["share"]),
+            channels=amount(f.evidence["channels"]),
+            zero=percent(f.evidence["zero"]),
+            layers=amount(f.evidence["layers"]),
+        ),
+        "A pruned model has such channels on purpose.",
+    ),
+    "weights-rest": (
+        "Weights at rest between checkpoints",
+        lambda f: _(
+            "{tensors} of {of} weight matrices are the same to the bit in all {checkpoints} checkpoints; the first is "
+            "{subject}."
+        ).format(
+            tensors=amount(f.evidence["tensors"]),
+            of=amount(f.evidence["of"]),
+            checkpoints=amount(f.evidence["checkpoints"]),
+            subject=f.subject,
+        ),
+        "A backbone is often frozen on purpose.",
+    ),
+}
