@@ -28,12 +28,22 @@ class Made(nn.Module):
         return self._run(self, x)
 
 
-def trained(model: nn.Module, x: Tensor, y: Tensor, loss: Loss, given: tuple[Tensor, Tensor] | None = None) -> Report:
-    """Train on the first 400 samples for six epochs, and examine on the rest or on ``given``."""
+def trained(
+    model: nn.Module,
+    x: Tensor,
+    y: Tensor,
+    loss: Loss,
+    given: tuple[Tensor, Tensor] | None = None,
+    parts: Callable[[nn.Module], list[Tensor]] | None = None,
+) -> Report:
+    """Train on the first 400 samples for six epochs, and examine on the rest or on ``given``.
+
+    ``parts``: what the optimizer is given; None = all.
+    """
     torch.set_num_threads(1)
     train = DataLoader(TensorDataset(x[:400], y[:400]), 20, shuffle=True)
     val = DataLoader(TensorDataset(*(given or (x[400:], y[400:]))), 40)
-    optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
+    optimizer = torch.optim.Adam(parts(model) if parts else model.parameters(), lr=1e-2)
     with reportgen.Monitor(model, optimizer, loss=loss, progress=False) as monitor:
         for epoch in range(6):
             model.train()

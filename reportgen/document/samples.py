@@ -88,6 +88,8 @@ class Signal(Struct, frozen=True, kw_only=True):
     """Classes: share of neighbours of the same class. Numbers: 1 - squared error of their mean over the variance."""
     null_mean: float
     null_std: float
+    vote: float | None = None
+    """Classes: share of samples whose class most of the neighbours have."""
     distance: float = 0.0
     """Median distance of a sample to its nearest neighbour, in standard deviations of the features, over the square
     root of their number."""

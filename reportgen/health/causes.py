@@ -159,6 +159,7 @@ SYNDROMES: tuple[Syndrome, ...] = (
     ),
     Syndrome("unshuffled-data", ("d-order",), (*_SLOW, *_FAR_APART, *_WILD, "bn-stats-mismatch", *_HINTS)),
     Syndrome("unscaled-target", ("d-target-scale",), (*_SLOW, *_NONFINITE, *_WILD, *_SICK_SIGNAL, "update-ratio")),
+    Syndrome("too-little-data", ("few-samples",), ("d-class-imbalance", "h-val-noise", "o-per-class")),
     Syndrome("class-imbalance", ("d-class-imbalance",), ("o-baseline-skill", "one-batch")),
     Syndrome("causal-leak", ("causal-leak",), ()),
     Syndrome("missing-position-info", ("position-unseen",), (*_STUCK, *_DEAD)),
@@ -180,7 +181,10 @@ SYNDROMES: tuple[Syndrome, ...] = (
         ),
     ),
     Syndrome(
-        "lr-schedule-collapse", ("lr-schedule-collapse",), (*_SLOW, "w-at-default-init", "update-ratio", "lr-extreme")
+        "lr-schedule-collapse",
+        ("lr-schedule-collapse", "plain-helps"),
+        (*_SLOW, "w-at-default-init", "update-ratio", "lr-extreme"),
+        lambda proofs: any(f.detail.get("reason") != "penalty" for f in proofs),
     ),
     Syndrome("gradient-clipping-too-small", ("clip-fraction",), (*_SLOW, "update-ratio")),
     Syndrome(
@@ -212,7 +216,7 @@ SYNDROMES: tuple[Syndrome, ...] = (
     ),
     Syndrome(
         "over-regularised",
-        ("weight-decay-dominance", "weights-shrunk", "dropout-too-strong", "freedom-helps"),
+        ("weight-decay-dominance", "weights-shrunk", "dropout-too-strong", "freedom-helps", "plain-helps"),
         (*_SLOW, *_SICK_SIGNAL, "adam-eps-floor", "update-ratio"),
     ),
     # a first value that went wrong outside of the weights came into them by the next step
@@ -396,6 +400,7 @@ DEFAULTS: dict[str, str] = {
     "param-not-moved": "no-weight-update",
     "param-unused": "unused-parameters",
     "param-zero-grad": "detached-graph",
+    "plain-helps": "over-regularised",
     "position-unseen": "missing-position-info",
     "probabilities-as-scores": "double-softmax",
     "rank-one": "layer-collapse",
@@ -443,6 +448,8 @@ def is_note(finding: Finding) -> bool:
 def _default(finding: Finding) -> str:
     if finding.rule == "update-ratio":
         return {"low": "lr-too-low", "none": "no-weight-update"}.get(finding.detail.get("direction", ""), "lr-too-high")
+    if finding.rule == "plain-helps" and finding.detail.get("reason") == "schedule":
+        return "lr-schedule-collapse"
     if finding.rule == "lr-extreme" and finding.detail.get("direction") == "low":
         return "lr-too-low"
     if finding.rule == "grad-depth-slope" and finding.detail.get("direction") == "exploding":

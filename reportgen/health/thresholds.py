@@ -178,6 +178,7 @@ class Thresholds(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     padding: float = 0.5
     target_offset: float = 10.0
     target_std: float = 1e3
+    target_std_poor: float = 1e2
     leak: float = 0.01
     unseen: float = 0.01
     shift: float = 0.5

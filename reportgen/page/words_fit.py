@@ -55,7 +55,10 @@ def _few(f: Finding) -> str:
 def _below(f: Finding) -> str:
     e = f.evidence
     text = (
-        _("The 5 nearest training samples have the right class in {neighbours} of the cases, the model in {model}.")
+        _(
+            "Most of the 5 nearest training samples have the right class in {neighbours} of the cases, the model in "
+            "{model}."
+        )
         if f.detail.get("kind") == "classes"
         else _("The mean of the 5 nearest training samples has an R² of {neighbours}, the model one of {model}.")
     )
@@ -155,6 +158,25 @@ _FREE = N_(
     "to {after}; with them it comes to {same}. The whole run gained {whole}."
 )
 
+
+def _plain(f: Finding) -> str:
+    e = f.evidence
+    text = (
+        _(
+            "The run had come to rest after its rate was taken down; {steps} steps at its highest rate take the loss "
+            "on the data given from {before} to {after}. The whole run gained {whole}."
+        )
+        if f.detail.get("reason") == "schedule"
+        else _(
+            "The run had come to rest with small weights; {steps} steps by the loss given alone take it from {before} "
+            "to {after} on the data given. The whole run gained {whole}."
+        )
+    )
+    return text.format(
+        steps=amount(e["steps"]), before=amount(e["before"]), after=amount(e["after"]), whole=amount(e["whole"])
+    )
+
+
 # rule -> name, sentence, when the rule is wrong
 RULES: dict[str, tuple[str, Callable[[Finding], str], str]] = {
     "d-splits-apart": (
@@ -185,6 +207,7 @@ RULES: dict[str, tuple[str, Callable[[Finding], str], str]] = {
         "The file may be meant as the start of another training.",
     ),
     "faster-helps": ("Going on at ten times the rate", _way(_FASTER), "A low rate may be meant, as in fine-tuning."),
+    "plain-helps": ("Going on without what the loop adds", _plain, "The penalty may be meant to be that strong."),
     "slower-helps": (
         "Going on at a tenth of the rate",
         _way(_SLOWER),

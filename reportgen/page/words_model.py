@@ -108,6 +108,11 @@ def _short(f: Finding) -> str:
 
 def _narrow(f: Finding) -> str:
     e = f.evidence
+    if "skill" in e:
+        return _(
+            "On the data that were learned from the model came {skill} of the way from the commonest class to no "
+            "mistake, the loss stands still, and of {samples} samples {error_share} cannot be learned by heart."
+        ).format(skill=percent(e["skill"]), samples=amount(e["samples"]), error_share=percent(e["error_share"]))
     return _(
         "R² is {r2} on the data that were learned from, the loss stands still, and of {samples} "
         "samples {error_share} of the variance cannot be learned by heart."

@@ -85,6 +85,10 @@ def _mismatch(f: Finding) -> str:
             "The loss takes outputs as log-probabilities, but their logsumexp is off 0 by up to "
             "{log_sum_exp_error}: it can fall without end."
         ).format(log_sum_exp_error=amount(e["log_sum_exp_error"]))
+    if kind == "several labels":
+        return _(
+            "Samples have {labels} true labels on average, and the loss takes classes to exclude one another."
+        ).format(labels=amount(e["labels"]))
     if kind == "class numbers":
         return _("One output is drawn to the number of the class, from 0 to {last}.").format(
             last=amount(e["classes"] - 1)

@@ -115,6 +115,7 @@ def _ask(
         score=_score(labels[nearest], truth, kind),
         null_mean=float(spread.mean()),
         null_std=float(spread.std()),
+        vote=float((labels[nearest].mode(1).values == truth).double().mean()) if kind == "classes" else None,
         distance=float(closest[:, 0].median()) / known.shape[1] ** 0.5,
     )
 

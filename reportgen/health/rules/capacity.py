@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import pairwise
 
-from ...document.facts import ActivationRow, Finding, Report, Severity
+from ...document.facts import ActivationRow, EvaluationFacts, Finding, Report, Severity
+from ...document.scores import accuracy
 from ...document.trials import Trial
 from ..context import Context
 from ..curves import finite, losses
@@ -70,21 +71,20 @@ def _narrow(rows: list[ActivationRow], row: ActivationRow) -> bool:
 def too_narrow(report: Report, context: Context, limits: Thresholds) -> Iterator[Finding]:
     """A model with a poor fit that came to rest, and that cannot learn even 32 samples by heart.
 
-    R² on the training data below 0.7 (or, where it was not measured, on the data given), the training loss level over
-    the last third (less than 5 % of its drop), and the trial on one batch unsolved after 200 steps of Adam at two
-    rates: what is missing is capacity, as behind a layer of one unit. A warning. Not judged where the model is affine
-    or where it does not beat a constant guess, which has other causes, nor where the loss of that batch came down to a
-    tenth: such a loss (a cosine, a rank) is content without the targets' own values.
+    R² on the training data below 0.7 (or, where it was not measured, on the data given), or accuracy less than half of
+    the way from the commonest class to 1; the training loss level over the last third (less than 5 % of its drop), and
+    the trial on one batch unsolved after 200 steps of Adam at two rates: what is missing is capacity, as behind a layer
+    of one unit. A warning. Not judged where the model is affine or where it does not beat a constant guess, which has
+    other causes, nor where the loss of that batch came down to a tenth: such a loss (a cosine, a rank) is content
+    without the targets' own values.
     """
     trial, (train, _) = _trial(report, "one-batch"), losses(report.training, limits)
-    facts = report.train_evaluation or report.evaluation
-    r2 = facts.regression.r2 if facts is not None and facts.regression is not None else None
+    fit = _fit(report.train_evaluation or report.evaluation, limits)
     affine = _trial(report, "affinity")
-    if trial is not None and _content(trial):
+    if trial is None or train is None or fit is None or trial.numbers["solved"] or _content(trial):
         return
-    if trial is None or train is None or r2 is None or trial.numbers["solved"] or "error_share" not in trial.numbers:
-        return
-    if not context.outcome_ok or r2 >= limits.poor_r2 or affine is None:
+    name, value, poor = fit
+    if not context.outcome_ok or value >= poor or affine is None:
         return
     if affine.numbers["departure"] < limits.affine_departure or any(True for _ in h_diverged(report, context, limits)):
         return
@@ -96,8 +96,8 @@ def too_narrow(report: Report, context: Context, limits: Thresholds) -> Iterator
         severity=Severity.WARNING,
         subject="model",
         section="trials",
-        evidence={"r2": r2, "error_share": trial.numbers["error_share"], "samples": trial.numbers["samples"]},
-        threshold={"r2": limits.poor_r2, "error_share": 0.1},
+        evidence={name: value, "error_share": _left(trial), "samples": trial.numbers["samples"]},
+        threshold={name: poor, "error_share": 0.1},
     )
 
 
@@ -105,6 +105,21 @@ def _content(trial: Trial) -> bool:
     """Tell whether the loss of the batch that was to be learned by heart all but vanished."""
     start, end = trial.numbers.get("start"), trial.numbers.get("end")
     return start is not None and end is not None and 0 <= end < 0.1 * start
+
+
+def _fit(facts: EvaluationFacts | None, limits: Thresholds) -> tuple[str, float, float] | None:
+    """Return what the fit is called, its value, and below what it is poor."""
+    if facts is not None and facts.regression is not None and facts.regression.r2 is not None:
+        return "r2", facts.regression.r2, limits.poor_r2
+    score = accuracy(facts.classification.confusion) if facts is not None and facts.classification is not None else None
+    if score is None or score.majority >= 1:
+        return None
+    return "skill", (score.value - score.majority) / (1 - score.majority), limits.skill_kept
+
+
+def _left(trial: Trial) -> float:
+    """Return what could not be learned by heart: a share of the variance, or of the answers."""
+    return trial.numbers.get("error_share", 1 - trial.numbers.get("accuracy", 1.0))
 
 
 def latent_collapse(report: Report, context: Context, limits: Thresholds) -> Iterator[Finding]:

@@ -68,8 +68,8 @@ def few_samples(report: Report, context: Context, limits: Thresholds) -> Iterato
 def o_below_neighbours(report: Report, context: Context, limits: Thresholds) -> Iterator[Finding]:
     """The nearest training samples tell the target of new ones clearly better than the trained model does.
 
-    5 nearest neighbours in input space among up to 512 training samples (features standardised): the share of them with
-    the right class against the model's accuracy, or R² of their mean against the model's. A warning where they are
+    5 nearest neighbours in input space among up to 512 training samples (features standardised): how often most of them
+    have the right class against the model's accuracy, or R² of their mean against the model's. A warning where they are
     ahead by 0.15 and five standard errors: whatever holds the model back, the inputs hold more than it found. It is
     the last that is said, where nothing else tells why. Wrong where the loss asks for something else than that answer.
     """
@@ -85,15 +85,16 @@ def o_below_neighbours(report: Report, context: Context, limits: Thresholds) -> 
         score = facts.regression.r2
     if score is None or signal.n < 50:
         return
-    error = math.sqrt(max(signal.score * (1 - signal.score), 0.01) / signal.n)
-    if signal.score - score <= max(limits.below_neighbours, 5 * error):
+    told = signal.score if signal.vote is None else signal.vote
+    error = math.sqrt(max(told * (1 - told), 0.01) / signal.n)
+    if told - score <= max(limits.below_neighbours, 5 * error):
         return
     yield Finding(
         rule="o-below-neighbours",
         severity=Severity.WARNING,
         subject="model",
         section=SECTION,
-        evidence={"model": score, "neighbours": signal.score, "chance": signal.null_mean, "samples": signal.n},
+        evidence={"model": score, "neighbours": told, "chance": signal.null_mean, "samples": signal.n},
         threshold={"difference": limits.below_neighbours},
         detail={"kind": signal.kind},
     )

@@ -160,7 +160,8 @@ def d_class_imbalance(report: Report, context: Context, limits: Thresholds) -> I
 
     Largest class over smallest, in the training data if given: from 5 on it informs. A warning where it does harm: a
     class with at most a fifth of the largest's samples, and at least ten samples evaluated, has a recall whose 95 %
-    interval lies below half the mean recall of the others, and below one half. A long tail that is learned is no fault.
+    interval lies below half the mean recall of the classes common beside it, and below one half. A long tail that is
+    learned is no fault.
     """
     data, evaluation = report.train_dataset or report.dataset, report.evaluation
     counts = [c for c in (data.class_counts or []) if c] if data is not None else []
@@ -190,7 +191,8 @@ def _lost(evaluation: EvaluationFacts, counts: list[int], limits: Thresholds) ->
     for i, row in enumerate(table):
         if i >= len(counts) or not counts[i] or counts[i] * limits.imbalance > max(counts) or sum(row) < 10:
             continue
-        others = [r for j, r in recalls.items() if j != i]
+        # other rare classes may be lost with it
+        others = [r for j, r in recalls.items() if j < len(counts) and counts[j] >= limits.imbalance * counts[i]]
         high = wilson(row[i], sum(row))[1]
         if others and high < min(0.5, 0.5 * sum(others) / len(others)):
             return i, recalls[i], high
@@ -254,16 +256,19 @@ def d_target_scale(report: Report, context: Context, limits: Thresholds) -> Iter
     """Targets of a regression lie far from where an untrained network puts out: near 0, of order 1.
 
     |mean|/std above 10, std above 1000, or std below 0.001, in the training data if given. A warning in a trained model
-    that is no better than the mean of the targets; else it informs, because what is learned is learned.
+    that is no better than the mean of the targets, or has an R² below 0.7 on its training data with a std above 100;
+    else it informs, because what is learned is learned.
     """
     evaluation, data = report.evaluation, report.train_dataset or report.dataset
     target = data.target if data is not None else None
     if evaluation is None or evaluation.task != "regression" or target is None or not target.std:
         return
     offset = abs(target.mean or 0.0) / target.std
-    if offset <= limits.target_offset and 1 / limits.target_std < target.std <= limits.target_std:
+    fit = report.train_evaluation.regression if report.train_evaluation is not None else None
+    short = fit is not None and fit.r2 is not None and fit.r2 < limits.poor_r2 and target.std > limits.target_std_poor
+    if offset <= limits.target_offset and 1 / limits.target_std < target.std <= limits.target_std and not short:
         return
-    failed = context.state == "trained" and not context.outcome_ok
+    failed = context.state == "trained" and (short or not context.outcome_ok)
     yield Finding(
         rule="d-target-scale",
         severity=Severity.WARNING if failed else Severity.INFO,

@@ -48,7 +48,9 @@ def eval_mode_training(report: Report, context: Context, limits: Thresholds) -> 
 
     More than a fifth of the looked-at training steps, three at least, is a warning. It informs where all those layers
     are batch norms that were frozen on purpose: their own parameters do not train, or their statistics come from
-    elsewhere (not the initial ones), the model works, and no step at all was in train mode. Validation in train mode
+    elsewhere (not the initial ones), the model works, and no step at all was in train mode. A warning too where other
+    layers trained in train mode and a batch norm never did, though its parameters train and its statistics are still
+    those it was made with: one part was left in eval mode. Validation in train mode
     counts when there were validation figures, and no pass without gradients was in eval mode.
     """
     loop = _loop(report)
@@ -64,6 +66,15 @@ def eval_mode_training(report: Report, context: Context, limits: Thresholds) -> 
             {"share": limits.eval_steps},
             direction="training",
         )
+    elif part := _part_in_eval(report):
+        yield noted(
+            "eval-mode-training",
+            Severity.WARNING,
+            part[0].name,
+            {"layers": len(part), "steps": steps},
+            {"layers": 0},
+            direction="part",
+        )
     judged = any(s.name.startswith("val_") for s in report.training.series) if report.training is not None else False
     if judged and loop.n_train_validations >= 3 and not loop.n_eval_validations:
         yield noted(
@@ -74,6 +85,20 @@ def eval_mode_training(report: Report, context: Context, limits: Thresholds) -> 
             {"passes": 3},
             direction="validation",
         )
+
+
+def _part_in_eval(report: Report) -> list[LayerRun]:
+    """Return the batch norms that were to train, stood in eval mode at every looked-at step, and never saw a batch."""
+    layers = report.training.layers if report.training is not None else []
+    fresh = {n.name for n in report.activations.norms if n.at_default} if report.activations is not None else set()
+    training = {p.name.rpartition(".")[0] for p in trainable(report)}
+    if not any(row.train_calls for row in layers):
+        return []
+    return [
+        row
+        for row in layers
+        if row.eval_calls >= 3 and not row.train_calls and row.name in fresh and row.name in training
+    ]
 
 
 def _in_eval(report: Report) -> list[LayerRun]:

@@ -123,7 +123,8 @@ def loss_mismatch(report: Report, context: Context, limits: Thresholds) -> Itera
 
     Log-likelihood of raw scores: adding 1 to all outputs lowers the loss by 1, as it does where log-probabilities are
     expected, and the rows' logsumexp is more than 0.1 from 0: such a loss falls without end. Binary cross-entropy with
-    targets outside of [0, 1]. Both errors. Class numbers as quantities: one output for whole-numbered integer targets
+    targets outside of [0, 1]. Both errors. Cross-entropy with more than 1.1 true labels a sample on average: a warning,
+    because its classes exclude one another. Class numbers as quantities: one output for whole-numbered integer targets
     from 0 to at least 2 without a gap and at most 20 of them, under a loss that is lowest where outputs equal them: a
     warning, wrong where the classes are grades in order.
     """
@@ -135,6 +136,9 @@ def loss_mismatch(report: Report, context: Context, limits: Thresholds) -> Itera
             if low < 0 or high > 1:
                 yield _mismatch(Severity.ERROR, {"min": low, "max": high}, "targets outside of 0 to 1")
                 return
+    several = _labels_a_sample(report)
+    if several > 1.1 and name in ("crossentropyloss", "crossentropy"):
+        yield _mismatch(Severity.WARNING, {"labels": several}, "several labels")
     if _raw_likelihood(report):
         outputs = report.evaluation.outputs if report.evaluation is not None else None
         error = outputs.log_sum_exp_error if outputs is not None else None
@@ -155,6 +159,14 @@ def _raw_likelihood(report: Report) -> bool:
         return False
     down = shifted.numbers["shifted"] - shifted.numbers["loss"]
     return report.evaluation.task == "multiclass" and abs(down + 1) < 1e-3 and outputs.log_sum_exp_error > 0.1
+
+
+def _labels_a_sample(report: Report) -> float:
+    """Return the mean number of true labels of a sample, where each may have several; else 0."""
+    facts = report.evaluation
+    if facts is None or facts.task != "multilabel" or not facts.n_samples:
+        return 0.0
+    return sum(row.tp + row.fn for row in facts.labels) / facts.n_samples
 
 
 def _mismatch(severity: Severity, evidence: dict[str, float], kind: str) -> Finding:

@@ -132,8 +132,9 @@ def run_unused(report: Report, context: Context, limits: Thresholds) -> Iterator
     """Parameters that an optimizer holds, of layers that ran at none of the looked-at steps, and so had no gradient.
 
     Five looks at least. A warning from 10 % of the trainable elements on: so much is not left over by accident. Where
-    the model works it informs below half of them, and of layers that have running siblings of their kind in the same
-    list (experts at rest). Wrong for a tower that is trained in another stage.
+    the model works it informs below half of them, unless another layer of the same shape was called more than once in
+    a pass (called in its place), and of layers that have running siblings of their kind in the same list (experts at
+    rest). Wrong for a tower that is trained in another stage.
     """
     parameters = trainable(report)
     layers = report.training.layers if report.training is not None else []
@@ -153,7 +154,7 @@ def run_unused(report: Report, context: Context, limits: Thresholds) -> Iterator
     share = _size(unused) / max(_size(parameters), 1)
     alone = [p for p in unused if not _has_running_sibling(p.name, ran)]
     most = _size(alone) > 0.5 * max(_size(parameters), 1)
-    much = share > limits.no_grad_share_error and (not context.outcome_ok or most)
+    much = share > limits.no_grad_share_error and (not context.outcome_ok or most or _has_stand_in(report, alone))
     yield noted(
         "run-unused",
         Severity.WARNING if much else Severity.INFO,
@@ -162,6 +163,14 @@ def run_unused(report: Report, context: Context, limits: Thresholds) -> Iterator
         {"warning": limits.no_grad_share_error},
         names=", ".join(p.name for p in unused[:5]),
     )
+
+
+def _has_stand_in(report: Report, unused: list[ParameterRun]) -> bool:
+    """Tell whether a layer of the same kind and shape as an unused one ran more than once in a pass."""
+    rows = report.architecture.rows if report.architecture is not None else []
+    twice = {row.name for row in rows if (row.calls or 0) > 1}
+    shapes = {(p.module, *p.shape) for p in trainable(report) if p.is_matrix and p.name.rpartition(".")[0] in twice}
+    return any((p.module, *p.shape) in shapes for p in unused if p.is_matrix)
 
 
 def _has_running_sibling(name: str, ran: set[str]) -> bool:

@@ -8,6 +8,7 @@ let it is never told to change anything, whatever its settings.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from statistics import median
 
@@ -20,6 +21,7 @@ from .training import h_overfit
 
 SECTION = "trials"
 _WAYS = ("faster", "slower", "thawed", "owned", "unregularised")
+_UNIFORM = 1 / math.sqrt(3)  # of PyTorch's initialisation, times the root of the fan-in
 _STEPS = 40  # of a run without curves
 
 
@@ -133,4 +135,49 @@ def freedom_helps(report: Report, context: Context, limits: Thresholds) -> Itera
     yield from _found(report, context, limits, "unregularised", "freedom-helps")
 
 
-RULES = (faster_helps, slower_helps, thawing_helps, owning_helps, freedom_helps)
+def plain_helps(report: Report, context: Context, limits: Thresholds) -> Iterator[Finding]:
+    """Going on by the loss given, at the highest rate of the run, gains more than half of what the whole run gained.
+
+    The run had come to rest (over its last third the training loss changed by less than 5 % of its drop), so the loop
+    held it back by something that is not in model, loss and optimizer: a schedule that took the rate below a hundredth
+    of its peak, or a penalty in the loop that pulled half of the weight matrices below 0.3 of the default scale. A
+    warning that names which; without either nothing is said.
+    """
+    trial = report.trials.done("other-ways") if report.trials is not None else None
+    train, val = losses(report.training, limits)
+    if trial is None or train is None or context.state != "trained":
+        return
+    n, whole = trial.numbers, max(max(train.start, train.y[0]) - train.end, 0.0)
+    third = train.smooth[-max(2, len(train.smooth) // 3) :]
+    level = abs(third[0] - third[-1]) < max(0.05 * max(train.drop, 0.0), 2 * train.noise)
+    logged = val.end if val is not None else train.end
+    gain = n["before"] - n["same"]
+    if not level or gain < max(limits.way_gain * abs(n["before"]), limits.way_of_run * whole):
+        return
+    if not 0.2 < n["before"] / max(logged, 1e-12) < 2:
+        return
+    schedule = n.get("now", n["rate"]) < limits.collapse_rate * n["rate"]
+    if schedule or _are_pulled(report):
+        yield Finding(
+            rule="plain-helps",
+            severity=Severity.WARNING,
+            subject="model",
+            section=SECTION,
+            evidence={"before": n["before"], "after": n["same"], "whole": whole, "steps": n["steps"]},
+            threshold={"gain": limits.way_gain, "of_run": limits.way_of_run},
+            detail={"reason": "schedule" if schedule else "penalty"},
+        )
+
+
+def _are_pulled(report: Report) -> bool:
+    """Tell whether half of the weight matrices lie far below the scale that they are initialised with."""
+    rows = report.weights.rows if report.weights is not None else []
+    scales = [
+        (row.stats.rms or 0.0) * math.sqrt(row.fan_in)
+        for row in rows
+        if row.trainable and row.fan_in and len(row.shape) > 1 and row.stats is not None and not row.before_norm
+    ]
+    return bool(scales) and sum(scale < 0.3 * _UNIFORM for scale in scales) >= len(scales) / 2
+
+
+RULES = (plain_helps, faster_helps, slower_helps, thawing_helps, owning_helps, freedom_helps)

@@ -132,8 +132,9 @@ def bn_small_batch(report: Report, context: Context, limits: Thresholds) -> Iter
     """Batch norms that were trained on few values a channel: batches of fewer than 16 samples.
 
     Values a channel: batch size of the run times the places of the layer's map. A warning where a layer had fewer than
-    8 and the model does not work; it informs for small batches otherwise, whose statistics are noise (Wu and Johnson
-    2021). Wrong where gradients are accumulated over synchronised ranks.
+    8 and the model does not work, or only 2: what it puts out is then -1 and 1 whatever it reads. It informs for small
+    batches otherwise, whose statistics are noise (Wu and Johnson 2021). Wrong where gradients are accumulated over
+    synchronised ranks.
     """
     size = report.training.batch_size if report.training is not None else None
     rows = report.activations.rows if report.activations is not None else []
@@ -141,7 +142,8 @@ def bn_small_batch(report: Report, context: Context, limits: Thresholds) -> Iter
     if size is None or not norms or size >= limits.bn_batch:
         return
     values, worst = min(((size * _places(r.shape), r) for r in norms), key=lambda item: item[0])
-    grave = values < limits.bn_values and context.outcome_known and not context.outcome_ok
+    failed = context.outcome_known and not context.outcome_ok
+    grave = values <= 2 or (values < limits.bn_values and failed)
     yield Finding(
         rule="bn-small-batch",
         severity=Severity.WARNING if grave else Severity.INFO,

@@ -30,13 +30,15 @@ def eval_nondeterminism(report: Report, context: Context, limits: Thresholds) ->
     max|f(x) - f(x)| over the root mean square of the outputs, above 1e-4; rounding alone reaches some 1e-6. A warning
     where dropout (functional without ``training=self.training``, made in forward, or the ``dropout_p`` of attention),
     noise on the input or unnamed random numbers are the source. It only informs where the model samples (a variational
-    one is meant to) or keeps state between passes. Wrong for Monte-Carlo dropout, which is left on for its purpose.
+    one is meant to), unless it is a classifier whose outputs move by more than a hundredth, or keeps state between
+    passes. Wrong for Monte-Carlo dropout, which is left on for its purpose.
     """
     trial = _trial(report, "eval-twice")
     if trial is None or max(trial.numbers["change"], trial.numbers["same_seed"]) <= limits.eval_change:
         return
     source = trial.detail.get("source", "")
-    mild = source in ("sampling", "state")
+    classifier = report.evaluation is not None and report.evaluation.classification is not None
+    mild = source == "state" or (source == "sampling" and not (classifier and trial.numbers["change"] > 1e-2))
     yield Finding(
         rule="eval-nondeterminism",
         severity=Severity.INFO if mild else Severity.WARNING,

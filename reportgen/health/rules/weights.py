@@ -103,8 +103,9 @@ def optimizer_missing_params(report: Report, context: Context, limits: Threshold
     """Trainable parameters that none of the optimizers given holds.
 
     By identity, so a fact. If it is practically all of the model, the optimizer was made from another one: an error.
-    Part of a model is a warning, unless the model works and its last layer is not among them: leaving the backbone out
-    of the optimizer is a usual way to freeze it, leaving out the head is not. Wrong where optimizers were not given.
+    Part of a model is a warning, unless the model works and the first of its layers are missing, one after the other:
+    leaving the backbone out of the optimizer is a usual way to freeze it, leaving out the head or a layer in the middle
+    is not. Wrong where optimizers were not given.
     """
     rows = report.weights.rows if report.weights is not None else []
     trainable = [r for r in rows if r.trainable and r.in_optimizer is not None and r.stats is not None]
@@ -113,7 +114,7 @@ def optimizer_missing_params(report: Report, context: Context, limits: Threshold
     if not missing or not total:
         return
     share = sum(row.stats.count for row in missing if row.stats is not None) / total
-    kept_out = context.outcome_ok and not any(row.name in _last_weights(report) for row in missing)
+    kept_out = context.outcome_ok and _are_first(report, {row.name for row in missing})
     severity = Severity.INFO if kept_out else Severity.WARNING
     yield Finding(
         rule="optimizer-missing-params",
@@ -126,11 +127,12 @@ def optimizer_missing_params(report: Report, context: Context, limits: Threshold
     )
 
 
-def _last_weights(report: Report) -> set[str]:
-    """Name the weight matrix that is executed last, where the order is known."""
+def _are_first(report: Report, names: set[str]) -> bool:
+    """Tell whether no trained weight matrix is executed before one of these, where the order is known."""
     rows = report.gradients.rows if report.gradients is not None else []
-    ordered = [row for row in rows if row.is_matrix and row.order is not None]
-    return {max(ordered, key=lambda row: row.order or 0).name} if len(ordered) > 1 else set()
+    ordered = sorted((row for row in rows if row.is_matrix and row.order is not None), key=lambda row: row.order or 0)
+    missing = [row.name in names for row in ordered if row.requires_grad]
+    return missing == sorted(missing, reverse=True) and not (len(missing) > 1 and all(missing))
 
 
 def _measured(report: Report) -> list[WeightRow]:

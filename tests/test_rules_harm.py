@@ -1,0 +1,181 @@
+"""Faults that leave a model working after all, or that look like another fault: sick, and the healthy thing beside."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from msgspec import structs
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from reportgen.document.evaluation import LabelCounts
+from reportgen.document.facts import (
+    Classification,
+    DatasetFacts,
+    EvaluationFacts,
+    Regression,
+    Report,
+    WeightFacts,
+    WeightRow,
+)
+from reportgen.document.samples import Signal, SplitFacts
+from reportgen.document.stats import TensorStats
+from reportgen.document.trials import TrialFacts
+
+from .test_left_alone import Made, points, trained
+from .test_left_alone import causes as causes_of
+from .test_rules_model import GOOD, causes, report, run, severity, tried
+
+LEVEL = [2.3, 1.6, *[1.5] * 18]
+
+
+def ways(**numbers: float) -> TrialFacts:
+    usual = {"before": 1.5, "same": 0.5, "steps": 120.0, "rate": 1e-2, "now": 1e-2, "decay": 0.0, "drop": 0.0}
+    return tried("other-ways", **usual | numbers)
+
+
+def weight(rms: float) -> WeightFacts:
+    stats = TensorStats(count=6400, sum=0.0, m2=6400 * rms * rms, min=-3 * rms, max=3 * rms)
+    row = WeightRow(
+        name="fc.weight",
+        module="Linear",
+        role="weight",
+        shape=[64, 100],
+        dtype="float32",
+        fan_in=100,
+        trainable=True,
+        stats=stats,
+    )
+    return WeightFacts(rows=[row])
+
+
+@pytest.mark.parametrize(
+    ("now", "rms", "same", "cause"),
+    [
+        (1e-6, 0.058, 0.5, "lr-schedule-collapse"),
+        (1e-2, 0.005, 0.5, "over-regularised"),  # the default scale is 0.058 here
+        (1e-2, 0.058, 0.5, None),
+        (1e-6, 0.058, 1.4, None),  # a cosine that ended where there is little left to gain
+    ],
+)
+def test_a_loop_that_holds_the_run_back(now: float, rms: float, same: float, cause: str | None) -> None:
+    facts = report(None, trials=ways(now=now, same=same), training=run(LEVEL, LEVEL), weights=weight(rms))
+    assert severity(facts, "plain-helps") == ("warning" if cause else None)
+    assert causes(facts) == ({cause} if cause else set())
+
+
+def test_neighbours_count_by_their_vote() -> None:
+    across = Signal(kind="classes", n=400, k=5, score=0.7, vote=0.9, null_mean=0.5, null_std=0.02)
+    table = Classification(classes=["a", "b"], confusion=[[130, 70], [70, 130]])
+    facts = report(table, training=run(), splits=SplitFacts(across=across))
+    assert severity(facts, "o-below-neighbours") == "warning"
+    lower = structs.replace(facts, splits=SplitFacts(across=structs.replace(across, vote=0.7)))
+    assert severity(lower, "o-below-neighbours") is None
+
+
+@pytest.mark.parametrize(
+    ("solved", "departure", "expected"), [(0.0, 0.3, "warning"), (1.0, 0.3, None), (0.0, 0.0, None)]
+)
+def test_a_classifier_with_too_little_room(solved: float, departure: float, expected: str | None) -> None:
+    rows = [[40] * 5 for _ in range(5)]
+    rows[0][0], rows[1][1] = 120, 120
+    table = Classification(classes=list("abcde"), confusion=rows)
+    trials = TrialFacts(
+        trials=[
+            *tried("one-batch", solved=solved, accuracy=0.5, samples=32.0, start=1.6, end=1.2, steps=200.0).trials,
+            *tried("affinity", departure=departure, collapsible=1.0, affine_layers=2.0, redundant=0.0).trials,
+        ],
+        budget=20.0,
+    )
+    assert severity(report(table, training=run(LEVEL), trials=trials), "too-narrow") == expected
+
+
+@pytest.mark.parametrize(
+    ("std", "r2", "expected"), [(400.0, 0.4, "warning"), (400.0, 0.9, None), (20.0, 0.4, None), (5e3, 0.9, "info")]
+)
+def test_targets_too_large_to_be_learned_in_time(std: float, r2: float, expected: str | None) -> None:
+    def stats(width: float) -> TensorStats:
+        return TensorStats(count=400, sum=0.0, m2=400 * width * width, min=-3 * width, max=3 * width)
+
+    fit = Regression(r2=r2, mse=(1 - r2) * std**2, mae=std, target=stats(std), residual=stats(std * (1 - r2) ** 0.5))
+    both = {
+        n: EvaluationFacts(task="regression", n_samples=400, regression=fit) for n in ("evaluation", "train_evaluation")
+    }
+    data = DatasetFacts(n_samples=400, n_batches=4, shape="N x 8", dtype="float32", target=stats(std))
+    assert severity(report(None, training=run(), train_dataset=data, **both), "d-target-scale") == expected
+
+
+def test_rare_classes_are_held_against_the_common_one() -> None:
+    counts = [340, 20, 20, 20]
+    lost = Classification(classes=list("abcd"), confusion=[[330, 4, 3, 3], *[[18, 1, 1, 0]] * 3])
+    data = DatasetFacts(n_samples=400, n_batches=4, shape="N x 8", dtype="float32", class_counts=counts)
+    assert severity(report(lost, training=run(), train_dataset=data), "d-class-imbalance") == "warning"
+    found = Classification(
+        classes=list("abcd"), confusion=[[330, 4, 3, 3], [2, 18, 0, 0], [2, 0, 18, 0], [2, 0, 0, 18]]
+    )
+    assert severity(report(found, training=run(), train_dataset=data), "d-class-imbalance") == "info"
+
+
+@pytest.mark.parametrize(
+    ("table", "change", "expected"), [(GOOD, 0.1, "warning"), (GOOD, 1e-3, "info"), (None, 0.1, "info")]
+)
+def test_noise_that_stays_on_in_a_classifier(table: Classification | None, change: float, expected: str) -> None:
+    trial = tried("eval-twice", {"source": "sampling"}, change=change, same_seed=0.0)
+    assert severity(report(table, trials=trial, training=run()), "eval-nondeterminism") == expected
+
+
+@pytest.mark.parametrize(
+    ("loss", "yes", "expected"),
+    [("CrossEntropyLoss", 30, "warning"), ("BCEWithLogitsLoss", 30, None), ("CrossEntropyLoss", 10, None)],
+)
+def test_several_labels_under_a_loss_of_one(loss: str, yes: int, expected: str | None) -> None:
+    labels = [LabelCounts(label=str(i), tp=yes, fp=5, fn=yes // 2, tn=100 - yes - yes // 2 - 5) for i in range(4)]
+    facts = report(None, evaluation=EvaluationFacts(task="multilabel", n_samples=100, labels=labels), training=run())
+    facts = structs.replace(facts, subject=structs.replace(facts.subject, loss=loss))
+    assert severity(facts, "loss-mismatch") == expected
+
+
+def net(norm: bool = False) -> nn.Sequential:
+    torch.manual_seed(0)
+    between: list[nn.Module] = [nn.BatchNorm1d(32)] if norm else []
+    return nn.Sequential(nn.Linear(6, 32), *between, nn.ReLU(), nn.Linear(32, 32), nn.ReLU(), nn.Linear(32, 3))
+
+
+def fitted(model: nn.Module, parts: Callable[[nn.Module], list[Tensor]] | None = None) -> Report:
+    x = points()
+    return trained(model, x, x[:, :3].argmax(1), F.cross_entropy, parts=parts)
+
+
+def test_a_layer_in_the_middle_that_no_optimizer_holds() -> None:
+    def without(layer: str) -> Callable[[nn.Module], list[Tensor]]:
+        return lambda model: [p for n, p in model.named_parameters() if not n.startswith(layer)]
+
+    assert causes_of(fitted(net(), without("2."))) == {"params-not-in-optimizer"}
+    assert causes_of(fitted(net(), without("0."))) == set()  # as a backbone that is kept
+
+
+def test_a_layer_that_another_is_called_in_place_of() -> None:
+    def made(second: str) -> Made:
+        torch.manual_seed(0)
+        layers = {"a": nn.Linear(6, 32), "b": nn.Linear(32, 32), "c": nn.Linear(32, 32), "d": nn.Linear(32, 3)}
+        return Made(lambda s, x: s.d(s.get_submodule(second)(s.b(s.a(x).relu()).relu()).relu()), **layers)
+
+    assert causes_of(fitted(made("b"))) == {"unused-parameters"}
+    assert causes_of(fitted(made("c"))) == set()
+
+
+def test_one_part_in_eval_mode_while_the_rest_trains() -> None:
+    class Half(nn.Sequential):
+        def train(self, mode: bool = True) -> Half:
+            super().train(mode)
+            self[1].eval()
+            return self
+
+    layers = [nn.Linear(6, 32), nn.BatchNorm1d(32), nn.ReLU(), nn.Linear(32, 32), nn.BatchNorm1d(32), nn.ReLU()]
+    torch.manual_seed(0)
+    facts = fitted(Half(*layers, nn.Linear(32, 3)))
+    assert [f.detail["direction"] for f in facts.findings if f.rule == "eval-mode-training"] == ["part"]
+    assert "eval-mode-training" in causes_of(facts)
+    assert causes_of(fitted(net(norm=True))) == set()
