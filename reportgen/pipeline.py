@@ -37,11 +37,22 @@ from .health.judge import judge
 from .health.policy import policy_of
 from .health.thresholds import Thresholds
 from .options import Options
-from .probe import architecture, course, deployment, gradients, latency, states, stream, weights
+from .probe import (
+    architecture,
+    attention_facts,
+    course,
+    deployment,
+    gradients,
+    latency,
+    states,
+    stream,
+    weights,
+)
 from .probe.activations import ActivationProbe
 from .probe.copies import linked_to, workable
 from .probe.dataset import DatasetProbe, compare
 from .probe.evaluation import EvaluationProbe
+from .probe.forward import ForwardPass
 from .probe.guard import generators_kept, untouched
 from .probe.inputs import first_pass, guarded
 from .probe.layers import kind_of
@@ -301,10 +312,25 @@ def _examine_model(subject: _Subject, data: Iterable[Any] | None, steps: Steps) 
     else:
         report = _add_data(subject, report, chain([first], rest), steps)
 
+    report = _with_attention(report, model, seen, first, options, steps)
+
     def draw() -> PictureFacts | None:
         return pictures.of_model(model, subject.given.watching, options, data)
 
     return subject, _with_pictures(report, steps, options, draw)
+
+
+def _with_attention(
+    report: Report, model: nn.Module, seen: ForwardPass | None, first: Batch | None, options: Options, steps: Steps
+) -> Report:
+    """Add where heads of attention look, where the pass over the first batch saw any."""
+    watch = None if seen is None else seen.attention
+    if watch is None or first is None or not watch.found or report.subject.inputs != "real" or not options.pictures:
+        return report
+    found = steps.run("attention", lambda: attention_facts.facts_of(watch, model, first))
+    if found is not None and found.reasons:
+        steps.partial("attention", "; ".join(found.reasons[:3]))
+    return msgspec.structs.replace(report, attention=found)
 
 
 def _with_pictures(report: Report, steps: Steps, options: Options, draw: Callable[[], PictureFacts | None]) -> Report:

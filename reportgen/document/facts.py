@@ -10,6 +10,7 @@ from typing import Literal
 
 from msgspec import Struct
 
+from .attention import AttentionFacts
 from .course import Course
 from .deployment import DeploymentFacts, InferenceTimes
 from .evaluation import Classification as Classification
@@ -440,6 +441,8 @@ class Report(Struct, frozen=True, kw_only=True):
     architecture: ArchitectureFacts | None = None
     weights: WeightFacts | None = None
     activations: ActivationFacts | None = None
+    attention: AttentionFacts | None = None
+    """Of the first sample."""
     gradients: GradientFacts | None = None
     training: History | None = None
     dataset: DatasetFacts | None = None

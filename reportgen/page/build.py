@@ -15,6 +15,7 @@ from .own import arranged
 from .sections import (
     activations,
     architecture,
+    attention,
     by_layer,
     coverage,
     dataset,
@@ -41,6 +42,7 @@ SECTIONS: tuple[Callable[[Report], Section | None], ...] = (
     architecture.section,
     weights.section,
     activations.section,
+    attention.section,
     gradients.section,
     dataset.section,
     deployment.section,

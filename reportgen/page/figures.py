@@ -153,6 +153,12 @@ def spectrum(counts: Sequence[int], top: float, edge: float | None, title: str) 
     return drawing(width, height + 18, title, *parts, class_="chart")
 
 
+def squares(values: Sequence[float | None], title: str) -> Element:
+    """Draw a square for each number between 0 and 1, deeper for more; none where there is no number."""
+    levels = [None if v is None else 1 + round(min(max(v, 0.0), 1.0) * (len(HEAT) - 2)) for v in values[:32]]
+    return drawing(max(len(levels), 1) * 9, 10, title, *_cells(levels, 0, 0, 9, 10))
+
+
 class StripRow(Struct, frozen=True):
     """One quantity over the layers: None where it was not measured."""
 

@@ -22,7 +22,7 @@ QUERIES = 32
 MIN_VISIBLE = 8  # a row that sees fewer keys says nothing about entropy
 _PAIRS = [("q_proj", "k_proj"), ("query", "key"), ("to_q", "to_k"), ("q_lin", "k_lin"), ("wq", "wk"), ("q", "k")]
 _FUSED = ("qkv", "to_qkv", "Wqkv", "c_attn")
-_HEADS = ("num_heads", "n_heads", "num_attention_heads", "n_head", "nhead", "heads")
+HEADS = ("num_heads", "n_heads", "num_attention_heads", "n_head", "nhead", "heads")
 _ROTATED = ("rope", "rotary", "q_norm", "k_norm", "query_norm", "alibi", "relative")
 
 
@@ -215,7 +215,7 @@ def _projections(module: nn.Module) -> tuple[dict[str, nn.Module], int, bool] | 
     fused = next((name for name in _FUSED if name in children), None)
     if pair is None and fused is None:
         return None
-    heads = next((h for h in _HEADS if isinstance(getattr(module, h, None), int)), None)
+    heads = next((h for h in HEADS if isinstance(getattr(module, h, None), int)), None)
     if heads is None:
         return None
     if pair is not None:

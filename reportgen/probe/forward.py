@@ -23,6 +23,7 @@ from ..errors import one_line
 from ..subject.data import Batch, call, tensors
 from ..subject.shapes import shape_of
 from ..subject.signature import loss_in
+from .attention_maps import AttentionWatch
 from .attributes import is_lazy
 from .flops import flops_of, operator_name
 from .flow import Flow, in_definition_order
@@ -61,6 +62,7 @@ class ForwardPass:
     own_loss: bool = False
     """The output holds a loss that the model computed itself."""
     flow: FlowFacts | None = None
+    attention: AttentionWatch | None = None
     seconds: float = 0.0
     limits: list[str] = field(default_factory=list)
     """What this pass could not tell, and why."""
@@ -212,6 +214,7 @@ class _Operators(TorchDispatchMode):  # type: ignore[no-untyped-call]
             if (storage := storage_of(parameter)) is not None:
                 self._owners.setdefault(storage._cdata, set()).add(id(parameter))
         self._read = seen.read
+        self._attention = seen.attention = AttentionWatch(model, batch.n_samples)
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
@@ -226,6 +229,7 @@ class _Operators(TorchDispatchMode):  # type: ignore[no-untyped-call]
         out = func(*args, **kwargs)
         self._memory.see((args, kwargs), out, self._where.innermost)
         self._where.flow.see(func, args, kwargs, out)
+        self._attention.see(func, args, kwargs, out, self._where.innermost)
         self._note_reads(args)
         n = flops_of(func, args, kwargs, out)
         if n is None:
@@ -247,6 +251,7 @@ class _Operators(TorchDispatchMode):  # type: ignore[no-untyped-call]
         seen.flops = self._total
         seen.peak_bytes, seen.peak_at = self._memory.peak, self._memory.at
         self._memory.close()
+        self._attention.close()
         seen.of("").flops = self._total
         for name, n in self._modules.items():
             seen.of(name).flops = n

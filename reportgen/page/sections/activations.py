@@ -196,7 +196,12 @@ def _attention(rows: list[AttentionRow]) -> Table:
         )
     note = _("Recomputed from projected queries and keys, for a few queries of one sample a batch.")
     return Table(
-        id="attention", caption=_("Attention by head"), note=note, columns=columns, rows=body, total_rows=len(rows)
+        id="attention-rows",
+        caption=_("Attention over all batches"),
+        note=note,
+        columns=columns,
+        rows=body,
+        total_rows=len(rows),
     )
 
 
