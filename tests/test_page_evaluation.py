@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from reportgen.document.facts import EvaluationFacts
 from reportgen.page.blocks import Figure, Pictures, Section, Table
 from reportgen.page.planes import Axis, Trace, plane, ticks
-from reportgen.page.sections import dataset, evaluation
+from reportgen.page.sections import dataset, evaluation, overview
 from reportgen.page.sections.classes import likeness_order
 from reportgen.page.svg import serialise
 from reportgen.probe.dataset import DatasetProbe
@@ -150,3 +150,10 @@ def test_labels_are_shown_by_split_and_by_task() -> None:
     wanted = (inputs[1].mean(0) - inputs[0].mean(0)) / inputs[0].std(0, correction=0)
     assert moved[0] == pytest.approx(float(wanted.max()), rel=1e-5)
     assert len(tables(section)["batch-tensors"].rows) == 3
+
+
+def test_the_first_screen_names_the_score_of_the_task() -> None:
+    facts = seen(torch.randn(40, 6, 9), torch.randint(9, (40, 6)))
+    pairs = overview.lead(msgspec.structs.replace(builders.smallest(), evaluation=facts))
+    found = {pair.label: pair for pair in pairs}
+    assert "95 % interval" in found["Perplexity"].note

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import msgspec
 import numpy as np
 import pytest
 import torch
@@ -12,7 +13,7 @@ from sklearn import metrics
 from torch import Tensor
 from torch.nn import functional as F
 
-from reportgen.document.evaluation import Score
+from reportgen.document.evaluation import EvaluationFacts, Score
 from reportgen.document.scores import wilson
 from reportgen.probe.evaluation import EvaluationProbe
 from reportgen.probe.scoring.answers import shuffled
@@ -292,3 +293,34 @@ def test_slices_of_numbers_are_compared_by_loss() -> None:
     assert facts.slice_score == "loss"
     assert [(s.value, s.score) for s in facts.slices] == [("2", 17.0), ("1", 1.0)]
     assert facts.slices[0].high - 17 == pytest.approx(1.96 * 8 / 3, rel=1e-3)
+
+
+def test_a_target_that_the_model_rules_out_leaves_a_report_that_can_be_read() -> None:
+    z, y = torch.zeros(6, 4, 5), torch.ones(6, 4, dtype=torch.long)
+    z[0, 0, 1] = -math.inf
+    probe = EvaluationProbe(None)
+    probe.update(z, Batch((torch.zeros(6, 2),), {}, y, carried={"site": ["a"] * 6}))
+    facts = probe.facts()
+    assert facts is not None
+    assert facts.tokens is None
+    assert [s.name for s in facts.scores] == ["accuracy"]
+    assert msgspec.json.decode(msgspec.json.encode(facts), type=EvaluationFacts) == facts
+
+
+def test_numbers_whose_powers_leave_float64_have_no_interval() -> None:
+    y = torch.linspace(0, 1e100, 40, dtype=torch.float64)[:, None]
+    probe = EvaluationProbe(None, "regression")
+    probe.update(y * 1.1, Batch((y,), {}, y, carried={"site": ["a"] * 40}))
+    facts = probe.facts()
+    assert facts is not None
+    found = by_name(facts.scores)
+    assert found["mae"].value == pytest.approx(5e98)
+    assert found["rmse"].low is None
+    assert msgspec.json.decode(msgspec.json.encode(facts), type=EvaluationFacts) == facts
+
+
+def test_a_perfect_regression_has_an_interval_of_no_width() -> None:
+    y = torch.arange(20.0)[:, None]
+    found = by_name(numbers(y, y).scores())
+    assert (found["r2"].value, found["r2"].low, found["r2"].high) == (1.0, 1.0, 1.0)
+    assert (found["mae"].low, found["mae"].high) == (0.0, 0.0)

@@ -7,7 +7,7 @@ from ...document.facts import Report
 from ..blocks import Block, Cell, Column, Section, Table, Tone
 from ..cells import missing, of_count, of_text
 from ..formats import count, name, number, seconds, size
-from ..language import _
+from ..language import _, plural
 
 MAX_GROUPS = 12
 
@@ -48,7 +48,8 @@ def _latency(times: InferenceTimes) -> Table:
         cells.append(missing() if rate is None else Cell(count(round(rate)) if rate >= 10 else number(rate), rate))
         cells += [missing() if r.peak_bytes is None else Cell(size(r.peak_bytes), r.peak_bytes)] if memory else []
         rows.append(cells)
-    note = _("On {machine}, {n} threads.").format(machine=name(times.machine), n=times.threads)
+    note = plural("On {machine}, {n} thread.", "On {machine}, {n} threads.", times.threads)
+    note = note.format(machine=name(times.machine), n=times.threads)
     if times.out_of_time:
         note += " " + _("Larger batches were left out: the time given was up.")
     caption = _("Time of a forward pass")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from statistics import median
 
+from ...document.evaluation import Score
 from ...document.facts import LayerRow, Report, Severity
 from ...document.scores import accuracy
 from ...health.context import same_units
@@ -12,6 +13,7 @@ from ..blocks import Figure, Pair, Section, Tone, Verdict
 from ..formats import count, listing, name, number, percent, seconds, short, si, size
 from ..icons import icon
 from ..language import _, plural
+from ..score_words import interval, score_name, shown
 from . import curves, depth
 from .headlines import further, headlines
 
@@ -144,10 +146,17 @@ def _result(report: Report) -> list[Pair]:
     if facts.regression is not None and facts.regression.r2 is not None and same_units(report):
         note = _("MAE {mae}").format(mae=number(facts.regression.mae))
         return [Pair(label=_("R²"), value=short(facts.regression.r2), note=note)]
+    if facts.scores and facts.regression is None:
+        return [_first_of(facts.scores[0])]
     if facts.loss is not None:
         note = name(report.subject.loss)[:40] if report.subject.loss else ""
         return [Pair(label=_("Loss"), value=number(facts.loss), note=note)]
     return []
+
+
+def _first_of(score: Score) -> Pair:
+    note = _("95 % interval {ends}").format(ends=interval(score)) if score.low is not None else ""
+    return Pair(label=score_name(score.name)[0], value=shown(score.name, score.value), note=note)
 
 
 def section(report: Report) -> Section | None:
@@ -162,7 +171,7 @@ def section(report: Report) -> Section | None:
     groups = [layers[i : i + each] for i in range(0, len(layers), each)]
     marks = depth.marks(report, layers)
     worst = [max(marks[i : i + each], key=depth.rank) for i in range(0, len(layers), each)]
-    shown = _("Network by depth, {n} layers").format(n=count(len(layers)))
+    title = _("Network by depth, {n} layers").format(n=count(len(layers)))
     caption = _(
         "One column a layer, in the order of execution; stronger colour is more, on a logarithmic scale of its own for "
         "each row. Smooth changes are healthy; a sudden change is worth a look. Where a layer has no "
@@ -172,11 +181,11 @@ def section(report: Report) -> Section | None:
     if each > 1:
         caption += " " + _("Each column is the median of {n} neighbouring layers.").format(n=each)
     spans = [group[0] if len(group) == 1 else f"{group[0]} … {group[-1]}" for group in groups]
-    strip = figures.strip(spans, rows, worst, shown)
+    strip = figures.strip(spans, rows, worst, title)
     return Section(
         id="overview",
         title=_("Quantities by depth"),
-        blocks=[Figure(id="network", title=shown, caption=caption, drawing=strip)],
+        blocks=[Figure(id="network", title=title, caption=caption, drawing=strip)],
     )
 
 

@@ -56,7 +56,9 @@ class Examples:
         if not len(places):
             return
         chosen = places[torch.argsort(rank[places], stable=True)[:n]].tolist()
-        held += [Kept(float(rank[i]), _example(i, reason, answers, batch, start), _input(batch, i)) for i in chosen]
+        for i in chosen:
+            x = _input(batch, i)
+            held.append(Kept(float(rank[i]), _example(i, reason, answers, batch, start, x), x))
         self._trim(reason)
 
     def _trim(self, reason: Reason) -> None:
@@ -83,11 +85,10 @@ def _input(batch: Batch, i: int) -> Tensor | None:
     return x[i].detach().cpu().clone() if x[i].numel() <= _LARGEST else None
 
 
-def _example(i: int, reason: Reason, answers: Answers, batch: Batch, start: int) -> Example:
+def _example(i: int, reason: Reason, answers: Answers, batch: Batch, start: int, x: Tensor | None) -> Example:
     target, prediction = answers.describe(i)
     confidence = answers.confidence
     sure = None if confidence is None or bool(confidence[i].isnan()) else float(confidence[i])
-    x = _input(batch, i)
     whole = x is not None and x.dim() == 1 and not x.is_floating_point() and not x.is_complex()
     row = x is not None and x.dim() == 1 and x.is_floating_point() and len(x) <= _ROW
     return Example(

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import math
 
+import msgspec
 import torch
 from torch import Tensor
 
 from ...document.evaluation import Decile, Regression, Score, TargetScore
 from ...document.scores import Z95
 from ...document.stats import TensorStats
-from ..reduce import tensor_stats
+from ..reduce import bin_counts, histogram_of, slice_stats, strided
 from .answers import Answers, PairSample
 
 MAX_TARGETS = 64
 _SAMPLE, _SHOWN = 2000, 400
 _LEAST_FOR_DECILES = 100
+_LARGEST = 1e300
 # e: residual, d: target less a pivot
 _N, _D, _D2, _D3, _D4, _E, _ABS, _E2, _E4, _E2D, _E2D2 = range(11)
 
@@ -55,9 +57,7 @@ class NumberScores:
 
     def _add(self, p: Tensor, y: Tensor, legal: Tensor) -> None:
         for name, values in (("target", y[legal]), ("residual", (p - y)[legal])):
-            stats = tensor_stats(values, sample=1 << 16)
-            if stats is not None:
-                setattr(self, name, getattr(self, name).merge(stats))
+            setattr(self, name, getattr(self, name).merge(_stats(values)))
         columns = self.n_columns
         p, y, legal = (x if columns > 1 else x.reshape(-1, 1) for x in (p, y, legal))
         if self.pivot is None:
@@ -122,7 +122,7 @@ class NumberScores:
                 r2=r2[i] if math.isfinite(r2[i]) else None,
                 mae=mae,
                 rmse=math.sqrt(mse),
-                std=deviation[i],
+                std=min(deviation[i], _LARGEST),
                 bias=bias,
             )
             for i, (count, mae, mse, bias) in enumerate(zip(*columns, strict=True))
@@ -132,28 +132,19 @@ class NumberScores:
         facts = self.regression()
         if facts is None:
             return []
-        out = []
         n, mse = float(self.moments[_N].sum()), facts.mse
         fourth = float(self.moments[_E4].sum()) / n
+        out = []
         if facts.r2 is not None:
-            half = self._r2_half()
-            low, high = (None, None) if half is None else (facts.r2 - half, min(facts.r2 + half, 1.0))
-            out.append(Score(name="r2", value=facts.r2, low=low, high=high, baseline=0.0))
-        half = Z95 * math.sqrt(max(mse - facts.mae**2, 0.0) / n)
-        out.append(
-            Score(
-                name="mae",
-                value=facts.mae,
-                low=max(facts.mae - half, 0.0),
-                high=facts.mae + half,
-                baseline=self._mae_of_median(),
-            )
-        )
-        half = Z95 * math.sqrt(max(fourth - mse * mse, 0.0) / n)
-        ends = (math.sqrt(max(mse - half, 0.0)), math.sqrt(mse + half))
+            low, high = _ends(facts.r2, self._r2_half())
+            out.append(Score(name="r2", value=facts.r2, low=low, high=high and min(high, 1.0), baseline=0.0))
+        low, high = _ends(facts.mae, Z95 * math.sqrt(max(mse - facts.mae * facts.mae, 0.0) / n))
+        mae = Score(name="mae", value=facts.mae, low=low and max(low, 0.0), high=high, baseline=self._mae_of_median())
+        low, high = _ends(mse, Z95 * math.sqrt(max(fourth - mse * mse, 0.0) / n))
+        ends = (None, None) if low is None or high is None else (math.sqrt(max(low, 0.0)), math.sqrt(high))
         deviation = math.sqrt(float((self._variance() * self.moments[_N]).sum()) / n)
-        out.append(Score(name="rmse", value=math.sqrt(mse), low=ends[0], high=ends[1], baseline=deviation))
-        return out
+        baseline = deviation if math.isfinite(deviation) else None
+        return [*out, mae, Score(name="rmse", value=math.sqrt(mse), low=ends[0], high=ends[1], baseline=baseline)]
 
     def _mae_of_median(self) -> float | None:
         """Return what always naming the median costs, over the samples drawn; None of several targets."""
@@ -169,11 +160,23 @@ class NumberScores:
         if variance <= 0:
             return None
         ratio = m[_E2] / variance
-        fourth = m[_D4] - 4 * d * m[_D3] + 6 * d * d * m[_D2] - 3 * d**4
+        fourth = m[_D4] - 4 * d * m[_D3] + 6 * d * d * m[_D2] - 3 * d * d * d * d
         joint = m[_E2D2] - 2 * d * m[_E2D] + d * d * m[_E2]
         # var(e² − ratio (y − mean)²)
         spread = m[_E4] - 2 * ratio * joint + ratio * ratio * fourth
-        return Z95 * math.sqrt(max(spread, 0.0) / float(self.moments[_N])) / variance
+        if not 0 <= spread < math.inf:
+            return None
+        return Z95 * math.sqrt(spread / float(self.moments[_N])) / variance
+
+
+def _ends(value: float, half: float | None) -> tuple[float | None, float | None]:
+    """Return both ends of an interval; None where powers of very large numbers left float64."""
+    return (None, None) if half is None or not math.isfinite(half) else (value - half, value + half)
+
+
+def _stats(values: Tensor) -> TensorStats:
+    taken, stride = strided(values, 1 << 16)
+    return msgspec.structs.replace(slice_stats(values), histogram=histogram_of(bin_counts(taken), stride))
 
 
 def _moved(m: Tensor, by: Tensor) -> Tensor:

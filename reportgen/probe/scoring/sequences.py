@@ -8,11 +8,12 @@ import torch
 from torch import Tensor
 
 from ...document.evaluation import Calibration, Score, TokenScores
-from ...document.scores import Z95
+from ...document.scores import Z95, wilson
 from .answers import Answers
 from .reliability import Reliability
 
 _NUMBERS = 1 << 22  # scores that are lifted at a time
+_FIRST = 5
 _POSITIONS = 32  # places 0, 1, 2 to 3, 4 to 7, ...
 
 
@@ -58,7 +59,7 @@ class SequenceScores:
         used = counts > 0
         self.tokens += torch.stack([used.sum().double(), counts.sum(), counts.square().sum()])
         right = named == target
-        for k, values in enumerate((loss, right.double(), (rank < 5).double())):
+        for k, values in enumerate((loss, right.double(), (rank < _FIRST).double())):
             by_sequence = values.where(legal, 0.0).sum(1)
             self.sums[k] += torch.stack([by_sequence.sum(), by_sequence.square().sum(), (by_sequence * counts).sum()])
         self.support += torch.bincount(target[legal], minlength=self.n_classes)
@@ -92,7 +93,7 @@ class SequenceScores:
 
     def tokens_facts(self) -> TokenScores | None:
         n = int(self.tokens[1])
-        if not n:
+        if not n or not math.isfinite(float(self.sums[0, 0])):  # a target that the model rules out costs without end
             return None
         first = [0, *(1 << k for k in range(_POSITIONS - 1))]
         rows = zip(first, *self.by_position.tolist(), strict=True)
@@ -125,12 +126,17 @@ class SequenceScores:
             ),
             Score(name="nll", value=nll, low=ends[0], high=ends[1], baseline=entropy),
         ]
+        if not math.isfinite(nll):
+            out = []
         frequency = self.support.double().sort(descending=True).values / n
         for k, name, baseline in ((1, "accuracy", frequency[0]), (2, "top_5_accuracy", frequency[:5].sum())):
-            if k == 2 and self.n_classes <= 5:
+            if k == 2 and self.n_classes <= _FIRST:
                 continue
             value, half = self._mean(k)
             low, high = (None, None) if half is None else (max(value - half, 0.0), min(value + half, 1.0))
+            if value in (0.0, 1.0):  # all alike, which says nothing of the spread: as many sequences, right or wrong
+                n_sequences = int(self.tokens[0])
+                low, high = wilson(round(value) * n_sequences, n_sequences)
             out.append(Score(name=name, value=value, low=low, high=high, baseline=float(baseline)))
         return out
 
@@ -139,8 +145,9 @@ class SequenceScores:
 
 
 def _of_rows(z: Tensor, y: Tensor, legal: Tensor) -> Tensor:
-    """Return (4, rows): loss, class named, its probability, classes ranked before the target; NaN loss if not known.
+    """Return (4, rows): loss, class named, its probability, how many of the first five rank before the target.
 
+    The loss is NaN where the target is not known.
     A few rows at a time: scores over a vocabulary are the largest tensors of a language model.
     """
     parts = []
@@ -148,12 +155,12 @@ def _of_rows(z: Tensor, y: Tensor, legal: Tensor) -> Tensor:
     safe = y.clamp(0, z.shape[1] - 1)
     for rows, target, known in zip(*(torch.split(t, step) for t in (z, safe, legal)), strict=True):
         x = rows.float()
-        whole = torch.logsumexp(x, 1)
-        high, named = x.max(1)
+        high, named = x.topk(min(_FIRST, x.shape[1]), 1)  # one look for the class named and for those behind it
         own = x.gather(1, target[:, None])
+        whole = (x - high[:, :1]).exp_().sum(1).log() + high[:, 0]
         loss = (whole - own[:, 0]).double().masked_fill(~known, math.nan)
-        before = (x > own).sum(1)
-        parts.append(torch.stack([loss, named.double(), (high - whole).exp().double(), before.double()]))
+        before = (high > own).sum(1)
+        parts.append(torch.stack([loss, named[:, 0].double(), (high[:, 0] - whole).exp().double(), before.double()]))
     return torch.cat(parts, 1)
 
 

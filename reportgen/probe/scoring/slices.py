@@ -31,7 +31,7 @@ class Slices:
             return
         self.score = "loss" if answers.right is None else "accuracy"
         values = answers.loss if answers.right is None else answers.right.double()
-        known = ~answers.loss.isnan()
+        known = answers.loss.isfinite() & values.square().isfinite()
         numbers = values.tolist()
         for key, column in batch.carried.items():
             names = values_of(column, len(numbers))
