@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ..document.stats import BIN_SHIFT, N_BINS, Histogram, TensorStats, merge_all
-from ..subject.shapes import dense_rows, is_plain, whole
+from ..subject.shapes import PACKED, dense_rows, is_plain, whole
 
 WEIGHT_SAMPLE = 1 << 20  # elements binned of one parameter
 EVEN_BARS = 32
@@ -35,7 +35,7 @@ def as_real(x: Tensor) -> Tensor | None:
         x = x.to_dense()
     if x.is_complex():
         x = torch.view_as_real(x)
-    return x if x.is_floating_point() and not x.is_meta else None
+    return x if x.is_floating_point() and not x.is_meta and x.dtype is not PACKED else None
 
 
 def bin_index(values: Tensor) -> Tensor:

@@ -269,6 +269,9 @@ def _signs(side: int, device: torch.device, dtype: torch.dtype) -> Tensor:
 def _sum_of_squares(x: Tensor) -> float:
     if x.dtype is torch.float64:
         return float(torch.linalg.vector_norm(x)) ** 2
+    if x.element_size() == 1:  # of 8 bits, with which torch does not compute
+        step = max(1, _BLOCK // x.shape[1])
+        return sum(_sum_of_squares(x[first : first + step].float()) for first in range(0, x.shape[0], step))
     return float(torch.linalg.vector_norm(x, dim=1, dtype=torch.float32).double().square().sum())
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeGuard
 
 import torch
 from torch import Tensor
@@ -63,20 +63,25 @@ def _row(name: str, state: Mapping[Any, Any], group: Mapping[Any, Any]) -> Momen
     first, second = _moment(state, _FIRST), _moment(state, _SECOND)
     known = second if second is not None else first
     step = _number(state.get("step"))
-    tensors = [t for t in state.values() if isinstance(t, Tensor) and t.is_floating_point() and t.dim()]
+    tensors = [t for t in state.values() if _is_dense(t)]
     row = MomentRow(
         name=name,
         count=0 if known is None else known.numel(),
         step=step,
         nonfinite=sum(int((~torch.isfinite(part)).sum()) for t in tensors for part in _parts(t)),
     )
-    if second is None or row.nonfinite or not second.numel():
+    if second is None or row.nonfinite or not second.numel() or (first is not None and first.shape != second.shape):
         return row
     adam = "exp_avg_sq" in state
-    betas = group.get("betas") if isinstance(group.get("betas"), (list, tuple)) and adam else None
-    b1, b2 = (float(betas[0]), float(betas[1])) if betas is not None else (0.0, 0.0)
-    bias1, bias2 = (1 - b**step if step and 0 <= b < 1 else 1.0 for b in (b1, b2))
+    b1, b2 = _betas(group) if adam else (0.0, 0.0)
+    bias1, bias2 = (1 - b**step if step and step > 0 and 0 <= b < 1 else 1.0 for b in (b1, b2))
     return _with_second(row, first if adam else None, second, bias1, bias2, _number(group.get("eps")) or 0.0)
+
+
+def _betas(group: Mapping[Any, Any]) -> tuple[float, float]:
+    betas = group.get("betas")
+    numbers = [_number(b) for b in betas[:2]] if isinstance(betas, (list, tuple)) else []
+    return (numbers[0] or 0.0, numbers[1] or 0.0) if len(numbers) == 2 else (0.0, 0.0)
 
 
 def _with_second(
@@ -113,7 +118,13 @@ def _parts(x: Tensor) -> Iterator[Tensor]:
 
 def _moment(state: Mapping[Any, Any], names: Sequence[str]) -> Tensor | None:
     found = (state.get(name) for name in names)
-    return next((t for t in found if isinstance(t, Tensor) and t.is_floating_point() and t.dim()), None)
+    return next((t for t in found if _is_dense(t)), None)
+
+
+def _is_dense(value: Any) -> TypeGuard[Tensor]:
+    """Tell a tensor of moments, as optimizers keep them, from everything else that a file may hold in its place."""
+    plain = isinstance(value, Tensor) and value.is_floating_point() and value.layout is torch.strided
+    return plain and not value.is_nested and bool(value.dim())
 
 
 def _number(value: Any) -> float | None:

@@ -193,6 +193,7 @@ def _slices(x: Tensor, channels: int, length: int) -> Iterator[tuple[int, int, T
 def _ends(part: Tensor) -> tuple[float, float, int] | None:
     """Return (min, max, zeros of either sign); None beside NaN and infinity."""
     if part.device.type != "cpu" or part.element_size() not in _INTEGERS or not part.is_contiguous():
+        part = part.float() if part.element_size() == 1 else part  # of 8 bits, with which torch does not compute
         low, high = (float(v) for v in torch.aminmax(part))
         finite = math.isfinite(low) and math.isfinite(high)
         return (low, high, part.numel() - int(torch.count_nonzero(part))) if finite else None

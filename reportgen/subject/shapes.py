@@ -6,6 +6,8 @@ import torch
 from torch import Tensor, nn
 
 RAGGED = "ragged"
+PACKED = getattr(torch, "float4_e2m1fn_x2", None)
+"""Two numbers a byte, which torch stores and does not compute with."""
 
 
 def n_rows(tensor: Tensor) -> int:
@@ -38,6 +40,7 @@ def is_plain(tensor: Tensor) -> bool:
         usual
         and tensor.layout is torch.strided
         and tensor.is_floating_point()
+        and tensor.dtype is not PACKED
         and not (tensor.is_meta or tensor.is_nested)
     )
 

@@ -72,6 +72,8 @@ def weight_map(path: Path) -> dict[str, Path]:
     table = found.get("weight_map") if isinstance(found, dict) else None
     if not isinstance(table, dict) or not table or not all(isinstance(v, str) for v in table.values()):
         raise CheckpointError(f"{path} has no weight_map; expected an index of shards such as model{INDEX_SUFFIX}.")
+    if any("\ud800" <= letter <= "\udfff" for pair in table.items() for text in pair for letter in text):
+        raise CheckpointError(f"{path} holds names that are no text; expected an index of shards.")
     shards = {}
     for name in sorted(set(table.values())):
         if Path(name).name != name or name in ("", ".", "..") or "\\" in name or "\x00" in name:

@@ -1,0 +1,163 @@
+"""Whatever a file of weights holds, examining it ends in one clear error or in a report that can be written."""
+
+from __future__ import annotations
+
+import json
+import math
+import struct
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from safetensors.torch import save_file
+from torch import Tensor
+
+import reportgen
+from reportgen.document.facts import Report
+from reportgen.errors import CheckpointError
+from reportgen.page.build import build
+from reportgen.probe import spectra
+from reportgen.probe.spectra import spectrum
+from reportgen.probe.states import state_of
+from reportgen.probe.sweep import sweep
+from reportgen.render.html import to_html
+
+
+def outcome(path: Path) -> Report | None:
+    """Examine a file; None where it is refused. No part of the report may have failed."""
+    try:
+        report = reportgen.examine(path)
+    except CheckpointError:
+        return None
+    assert not [row for row in report.coverage if row.failed]
+    to_html(build(report))
+    return report
+
+
+# ---- safetensors
+
+DTYPES = ["F32", "F64", "F16", "BF16", "F8_E4M3", "F8_E5M2", "F4", "I8", "U64", "BOOL", "C64", "X", 3, None]
+sizes = st.one_of(st.integers(0, 5), st.integers(-2, 2**64), st.just(10**6))
+shapes = st.one_of(st.lists(sizes, max_size=4), st.just([4, 4]), st.none(), st.text(max_size=3))
+offsets = st.one_of(st.lists(st.integers(0, 80), min_size=2, max_size=2), st.just([0, 64]), st.none(), st.lists(sizes))
+entries = st.fixed_dictionaries({"dtype": st.sampled_from(DTYPES), "shape": shapes, "data_offsets": offsets})
+headers = st.dictionaries(st.text(max_size=6), st.one_of(entries, st.none(), st.integers()), max_size=3)
+
+
+@settings(max_examples=100, deadline=None)
+@given(header=headers, length=st.one_of(st.none(), st.integers(0, 2**64 - 1)), data=st.binary(max_size=80))
+def test_any_header_of_safetensors(header: dict[str, Any], length: int | None, data: bytes) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        text = json.dumps(header).encode()
+        path = Path(folder) / "x.safetensors"
+        path.write_bytes(struct.pack("<Q", len(text) if length is None else length) + text + data)
+        outcome(path)
+
+
+@settings(max_examples=50, deadline=None)
+@given(dtype=st.sampled_from([d for d in DTYPES if isinstance(d, str)]), data=st.binary(min_size=64, max_size=64))
+def test_any_bits_in_any_number_format(dtype: str, data: bytes) -> None:
+    bits = {"F64": 64, "U64": 64, "C64": 64, "F32": 32, "F16": 16, "BF16": 16, "F4": 4}.get(dtype, 8)
+    with tempfile.TemporaryDirectory() as folder:
+        entry = {"dtype": dtype, "shape": [4, 512 // bits // 4], "data_offsets": [0, 64]}
+        text = json.dumps({"a.weight": entry}).encode()
+        path = Path(folder) / "x.safetensors"
+        path.write_bytes(struct.pack("<Q", len(text)) + text + (data if dtype != "BOOL" else bytes(64)))
+        outcome(path)
+
+
+# ---- indices of shards
+
+FILES = ["a.safetensors", "absent.safetensors", "../a.safetensors", "/etc/passwd", "", ".", "..", "x\x00", "\ud800"]
+files = st.one_of(st.sampled_from(FILES), st.text(max_size=4), st.integers(), st.none())
+names = st.one_of(st.sampled_from(["w.weight", "absent", "\udfff", ""]), st.text(max_size=4))
+indices = st.one_of(
+    st.fixed_dictionaries({"weight_map": st.dictionaries(names, files, max_size=3)}),
+    st.fixed_dictionaries({"weight_map": st.one_of(st.none(), st.lists(files, max_size=2))}),
+    st.lists(st.integers(), max_size=2),
+)
+
+
+@settings(max_examples=80, deadline=None)
+@given(index=indices, cut=st.one_of(st.none(), st.integers(0, 40)))
+def test_any_index(index: Any, cut: int | None) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        save_file({"w.weight": torch.ones(4, 4)}, Path(folder) / "a.safetensors")
+        path = Path(folder) / "model.safetensors.index.json"
+        path.write_bytes(json.dumps(index).encode()[:cut])
+        report = outcome(path)
+        if report is not None:
+            assert report.weights is not None
+            assert [row.name for row in report.weights.rows] == ["w.weight"]
+
+
+def test_a_link_that_leads_elsewhere_is_read_as_weights_only(tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("hidden words " * 100)
+    (tmp_path / "loop.safetensors").symlink_to(tmp_path / "loop.safetensors")
+    (tmp_path / "a.safetensors").symlink_to(tmp_path / "secret")
+    path = tmp_path / "model.safetensors.index.json"
+    for name, words in (("a.safetensors", "damaged or cut short"), ("loop.safetensors", "missing")):
+        path.write_text(json.dumps({"weight_map": {"w": name}}))
+        with pytest.raises(CheckpointError, match=words) as caught:
+            reportgen.examine(path)
+        assert "hidden" not in str(caught.value)
+
+
+def test_deep_and_huge_tables_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "model.safetensors.index.json"
+    for content in ("[" * 10**6, '{"weight_map": {"a": "x"}, "n": ' + "9" * 10_000 + "}"):
+        path.write_text(content)
+        with pytest.raises(CheckpointError, match="damaged"):
+            reportgen.examine(path)
+
+
+# ---- numbers of 8 and 4 bits, with which torch does not compute
+
+
+@pytest.mark.parametrize("dtype", [torch.float8_e4m3fn, torch.float8_e5m2], ids=str)
+def test_weights_of_8_bits_are_measured(dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    x = torch.randn(600, 400).to(dtype)
+    found, a = sweep(x), x.double().numpy()
+    assert (found.stats.min, found.stats.max, found.stats.zeros) == (a.min(), a.max(), int((a == 0).sum()))
+    assert found.stats.std == pytest.approx(a.std(), rel=1e-5)
+    np.testing.assert_allclose(found.squares, (a**2).sum(1), rtol=1e-5)
+    norm = float(np.linalg.norm(a, 2))
+    monkeypatch.setattr(spectra, "_BLOCK", 1 << 14)
+    for side in (0, 1024):
+        monkeypatch.setattr(spectra, "_SMALL_GRAM", side)
+        fast = spectrum(x, "fast")
+        assert fast is not None
+        assert fast.norm == pytest.approx(norm, rel=2e-2)
+        assert fast.stable_rank == pytest.approx((a**2).sum() / norm**2, rel=2e-2)
+
+
+# ---- states of optimizers
+
+
+def state(**moments: Any) -> dict[str, Any]:
+    group = {"params": [0], "lr": "fast", "betas": ("x", None), "eps": []}
+    return {"state": {0: moments}, "param_groups": [group]}
+
+
+@pytest.mark.parametrize(
+    "moments",
+    [
+        {"step": "x", "exp_avg": torch.ones(2, 2), "exp_avg_sq": torch.ones(3)},
+        {"step": -1e9, "exp_avg": torch.ones(2, 2), "exp_avg_sq": torch.ones(2, 2)},
+        {"step": math.inf, "exp_avg": torch.ones(2, 2), "exp_avg_sq": torch.ones(2, 2)},
+        {"step": torch.ones(3), "exp_avg": torch.eye(2).to_sparse(), "exp_avg_sq": torch.eye(2).to_sparse()},
+        {"exp_avg": torch.zeros(0), "exp_avg_sq": torch.zeros(0)},
+        {"exp_avg": [1], "exp_avg_sq": torch.ones(2, dtype=torch.int64)},
+    ],
+)
+def test_states_that_no_optimizer_makes_are_passed_over(moments: dict[str, Tensor]) -> None:
+    found = state_of(state(**moments), [("w", (2, 2))])
+    assert found is not None
+    assert (found.parameters, found.rates, found.betas, found.eps) == (1, [], [], None)
+    assert all(row.stale is None or math.isfinite(row.stale) for row in found.rows)
