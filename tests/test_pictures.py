@@ -136,6 +136,28 @@ def test_reference_samples_are_the_same_in_any_order_and_after_training() -> Non
     assert [int(order[p]) for p in places] == [v.place for v in first.samples if v.role == "reference"]
 
 
+def test_reports_of_successive_epochs_show_the_same_samples() -> None:
+    (x, y), model = images(60), net()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    train = DataLoader(TensorDataset(x, y), 20, shuffle=True, generator=torch.Generator().manual_seed(0))
+    monitor = reportgen.Monitor(model, optimizer, progress=False, options=reportgen.Options(**BRIEF))
+    found = []
+    with monitor:
+        for epoch in range(2):
+            for inputs, targets in train:
+                optimizer.zero_grad()
+                nn.functional.cross_entropy(model(inputs), targets).backward()
+                optimizer.step()
+            monitor.log(epoch=epoch, val_loss=1.0)
+            found.append(facts_of(monitor.report(train)))
+    first, second = ([v for v in facts.samples if v.role == "reference"] for facts in found)
+    assert [v.key for v in first] == [v.key for v in second]
+    assert [v.picture for v in first] == [v.picture for v in second]
+    assert [v.loss for v in first] != [v.loss for v in second]
+    # the loader shuffles anew: places differ, samples do not
+    assert [v.place for v in first] != [v.place for v in second]
+
+
 def test_the_worst_samples_are_those_of_the_highest_loss() -> None:
     model, (x, y) = net(), images(50)
     facts = facts_of(examined(model, x, y))
