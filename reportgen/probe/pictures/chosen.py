@@ -78,29 +78,37 @@ class Chosen:
         if said is not None:
             self.task, self.n_classes = said.task, said.n_classes
         single = batch if is_by_sample(batch) else replace(batch, target=None)
-        for i, key in enumerate(keys.tolist()):
-            self._offer(i, key, single, said)
+        self._offer_references(keys, single, said)
+        self._offer_worst(keys, single, said)
         self.seen += n
 
-    def _offer(self, i: int, key: int, batch: Batch, said: Said | None) -> None:
-        group, room = self._group_of(i, said)
-        held = self._groups.setdefault(group, [])
-        rank = float(key >> 11) / (1 << 53)
-        if len(held) < room or (held and -rank > held[0].rank):
-            _push(held, room, self._hold(-rank, i, key, batch, said))
-        loss = said.loss[i] if said is not None else math.nan
-        room = min(WORST, max(0, self._room - REFERENCES // 2))
-        # an equal loss later on is no reason to change
-        if room and math.isfinite(loss) and (len(self._worst) < room or loss > self._worst[0].rank):
-            _push(self._worst, room, self._hold(loss, i, key, batch, said))
-
-    def _group_of(self, i: int, said: Said | None) -> tuple[int, int]:
-        """Return the group of a sample and how many of it are kept."""
+    def _offer_references(self, keys: Hashes, batch: Batch, said: Said | None) -> None:
+        """Offer each class its samples with the lowest hash; a batch of thousands costs a few sorts."""
+        ranks = (keys >> np.uint64(11)).astype(np.float64) / (1 << 53)
         room = min(REFERENCES, self._room)
-        if said is None or said.task != "classes" or not math.isfinite(said.target[i]):
-            return -1, room if said is None or said.task != "classes" else 0
-        label = int(said.target[i])
-        return label, math.ceil(room / max(self.n_classes, 1)) if 0 <= label < REFERENCES else 0
+        groups = np.full(len(keys), -1.0)
+        if said is not None and said.task == "classes":
+            groups = np.array(said.target)
+            room = math.ceil(room / max(self.n_classes, 1))
+        for group in np.unique(groups[np.isfinite(groups) & (groups < REFERENCES)]).tolist():
+            held = self._groups.setdefault(int(group), [])
+            allowed = groups == group
+            if len(held) >= room:
+                allowed &= ranks < -held[0].rank
+            places = np.flatnonzero(allowed)
+            for i in places[np.argsort(ranks[places], kind="stable")[:room]].tolist():
+                _push(held, room, self._hold(-ranks[i], i, int(keys[i]), batch, said))
+
+    def _offer_worst(self, keys: Hashes, batch: Batch, said: Said | None) -> None:
+        room = min(WORST, max(0, self._room - REFERENCES // 2))
+        if said is None or not room:
+            return
+        losses = np.array(said.loss)
+        # an equal loss later on is no reason to change
+        allowed = np.isfinite(losses) & (losses > (self._worst[0].rank if len(self._worst) >= room else -math.inf))
+        places = np.flatnonzero(allowed)
+        for i in places[np.argsort(-losses[places], kind="stable")[:room]].tolist():
+            _push(self._worst, room, self._hold(float(losses[i]), i, int(keys[i]), batch, said))
 
     def _hold(self, rank: float, i: int, key: int, batch: Batch, said: Said | None) -> Held:
         # place in the order of reading breaks ties: the earlier one stays
@@ -153,7 +161,7 @@ def said_of(output: Tensor | None, target: Any) -> Said | None:
 
 
 def _of_classes(output: Tensor, target: Tensor) -> Said:
-    scores = output.double()
+    scores, target = output.cpu().double(), target.cpu()
     legal = (target >= 0) & (target < scores.shape[1])
     safe = target.long().clamp(0, scores.shape[1] - 1)
     loss = F.cross_entropy(scores, safe, reduction="none").masked_fill(~legal, math.nan)
@@ -164,7 +172,7 @@ def _of_classes(output: Tensor, target: Tensor) -> Said:
 
 
 def _of_binary(output: Tensor, target: Tensor) -> Said:
-    values, wanted = output.double().reshape(-1), target.double().reshape(-1)
+    values, wanted = (t.cpu().double().reshape(-1) for t in (output, target))
     if bool(((values >= 0) & (values <= 1)).all()):  # probabilities; logits of a whole batch practically never are
         chance = values
         loss = -torch.where(wanted > 0, values, 1 - values).log().clamp(min=-100)
@@ -176,7 +184,7 @@ def _of_binary(output: Tensor, target: Tensor) -> Said:
 
 
 def _of_numbers(output: Tensor, target: Tensor) -> Said:
-    values, wanted = output.double().reshape(-1), target.double().reshape(-1)
+    values, wanted = (t.cpu().double().reshape(-1) for t in (output, target))
     return _said("numbers", 0, wanted, values, torch.full_like(values, math.nan), (values - wanted).square())
 
 

@@ -81,7 +81,7 @@ class Generated:
         found = main_tensor(self._extractor(x))
         if found is None or not found.dim() or len(found) != len(x):
             raise NotMeasuredError("the extractor returns no features, one row for each sample", failed=True)
-        return found.detach().flatten(1).to("cpu", torch.float64)
+        return found.detach().flatten(1).cpu().to(torch.float64)
 
     def _read_real(self, device: torch.device) -> None:
         """Read real samples, as many as there are generated ones."""
@@ -159,7 +159,7 @@ def _given(source: Mapping[str, Any], name: str) -> Tensor:
     found = torch.as_tensor(source.get(name)) if source.get(name) is not None else None
     if found is None or found.dim() != 2:
         raise NotMeasuredError(f"{name} is no table of features (N, D)", failed=True)
-    return found.detach().to("cpu", torch.float64)
+    return found.detach().cpu().to(torch.float64)
 
 
 def _name_of(extractor: Extractor) -> str:

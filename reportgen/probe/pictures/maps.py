@@ -121,7 +121,7 @@ def _hooks(model: nn.Module, names: list[str], heat: Layer | None, seen: Seen, l
         def hook(module: nn.Module, args: Any, output: Any) -> None:
             tensor = main_tensor(output)
             if tensor is not None and tensor.dim() == 4:
-                seen.maps[name] = tensor.detach().to("cpu", torch.float64, copy=True)
+                seen.maps[name] = tensor.detach().cpu().to(torch.float64, copy=True)
 
         return hook
 
@@ -160,7 +160,7 @@ def _add_heat(seen: Seen, leaves: list[Tensor]) -> None:
         seen.no_heat = "no gradient leads from the scores back to the maps"
         return
     weights = slope.mean((2, 3), keepdim=True)  # (N, C, 1, 1)
-    seen.heat = (weights * leaves[0].detach()).sum(1).clamp(min=0).to("cpu", torch.float64)
+    seen.heat = (weights * leaves[0].detach()).sum(1).clamp(min=0).cpu().to(torch.float64)
 
 
 def overlaid(pixels: Bytes, heat: Tensor) -> Bytes:

@@ -33,7 +33,7 @@ def plain(x: Tensor) -> Tensor | None:
         return None
     x = x.dequantize() if x.is_quantized else x
     x = x.detach()
-    return (x.abs() if x.is_complex() else x).to("cpu", torch.float64)
+    return (x.abs() if x.is_complex() else x).cpu().to(torch.float64)  # not every device has float64
 
 
 def display_of(x: Tensor, model: nn.Module, normalisation: tuple[list[float], list[float]] | None) -> Display | None:
