@@ -115,6 +115,7 @@ def test_missing_data_is_one_line(tmp_path: Path, script: str) -> None:
     ("script", "arguments", "output"),
     [
         ("quickstart.py", [], "quickstart.html"),
+        ("several_heads.py", [], "several_heads.html"),
         ("iris_mlp.py", ["--epochs", "20", "-o", "iris.json"], "iris.json"),
         ("digits_cnn.py", ["--epochs", "5", "-o", "digits.json"], "digits.json"),
     ],

@@ -179,9 +179,11 @@ def test_equal_scores_count_as_ties() -> None:
 
 
 def test_many_classes_keep_no_matrix_and_their_accuracy() -> None:
-    z, y = data(50, 2500)
+    z, y = data(50, 5000)
     scores = classes(z, y)
-    found = by_name(scores.scores())
+    found, facts = by_name(scores.scores()), scores.calibration()
+    assert facts is not None
+    assert facts.temperature is None  # it would cost all scores again for each that is tried
     assert scores.classification() is None
     assert found["accuracy"].value == metrics.accuracy_score(y, z.argmax(1))
     assert "mcc" not in found

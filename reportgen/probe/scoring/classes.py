@@ -15,7 +15,7 @@ from ...document.scores import wilson
 from ...subject.vision import prepare
 from .answers import Answers
 from .intervals import of_confusion
-from .reliability import Reliability
+from .reliability import MAX_TEMPERED, Reliability
 from .separation import MAX_LABELS, Separation
 
 MAX_CLASSES = 2000  # of a confusion matrix
@@ -108,7 +108,8 @@ class ClassScores:
         confidence, named = p.max(1)
         brier = float(p.square().sum() + len(y) - 2 * p.gather(1, y[:, None]).sum())
         reading.reliability.update(confidence, named == y, float(loss.sum()), brier)
-        reading.reliability.temper(logits, y)
+        if self.n_classes <= MAX_TEMPERED:
+            reading.reliability.temper(logits, y)
         if reading.separation is not None:
             odds = logs - torch.log1p(-p.clamp_max(1 - 1e-16))
             truth = y[:, None] == torch.arange(self.n_classes)

@@ -13,6 +13,7 @@ from ...document.evaluation import Calibration
 _FINE = 1000
 _BINS = 15
 TEMPERATURES = [2 ** (k / 4) for k in range(-16, 21)]
+MAX_TEMPERED = 4096  # answers a sample, beyond which no temperature is looked for: each costs all of them again
 _WHOLE = 1 << 21  # numbers that are divided by all temperatures at once
 
 

@@ -14,7 +14,7 @@ from ...document.scores import wilson
 from .answers import Answers, mean_score
 from .classes import SHOWN_CURVES, of_curve
 from .intervals import of_confusion
-from .reliability import Reliability
+from .reliability import MAX_TEMPERED, Reliability
 from .separation import MAX_LABELS, Separation
 
 
@@ -100,8 +100,8 @@ class YesNoScores:
         q, truth = p[legal], yes[legal]
         brier = float((q - truth.double()).square().sum())
         reading.reliability.update(q, truth, float(loss[legal].sum()), brier)
-        finite = logits.clamp(-1e4, 1e4)[legal]
-        reading.reliability.temper(finite, truth)
+        if self.n_labels <= MAX_TEMPERED:
+            reading.reliability.temper(logits.clamp(-1e4, 1e4)[legal], truth)
         if reading.separation is not None:
             reading.separation.update(logits, yes, legal)
         return loss, p
