@@ -22,7 +22,7 @@ from reportgen.document.stats import TensorStats
 from reportgen.health.context import context_of
 from reportgen.health.thresholds import Thresholds
 
-from .test_rules_model import GOOD, causes, report, run, severity
+from .test_rules_model import GOOD, causes, report, run, severity, tried
 
 
 def calibration(ece: float, n: int = 1000, nll: float = 0.3) -> Calibration:
@@ -146,3 +146,19 @@ def test_several_heads_work_when_each_does() -> None:
     assert gates(a=good, b=good) == (True, True)
     assert gates(a=good, b=bad) == (True, False)
     assert gates(a=good, b=silent) == (False, False)
+
+
+@pytest.mark.parametrize(
+    ("gap", "eval_loss", "expected"),
+    [(0.8, 0.31, "info"), (0.8, 0.6, "warning"), (3.0, 0.31, "warning"), (0.1, 0.31, None)],
+)
+def test_statistics_that_cost_nothing_inform_unless_they_are_far_off(
+    gap: float, eval_loss: float, expected: str | None
+) -> None:
+    row = NormRow(name="bn", n_channels=8, n_samples=500, batches_tracked=99, mean_gap=gap, log_var_gap=0.1)
+    facts = report(
+        training=run(),
+        activations=ActivationFacts(mode="eval", n_batches=4, n_samples=500, rows=[], norms=[row]),
+        trials=tried("train-and-eval", eval_loss=eval_loss, norms_loss=0.3, batches=8.0, worse_batches=4.0),
+    )
+    assert severity(facts, "bn-stats-mismatch") == expected

@@ -124,9 +124,9 @@ def bn_stats_mismatch(report: Report, context: Context, limits: Thresholds) -> I
 
     Median over channels of |mean of data - running mean| / sqrt(running var + eps) and of |ln var ratio|. Healthy: at
     most 0.06 and 0.08; broken statistics or other inputs: 3 and more. Needs 256 real samples, and norms that have seen
-    a training batch. It informs where the model works and the trial of both modes found the loss with the running
-    statistics no more than a tenth above that with the batch's own. Wrong when the probe is meant to come from another
-    source than the training data.
+    a training batch. Below 2 and 2.3 it informs where the model works and the trial of both modes found the loss with
+    the running statistics no more than a tenth above that with the batch's own. Wrong when the probe is meant to come
+    from another source than the training data.
     """
     if report.activations is None or not context.real_data:
         return
@@ -150,7 +150,7 @@ def _norm_finding(rule: str, row: NormRow, context: Context, limits: Thresholds,
     grave = Severity.ERROR if far and not context.outcome_ok else Severity.WARNING
     return Finding(
         rule=rule,
-        severity=Severity.INFO if harmless else grave,
+        severity=Severity.INFO if harmless and not far else grave,
         subject=row.name,
         section=SECTION,
         evidence={"mean_gap": row.mean_gap, "log_var_gap": row.log_var_gap, "samples": row.n_samples},
