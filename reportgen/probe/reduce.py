@@ -17,6 +17,9 @@ DENSE_LIMIT = 1 << 26
 _SLICE = 1 << 22  # elements of a tensor that are lifted to float64 at a time
 
 
+_LARGEST_SUM = 1e145  # of values near the end of float64: cut, so that squares of sums of slices stay in it
+
+
 def as_real(x: Tensor) -> Tensor | None:
     """Return x as a dense real floating tensor, or None when it is no such thing (integers, booleans, meta).
 
@@ -112,6 +115,7 @@ def slice_stats(part: Tensor) -> TensorStats:
         return stats
     low, high = torch.aminmax(x)
     m2 = float((x - x.mean()).square_().sum())
+    total = min(max(float(x.sum()), -_LARGEST_SUM), _LARGEST_SUM)
     return msgspec.structs.replace(
-        stats, sum=float(x.sum()), m2=m2 if math.isfinite(m2) else 0.0, min=float(low), max=float(high)
+        stats, sum=total, m2=m2 if math.isfinite(m2) else 0.0, min=float(low), max=float(high)
     )

@@ -63,6 +63,10 @@ def of_model(model: nn.Module, owned: set[int] | None = None, spectra: Method = 
     return WeightFacts(rows=rows, buffers=buffers)
 
 
+_TOO_LARGE = 1e75
+"""Of values beyond it fourth powers leave float64; nothing is derived from them."""
+
+
 class Reading(NamedTuple):
     """What was read of a file; ``read`` is below ``tensors`` when the user broke off."""
 
@@ -199,6 +203,8 @@ def _measured(
     row = replace(row, stats=found.stats)
     if not found.stats.finite or found.stats.nonfinite:
         return replace(row, at_default_init=False if row.fan_in and testable(row.shape) else None)
+    if max(abs(found.stats.min or 0.0), abs(found.stats.max or 0.0)) > _TOO_LARGE:
+        return row
     if about.role == "norm":
         return row if row.name.endswith("bias") else replace(row, gains=gains(real))
     length = x.numel() // max(x.shape[0], 1) if x.dim() > 1 else x.numel()
