@@ -167,5 +167,5 @@ def test_cleaning_joins_lines_and_moves_nothing() -> None:
     drawn = cleaner.cleaned(svg, "p", "title")
     paths = [dict(node.attributes)["d"] for node in drawn.children if isinstance(node, Element) and node.tag == "path"]
     # two grid lines in one path; one above the rectangle stays above it; filled shapes stay apart
-    assert paths == ["M10 50L10 2.3M20 50L20-0", "M30 50L30 2", "M40 50L41 2Z", "M50 50L51 2Z"]
+    assert paths == ["M10 50V2.3M20 50V0", "M30 50V2", "M40 50L41 2Z", "M50 50L51 2Z"]
     assert [node.tag for node in drawn.children if isinstance(node, Element)][1:4] == ["path", "text", "rect"]

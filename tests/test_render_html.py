@@ -8,6 +8,7 @@ from collections.abc import Callable
 from html.parser import HTMLParser
 
 import pytest
+from msgspec.structs import replace
 
 from reportgen.page import palette
 from reportgen.page.blocks import CHUNK_ROWS
@@ -125,3 +126,14 @@ def test_every_colour_has_a_dark_counterpart() -> None:
 
 def test_golden(golden: Callable[[str, bytes], None]) -> None:
     golden("checkpoint.html", to_html(build(builders.checkpoint())))
+
+
+def test_ten_thousand_rows_stay_small_and_are_counted() -> None:
+    report = replace(builders.classifier(), architecture=builders.architecture(1700), weights=None, diagnoses=[])
+    page = build(report)
+    assert page.n_rows > 2000
+    table = next(t for t in page.tables if t.id == "layers")
+    assert table.total_rows > 10_000
+    text = to_html(page).decode()
+    assert len(text.encode()) <= 2_000_000
+    assert f"of {table.total_rows:,} rows." in text

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from reportgen.page.build import build
 from reportgen.page.fold import folded
@@ -90,3 +91,62 @@ def test_long_reports_are_cut(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_no_grid_in_print() -> None:
     css = (Path(__file__).parents[1] / "templates" / "print.css").read_text()
     assert not re.search(r"display:\s*(grid|flex)", css)
+
+
+def elements(document: Any) -> list[Any]:
+    return [o for o in document.objects if isinstance(o, pikepdf.Dictionary) and o.get("/Type") == "/StructElem"]
+
+
+def test_every_piece_of_text_leads_to_the_element_that_holds_it(document: Any) -> None:
+    tree = list(document.Root.StructTreeRoot.ParentTree.Nums)
+    pages = dict(zip(tree[::2], tree[1::2], strict=True))
+    seen = 0
+    for number, page in enumerate(document.pages):
+        for mcid, element in enumerate(pages[number]):
+            kids = element.K if isinstance(element.K, pikepdf.Array) else [element.K]
+            assert mcid in [int(k) for k in kids if isinstance(k, int)]
+            assert element.Pg.objgen == page.objgen
+            seen += 1
+    assert seen > 1000
+
+
+def test_the_tags_hang_together_and_say_nothing_twice(document: Any) -> None:
+    known = {e.objgen for e in elements(document)}
+    kids = [k for e in elements(document) for k in e.get("/K", []) if isinstance(k, pikepdf.Dictionary)]
+    assert all(k.get("/Type") in ("/StructElem", "/OBJR") for k in kids)
+    assert {k.objgen for k in kids if k.get("/Type") == "/StructElem"} <= known
+    cells = [e for e in elements(document) if e.S == "/TD"]
+    assert len(cells) > 500
+    assert sum(e.S == "/Span" for e in elements(document)) < 0.1 * len(cells)
+
+
+def test_every_heading_of_a_table_tells_its_scope(document: Any) -> None:
+    heads = [e for e in elements(document) if e.S == "/TH"]
+    scopes = [str(e.A.Scope) for e in heads]
+    assert set(scopes) == {"/Row", "/Column"}
+    rows = [e for e in elements(document) if e.S == "/TR" and any(k.S == "/TD" for k in e.K)]
+    assert all(e.K[0].S != "/TH" or e.K[0].A.Scope == "/Row" for e in rows)
+
+
+def test_the_same_page_is_the_same_bytes() -> None:
+    page = build(builders.checkpoint())
+    assert to_pdf(page) == to_pdf(page)
+
+
+def test_what_the_screen_folds_is_short_on_paper() -> None:
+    page = build(builders.classifier())
+    table = next(t for t in page.tables if t.id == "layers")
+    hidden = structs.replace(table, folded="all of it")
+    sections = [structs.replace(s, blocks=[hidden if b is table else b for b in s.blocks]) for s in page.sections]
+    short = folded(structs.replace(page, sections=sections), each=300, together=900, appendix=30)
+    cut = next(t for t in short.tables if t.id == "layers")
+    assert len(cut.rows) == 30
+    assert cut.total_rows == len(table.rows)
+    others = [t for t in short.tables if t.id != "layers"]
+    assert [len(t.rows) for t in others] == [len(t.rows) for t in page.tables if t.id != "layers"]
+
+
+def test_a_hundred_rows_and_sixty_charts_take_little_room() -> None:
+    page = build(builders.classifier(4))
+    assert page.n_rows > 160
+    assert len(to_pdf(page)) <= 500_000

@@ -8,7 +8,7 @@ figures name their clip paths alike and the browser would then take the wrong on
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from xml.etree import ElementTree
 
 from .svg import ATTRIBUTES, TAGS, Element, checked, element, gathered
@@ -38,6 +38,7 @@ def cleaned(
     root = ElementTree.fromstring(svg)
     referred = [m for node in root.iter() for v in node.attrib.values() for m in _REFERENCE.findall(v)]
     known = {node.attrib.get("id") for node in root.iter()}
+    prefix = prefix.removesuffix("-plot")
     used = {old: f"{prefix}-{i}" for i, old in enumerate(id for id in dict.fromkeys(referred) if id in known)}
     box = _box(root)
     # a point of print is four thirds of a pixel
@@ -104,18 +105,44 @@ def _looks(path: Element) -> dict[str, str]:
 
 
 def _path(data: str) -> str:
-    """Write path data with one decimal, a tenth of a point, and no space that can be spared."""
-    parts = _PATH.findall(data)
-    out = ""
-    for part in parts:
-        text = part if part.isalpha() else _short(float(part))
-        spaced = out and not out[-1].isalpha() and not part.isalpha() and not text.startswith("-")
-        out += f" {text}" if spaced else text
+    """Write path data with one decimal, a tenth of a point, and no space or letter that can be spared."""
+    out, command, at = "", "", ["", ""]
+    for letter, numbers in _commands(data):
+        if letter == "L" and numbers[0] == at[0]:
+            letter, numbers, at = "V", numbers[1:], numbers
+        elif letter == "L" and numbers[1] == at[1]:
+            letter, numbers, at = "H", numbers[:1], numbers
+        else:
+            at = numbers[-2:] or at
+        for k, text in enumerate(numbers):
+            # a command that is said once holds on; after a move it would be a line
+            spaced = k > 0 or (letter == command and letter != "M")
+            lead = ("" if text.startswith("-") else " ") if spaced else letter
+            out += lead + text
+        if not numbers:
+            out += letter
+        command = letter
     return out
 
 
+def _commands(data: str) -> Iterator[tuple[str, list[str]]]:
+    """Yield the commands of a path one by one: a letter, and its numbers as short as they can be."""
+    letter = ""
+    numbers: list[str] = []
+    for part in _PATH.findall(data):
+        if part.isalpha():
+            if letter:
+                yield letter, numbers
+            letter, numbers = part, []
+        else:
+            numbers.append(_short(float(part)))
+    if letter:
+        yield letter, numbers
+
+
 def _short(value: float) -> str:
-    return f"{value:.1f}".removesuffix(".0")
+    text = f"{value:.1f}".removesuffix(".0")
+    return "0" if text == "-0" else text
 
 
 def _attributes(node: ElementTree.Element, used: Mapping[str, str], foreign: bool) -> dict[str, str]:

@@ -7,13 +7,16 @@ from msgspec.structs import replace
 from .blocks import Block, Cell, Group, Page, Table
 
 
-def folded(page: Page, *, each: int, together: int) -> Page:
+def folded(page: Page, *, each: int, together: int, appendix: int | None = None) -> Page:
     """Return the page with at most ``each`` rows in a table and ``together`` rows in all of them.
 
-    Short tables stay whole: only the longest are cut, all to one length.
+    Short tables stay whole: only the longest are cut, all to one length. ``appendix``: the most rows of a table that a
+    reader of the screen has to unfold.
     """
-    limit = min(each, _common_limit([len(t.rows) for t in page.tables], together))
-    sections = [replace(s, blocks=[_cut(b, limit) for b in s.blocks]) for s in page.sections]
+    hidden = each if appendix is None else appendix
+    lengths = [min(len(t.rows), hidden) if t.folded else len(t.rows) for t in page.tables]
+    limit = min(each, _common_limit(lengths, together))
+    sections = [replace(s, blocks=[_cut(b, limit, min(limit, hidden)) for b in s.blocks]) for s in page.sections]
     return replace(page, sections=sections)
 
 
@@ -28,9 +31,10 @@ def _common_limit(lengths: list[int], together: int) -> int:
     return max(lengths, default=0)
 
 
-def _cut(block: Block, limit: int) -> Block:
+def _cut(block: Block, limit: int, hidden: int) -> Block:
     if isinstance(block, Group):
-        return replace(block, blocks=[_cut(inner, limit) for inner in block.blocks])
+        return replace(block, blocks=[_cut(inner, limit, hidden) for inner in block.blocks])
+    limit = hidden if isinstance(block, Table) and block.folded else limit
     if not isinstance(block, Table) or len(block.rows) <= limit:
         return block
     # a row with a problem stays, wherever it stands

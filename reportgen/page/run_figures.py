@@ -240,12 +240,17 @@ def _spread(hill: Hill, low: float, high: float) -> list[float]:
 def _outline(heights: Sequence[float], left: int, base: int, rise: int) -> str:
     """Return the outline of a hill, from the middle of one bin to that of the next."""
     peak = max(heights, default=0.0) or 1.0
-    path, last, half = [f"M{left} {base}"], 0, _BIN // 2
+    path, last, flat, step = [f"M{left} {base}"], 0, 0, _BIN // 2
     for height in heights:
         level = round(height / peak * rise)
-        path.append(f"l{_BIN if len(path) > 1 else half} {last - level}".replace(" -", "-"))
-        last = level
-    return "".join(path) + f"l{_BIN - half} {last}z"
+        flat += step
+        if level != last:
+            path.append(f"h{flat - step}" if flat > step else "")
+            path.append(f"l{step} {last - level}".replace(" -", "-"))
+            flat, last = 0, level
+        step = _BIN
+    path.append(f"h{flat}" if flat else "")
+    return "".join(path) + f"l{_BIN - _BIN // 2} {last}z"
 
 
 # --------------------------------------------------------------------------------------------------- panels

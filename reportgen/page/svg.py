@@ -75,7 +75,17 @@ def checked(tag: str, attributes: Iterable[tuple[str, str]], children: Iterable[
 
 
 _INHERITED = frozenset(
-    ("fill", "fill-opacity", "font-size", "stroke", "stroke-dasharray", "stroke-linecap", "stroke-width", "text-anchor")
+    (
+        "fill",
+        "fill-opacity",
+        "font-size",
+        "stroke",
+        "stroke-dasharray",
+        "stroke-linecap",
+        "stroke-linejoin",
+        "stroke-width",
+        "text-anchor",
+    )
 )
 _RUN = 3  # neighbours from which a group around them is shorter
 

@@ -18,8 +18,10 @@ from ..page.theme import printed
 from . import columns
 from .assets import sheet
 from .fill import fill
+from .tags import slim
 
 MAX_TABLE_ROWS = 300
+MAX_APPENDIX = 30  # of a table that the screen shows folded
 MAX_ROWS = 900  # of all tables together: each costs milliseconds
 _FONTS = {  # address -> file, family, weight; base64 in the style sheet costs a second to read
     "report-font:sans": ("DejaVuSans.ttf", "Report Sans", 400),
@@ -38,7 +40,7 @@ def to_pdf(page: Page, data: bytes | None = None, look: Look | None = None) -> b
     weasyprint, look = _weasyprint(), look or Look()
     from weasyprint.text.fonts import FontConfiguration
 
-    short = folded(page, each=MAX_TABLE_ROWS, together=MAX_ROWS)
+    short = folded(page, each=MAX_TABLE_ROWS, together=MAX_ROWS, appendix=MAX_APPENDIX)
     fetcher = _fetcher()
     fonts = FontConfiguration()
     variant = "pdf/ua-1" if short.n_rows <= TAGGED_UP_TO else None
@@ -48,9 +50,8 @@ def to_pdf(page: Page, data: bytes | None = None, look: Look | None = None) -> b
         rules = _faces() + columns.style(short) + _widths(short)
         styles = [weasyprint.CSS(string=rules, url_fetcher=fetcher, font_config=fonts)]
         attached = [] if data is None else [_attachment(weasyprint, data)]
-        return bytes(
-            document.write_pdf(stylesheets=styles, font_config=fonts, pdf_variant=variant, attachments=attached)
-        )
+        options = {"pdf_variant": variant, "attachments": attached, "finisher": slim if variant else None}
+        return bytes(document.write_pdf(stylesheets=styles, font_config=fonts, **options))
 
 
 def _attachment(weasyprint: Any, data: bytes) -> Any:

@@ -168,7 +168,7 @@ def _curves(facts: EvaluationFacts, id: str) -> list[Block]:
         drawn.append(score_figures.reliability(facts.calibration, id, of_yes=of_yes))
     if facts.tokens is not None and len(facts.tokens.by_position) > 1:
         drawn.append(score_figures.by_position(facts.tokens, id))
-    blocks: list[Block] = [Pictures(id=f"{id}curves", figures=drawn, small=True)] if drawn else []
+    blocks: list[Block] = [Pictures(id=f"{id}score-curves", figures=drawn, small=True)] if drawn else []
     if facts.calibration is not None:
         blocks.append(KeyValues(pairs=score_figures.calibration_pairs(facts.calibration)))
     return blocks

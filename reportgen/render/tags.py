@@ -1,0 +1,63 @@
+"""Slimming the tags of a PDF before it is written: they are for readers that speak, and half of the bytes of a table.
+
+Every run of text comes with an element of its own, and every cell with the names of all its headings. A run says
+nothing that the cell or paragraph around it does not say, and a heading that tells its scope is found without names.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+_TEXT = "/Span"
+
+
+def slim(document: Any, pdf: Any) -> None:
+    """Fold runs of text into what holds them, and tell headings by their scope: a ``finisher`` of WeasyPrint."""
+    elements = {o.reference: o for o in pdf.objects if _is_element(o)}
+    moved: dict[bytes, bytes] = {}
+    for reference, element in elements.items():
+        parent = elements.get(element["P"])
+        if element["S"] == _TEXT and parent is not None and _holds_text_alone(element) and _same_page(element, parent):
+            place = parent["K"].index(reference)
+            parent["K"][place : place + 1] = element["K"]
+            moved[reference] = parent["P"] if parent["S"] == _TEXT and parent.reference in moved else parent.reference
+            element.clear()  # its number stays taken: others would have to be counted anew
+    _point_to(moved, pdf)
+    for element in elements.values():
+        _scope(element, elements)
+
+
+def _is_element(thing: Any) -> bool:
+    return isinstance(thing, dict) and thing.get("Type") == "/StructElem"
+
+
+def _holds_text_alone(element: Any) -> bool:
+    return set(element) == {"Type", "S", "K", "Pg", "P"} and all(isinstance(kid, int) for kid in element["K"])
+
+
+def _same_page(element: Any, parent: Any) -> bool:
+    return bool(element["Pg"] == parent.get("Pg"))
+
+
+def _point_to(moved: dict[bytes, bytes], pdf: Any) -> None:
+    """Let the text of each page lead to the element that holds it now."""
+    root = next((o for o in pdf.objects if isinstance(o, dict) and o.get("Type") == "/StructTreeRoot"), None)
+    if root is None:
+        return
+    tree = next(o for o in pdf.objects if o.reference == root["ParentTree"])
+    for entry in tree["Nums"]:
+        if isinstance(entry, list):
+            entry[:] = [moved.get(reference, reference) for reference in entry]
+
+
+def _scope(element: Any, elements: dict[bytes, Any]) -> None:
+    """Replace the names of headings by the scope of the heading: its column in the head of a table, its row below."""
+    if element.get("S") == "/TH":
+        element.pop("ID", None)
+        row = elements.get(element["P"], {})
+        head = elements.get(row.get("P", b""), {}).get("S") == "/THead"
+        element["A"]["Scope"] = "/Column" if head else "/Row"
+    elif element.get("S") == "/TD" and "A" in element:
+        element["A"].pop("Headers", None)
+        if len(element["A"]) == 1:  # its owner, and nothing owned
+            del element["A"]
