@@ -13,7 +13,7 @@ from .palette import BAR, ERROR, INK, MUTED, RULE, SERIES
 from .svg import Element, decimal, drawing, element
 
 WIDTH, HEIGHT = 300, 92
-_LEFT, _TOP, _BOTTOM = 46, 8, 72
+_LEFT, _TOP, _BOTTOM = 56, 8, 72
 _BINS = 60
 _DASHES = (None, "5 3", "2 2")
 
