@@ -99,7 +99,7 @@ def _is_wrong(facts: PictureFacts, view: SampleView) -> bool:
 
 def _images(view: SampleView) -> list[Bitmap]:
     place = count(view.place)
-    pairs = [(view.picture, _("Sample {place}")), (view.heat, _("Sample {place}, with what spoke for the class said"))]
+    pairs = [(view.picture, _("Sample {place}")), (view.heat, _("Grad-CAM of sample {place}"))]
     return [bitmap(picture, words.format(place=place), _SIDE) for picture, words in pairs if picture is not None]
 
 

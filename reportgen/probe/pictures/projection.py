@@ -18,7 +18,7 @@ from ...document.pictures import Projection
 from ..fingerprints import Hashes
 from .chosen import Said
 
-POINTS = 160
+POINTS = 128
 _FEATURES = 4096
 _LEAST = 8
 _SCALE = 999

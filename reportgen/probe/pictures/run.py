@@ -28,7 +28,7 @@ from .projection import LastFeatures
 from .show import TOKENS, channels_first_series, display_of, encoded, lines_of, pixels, plain, values_of
 
 MAPPED, MAPPED_OF_NAMED = 1, 3  # reference samples whose feature maps are shown: by rule, and of layers that were named
-HEATED = 4  # reference samples with Grad-CAM; of the worst all
+HEATED = 3  # reference samples with Grad-CAM; of the worst all
 
 T = TypeVar("T")
 
