@@ -29,6 +29,8 @@ class Look(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Sections that are left out; diagnoses and coverage always stay."""
     templates: str | None = None
     """A folder with a page.html.j2 that overrides blocks of the page, or an extra.css, or both."""
+    font: str | None = None
+    """A font file with Chinese characters, of which a page gets those it needs; None: one of the system's."""
     sidecar_css: bool = False
     """Put the style sheet of an HTML page in a file beside it, for servers that forbid styles inside a page."""
 
@@ -40,7 +42,7 @@ class Look(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         for key in ("order", "hide"):
             value = getattr(self, key)
             expect(f"Page setting {key}", value, are_texts(value), "a list of sections such as ['evaluation']")
-        for key in ("logo", "templates"):
+        for key in ("logo", "templates", "font"):
             value = getattr(self, key)
             expect(f"Page setting {key}", value, value is None or isinstance(value, str), "a path")
         for key in ("footer", "logo_text"):

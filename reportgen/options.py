@@ -9,6 +9,7 @@ from msgspec import Struct
 from .arguments import WHOLE, are_texts, expect, is_number, is_whole
 
 MAX_SEED = 2**32 - 1
+LANGUAGES = ("en", "zh")
 TASKS = ("multiclass", "binary", "multilabel", "regression", "tokens", "segmentation")
 TaskName = Literal["multiclass", "binary", "multilabel", "regression", "tokens", "segmentation"]
 _PROJECTIONS = ("pca", "tsne", "umap")
@@ -70,7 +71,8 @@ class Options(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Overrides of ``health.thresholds.Thresholds`` by name."""
     rules: dict[str, Any] = {}
     """What the project sets for single rules: thresholds, severity, off, waivers; see ``health.policy``."""
-    language: Literal["en"] = "en"
+    language: Literal["en", "zh"] = "en"
+    """Of what the commands write and say; from Python, ``write(report, path, language="zh")``. Facts have none."""
     seed: int = 0
     """For synthetic inputs and for random layers while gradients are measured; the caller's RNG is left alone."""
 
@@ -100,7 +102,7 @@ class Options(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             ("rules", isinstance(self.rules, dict), "a dict of rule and its settings"),
             ("layers", are_texts(self.layers), 'a list of patterns, such as ["layer1.*"]'),
             ("projection", self.projection in _PROJECTIONS, "one of 'pca', 'tsne', 'umap'"),
-            ("language", self.language == "en", "'en'"),
+            ("language", self.language in LANGUAGES, "one of 'en', 'zh'"),
         ]
 
     def _numbers(self) -> list[tuple[str, bool, str]]:

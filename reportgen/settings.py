@@ -158,7 +158,7 @@ def _placed(found: dict[str, Any], base: Path) -> dict[str, Any]:
     if isinstance(out.get("train"), dict):
         out["train"] = _train_placed(out["train"], base)
     if isinstance(page := out.get("page"), dict):
-        files = {key: str(base / page[key]) for key in ("logo", "templates") if isinstance(page.get(key), str)}
+        files = {key: str(base / page[key]) for key in ("logo", "templates", "font") if isinstance(page.get(key), str)}
         out["page"] = page | files
     return out
 

@@ -56,7 +56,7 @@ def refused(call: Callable[[], object], *words: str) -> None:
         ("thresholds", 5, "is 5. Expected a dict"),
         ("rules", [], "is of type list. Expected a dict"),
         ("allow_globals", "torch.nn", "Expected a list of dotted names."),
-        ("language", "xx", "is 'xx'. Expected 'en'"),
+        ("language", "xx", "is 'xx'. Expected one of 'en', 'zh'"),
         ("seed", -5, "is -5. Expected a whole number from 0"),
         ("seed", 1.5, "is 1.5."),
         ("seed", 2**70, "Expected a whole number from 0 to 2**32 - 1."),

@@ -9,7 +9,7 @@ import typer
 
 from ..errors import OptionError
 from .app import app
-from .output import Out, SidecarCss, Templates, checked, look_of, say, written
+from .output import Font, Lang, Out, SidecarCss, Templates, checked, presentation, say, written
 
 if TYPE_CHECKING:
     from ..document.facts import Report
@@ -29,11 +29,13 @@ def render(
     rejudge: Rejudge = False,
     templates: Templates = None,
     sidecar_css: SidecarCss = None,
+    lang: Lang = None,
+    font: Font = None,
 ) -> None:
     """Write a report.json in other formats, report.html unless told otherwise. Needs no torch."""
-    look = look_of(templates, sidecar_css)
+    look, language = presentation(templates=templates, sidecar_css=sidecar_css, lang=lang, font=font)
     paths = checked(output or [report.with_suffix(".html")], look)
-    written(_read(report, rejudge=rejudge), paths, look)
+    written(_read(report, rejudge=rejudge), paths, look, language)
 
 
 def _read(path: Path, *, rejudge: bool) -> Report:
@@ -56,6 +58,7 @@ def check(
     report: Annotated[Path, typer.Argument(help="a report.json")],
     fail_on: Annotated[Level | None, typer.Option(help="Exit with 1 when a diagnosis is at least so severe.")] = None,
     rejudge: Rejudge = False,
+    lang: Lang = None,
 ) -> int:
     """Gate a build: exit with 1 when the report holds a diagnosis of at least that severity. Needs no torch.
 
@@ -65,50 +68,63 @@ def check(
     from ..document.facts import Severity
     from ..health.gate import offending
     from ..page.formats import name
+    from ..page.language import _, speaking, term
     from ..page.wording import summary
 
-    level = settings.load(None, {"check": {"fail_on": fail_on}}).check.fail_on
+    given = settings.load(None, {"check": {"fail_on": fail_on}, "language": lang})
+    level = given.check.fail_on
     document = _read(report, rejudge=rejudge)
     hits = offending(document, Severity(level))
-    for diagnosis in hits:
-        # a layer's name comes from outside and must not steer the terminal
-        where = name(diagnosis.subject)
-        say(f"{diagnosis.severity:8} {diagnosis.cause:24} {where:24} {summary(diagnosis)}")
-    others = len(document.diagnoses) - len(hits)
-    say(f"{len(hits)} of severity {level} or above, {others} below, in {report}")
+    with speaking(given.options.language):
+        for diagnosis in hits:
+            # a layer's name comes from outside and must not steer the terminal
+            where = name(diagnosis.subject)
+            say(f"{diagnosis.severity:8} {diagnosis.cause:24} {where:24} {summary(diagnosis)}")
+        told = _("{n} of severity {level} or above, {others} below, in {report}")
+        others = len(document.diagnoses) - len(hits)
+        say(told.format(n=len(hits), level=term(level), others=others, report=report))
     return 1 if hits else 0
 
 
 @app.command()
 def rules(
     rule: Annotated[str | None, typer.Argument(help="The id of a rule; all of them if left out.")] = None,
+    lang: Lang = None,
 ) -> None:
     """List what is tested, or say of one rule what it measures, its thresholds, its record, and when it is wrong."""
     import difflib
-    import inspect
 
     from ..health.rules import RULES
     from ..health.scorecard import scorecard
-    from ..page.explain import explain
+    from ..page.explain import account, explain
+    from ..page.language import speaking
 
+    _look, language = presentation(lang=lang)
     if rule is None:
-        for name, function in RULES.items():
-            say(f"{name:26} {(inspect.getdoc(function) or '').splitlines()[0]}")
+        with speaking(language):
+            for name in RULES:
+                say(f"{name:26} {account(name).splitlines()[0]}")
     elif rule in RULES:
-        say(explain(rule, scorecard()))
+        with speaking(language):
+            say(explain(rule, scorecard()))
     else:
         near = difflib.get_close_matches(rule, RULES) or list(RULES)
         raise OptionError(f"There is no rule named {rule!r}.", hint=f"Did you mean {', '.join(near)}?")
 
 
 @app.command()
-def extract(report: Annotated[Path, typer.Argument(help="a report.html")], output: Out = None) -> None:
+def extract(
+    report: Annotated[Path, typer.Argument(help="a report.html")],
+    output: Out = None,
+    lang: Lang = None,
+    font: Font = None,
+) -> None:
     """Write the data that an HTML report carries, as JSON or in any other format. Needs no torch."""
     from ..render.carrier import extract as carried
 
-    look = look_of(None, None)
+    look, language = presentation(lang=lang, font=font)
     paths = checked(output or [report.with_suffix(".json")], look)
-    written(carried(report), paths, look)
+    written(carried(report), paths, look, language)
 
 
 @app.command()

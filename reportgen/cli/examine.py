@@ -17,7 +17,9 @@ from .output import (
     Data,
     Device,
     ExportBudget,
+    Font,
     InferenceBudget,
+    Lang,
     Loss,
     MaxBatches,
     Out,
@@ -101,6 +103,8 @@ def examine(
     strict: Strict = None,
     templates: Templates = None,
     sidecar_css: SidecarCss = None,
+    lang: Lang = None,
+    font: Font = None,
     output: Out = None,
 ) -> int:
     """Load a model, probe it, and write a report about it; or report on weights alone, or on a history alone.
@@ -124,7 +128,7 @@ def examine(
     policy_of(given.options.rules)  # what is wrong in it is told before any work
     paths = checked([Path(path) for path in given.output], given.page)
     report = _examined(given)
-    written(report, paths, given.page)
+    written(report, paths, given.page, given.options.language)
     return strictly(report, strict=given.strict)
 
 

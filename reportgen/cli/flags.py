@@ -9,10 +9,11 @@ from typing import Any
 from ..errors import OptionError
 
 TRAINING = ("optimizer", "scheduler", "scheduler_per", "epochs", "early_stopping", "folder", "resume")
-PAGE = ("templates", "sidecar_css")
+PAGE = ("templates", "sidecar_css", "font")
 _SETTINGS = {
     "history_name": "history_names",
     "allow_global": "allow_globals",
+    "lang": "language",
     "subject": "model",
 }
 

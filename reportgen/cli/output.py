@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -58,6 +58,10 @@ SidecarCss = Annotated[
     bool | None,
     typer.Option("--sidecar-css", help="Put the style sheet beside an HTML page, for servers that forbid it inside."),
 ]
+Lang = Annotated[Literal["en", "zh"] | None, typer.Option("--lang", help="Language of the report: en or zh (Chinese).")]
+Font = Annotated[
+    Path | None, typer.Option(help="A font file with Chinese characters, for where the system has none to embed.")
+]
 
 
 def checked(output: list[Path] | None, look: Look) -> list[Path]:
@@ -71,24 +75,28 @@ def checked(output: list[Path] | None, look: Look) -> list[Path]:
     return paths
 
 
-def look_of(templates: Path | None, sidecar_css: bool | None) -> Look:
-    """Return the look of the settings file, [page], under what the flags say."""
+def presentation(**flags: Any) -> tuple[Look, str]:
+    """Return look and language, from the settings file under what the flags say."""
     from .. import settings
     from .flags import settings_of
 
-    return settings.load(None, settings_of({"templates": templates, "sidecar_css": sidecar_css})).page
+    given = settings.load(None, settings_of(flags))
+    return given.page, given.options.language
 
 
-def written(report: Report, paths: list[Path], look: Look) -> None:
+def written(report: Report, paths: list[Path], look: Look, language: str) -> None:
+    from ..page.language import _, speaking, term
     from ..render.write import write
 
     for path in paths:
-        write(report, path, look=look)
-    for path in paths:
-        say(f"wrote {path}")
-    counts = Counter(d.severity for d in report.diagnoses)
-    told = ", ".join(f"{counts[level]} {level}" for level in sorted(counts, key=lambda s: -s.rank))
-    say(f"verdict: {told or 'nothing found'}")
+        write(report, path, look=look, language=language)
+    with speaking(language):
+        for path in paths:
+            say(_("wrote {path}").format(path=path))
+        counts = Counter(d.severity for d in report.diagnoses)
+        ranked = sorted(counts, key=lambda s: -s.rank)
+        told = _(", ").join(f"{counts[level]} {term(level.value)}" for level in ranked)
+        say(_("verdict: {told}").format(told=told or _("nothing found")))
 
 
 def say(text: str) -> None:

@@ -18,6 +18,8 @@ from .output import (
     MAX_SEED,
     ClassNames,
     Device,
+    Font,
+    Lang,
     Loss,
     MaxBatches,
     Out,
@@ -30,6 +32,7 @@ from .output import (
     Title,
     checked,
     interrupts_kept,
+    presentation,
     say,
     strictly,
     written,
@@ -87,6 +90,8 @@ def train(
     strict: Strict = None,
     templates: Templates = None,
     sidecar_css: SidecarCss = None,
+    lang: Lang = None,
+    font: Font = None,
     output: Out = None,
 ) -> int:
     """Train a model, and write a report about it with the weights of its best epoch.
@@ -99,7 +104,7 @@ def train(
     paths = checked([Path(path) for path in given.output], given.page)
     _check(given)
     report = _trained(given)
-    written(report, paths, given.page)
+    written(report, paths, given.page, given.options.language)
     return strictly(report, strict=given.strict)
 
 
@@ -256,11 +261,11 @@ def demo(
     seed: Annotated[
         int, typer.Option(min=0, max=MAX_SEED, help="Of the split, the initialisation and the order of the batches.")
     ] = 0,
+    lang: Lang = None,
+    font: Font = None,
 ) -> None:
     """Train a small real model and write a report about it (report.html and report.json unless told otherwise)."""
-    from ..look import Look
-
-    look = Look()
+    look, language = presentation(lang=lang, font=font)
     paths = checked(output, look)
     with interrupts_kept():
         import torch
@@ -285,4 +290,4 @@ def demo(
         history=history,
         options=options,
     )
-    written(report, paths, look)
+    written(report, paths, look, language)

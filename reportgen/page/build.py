@@ -12,6 +12,7 @@ from .glossary import with_glossary
 from .language import _, plural, speaking
 from .logo import logo
 from .own import arranged
+from .reasons import TITLES, told
 from .sections import (
     activations,
     architecture,
@@ -62,7 +63,7 @@ def build(report: Report, language: str = "en", look: Look | None = None, own: S
     look = look or Look()
     with speaking(language):
         page = Page(
-            title=name(report.title or report.subject.name),
+            title=name(_title(report)),
             subtitle=_subtitle(report.subject),
             lang=language,
             created=name(report.meta.created) if report.meta.created else "",
@@ -76,9 +77,14 @@ def build(report: Report, language: str = "en", look: Look | None = None, own: S
         return arranged(page, look, own, IDS)
 
 
+def _title(report: Report) -> str:
+    title = report.title or report.subject.name
+    return told(title) if title in TITLES else title
+
+
 def _subtitle(subject: SubjectFacts) -> str:
     if subject.kind == "run":
-        return ", ".join((name(subject.name), _("the history of a training run")))
+        return _(", ").join((name(subject.name), _("the history of a training run")))
     kind = {"model": _("model"), "checkpoint": _("checkpoint file")}[subject.kind]
     if subject.state != "unknown":
         kind = {"trained": _("trained {kind}"), "untrained": _("untrained {kind}")}[subject.state].format(kind=kind)
@@ -87,4 +93,4 @@ def _subtitle(subject: SubjectFacts) -> str:
         "synthetic": plural("seen on {n} made-up input", "seen on {n} made-up inputs", subject.n_samples),
         "none": _("not run on any data"),
     }[subject.inputs]
-    return ", ".join((name(subject.name), kind, seen.format(n=count(subject.n_samples))))
+    return _(", ").join((name(subject.name), kind, seen.format(n=count(subject.n_samples))))

@@ -11,7 +11,7 @@ from ..document.history import History, Series
 from ..document.stats import TensorStats
 from .evidence_figures import Curve, against, curves, distribution, profile
 from .formats import name, words
-from .language import _
+from .language import _, term
 from .sections.curves import axis_name, metric_name
 from .svg import Element
 from .wording import rule_title
@@ -182,7 +182,7 @@ def _against_limit(report: Report, finding: Finding, alike: list[Finding]) -> Ev
     else:
         return None
     caption = _("{rule}: what was measured, and its limit").format(rule=rule_title(finding.rule))
-    drawn = against(finding.evidence[key], against_what, caption, (words(key), _("dashed: the limit")))
+    drawn = against(finding.evidence[key], against_what, caption, (term(words(key)), _("dashed: the limit")))
     return None if drawn is None else Evidence(drawn, caption)
 
 

@@ -15,6 +15,7 @@ from ..health.notes import NOTES
 from ..health.rules import RULES, Rule
 from ..health.thresholds import Thresholds
 from .formats import short
+from .language import _, plural, spoken
 from .wording import cause_title, doubt, rule_title
 
 _WIDTH = 100
@@ -24,20 +25,30 @@ def explain(rule: str, card: Scorecard | None) -> str:
     """Return all that is known of a rule; ``rule`` must be a key of ``RULES``."""
     parts = [
         f"{rule}: {rule_title(rule)}",
-        inspect.getdoc(RULES[rule]) or "",
+        account(rule),
         _evidence(RULES[rule]),
         _thresholds(rule),
         _proves(rule),
         _advice(rule),
-        f"When this is wrong\n{_wrapped(doubt(rule) or 'It states a fact; where it was measured, it is so.')}",
+        _titled(_("When this is wrong"), doubt(rule) or _("It states a fact; where it was measured, it is so.")),
         _record(rule, card),
         _settings(rule),
     ]
     return "\n\n".join(part for part in parts if part)
 
 
+def account(rule: str) -> str:
+    """Return what a rule says of itself: what it measures, when it fires, when it is wrong."""
+    return _(inspect.getdoc(RULES[rule]) or rule)
+
+
 def _wrapped(text: str) -> str:
-    return textwrap.fill(text, _WIDTH, initial_indent="  ", subsequent_indent="  ")
+    width = _WIDTH if spoken() == "en" else _WIDTH // 2  # a Chinese character is twice as wide
+    return textwrap.fill(text, width, initial_indent="  ", subsequent_indent="  ")
+
+
+def _titled(title: str, text: str) -> str:
+    return f"{title}\n{_wrapped(text)}"
 
 
 def _evidence(rule: Rule) -> str:
@@ -56,61 +67,71 @@ def _evidence(rule: Rule) -> str:
                 names |= {str(key.value): None for key in node.value.keys if isinstance(key, ast.Constant)}
             if isinstance(node, ast.Name):
                 waiting.append(node.id)
-    return f"Evidence\n{_wrapped(', '.join(names))}" if names else ""
+    return _titled(_("Evidence"), ", ".join(names)) if names else ""
 
 
 def _thresholds(rule: str) -> str:
     names, usual = LIMITS.get(rule, {}), Thresholds()
     if not names:
-        return "Thresholds\n  none that can be set"
+        return _titled(_("Thresholds"), _("none that can be set"))
     width = max(map(len, names))
     main = main_limit(rule)
     lines = [
-        f"  {name:{width}}  {short(getattr(usual, field))}{'  (also: threshold)' if name == main else ''}"
+        f"  {name:{width}}  {short(getattr(usual, field))}{_('  (also: threshold)') if name == main else ''}"
         for name, field in names.items()
     ]
-    return "\n".join(["Thresholds", *lines])
+    return "\n".join([_("Thresholds"), *lines])
 
 
 def _proves(rule: str) -> str:
     causes = [s.cause for s in SYNDROMES if rule in s.proofs]
     causes = list(dict.fromkeys([*causes, DEFAULTS[rule]] if rule in DEFAULTS else causes))
     told = [f"  {cause}: {cause_title(cause)}" for cause in causes]
-    return "\n".join(["Speaks for the cause", *told]) if told else ""
+    return "\n".join([_("Speaks for the cause"), *told]) if told else ""
 
 
 def _advice(rule: str) -> str:
     advice = ADVICE.get(DEFAULTS.get(rule, ""), "")
     note = NOTES.get(rule, "")
-    told = [_wrapped(advice)] if advice else []
-    told += [_wrapped(f"Where it only informs: {note}")] if note else []
-    return "\n".join(["What to do", *told]) if told else ""
+    told = [_wrapped(_(advice))] if advice else []
+    told += [_wrapped(_("Where it only informs: {note}").format(note=_(note)))] if note else []
+    return "\n".join([_("What to do"), *told]) if told else ""
 
 
 def _record(rule: str, card: Scorecard | None) -> str:
     if card is None or rule not in card.rules:
-        return "Record\n  not measured"
+        return _titled(_("Record"), _("not measured"))
     score = card.rules[rule]
-    known = f"fires on {score.fired} of {score.known} known cases" if score.known else "no known case"
-    seeds = "1 seed" if card.seeds == 1 else f"{card.seeds} seeds"
-    return (
-        f"Record\n  {known}, {score.false} of {score.healthy} healthy ones\n"
-        f"  measured with version {card.version} on {card.measured}: {card.runs} runs of {card.cases} cases "
-        f"({card.split}), {seeds} each"
+    known = _("no known case")
+    if score.known:
+        known = _("fires on {fired} of {known} known cases").format(fired=score.fired, known=score.known)
+    healthy = _("{known}, {false} of {healthy} healthy ones").format(
+        known=known, false=score.false, healthy=score.healthy
     )
+    seeds = plural("{n} seed", "{n} seeds", card.seeds).format(n=card.seeds)
+    measured = _(
+        "measured with version {version} on {day}: {runs} runs of {cases} cases ({split}), {seeds} each"
+    ).format(version=card.version, day=card.measured, runs=card.runs, cases=card.cases, split=card.split, seeds=seeds)
+    return "\n".join([_("Record"), f"  {healthy}", f"  {measured}"])
 
 
 def _settings(rule: str) -> str:
     names, usual = LIMITS.get(rule, {}), Thresholds()
     name = main_limit(rule) or next(iter(names), None)
     limit = f"{name} = {getattr(usual, names[name]):g}\n  " if name is not None else ""
+    head = _("To change it, in pyproject.toml (in reportgen.toml without tool.reportgen)")
+    own, pattern, until = (
+        _("of its warnings and errors"),
+        _("pattern for what it is about; the reason is shown in the report"),
+        _("may be left out"),
+    )
     return (
-        f"To change it, in pyproject.toml (in reportgen.toml without tool.reportgen)\n"
+        f"{head}\n"
         f"  [tool.reportgen.rules.{rule}]\n"
-        f'  {limit}severity = "info"      # of its warnings and errors\n'
+        f'  {limit}severity = "info"      # {own}\n'
         f"  off = true\n"
         f"  [[tool.reportgen.rules.{rule}.waive]]\n"
-        f'  layer = "head.*"       # pattern for what it is about; the reason is shown in the report\n'
+        f'  layer = "head.*"       # {pattern}\n'
         f'  reason = "..."\n'
-        f"  until = 2030-12-31     # may be left out"
+        f"  until = 2030-12-31     # {until}"
     )

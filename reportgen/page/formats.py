@@ -149,6 +149,6 @@ def words(key: str) -> str:
 
 def listing(items: Sequence[str], limit: int = 8) -> str:
     """Show the first names of a list and say how many more there are."""
-    shown = ", ".join(name(i) for i in items[:limit])
+    shown = _(", ").join(name(i) for i in items[:limit])
     rest = len(items) - limit
-    return shown if rest <= 0 else shown + " " + _("and {n} more").format(n=rest)
+    return shown if rest <= 0 else _("{names} and {n} more").format(names=shown, n=rest)

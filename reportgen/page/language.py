@@ -7,13 +7,13 @@ and two threads may build in two languages.
 from __future__ import annotations
 
 import gettext
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import cache
 from pathlib import Path
 
-_LOCALES = Path(__file__).with_name("locales")
+_LOCALES = Path(__file__).resolve().parents[1] / "locales"
 _current: ContextVar[str] = ContextVar("language", default="en")
 
 
@@ -40,6 +40,21 @@ def N_(text: str) -> str:  # noqa: N802 (its name in gettext)
 def plural(one: str, many: str, n: int) -> str:
     """Translate a text that depends on a number."""
     return _catalogue(_current.get()).ngettext(one, many, n)
+
+
+def spoken() -> str:
+    """Return the language of the page being built."""
+    return _current.get()
+
+
+def term(text: str) -> str:
+    """Translate a word of a fact (a key, a kind) where the catalogue has it; else it stays as it is."""
+    return _(text) if text else text
+
+
+def sentences(parts: Iterable[str]) -> str:
+    """Join whole sentences; Chinese puts no space between them."""
+    return ("" if spoken() == "zh" else " ").join(parts)
 
 
 @contextmanager

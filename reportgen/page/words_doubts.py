@@ -64,9 +64,9 @@ def candidates(diagnosis: Diagnosis, titles: list[str]) -> str:
     """Name the causes that are not ruled out, and the trial that would decide; '' where there is none."""
     if not titles:
         return ""
-    quoted = [f"“{title}”" for title in titles]
-    some, last = ", ".join(quoted[:-1]), quoted[-1]
+    quoted = [_("“{title}”").format(title=title) for title in titles]
+    some, last = _(", ").join(quoted[:-1]), quoted[-1]
     joined = _("{some} or {last}").format(some=some, last=last) if some else last
     told = _("With the same marks: {causes}.").format(causes=joined)
     trial = _TRIALS.get(diagnosis.decided_by, "")
-    return f"{told} {_('To decide:')} {_(trial)}" if trial else told
+    return _("{told} To decide: {trial}").format(told=told, trial=_(trial)) if trial else told

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from ..document.pictures import Display, LeftOut, PictureFacts
+from . import reasons
 from .formats import count, listing, name, number, size
-from .language import _, plural
+from .language import _, plural, sentences
 
 
 def display_words(display: Display) -> str:
@@ -28,7 +29,7 @@ def display_words(display: Display) -> str:
         told.append(_("Volumes are shown by their three middle slices."))
     if display.kind == "frames":
         told.append(_("Of a sequence of images the middle one is shown."))
-    return " ".join(told)
+    return sentences(told)
 
 
 def left_out_words(facts: PictureFacts) -> list[str]:
@@ -45,7 +46,8 @@ def left_out_words(facts: PictureFacts) -> list[str]:
         parts = listing([_part(left) for left in refused])
         told.append(text.format(n=count(n), parts=parts, budget=size(facts.budget)))
     others = [left for left in facts.left_out if left.why != "budget"]
-    return told + [_("Not made: {part} ({reason}).").format(part=_part(o), reason=name(o.reason)) for o in others]
+    text = _("Not made: {part} ({reason}).")
+    return told + [text.format(part=_part(o), reason=name(reasons.told(o.reason))) for o in others]
 
 
 def _part(left: LeftOut) -> str:

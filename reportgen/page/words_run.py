@@ -62,7 +62,9 @@ def _first_event(f: Finding) -> str:
     }.get(f.detail.get("part", ""), name(f.subject))
     before = f.detail.get("before")
     told = _("{what} was the first to be not finite{when}.").format(what=what, when=when)
-    return told + (_(" ") + _("Before it: {before}.").format(before=name(before)) if before else "")
+    if not before:
+        return told
+    return _("{first} {second}").format(first=told, second=_("Before it: {before}.").format(before=name(before)))
 
 
 def _eval_mode(f: Finding) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -11,6 +12,8 @@ from ..page.blocks import Page
 from ..page.language import translate
 from . import house
 from .assets import environment, sheet, style_hash
+
+_SPACED = re.compile(r"(?<=[。；，：、！？]) (?=[^ <])")
 
 
 def screen_css(look: Look) -> str:
@@ -32,6 +35,11 @@ def fill(page: Page, style: Mapping[str, str], *, carried: str | None = None, te
     assets = {"css": Markup(css), "hash": style_hash(css), "link": style.get("link", "")}
     context = {"page": page, "assets": assets, "carried": carried, "_": translate(page.lang)}
     if templates is None or not house.has_page(templates):
-        return environment().get_template("page.html.j2").render(context)
+        return _set(environment().get_template("page.html.j2").render(context), page.lang)
     made = house.template(templates, environment(own=templates))
-    return house.told(Path(templates) / house.PAGE, lambda: made.render(context))
+    return _set(house.told(Path(templates) / house.PAGE, lambda: made.render(context)), page.lang)
+
+
+def _set(html: str, language: str) -> str:
+    """Take out the spaces that joined sentences have: full-width signs bring their own."""
+    return _SPACED.sub("", html) if language == "zh" else html

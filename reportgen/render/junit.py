@@ -11,6 +11,8 @@ from xml.etree import ElementTree as ET
 
 from ..document.facts import Diagnosis, Report, Severity
 from ..page.formats import name, visible
+from ..page.language import _, term
+from ..page.reasons import told
 from ..page.wording import cause_title, describe, diagnosis_title, summary
 from ..page.words_doubts import candidates, unchecked
 
@@ -33,12 +35,12 @@ def to_junit(report: Report, fail_on: Severity = Severity.WARNING) -> bytes:
     skipped = len(report.waived)
     for waived in report.waived:
         case = _case(suite, "waived." + waived.finding.rule, name(waived.finding.subject), taken)
-        ET.SubElement(case, "skipped", message=visible(f"waived: {waived.reason}"))
+        ET.SubElement(case, "skipped", message=visible(_("waived: {reason}").format(reason=waived.reason)))
     for row in report.coverage:
         case = _case(suite, "coverage", name(row.part), taken)
         if row.status == "not measured":
             skipped += 1
-            ET.SubElement(case, "skipped", message=visible(row.reason) or "not measured")
+            ET.SubElement(case, "skipped", message=visible(told(row.reason)) or _("not measured"))
     if not len(suite):
         _case(suite, "coverage", "report", taken)
     counts = {"tests": str(len(suite)), "failures": str(failed), "errors": "0", "time": _seconds(report)}
@@ -67,12 +69,16 @@ def _title(diagnosis: Diagnosis) -> str:
 
 
 def _text(diagnosis: Diagnosis) -> str:
-    lines = [f"{diagnosis.severity.value}: {_title(diagnosis)}", summary(diagnosis)]
-    lines += [f"- {name(f.subject)}: {describe(f)}" for f in diagnosis.findings[:MAX_FINDINGS]]
+    severity = term(diagnosis.severity.value)
+    lines = [_("{key}: {value}").format(key=severity, value=_title(diagnosis)), summary(diagnosis)]
+    lines += [
+        _("- {subject}: {text}").format(subject=name(f.subject), text=describe(f))
+        for f in diagnosis.findings[:MAX_FINDINGS]
+    ]
     rest = len(diagnosis.findings) - MAX_FINDINGS
-    lines += [f"- and {rest} more"] if rest > 0 else []
-    lines += [diagnosis.advice] if diagnosis.advice else []
+    lines += [_("- and {n} more").format(n=rest)] if rest > 0 else []
+    lines += [term(diagnosis.advice)] if diagnosis.advice else []
     others = candidates(diagnosis, [cause_title(cause) for cause in diagnosis.candidates])
     lines += [others] if others else []
-    lines.append(f"Not checked: {unchecked(diagnosis)}")
+    lines.append(_("Not checked: {parts}").format(parts=unchecked(diagnosis)))
     return visible("\n".join(lines))

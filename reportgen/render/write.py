@@ -18,6 +18,7 @@ from ..look import Look
 from ..page import theme
 from ..page.blocks import Page, Section
 from ..page.build import build
+from ..page.language import speaking
 from ..page.logo import logo
 
 
@@ -56,7 +57,8 @@ def _markdown(report: Report, manner: Manner) -> bytes:
 def _junit(report: Report, manner: Manner) -> bytes:
     from .junit import to_junit
 
-    return to_junit(report)
+    with speaking(manner.language):
+        return to_junit(report)
 
 
 def _json(report: Report, manner: Manner) -> bytes:

@@ -27,6 +27,7 @@ from ..cells import (
 )
 from ..formats import count, listing, name
 from ..language import _, plural
+from ..reasons import told
 
 MAX_ROWS = 2000
 MAX_CHARTS = 100
@@ -53,7 +54,7 @@ def section(report: Report) -> Section | None:
     if facts.training_only:
         text = _("Executed in training only: {names}.")
         remarks.append(text.format(names=listing(facts.training_only, 20)))
-    remarks += [_("Not measured: {reason}").format(reason=name(r)) for r in [*facts.reasons, *facts.remarks][:20]]
+    remarks += [_("Not measured: {reason}").format(reason=name(told(r))) for r in [*facts.reasons, *facts.remarks][:20]]
     if remarks:
         blocks.append(Prose(paragraphs=remarks))
     return Section(id="activations", title=_("Activations"), intro=_intro(facts), blocks=blocks)

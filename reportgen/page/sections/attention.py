@@ -6,7 +6,7 @@ from statistics import median
 
 from ...document.attention import AttentionFacts, AttentionLayer, Rollout
 from ...document.facts import Report
-from .. import figures
+from .. import figures, reasons
 from ..blocks import Block, Cell, Column, Figure, Gallery, Prose, Section, Table, Tile
 from ..cells import missing, of_chart, of_count, of_name, of_number, of_text
 from ..formats import count, listing, name, shape, size
@@ -30,9 +30,13 @@ def section(report: Report) -> Section | None:
         blocks.append(_rollout(facts, facts.rollout))
     if facts.layers:
         blocks.append(_entropies(facts.layers))
-    told = [_("Not measured: {reason}").format(reason=name(r)) for r in facts.reasons]
+    told = [_("Not measured: {reason}").format(reason=name(reasons.told(r))) for r in facts.reasons]
     if facts.no_rollout:
-        told.append(_("Attention is not followed through the layers: {reason}.").format(reason=name(facts.no_rollout)))
+        told.append(
+            _("Attention is not followed through the layers: {reason}.").format(
+                reason=name(reasons.told(facts.no_rollout))
+            )
+        )
     if told:
         blocks.append(Prose(paragraphs=told))
     fused = any(layer.fused for layer in facts.layers)

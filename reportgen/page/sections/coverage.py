@@ -7,6 +7,7 @@ from ..blocks import Cell, Column, Section, Table, Tone
 from ..cells import of_name, of_text
 from ..formats import name
 from ..language import _
+from ..reasons import told
 
 
 def section(report: Report) -> Section | None:
@@ -23,8 +24,8 @@ def section(report: Report) -> Section | None:
 def _row(row: Coverage) -> list[Cell]:
     words = {"measured": _("measured"), "partial": _("partial"), "not measured": _("not measured")}
     tones: dict[str, Tone] = {"measured": "ok", "partial": "warning", "not measured": "muted"}
-    reason = name(row.reason) if row.reason else ""
-    return [of_name(row.part), Cell(words[row.status], row.status, tones[row.status]), of_text(reason)]
+    reason = name(told(row.reason)) if row.reason else ""
+    return [of_name(told(row.part)), Cell(words[row.status], row.status, tones[row.status]), of_text(reason)]
 
 
 def _from_parts(report: Report) -> list[Coverage]:

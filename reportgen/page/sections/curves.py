@@ -10,7 +10,7 @@ from .. import figures, plots
 from ..blocks import Block, Cell, Column, Figure, Pictures, Table
 from ..cells import of_chart, of_count, of_name, of_number, of_text
 from ..formats import count, name, short, words
-from ..language import _, plural
+from ..language import _, plural, sentences
 from ..plots import Line
 from ..run_figures import PanelLine, panel
 
@@ -157,7 +157,19 @@ def _cut(group: Group, limit: int) -> str:
 
 def metric_name(key: str) -> str:
     """Name a metric for a heading."""
-    known = {"lr": _("Learning rate"), "r2": "R²", "grad_norm": _("Gradient norm")}
+    known = {
+        "lr": _("Learning rate"),
+        "r2": "R²",
+        "loss": _("Loss"),
+        "accuracy": _("Accuracy"),
+        "acc": _("Accuracy"),
+        "grad_norm": _("Gradient norm"),
+        "gradient_norm": _("Gradient norm"),
+        "update_ratio": _("Update ratio"),
+        "perplexity": _("Perplexity"),
+        "precision": _("Precision"),
+        "recall": _("Recall"),
+    }
     if key in known:
         return known[key]
     shown = words(key)
@@ -188,9 +200,9 @@ def _table(history: History) -> Table:
     caption = plural("{n} logged scalar", "{n} logged scalars", n).format(n=count(n))
     note = _("Best is the highest for accuracies and scores, the lowest for losses and errors, and left out elsewhere.")
     if broken:
-        note += " " + _("Gaps in the curves are values that were not finite.")
+        note = sentences((note, _("Gaps in the curves are values that were not finite.")))
     if any(s.n > len(s.y) for s in history.series):
-        note += " " + _("Long series are thinned; the number of values is that of all.")
+        note = sentences((note, _("Long series are thinned; the number of values is that of all.")))
     return Table(id="scalars", caption=caption, note=note, columns=columns, rows=body, total_rows=n)
 
 
@@ -209,7 +221,7 @@ def _row(series: Series) -> list[Cell]:
         of_count(series.n),
         of_number(known[0][1] if known else None),
         of_number(best[1]) if best else unknown,
-        Cell(f"{series.axis} {best[0]:g}", best[0]) if best else unknown,
+        Cell(f"{axis_name(series.axis)} {best[0]:g}", best[0]) if best else unknown,
         of_number(known[-1][1] if known else None),
         of_chart(figures.sparkline(thin, title)),
     ]

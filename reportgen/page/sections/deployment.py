@@ -8,6 +8,7 @@ from ..blocks import Block, Cell, Column, Section, Table, Tone
 from ..cells import missing, of_count, of_text
 from ..formats import count, name, number, seconds, size
 from ..language import _, plural
+from ..reasons import told
 
 MAX_GROUPS = 12
 
@@ -93,7 +94,7 @@ def _exports(facts: DeploymentFacts) -> Table:
     for e in facts.exports:
         gap = missing() if e.difference is None else Cell(number(e.difference), e.difference)
         other = missing() if e.any_batch is None else of_text(_("yes") if e.any_batch else _("no"))
-        reason = of_text(name(e.reason)) if e.reason else missing(_("none"))
+        reason = of_text(name(told(e.reason))) if e.reason else missing(_("none"))
         rows.append([of_text(e.kind), Cell(words[e.status], e.status, tones[e.status]), gap, other, reason])
     note = _("A copy of the model was exported, and its outputs compared on {n} samples.").format(n=facts.n_samples)
     caption = _("Exports")

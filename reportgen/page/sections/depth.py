@@ -92,7 +92,7 @@ def strip(report: Report) -> Figure | None:
     parts = [plural("{n} layer", "{n} layers", n).format(n=count(n))]
     parts.append(_("{n} with an error or a warning").format(n=count(bad)) if bad else _("no error or warning"))
     parts += [_("{n} not measured").format(n=count(unseen))] if unseen else []
-    told = ", ".join(parts)
+    told = _(", ").join(parts)
     title = _("The network by depth: {told}").format(told=told)
     return Figure(id="depth", title=title, caption="", drawing=_drawn(stretches(names, known), len(names), title))
 

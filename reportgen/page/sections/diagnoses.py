@@ -11,7 +11,7 @@ from ..blocks import Block, Cell, Column, Diagnoses, DiagnosisCard, Section, Tab
 from ..cells import of_name, of_text
 from ..formats import name, short, words
 from ..icons import icon, severity_word
-from ..language import _, plural
+from ..language import _, plural, term
 from ..wording import cause_title, describe, diagnosis_title, doubt, rule_title, summary
 from ..words_doubts import candidates, unchecked
 from .headlines import ranked
@@ -71,7 +71,7 @@ def _card(place: int, diagnosis: Diagnosis) -> DiagnosisCard:
         evidence=_findings(f"{id}-evidence", _("Evidence"), first),
         further=_fold(f"{id}-further", more.format(n=len(rest)), rest),
         consequences=_fold(f"{id}-consequences", result.format(n=len(diagnosis.consequences)), diagnosis.consequences),
-        advice=diagnosis.advice,
+        advice=term(diagnosis.advice),
         unchecked=unchecked(diagnosis),
         candidates=candidates(diagnosis, [cause_title(cause) for cause in diagnosis.candidates]),
         doubts=list(dict.fromkeys(d for f in findings if (d := doubt(f.rule)))),
@@ -94,9 +94,9 @@ def _findings(id: str, caption: str, findings: Sequence[Finding]) -> Table:
 
 
 def _finding(finding: Finding) -> list[Cell]:
-    numbers = [f"{words(k)} = {short(v)}" for k, v in finding.evidence.items()]
-    numbers += [f"{words(k)}: {name(v)}" for k, v in finding.detail.items()]
-    limits = [f"{words(k)} = {short(v)}" for k, v in finding.threshold.items()]
+    numbers = [f"{term(words(k))} = {short(v)}" for k, v in finding.evidence.items()]
+    numbers += [_("{key}: {value}").format(key=term(words(k)), value=name(term(v))) for k, v in finding.detail.items()]
+    limits = [f"{term(words(k))} = {short(v)}" for k, v in finding.threshold.items()]
     where = of_text(_("whole model")) if finding.subject in ("", "model") else of_name(finding.subject)
     return [
         Cell(describe(finding), rule_title(finding.rule)),

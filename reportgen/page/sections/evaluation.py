@@ -14,6 +14,7 @@ from ..blocks import Block, Cell, Column, Figure, KeyValues, Pair, Pictures, Pro
 from ..cells import missing, of_count, of_name, of_number, of_text
 from ..formats import count, name, number, percent, short
 from ..language import _
+from ..reasons import told
 from ..score_words import interval, score_name, score_table, shown
 from .classes import classifier, label_table, region_table
 from .examples import examples, slices
@@ -33,7 +34,9 @@ def section(report: Report) -> Section | None:
         blocks.append(_splits(train, facts))
     blocks += _several(facts) if facts.heads else _head(facts, "")
     if facts.remarks:
-        blocks.append(Prose(paragraphs=[_("Not evaluated: {why}.").format(why=name(why)) for why in facts.remarks]))
+        blocks.append(
+            Prose(paragraphs=[_("Not evaluated: {why}.").format(why=name(told(why))) for why in facts.remarks])
+        )
     return Section(id="evaluation", title=_("Evaluation"), intro=_intro(facts, report, same=same), blocks=blocks)
 
 

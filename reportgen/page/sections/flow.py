@@ -8,6 +8,7 @@ from ..boxes import Box, Diagram, Layout, short_kind
 from ..diagram import Label, draw, left_out
 from ..formats import count, name, percent
 from ..language import _, plural
+from ..reasons import told
 from . import depth
 
 MAX_BOXES = 42
@@ -60,7 +61,7 @@ def _caption(facts: ArchitectureFacts, diagram: Diagram) -> str:
     if any(box.times > 1 for box in diagram.boxes):
         parts.append(_("×N: built alike, N times in a row."))
     if flow is not None and flow.reason:
-        parts.append(_("Not all could be followed: {reason}.").format(reason=name(flow.reason)))
+        parts.append(_("Not all could be followed: {reason}.").format(reason=name(told(flow.reason))))
     missing = left_out(diagram)
     if missing:
         text = plural("{n} arc, the longest, is left out.", "{n} arcs, the longest, are left out.", missing)

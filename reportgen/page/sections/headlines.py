@@ -9,11 +9,11 @@ from ..blocks import Headline, Link, Tone
 from ..evidence import picture
 from ..formats import count, name
 from ..icons import icon
-from ..language import plural
+from ..language import plural, term
 from ..wording import describe, diagnosis_title, summary
 
 SHOWN = 3
-_SENTENCE = re.compile(r".*?[.;](?=\s)", re.S)
+_SENTENCE = re.compile(r".*?(?:[.;](?=\s)|[。；])", re.S)
 _LONG = 150
 
 
@@ -67,14 +67,14 @@ def _headline(report: Report, place: int, diagnosis: Diagnosis) -> Headline:
         subject=_subject(diagnosis),
         picture=drawn.drawing if drawn is not None else None,
         caption=drawn.caption if drawn is not None else told,
-        advice=_first(diagnosis.advice),
+        advice=_first(term(diagnosis.advice)),
     )
 
 
 def _first(advice: str) -> str:
     """Return the first sentence of an advice; the whole of it stands with the diagnosis."""
-    if len(advice) <= _LONG:
+    if len(advice) <= (_LONG if advice.isascii() else _LONG // 2):
         return advice
     found = _SENTENCE.match(advice)
     first = found.group() if found is not None else advice
-    return (first.removesuffix(";") + " …") if first.endswith(";") else first
+    return (first[:-1] + " …") if first[-1] in ";；" else first

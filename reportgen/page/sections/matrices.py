@@ -13,6 +13,7 @@ from ..blocks import Block, Cell, Column, Figure, Pictures, Table
 from ..cells import ChartBudget, missing, of_count, of_name, of_number, of_text
 from ..formats import count, name, number, percent
 from ..language import _, plural
+from ..reasons import told
 
 MAX_ROWS = 400
 BESIDE_A_MODEL = 40  # rows, where the report is about more than weights
@@ -87,7 +88,7 @@ def _table(lines: list[_Line], alone: bool) -> Table:
         ]
     body = []
     for line in shown:
-        cells = [of_name(line.name), of_text(_(line.row.kind))]
+        cells = [of_name(line.name), of_text(told(line.row.kind))]
         cells += [budget.histogram(line.row.stats)] if alone else []
         cells += [of_number(_scale(line)), *_measured(line)]
         cells += _ranks(line) if spectral else []
@@ -190,7 +191,7 @@ def _picture(i: int, line: _Line) -> Figure | None:
     if s.spikes is not None and s.spike_energy is not None:
         text = _("{n} beyond the bulk with {share} of the energy")
         parts.append(text.format(n=count(s.spikes), share=percent(s.spike_energy)))
-    return Figure(id=f"spectrum-{i}", title=name(line.name), caption=", ".join(parts), drawing=drawing)
+    return Figure(id=f"spectrum-{i}", title=name(line.name), caption=_(", ").join(parts), drawing=drawing)
 
 
 def _spectral_table(lines: list[_Line]) -> Table:

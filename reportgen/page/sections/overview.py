@@ -12,7 +12,8 @@ from .. import figures
 from ..blocks import Figure, Pair, Section, Tone, Verdict
 from ..formats import count, listing, name, number, percent, seconds, short, si, size
 from ..icons import icon
-from ..language import _, plural
+from ..language import _, plural, sentences
+from ..reasons import told
 from ..score_words import interval, score_name, shown
 from . import curves, depth
 from .headlines import further, headlines
@@ -31,7 +32,7 @@ def verdict(report: Report) -> Verdict:
     if warnings:
         words.append(plural("{n} warning", "{n} warnings", warnings).format(n=warnings))
     tone: Tone = "error" if errors else "warning" if warnings else "ok" if measured_anything(report) else "muted"
-    text = ", ".join(words)
+    text = _(", ").join(words)
     if not text:
         text = _("No problem found in what was measured") if tone == "ok" else _("Nothing was measured")
     return Verdict(
@@ -57,8 +58,8 @@ def _detail(report: Report, notes: int) -> str:
         parts.append(_("Measured in full: {n} of {m} parts.").format(n=full, m=len(rows)))
         absent = [r.part for r in rows if r.status == "not measured"]
         if absent:
-            parts.append(_("Not measured: {names}.").format(names=listing(absent)))
-    return " ".join(parts)
+            parts.append(_("Not measured: {names}.").format(names=listing([told(part) for part in absent])))
+    return sentences(parts)
 
 
 def measured_anything(report: Report) -> bool:

@@ -7,6 +7,7 @@ from ..blocks import Block, Cell, Code, Column, KeyValues, Pair, Section, Table
 from ..cells import of_name
 from ..formats import count, name, seconds, words
 from ..language import _
+from ..reasons import told
 from .waivers import settings_table
 
 
@@ -45,24 +46,25 @@ def _subject(report: Report) -> list[Pair]:
     if subject.input_shapes:
         pairs.append(Pair(label=_("Input shapes"), value=", ".join(name(s) for s in subject.input_shapes)))
     if subject.loss:
-        pairs.append(Pair(label=_("Loss function"), value=name(subject.loss)))
+        pairs.append(Pair(label=_("Loss function"), value=name(told(subject.loss))))
     if subject.optimizer:
         pairs.append(Pair(label=_("Optimizer"), value=name(subject.optimizer)))
     return pairs
 
 
 def _meta(meta: Meta) -> list[Pair]:
-    pairs = [Pair(label=_("Read from, {what}").format(what=name(k)), value=name(v)) for k, v in meta.sources.items()]
+    read = _("Read from, {what}")
+    pairs = [Pair(label=read.format(what=name(told(k))), value=name(v)) for k, v in meta.sources.items()]
     hashes = {"checkpoint": _("SHA-256 of the checkpoint"), "first batch": _("SHA-256 of the first batch")}
     pairs += [Pair(label=hashes.get(k, name(k)), value=name(v)) for k, v in meta.hashes.items()]
     made = [(_("Made"), meta.created), (_("Git commit"), meta.commit)]
     for label, value in (*made, (_("Machine"), meta.machine), (_("Device"), meta.device)):
         if value:
-            pairs.append(Pair(label=label, value=name(value)))
+            pairs.append(Pair(label=label, value=name(told(value))))
     return pairs
 
 
 def _cost(parts: dict[str, float]) -> Table:
-    rows = [[of_name(part), Cell(seconds(value), value)] for part, value in parts.items()]
+    rows = [[of_name(told(part)), Cell(seconds(value), value)] for part, value in parts.items()]
     columns = [Column(_("Part"), "name"), Column(_("Time"))]
     return Table(id="cost", caption=_("What the measuring cost"), columns=columns, rows=rows, total_rows=len(rows))

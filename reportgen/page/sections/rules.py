@@ -78,7 +78,7 @@ def _said(found: int, waived: int, off: bool) -> Cell:
         return of_text(_("switched off"), "muted")
     told = [_("{n} found").format(n=count(found))] if found else []
     told += [_("{n} waived").format(n=count(waived))] if waived else []
-    return of_text(", ".join(told))
+    return of_text(_(", ").join(told))
 
 
 def _known(score: RuleScore) -> str:

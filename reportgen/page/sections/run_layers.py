@@ -209,7 +209,7 @@ def _table(parameters: list[ParameterRun]) -> Table:
     for p in ordered:
         line = [of_name(p.name), of_text(shape(p.shape)), of_count(p.n_steps)]
         line += [make(p) for _title, _hint, make in used]
-        line += [of_text(", ".join(_remarks(p)), _tone(p))] if noted else []
+        line += [of_text(_(", ").join(_remarks(p)), _tone(p))] if noted else []
         rows.append(line)
     n = len(parameters)
     caption = plural("{n} parameter over the run", "{n} parameters over the run", n).format(n=count(n))

@@ -9,6 +9,7 @@ from ..blocks import Block, Cell, Column, KeyValues, Pair, Table, Tone
 from ..cells import of_count, of_name, of_text
 from ..formats import count, name, percent, short, size
 from ..language import _, plural
+from ..reasons import told
 
 MAX_EVENTS = 200
 _SWITCHES = ("capturable", "differentiable", "foreach", "fused", "decoupled_weight_decay")
@@ -67,7 +68,7 @@ def _clipped(loop: LoopFacts) -> Pair | None:
         parts.append(_("to a norm of {norm}").format(norm=short(loop.clip_norm)))
     if loop.clip_factor is not None:
         parts.append(_("{share} of the length, median").format(share=percent(loop.clip_factor)))
-    return Pair(label=_("Clipping"), value=value, note=", ".join(parts))
+    return Pair(label=_("Clipping"), value=value, note=_(", ").join(parts))
 
 
 def _modes(loop: LoopFacts) -> Pair | None:
@@ -202,7 +203,7 @@ def _when(event: Event) -> str:
         parts.append(_("epoch {n}").format(n=short(event.epoch)))
     if event.step is not None:
         parts.append(_("step {n}").format(n=count(event.step)))
-    return ", ".join(parts) or "–"
+    return _(", ").join(parts) or "–"
 
 
 def _kind(event: Event) -> str:
@@ -234,4 +235,4 @@ def _said(event: Event) -> str:
     if event.kind == "gap" and event.value is not None:
         return _("from here, though it had come to {n} before").format(n=count(round(event.value)))
     value = short(event.value) if event.value is not None else ""
-    return " ".join(part for part in (value, event.detail) if part)
+    return " ".join(part for part in (value, told(event.detail)) if part)

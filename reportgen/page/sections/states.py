@@ -7,6 +7,7 @@ from ..blocks import Block, Cell, Column, KeyValues, Pair, Table
 from ..cells import missing, of_count, of_name, of_number
 from ..formats import count, number, percent
 from ..language import _, plural
+from ..reasons import told
 
 MAX_ROWS = 100
 
@@ -23,7 +24,7 @@ def blocks(optimizers: list[OptimizerState]) -> list[Block]:
 
 def _settings(state: OptimizerState) -> list[Pair]:
     held = _("{n} of {m} parameters with state").format(n=count(state.with_state), m=count(state.parameters))
-    pairs = [Pair(label=_("Kind"), value=_(state.kind), note=held)]
+    pairs = [Pair(label=_("Kind"), value=told(state.kind), note=held)]
     if state.step is not None:
         pairs.append(Pair(label=_("Steps"), value=count(int(state.step))))
     if state.rates:

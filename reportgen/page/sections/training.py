@@ -7,6 +7,7 @@ from ...document.history import History
 from ..blocks import Block, KeyValues, Pair, Section
 from ..formats import count, name, seconds
 from ..language import _
+from ..reasons import told
 from . import curves, run_layers, run_log
 
 
@@ -47,5 +48,5 @@ def _pairs(history: History) -> list[Pair]:
     if history.source and history.source not in ("monitor", "fit"):
         pairs.append(Pair(label=_("Read from"), value=name(history.source)))
     if history.interrupted:
-        pairs.append(Pair(label=_("Ended early"), value=name(history.interrupted), tone="warning"))
+        pairs.append(Pair(label=_("Ended early"), value=name(told(history.interrupted)), tone="warning"))
     return pairs

@@ -8,6 +8,7 @@ from ..blocks import Block, Cell, Column, Section, Table
 from ..cells import of_name, of_text
 from ..formats import name, seconds
 from ..language import _, plural
+from ..reasons import told
 from ..words_trials import outcome, titles
 
 
@@ -49,7 +50,7 @@ def _cost(value: float | None) -> Cell:
 def _skipped(trials: list[Trial]) -> Table:
     columns = [Column(_("Question"), "prose"), Column(_("Why not"), "prose")]
     known = titles()
-    rows = [[of_text(known.get(t.name, name(t.name))), of_name(t.reason)] for t in trials]
+    rows = [[of_text(known.get(t.name, name(t.name))), of_name(told(t.reason))] for t in trials]
     n = len(trials)
     caption = plural("{n} experiment that was not made", "{n} experiments that were not made", n).format(n=n)
     return Table(id="experiments-skipped", caption=caption, columns=columns, rows=rows, total_rows=n, folded=caption)

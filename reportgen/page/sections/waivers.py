@@ -10,7 +10,7 @@ from ...health.policy import day_of, is_expired
 from ..blocks import Cell, Column, Table
 from ..cells import of_name, of_text
 from ..formats import count, name, short, words
-from ..language import _, plural
+from ..language import _, plural, term
 from ..wording import describe, rule_title
 
 
@@ -37,7 +37,7 @@ def _waived(waived: Waived) -> list[Cell]:
     return [
         Cell(describe(finding), rule_title(finding.rule), "struck"),
         of_name(finding.subject),
-        of_text(finding.severity.value),
+        of_text(term(finding.severity.value)),
         of_text(reason + until),
     ]
 
@@ -49,7 +49,7 @@ def settings_table(report: Report) -> Table | None:
         rows += [[of_name(rule), of_text(told), of_text(_("in force"))] for told in _set(settings)]
         rows += [[of_name(rule), of_text(_told(w)), _became(report, rule, w)] for w in settings.waive]
     rows += [
-        [of_text(_("all rules")), of_text(f"{words(field)} = {short(value)}"), of_text(_("in force"))]
+        [of_text(_("all rules")), of_text(f"{term(words(field))} = {short(value)}"), of_text(_("in force"))]
         for field, value in report.thresholds.items()
     ]
     if not rows:
@@ -61,8 +61,9 @@ def settings_table(report: Report) -> Table | None:
 
 def _set(settings: RuleSettings) -> list[str]:
     told = [_("off")] if settings.off else []
-    told += [_("severity {level}").format(level=settings.severity.value)] if settings.severity is not None else []
-    return told + [f"{words(key)} = {short(value)}" for key, value in settings.thresholds.items()]
+    if settings.severity is not None:
+        told.append(_("severity {level}").format(level=term(settings.severity.value)))
+    return told + [f"{term(words(key))} = {short(value)}" for key, value in settings.thresholds.items()]
 
 
 def _told(waiver: Waiver) -> str:

@@ -84,7 +84,7 @@ def _remarks(row: WeightRow) -> str:
         parts.append(_("frozen"))
     if row.at_default_init:
         parts.append(_("as initialised"))
-    return ", ".join(parts)
+    return _(", ").join(parts)
 
 
 def _buffers(buffers: list[BufferRow]) -> Table:
