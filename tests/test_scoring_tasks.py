@@ -324,3 +324,17 @@ def test_a_perfect_regression_has_an_interval_of_no_width() -> None:
     found = by_name(numbers(y, y).scores())
     assert (found["r2"].value, found["r2"].low, found["r2"].high) == (1.0, 1.0, 1.0)
     assert (found["mae"].low, found["mae"].high) == (0.0, 0.0)
+
+
+def test_a_first_sample_that_looks_like_a_probability_is_read_as_the_rest() -> None:
+    z = torch.tensor([[0.2], [0.9], [4.0], [-3.0]])
+    y = torch.tensor([[1.0], [0.0], [1.0], [0.0]])
+    probe = EvaluationProbe(None)
+    for i in range(4):
+        probe.update(z[i : i + 1], Batch((z[i : i + 1],), {}, y[i : i + 1], carried={"site": ["a"]}))
+    facts = probe.facts()
+    assert facts is not None
+    worst = [e for e in facts.examples if e.reason == "worst"]
+    wanted = F.binary_cross_entropy_with_logits(z, y, reduction="none").flatten()
+    assert {e.index: e.loss for e in worst} == pytest.approx(dict(enumerate(wanted.tolist())), rel=1e-6)
+    assert next(e for e in worst if e.index == 0).prediction == "1"  # 0.2 is below a half, and above 0

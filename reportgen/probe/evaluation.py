@@ -31,6 +31,21 @@ Scores = ClassScores | YesNoScores | NumberScores | SequenceScores | RegionScore
 Tasks = Task | Mapping[str, Task] | None
 
 
+class Sights:
+    """Samples worth a look, and scores by group."""
+
+    def __init__(self) -> None:
+        self.examples, self.slices = Examples(), Slices()
+
+    def update(self, answers: Answers, batch: Batch, start: int) -> None:
+        self.examples.update(answers, batch, start)
+        self.slices.update(answers, batch)
+
+    def merge(self, other: Sights) -> None:
+        self.examples.merge(other.examples)
+        self.slices.merge(other.slices)
+
+
 class HeadProbe:
     """One head: its task, its scores, and the samples worth a look. ``trouble`` says why there is nothing to report."""
 
@@ -41,7 +56,8 @@ class HeadProbe:
         ignore = getattr(loss, "ignore_index", None)
         self._ignore = ignore if isinstance(ignore, int) else LEFT_OUT
         self.scores: Scores | None = None
-        self.examples, self.slices = Examples(), Slices()
+        self._seen = Sights()
+        self._as_probabilities: Sights | None = Sights()
         self.n_samples = 0
         self.same_shape = True
         self.low, self.high = math.inf, -math.inf
@@ -73,8 +89,11 @@ class HeadProbe:
             return
         answers = self._told(*form, start)
         self.n_samples += len(output)
-        self.examples.update(answers, batch, start)
-        self.slices.update(answers, batch)
+        self._seen.update(answers, batch, start)
+        if self._as_probabilities is not None and answers.as_probabilities is not None:
+            self._as_probabilities.update(answers.as_probabilities, batch, start)
+        else:
+            self._as_probabilities = None
 
     def _made(self, output: Tensor, target: Tensor, batch: Batch) -> Scores:
         width = output.shape[1]
@@ -125,8 +144,11 @@ class HeadProbe:
                 self.scores.merge(other.scores)  # type: ignore[arg-type]  # of one type, as just asked
             else:
                 self.trouble = f"one part of the data looked like {self.task}, another like {other.task}"
-        self.examples.merge(other.examples)
-        self.slices.merge(other.slices)
+        self._seen.merge(other._seen)
+        if self._as_probabilities is not None and other._as_probabilities is not None:
+            self._as_probabilities.merge(other._as_probabilities)
+        else:
+            self._as_probabilities = None
         self.n_samples += other.n_samples
         self.same_shape &= other.same_shape
         self.low, self.high = min(self.low, other.low), max(self.high, other.high)
@@ -136,6 +158,7 @@ class HeadProbe:
         scores = self.scores
         if self.trouble or self.task is None or scores is None or not self.n_samples:
             return None
+        seen = self.sights()
         return EvaluationFacts(
             task=self.task,
             n_samples=self.n_samples,
@@ -148,11 +171,15 @@ class HeadProbe:
             calibration=None if isinstance(scores, (NumberScores, RegionScores)) else scores.calibration(),
             tokens=scores.tokens_facts() if isinstance(scores, SequenceScores) else None,
             regions=scores.regions() if isinstance(scores, RegionScores) else [],
-            examples=self.examples.facts(),
-            slices=self.slices.facts(),
-            slice_score=self.slices.score,
+            examples=seen.examples.facts(),
+            slices=seen.slices.facts(),
+            slice_score=seen.slices.score,
             ignored=scores.ignored,
         )
+
+    def sights(self) -> Sights:
+        """Return the samples and groups under the reading of the outputs that holds."""
+        return self._seen if self._as_probabilities is None else self._as_probabilities
 
     def _outputs(self) -> OutputFacts | None:
         if not math.isfinite(self.low):
@@ -259,7 +286,7 @@ class EvaluationProbe:
         """Return the inputs of the samples among the examples, by their place in the data; each without the batch."""
         found: dict[int, Tensor] = {}
         for probe in self._heads.values():
-            found |= probe.examples.inputs()
+            found |= probe.sights().examples.inputs()
         return found
 
     def facts(self) -> EvaluationFacts | None:

@@ -26,6 +26,8 @@ class Answers:
     """(N,) of the answer given."""
     describe: Callable[[int], tuple[str, str]]
     """Sample of the batch -> its target and the prediction in words."""
+    as_probabilities: Answers | None = None
+    """The same with outputs taken as probabilities and not as logits, as long as all of them may be some."""
 
 
 def shuffled(places: Tensor) -> Tensor:

@@ -65,17 +65,21 @@ class ClassScores:
         self.ignored += int((~legal).sum())
         named = z.argmax(1)
         self._count(z[legal], y[legal], named[legal])
-        loss = torch.full((len(z),), math.nan, dtype=torch.float64)
-        confidence = torch.full_like(loss, math.nan)
         use = legal & whole
-        if bool(use.any()):
-            loss[use], confidence[use] = self._probabilities(z[use], y[use])
-        right = named == y
+        told = self._probabilities(z[use], y[use]) if bool(use.any()) else ()
 
         def describe(i: int) -> tuple[str, str]:
             return self.name(int(y[i])), self.name(int(named[i]))
 
-        return Answers(loss, right, confidence, describe)
+        def answers(parts: tuple[Tensor, Tensor] | None, other: Answers | None = None) -> Answers:
+            loss, confidence = torch.full((2, len(z)), math.nan, dtype=torch.float64)
+            if parts is not None:
+                loss[use], confidence[use] = parts
+            return Answers(loss, named == y, confidence, describe, other)
+
+        if self.as_probabilities is None:
+            return answers(told[0] if told else None)
+        return answers(told[0] if told else None, answers(told[1] if told else None))
 
     def name(self, index: int) -> str:
         return self._names[index] if 0 <= index < len(self._names) else str(index)
@@ -91,16 +95,17 @@ class ClassScores:
         before = (z > own).sum(1) + ((z == own) & (torch.arange(self.n_classes) < y[:, None])).sum(1)
         self.right_of_five += int((before < 5).sum())
 
-    def _probabilities(self, z: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-        """Add up what probabilities tell; return loss and confidence under the reading that holds."""
-        told = self._add(self.as_logits, F.log_softmax(z, 1), y, z)
-        self.cross_entropy += float(told[0].sum())
+    def _probabilities(self, z: Tensor, y: Tensor) -> tuple[tuple[Tensor, Tensor], ...]:
+        """Add up what probabilities tell; return loss and confidence under each reading that is possible."""
+        told = [self._add(self.as_logits, F.log_softmax(z, 1), y, z)]
+        self.cross_entropy += float(told[0][0].sum())
         likely = bool((z >= 0).all()) and float((z.sum(1) - 1).abs().max()) <= _ROW_SUM
         if self.as_probabilities is not None and likely:
             logs = z.clamp_min(1e-38).log()
-            return self._add(self.as_probabilities, logs, y, logs)
-        self.as_probabilities = None
-        return told
+            told.append(self._add(self.as_probabilities, logs, y, logs))
+        else:
+            self.as_probabilities = None
+        return tuple(told)
 
     def _add(self, reading: _Reading, logs: Tensor, y: Tensor, logits: Tensor) -> tuple[Tensor, Tensor]:
         loss = -logs.gather(1, y[:, None]).squeeze(1)

@@ -57,9 +57,14 @@ class YesNoScores:
             # probabilities lie in [0, 1]; logits of the whole data practically never do
             self.as_probabilities = None
         yes = y > 0.5
-        loss, p = self._add(self.as_logits, x, yes, legal)
+        answers = self._answers(self._add(self.as_logits, x, yes, legal), yes, legal)
         if self.as_probabilities is not None:
-            loss, p = self._add(self.as_probabilities, torch.logit(x.clamp(0, 1)), yes, legal)
+            parts = self._add(self.as_probabilities, torch.logit(x.clamp(0, 1)), yes, legal)
+            answers.as_probabilities = self._answers(parts, yes, legal)
+        return answers
+
+    def _answers(self, parts: tuple[Tensor, Tensor], yes: Tensor, legal: Tensor) -> Answers:
+        loss, p = parts
         named = p > 0.5
         right = ((named == yes) | ~legal).all(1)
 
