@@ -36,7 +36,7 @@ def peak():
 torch.randn(512, 512) @ torch.randn(512, 512)
 before = peak()
 file = checkpoint.read(Path(sys.argv[1]))
-facts = weights.of_tensors(file.tensors, file.pages.release).facts
+facts = weights.of_tensors(file.tensors, file.pages.release, spectra=sys.argv[2]).facts
 print(len(facts.rows), before, peak())
 """
 
@@ -90,9 +90,11 @@ def main() -> None:
 
         low, middle, high = ratio(lambda: weights.of_tensors(file.tensors, file.pages.release), bare, pairs=3)
         print(f"speed beside aminmax: {1 / middle:.0%}  [{1 / high:.0%} to {1 / low:.0%}]", flush=True)
-        out = subprocess.run([sys.executable, "-c", _MEMORY, name], capture_output=True, text=True, check=True)
-        rows, before, after = out.stdout.split()
-        print(f"memory of a pass over {rows} tensors: peak {after} MB, {before} MB before it")
+        for spectra in ("off", "fast"):
+            command = [sys.executable, "-c", _MEMORY, name, spectra]
+            out = subprocess.run(command, capture_output=True, text=True, check=True)
+            rows, before, after = out.stdout.split()
+            print(f"memory of a pass over {rows} tensors, spectra {spectra}: peak {after} MB, {before} MB before it")
 
 
 if __name__ == "__main__":
