@@ -311,6 +311,31 @@ def test_pictures_stay_in_their_number_and_name_their_heads() -> None:
     assert sum(found.rollout.weights) == pytest.approx(1, abs=1e-3)
 
 
+@pytest.mark.parametrize("causal", [True, False])
+def test_even_attention_is_the_measure_of_the_rollout(causal: bool) -> None:
+    class Even(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layers = nn.ModuleList(Sdpa(is_causal=causal) for _ in range(3))
+            self.down = nn.Linear(32, 16)
+
+        def forward(self, x: Tensor) -> Tensor:
+            for layer in self.layers:
+                x = x + self.down(layer(x))
+            return x
+
+    model = Even()
+    for layer in model.layers:
+        nn.init.zeros_(layer.k.weight)
+    found = facts(model, torch.randn(2, 7, 16)).rollout
+    assert found is not None
+    assert found.weights == pytest.approx(found.even, rel=1e-3)
+    seen = np.tril(np.ones((7, 7))) if causal else np.ones((7, 7))
+    step = (seen / seen.sum(1, keepdims=True) + np.eye(7)) / 2
+    rolled = step @ step @ step
+    np.testing.assert_allclose(found.even, rolled[-1] if causal else rolled.mean(0), rtol=1e-3)
+
+
 class Tiny(nn.Module):
     def __init__(self) -> None:
         super().__init__()

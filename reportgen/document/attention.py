@@ -44,6 +44,8 @@ class Rollout(Struct, frozen=True, kw_only=True):
     """Whose attention: that of the first position (a class token), of the last, or the mean of all."""
     weights: list[float]
     """By position, those of the class token left out; they sum to at most 1."""
+    even: list[float] = []
+    """The same if every head looked at all visible keys alike: under a causal mask the first positions gather most."""
     grid: list[int] = []
     """Rows and columns of patches, where the input is an image."""
     picture: Picture | None = None

@@ -87,8 +87,12 @@ def _rollout(watch: AttentionWatch, model: nn.Module, x: Tensor | None) -> tuple
     if x.dim() == 4:
         return _of_image(weights, len(watch.seen), model, x)
     causal = all(bool(seen.causal) for seen in watch.seen)
-    row = weights[-1] if causal else weights.mean(0)
-    return Rollout(layers=len(watch.seen), query="last" if causal else "mean", weights=_rounded(row)), ""
+    even = torch.ones_like(weights).tril() if causal else torch.ones_like(weights)
+    even = (even / even.sum(1, keepdim=True) + torch.eye(len(even))) / 2
+    even = torch.linalg.matrix_power(even, len(watch.seen))
+    row, flat = (weights[-1], even[-1]) if causal else (weights.mean(0), even.mean(0))
+    query: Literal["last", "mean"] = "last" if causal else "mean"
+    return Rollout(layers=len(watch.seen), query=query, weights=_rounded(row), even=_rounded(flat)), ""
 
 
 def _of_image(weights: Tensor, layers: int, model: nn.Module, x: Tensor) -> tuple[Rollout | None, str]:

@@ -113,12 +113,14 @@ def _rollout(facts: AttentionFacts, rollout: Rollout) -> Block:
         lines = [shape(rollout.grid)]
         caption = " ".join((told, whose, healthy))
         return Gallery(id="rollout", title=title, caption=caption, tiles=[Tile(images=pictures, lines=lines)])
-    order = sorted(range(len(rollout.weights)), key=lambda i: -rollout.weights[i])[:MAX_POSITIONS]
-    named = [_place(facts, i) for i in order]
-    drawn = figures.bars(named, [rollout.weights[i] for i in order], title)
-    healthy = _("Healthy: several positions count, and not the first alone.")
-    caption = " ".join((told, whose, _("The positions with the most."), healthy))
-    return Figure(id="rollout", title=title, caption=caption, drawing=drawn)
+    times = [w / e if e else 0.0 for w, e in zip(rollout.weights, rollout.even, strict=True)]
+    order = sorted(range(len(times)), key=lambda i: -times[i])[:MAX_POSITIONS]
+    drawn = figures.bars([_place(facts, i) for i in order], [times[i] for i in order], title)
+    healthy = _(
+        "Shown are the positions with the most, as multiples of what they would get if every head looked at all alike. "
+        "Healthy: what matters for the answer stands above 1."
+    )
+    return Figure(id="rollout", title=title, caption=" ".join((told, whose, healthy)), drawing=drawn)
 
 
 def _place(facts: AttentionFacts, position: int) -> str:
