@@ -83,6 +83,21 @@ def test_the_pairs_shown_are_the_same_whatever_the_batches() -> None:
     assert {int(t // 500) for t in kept} == set(range(10))
 
 
+def test_thresholds_of_grades_are_no_class_scores() -> None:
+    """Four columns tell five grades apart; their largest column is no answer."""
+
+    def steps(output: torch.Tensor, grade: torch.Tensor) -> torch.Tensor:
+        return nn.functional.binary_cross_entropy_with_logits(output, (grade[:, None] > torch.arange(4)).float())
+
+    outputs, grades = torch.randn(40, 4), torch.arange(40) % 5
+    probe = stream(outputs, grades, steps)
+    assert probe.facts() is None
+    assert "thresholds" in probe.trouble
+    facts = stream(outputs, grades % 4, steps).facts()
+    assert facts is not None
+    assert facts.task == "multiclass"
+
+
 def test_ignored_labels_and_nan_rows_are_left_out() -> None:
     outputs = torch.tensor([[1.0, 0.0], [0.0, 1.0], [float("nan"), 0.0], [1.0, 0.0]])
     facts = stream(outputs, torch.tensor([0, -100, 0, 1])).facts()

@@ -11,6 +11,7 @@ import pytest
 from msgspec import structs
 
 from reportgen.document.codec import FORMAT_VERSION
+from reportgen.document.evaluation import TargetScore
 from reportgen.document.facts import (
     ActivationFacts,
     ActivationRow,
@@ -557,6 +558,22 @@ def test_o_baseline_skill() -> None:
 
     assert found(report(evaluation=regressor(-0.2), **trained), "o-baseline-skill")
     assert not found(report(evaluation=regressor(0.4), **trained), "o-baseline-skill")
+
+    # sixty-four pixels, one of which is nearly always dark: its own R² ruins the mean, and says nothing
+    pixels = [TargetScore(name=str(i), n=100, r2=0.7, mae=0.4, rmse=0.55, std=1.0, bias=0.0) for i in range(63)]
+    pixels.append(TargetScore(name="63", n=100, r2=-300.0, mae=0.1, rmse=0.17, std=0.01, bias=0.0))
+    facts = Regression(r2=-4.0, mae=0.4, mse=0.3, target=stats(), residual=stats(), targets=pixels)
+    several = EvaluationFacts(task="regression", n_samples=100, regression=facts)
+    assert not found(report(evaluation=several, **trained), "o-baseline-skill")
+    # two targets of very different units, the larger of which is missed
+    mixed = [
+        TargetScore(name="metres", n=100, r2=0.9, mae=0.2, rmse=0.3, std=1.0, bias=0.0),
+        TargetScore(name="dollars", n=100, r2=-0.1, mae=1e5, rmse=1.1e5, std=1.05e5, bias=0.0),
+    ]
+    facts = structs.replace(facts, r2=0.4, targets=mixed)
+    assert not found(report(evaluation=structs.replace(several, regression=facts), **trained), "o-baseline-skill")
+    facts = structs.replace(facts, r2=-0.1, targets=mixed[1:] * 2)
+    assert found(report(evaluation=structs.replace(several, regression=facts), **trained), "o-baseline-skill")
 
 
 def test_loss_shape() -> None:

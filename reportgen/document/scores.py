@@ -1,4 +1,4 @@
-"""Numbers derived from a confusion matrix: plain counting, no judgement."""
+"""Numbers derived from a confusion matrix or from scores by target: plain counting, no judgement."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from msgspec import Struct
 
+from .evaluation import Regression
 from .stats import TensorStats
 
 Z95 = 1.959963984540054
@@ -114,3 +115,16 @@ def distance(a: TensorStats, b: TensorStats) -> float | None:
         level += steps[edge]
         gap = max(gap, abs(level))
     return gap
+
+
+def explained(facts: Regression) -> float | None:
+    """Return the share of the targets' variance that a model explains: R² of all targets together, or their mean R².
+
+    The better of the two. A mean over targets is ruined by one that hardly varies (a pixel that is nearly always dark),
+    the sum over all by one of a large unit; to be worth more than a constant answer, either is enough.
+    """
+    spread = sum(t.n * t.std**2 for t in facts.targets)
+    if not spread:
+        return facts.r2
+    together = 1 - sum(t.n * t.rmse**2 for t in facts.targets) / spread
+    return together if facts.r2 is None else max(together, facts.r2)

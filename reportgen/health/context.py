@@ -8,7 +8,7 @@ from typing import Literal
 from msgspec import Struct
 
 from ..document.facts import EvaluationFacts, Report
-from ..document.scores import accuracy, beats_constant
+from ..document.scores import accuracy, beats_constant, explained
 from .thresholds import Thresholds
 
 
@@ -114,7 +114,8 @@ def _outcome_ok(evaluation: EvaluationFacts, limits: Thresholds) -> bool:
     if evaluation.classification is not None:
         return beats_constant(evaluation.classification.confusion) or _better_than_prior(evaluation)
     if evaluation.regression is not None:
-        return evaluation.regression.r2 is not None and evaluation.regression.r2 > limits.outcome_r2
+        r2 = explained(evaluation.regression)
+        return r2 is not None and r2 > limits.outcome_r2
     # several answers a sample: below what naming their frequencies every time reaches
     if evaluation.tokens is not None:
         return evaluation.tokens.nll < _CLEARLY * evaluation.tokens.entropy

@@ -7,7 +7,7 @@ import math
 from msgspec import Struct
 
 from ..document.facts import EvaluationFacts, Report
-from ..document.scores import accuracy
+from ..document.scores import accuracy, explained
 from .context import Context
 
 
@@ -42,8 +42,9 @@ def _one(facts: EvaluationFacts | None) -> tuple[float, float, str] | None:
         # a little more than nothing where no mistake, or no hit, was seen
         spread = math.sqrt(score.value * (1 - score.value) / score.total + 1 / score.total**2)
         return (score.value - score.majority) / room, spread / room, "accuracy"
-    if facts is not None and facts.regression is not None and facts.regression.r2 is not None:
-        r2, n = facts.regression.r2, facts.n_samples
+    r2 = explained(facts.regression) if facts is not None and facts.regression is not None else None
+    if facts is not None and r2 is not None:
+        n = facts.n_samples
         # of a mean of n squared Gaussian residuals the relative standard error is sqrt(2/n)
         return (r2, max(1 - r2, 0.0) * math.sqrt(2 / n) + 1 / n, "r2") if n >= 20 else None
     return None

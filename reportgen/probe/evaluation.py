@@ -103,8 +103,7 @@ class HeadProbe:
             return YesNoScores(width, self._names)
         if self.task == "tokens":
             # the losses of torch hold each output against the target at its own place
-            plain = any(word in self._loss_name.lower().replace("_", "") for word in ("crossentropy", "nllloss"))
-            shifted = not plain and next_token(output, target, batch.first, own_loss=self._own_loss)
+            shifted = not self._plain() and next_token(output, target, batch.first, own_loss=self._own_loss)
             return SequenceScores(output.shape[2], self._ignore, shifted=shifted)
         if self.task == "segmentation":
             if width > MAX_REGIONS:
@@ -112,8 +111,20 @@ class HeadProbe:
             return RegionScores(min(width, MAX_REGIONS), self._names, self._ignore)
         return NumberScores(width if output.dim() == 2 else 1)
 
+    def _plain(self) -> bool:
+        """Tell whether the loss is one of torch's that take class indices."""
+        return any(word in self._loss_name.lower().replace("_", "") for word in ("crossentropy", "nllloss"))
+
     def _fits(self, target: Tensor) -> bool:
         """Check a task that the first batch alone suggested."""
+        if not self._stated and isinstance(self.scores, ClassScores) and self._loss_name and not self._plain():
+            one_more = self.scores.n_classes
+            if one_more != self._ignore and bool((target == one_more).any()):
+                self.trouble = (
+                    f"targets go up to {one_more} while outputs have {one_more} columns, such as thresholds of grades: "
+                    "state the task in Options(task=...) if they are classes"
+                )
+                return False
         if self._stated or not isinstance(self.scores, YesNoScores):
             return True
         legal = (target == 0) | (target == 1) | (target == LEFT_OUT) | (target == -1) | target.isnan()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ...document.facts import EvaluationFacts, Finding, OutputFacts, Report, Severity
-from ...document.scores import accuracy
+from ...document.scores import accuracy, explained
 from ..context import Context
 from ..thresholds import Thresholds
 
@@ -79,8 +79,9 @@ def o_baseline_skill(report: Report, context: Context, limits: Thresholds) -> It
         score = accuracy(evaluation.classification.confusion)
         if score is not None and score.value <= score.majority < 1 and not context.outcome_ok:
             evidence = {"accuracy": score.value, "upper": score.high, "baseline": score.majority}
-    elif evaluation.regression is not None and evaluation.regression.r2 is not None and evaluation.regression.r2 <= 0:
-        evidence = {"r2": evaluation.regression.r2, "baseline": 0.0}
+    elif evaluation.regression is not None:
+        r2 = explained(evaluation.regression)
+        evidence = {"r2": r2, "baseline": 0.0} if r2 is not None and r2 <= 0 else {}
     if evidence:
         yield Finding(
             rule="o-baseline-skill",

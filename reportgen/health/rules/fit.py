@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator
 
 from ...document.facts import Finding, Report, Severity
-from ...document.scores import accuracy
+from ...document.scores import accuracy, explained
 from ..context import Context
 from ..skill import Skill, skill_of
 from ..thresholds import Thresholds
@@ -82,7 +82,7 @@ def o_below_neighbours(report: Report, context: Context, limits: Thresholds) -> 
         table = accuracy(facts.classification.confusion)
         score = table.value if table is not None else None
     elif signal.kind == "numbers" and facts.regression is not None:
-        score = facts.regression.r2
+        score = explained(facts.regression)
     if score is None or signal.n < 50:
         return
     told = signal.score if signal.vote is None else signal.vote
