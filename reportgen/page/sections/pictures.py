@@ -96,7 +96,8 @@ def _kernels(facts: PictureFacts) -> Gallery:
             "Shown are the first of {m} convolutions and deeper ones, evenly spaced; {n} are not shown.",
             n,
         ).format(m=count(facts.kernel_layers), n=count(n))
-    return Gallery(id="kernel-pictures", title=_("Kernels of convolutions"), caption=" ".join(told), note=note, tiles=tiles)
+    title = _("Kernels of convolutions")
+    return Gallery(id="kernel-pictures", title=title, caption=" ".join(told), note=note, tiles=tiles)
 
 
 def _kernel_lines(facts: KernelSheet) -> list[str]:
