@@ -90,6 +90,7 @@ def written(report: Report, paths: list[Path], look: Look, language: str) -> Non
 
     for path in paths:
         write(report, path, look=look, language=language)
+    _tell_of_fonts(report, paths, look, language)
     with speaking(language):
         for path in paths:
             say(_("wrote {path}").format(path=path))
@@ -97,6 +98,19 @@ def written(report: Report, paths: list[Path], look: Look, language: str) -> Non
         ranked = sorted(counts, key=lambda s: -s.rank)
         told = _(", ").join(f"{counts[level]} {term(level.value)}" for level in ranked)
         say(_("verdict: {told}").format(told=told or _("nothing found")))
+
+
+def _tell_of_fonts(report: Report, paths: list[Path], look: Look, language: str) -> None:
+    """Say on standard error that a page with Chinese characters was written without a font that has them."""
+    from ..document.codec import encode
+    from ..render import typeface
+
+    shown = any(path.suffix.lower() in (".html", ".htm", ".pdf") for path in paths)
+    if not shown or (language == "en" and not typeface.chinese(encode(report).decode())):
+        return
+    if typeface.found(look.font) is None:
+        hint = "Install one, such as fonts-noto-cjk or fonts-wqy-microhei, or give one with --font."
+        print(f"reportgen: {typeface.NOTICE} {hint}", file=sys.stderr)
 
 
 def say(text: str) -> None:

@@ -25,14 +25,19 @@ def screen_css(look: Look) -> str:
 def fill(page: Page, style: Mapping[str, str], *, carried: str | None = None, templates: str | None = None) -> str:
     """Return the page as HTML, and with the packed data of the report.
 
-    ``style``: its ``css`` to be inlined, or the ``link`` to a file beside it. ``carried``: empty where there was too
-    much of it; None where none is wanted. ``templates``: a folder of somebody's own.
+    ``style``: its ``css`` to be inlined, or the ``link`` to a file beside it; a ``notice`` for its foot. ``carried``:
+    empty where there was too much of it; None where none is wanted. ``templates``: a folder of somebody's own.
     """
     from markupsafe import Markup
 
     css = style.get("css", "")
     # nothing from a report passes here: it is our style sheet, or one that has been looked through
-    assets = {"css": Markup(css), "hash": style_hash(css), "link": style.get("link", "")}
+    assets = {
+        "css": Markup(css),
+        "hash": style_hash(css),
+        "link": style.get("link", ""),
+        "notice": style.get("notice", ""),
+    }
     context = {"page": page, "assets": assets, "carried": carried, "_": translate(page.lang)}
     if templates is None or not house.has_page(templates):
         return _set(environment().get_template("page.html.j2").render(context), page.lang)

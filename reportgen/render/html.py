@@ -5,6 +5,7 @@ from __future__ import annotations
 from ..look import Look
 from ..page.blocks import Page
 from ..page.fold import folded
+from . import typeface
 from .carrier import packed
 from .fill import fill, screen_css
 
@@ -22,9 +23,19 @@ def to_html(page: Page, data: bytes | None = None, look: Look | None = None, lin
     style = {"link": link} if link else {"css": screen_css(look)}
     images = [i.data for g in short.galleries for t in g.tiles for i in t.images]
     carried = None if data is None else packed(data, images)
-    return fill(short, style, carried=carried, templates=look.templates).encode("utf-8")
+    html = fill(short, style, carried=carried, templates=look.templates)
+    if characters := typeface.chinese(html):
+        font = typeface.found(look.font)
+        if font is None:
+            style["notice"] = typeface.NOTICE
+        elif not link:
+            style["css"] += typeface.face(font, characters)
+        html = fill(short, style, carried=carried, templates=look.templates)
+    return html.encode("utf-8")
 
 
-def style_sheet(look: Look) -> bytes:
-    """Return the style sheet for a file beside the page."""
-    return screen_css(look).encode("utf-8")
+def style_sheet(look: Look, html: bytes) -> bytes:
+    """Return the style sheet for a file beside the page, with the Chinese characters that the page needs."""
+    characters = typeface.chinese(html.decode("utf-8"))
+    font = typeface.found(look.font) if characters else None
+    return (screen_css(look) + ("" if font is None else typeface.face(font, characters))).encode("utf-8")

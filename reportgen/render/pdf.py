@@ -15,7 +15,7 @@ from ..look import Look
 from ..page.blocks import Page
 from ..page.fold import folded
 from ..page.theme import printed
-from . import columns
+from . import columns, typeface
 from .assets import sheet
 from .fill import fill
 from .tags import slim
@@ -29,6 +29,7 @@ _FONTS = {  # address -> file, family, weight; base64 in the style sheet costs a
     "report-font:mono": ("DejaVuSansMono.ttf", "Report Mono", 400),
     "report-font:serif-bold": ("STIXGeneralBol.ttf", "Report Serif", 700),
 }
+_CHINESE = "report-font:chinese"
 TAGGED_UP_TO = 500  # rows of all tables; tags cost time and bytes beyond that
 
 
@@ -41,13 +42,13 @@ def to_pdf(page: Page, data: bytes | None = None, look: Look | None = None) -> b
     from weasyprint.text.fonts import FontConfiguration
 
     short = folded(page, each=MAX_TABLE_ROWS, together=MAX_ROWS, appendix=MAX_APPENDIX)
-    fetcher = _fetcher()
     fonts = FontConfiguration()
     variant = "pdf/ua-1" if short.n_rows <= TAGGED_UP_TO else None
-    html = printed(fill(short, {"css": sheet("print.css")}, templates=look.templates), look)
+    html, font = _lettered(printed(fill(short, {"css": sheet("print.css")}, templates=look.templates), look), look)
+    fetcher = _fetcher(font)
     with _no_collection():
         document = weasyprint.HTML(string=html, url_fetcher=fetcher)
-        rules = _faces() + columns.style(short) + _widths(short)
+        rules = _faces(chinese=font is not None) + columns.style(short) + _widths(short)
         styles = [weasyprint.CSS(string=rules, url_fetcher=fetcher, font_config=fonts)]
         attached = [] if data is None else [_attachment(weasyprint, data)]
         options = {"pdf_variant": variant, "attachments": attached, "finisher": slim if variant else None}
@@ -79,12 +80,30 @@ def _weasyprint() -> Any:
     return weasyprint
 
 
-def _fetcher() -> Any:
+def _lettered(html: str, look: Look) -> tuple[str, bytes | None]:
+    """Return the page with Chinese characters after the Latin ones in every font, and the font that has them.
+
+    Without a font the page tells so, and what the system has may still fill in.
+    """
+    characters = typeface.chinese(html)
+    path = typeface.found(look.font) if characters else None
+    if path is None:
+        foot = f"<p>{typeface.NOTICE}</p></footer>" if characters else "</footer>"
+        return html.replace("</footer>", foot), None
+    for family in ("Sans", "Mono", "Serif"):
+        html = html.replace(f'"Report {family}"', f'"Report {family}","{typeface.FAMILY}"')
+    html = html.replace('font-family="Report Sans, ', f'font-family="Report Sans, {typeface.FAMILY}, ')
+    return html, typeface.subset(path, characters, None)[0]
+
+
+def _fetcher(chinese: bytes | None) -> Any:
     """Return a fetcher that knows data: and our own fonts; a page that asks for more is a bug and fails."""
     from weasyprint.urls import URLFetcher, URLFetcherResponse
 
     class Fetcher(URLFetcher):  # type: ignore[misc]
         def fetch(self, url: str, headers: dict[str, str] | None = None) -> Any:
+            if url == _CHINESE:
+                return URLFetcherResponse(url, chinese, {"Content-Type": "font/ttf"})
             if url in _FONTS:
                 return URLFetcherResponse(url, _font(url), {"Content-Type": "font/ttf"})
             return super().fetch(url, headers)
@@ -100,10 +119,14 @@ def _font(url: str) -> bytes:
     return (Path(matplotlib.get_data_path()) / "fonts" / "ttf" / _FONTS[url][0]).read_bytes()
 
 
-def _faces() -> str:
+def _faces(*, chinese: bool) -> str:
     faces = [
         f'font-family: "{family}"; font-weight: {weight}; src: url({u})' for u, (f, family, weight) in _FONTS.items()
     ]
+    if chinese:
+        faces += [
+            f'font-family: "{typeface.FAMILY}"; font-weight: {weight}; src: url({_CHINESE})' for weight in (400, 700)
+        ]
     return "\n".join(f"@font-face {{ {face} }}" for face in faces)
 
 

@@ -95,9 +95,11 @@ def check_suffix(path: str | Path) -> str:
 
 def check_look(look: Look) -> None:
     """Raise OptionError for a look that cannot be had: before hours of measuring, not after."""
-    from . import house
+    from . import house, typeface
 
     theme.colours(look)
+    if look.font is not None:
+        typeface.found(look.font)
     if look.logo is not None:
         logo(look.logo, look.logo_text)
     if look.templates is not None:
@@ -139,8 +141,9 @@ def write(
         from .html import style_sheet
 
         beside = path.with_suffix(".css")
-        write_bytes(FORMATS[suffix](report, structs.replace(manner, link=beside.name)), path)
-        write_bytes(style_sheet(manner.look), beside)
+        html = FORMATS[suffix](report, structs.replace(manner, link=beside.name))
+        write_bytes(html, path)
+        write_bytes(style_sheet(manner.look, html), beside)
         return path
     write_bytes(FORMATS[suffix](report, manner), path)
     return path

@@ -1,0 +1,148 @@
+"""Chinese characters where there may be no font for them: a subset of a font found here travels with the page.
+
+Only the characters of the page are taken, and only where there are any. A font is given (``--font``), or found by
+fontconfig or in the folders where systems keep theirs.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import re
+import subprocess
+from collections.abc import Iterator
+from functools import cache, lru_cache
+from pathlib import Path
+from typing import Any
+
+from ..errors import OptionError, one_line
+
+FAMILY = "Report CJK"
+# radicals, kana, ideographs, full-width forms, Hangul, and the ideographs beyond the basic plane
+_CHINESE = re.compile("[\u2e80-\u9fff\uac00-\ud7a3\uf900-\ufaff\ufe30-\ufe4f\uff00-\uffee\U00020000-\U0003ffff]")
+_PREFERRED = (  # regular sans-serif faces of simplified Chinese before all others
+    "notosanscjk",
+    "notosanssc",
+    "sourcehansans",
+    "pingfang",
+    "msyh",
+    "hiraginosansgb",
+    "wqy-microhei",
+    "wqy-zenhei",
+    "stheiti",
+    "simhei",
+    "simsun",
+)
+_OTHER_WEIGHTS = ("bold", "black", "light", "thin", "medium", "heavy", "mono", "serif")
+_FOLDERS = ("/usr/share/fonts", "/usr/local/share/fonts", "/System/Library/Fonts", "/Library/Fonts", "C:/Windows/Fonts")
+_SUFFIXES = (".ttf", ".otf", ".ttc", ".otc")
+
+NOTICE = (
+    "No font with Chinese characters was found to put into this page; readers without one see empty boxes. "
+    "未找到可嵌入本页的中文字体；没有中文字体的读者会看到空白方框。"
+)
+
+
+def chinese(text: str) -> str:
+    """Return the characters of a text that Latin fonts lack, each once."""
+    return "".join(sorted(set(_CHINESE.findall(text))))
+
+
+@cache
+def found(given: str | None = None) -> Path | None:
+    """Return the font to take characters from: the one given, or the best one of this system; None where there is none.
+
+    Raises OptionError where the one given is no font, or has no Chinese characters.
+    """
+    if given is not None:
+        path = Path(given)
+        if not _covers(path):
+            raise OptionError(f"{given} has no Chinese characters.", hint="Expected a font such as NotoSansSC.otf.")
+        return path
+    candidates = sorted({*_by_fontconfig(), *_in_folders()}, key=_rank)
+    return next((path for path in candidates if _named(path) < len(_PREFERRED) or _can_be_read(path)), None)
+
+
+def _named(path: Path) -> int:
+    name = path.name.lower().replace(" ", "")
+    return next((i for i, known in enumerate(_PREFERRED) if name.startswith(known)), len(_PREFERRED))
+
+
+def _rank(path: Path) -> tuple[int, int, str]:
+    name = path.name.lower()
+    return _named(path), sum(word in name for word in _OTHER_WEIGHTS), str(path)
+
+
+def _by_fontconfig() -> Iterator[Path]:
+    try:
+        told = subprocess.run(
+            ["fc-list", "--format", "%{file}\n", ":lang=zh-cn"], capture_output=True, text=True, timeout=20, check=True
+        ).stdout
+    except (OSError, subprocess.SubprocessError):
+        return
+    yield from (Path(line) for line in told.splitlines() if line.lower().endswith(_SUFFIXES))
+
+
+def _in_folders() -> Iterator[Path]:
+    """Find fonts by their usual names where fontconfig is not there to ask."""
+    for folder in _FOLDERS:
+        for path in Path(folder).rglob("*") if Path(folder).is_dir() else ():
+            if path.suffix.lower() in _SUFFIXES and _named(path) < len(_PREFERRED):
+                yield path
+
+
+def _can_be_read(path: Path) -> bool:
+    try:
+        return _covers(path)
+    except OptionError:
+        return False
+
+
+def _covers(path: Path) -> bool:
+    font = _opened(path)
+    return 0x7684 in (font.getBestCmap() or {})
+
+
+def _opened(path: Path) -> Any:
+    """Open a font; of a collection the face of simplified Chinese, or the first."""
+    from fontTools.ttLib import TTCollection, TTFont, TTLibError
+
+    try:
+        if path.suffix.lower() not in (".ttc", ".otc"):
+            return TTFont(path, lazy=True)
+        faces = TTCollection(path, lazy=True).fonts
+    except (OSError, TTLibError) as error:
+        raise OptionError(f"{path} cannot be read as a font: {one_line(error)}.") from None
+    simplified = (face for face in faces if str(face["name"].getDebugName(1)).endswith((" SC", " CN")))
+    return next(simplified, faces[0])
+
+
+@lru_cache(maxsize=8)
+def subset(path: Path, characters: str, flavour: str | None) -> tuple[bytes, str]:
+    """Return a font with these characters only, and those that it lacks. ``flavour``: 'woff2', or None for a plain one.
+
+    The same font and characters give the same bytes.
+    """
+    from fontTools.subset import Options, Subsetter, save_font
+
+    font = _opened(path)
+    font.recalcTimestamp = False
+    lacking = "".join(c for c in characters if ord(c) not in (font.getBestCmap() or {}))
+    options = Options()
+    options.flavor = flavour
+    options.hinting = options.glyph_names = options.recalc_timestamp = False
+    options.layout_features = []
+    options.name_IDs = [1, 2]
+    options.drop_tables += ["BASE", "DSIG", "vhea", "vmtx", "VORG", "GSUB", "GPOS", "GDEF", "kern", "FFTM"]
+    shrink = Subsetter(options=options)
+    shrink.populate(text=characters)
+    shrink.subset(font)
+    out = io.BytesIO()
+    save_font(font, out, options)
+    return out.getvalue(), lacking
+
+
+def face(path: Path, characters: str) -> str:
+    """Return the rule that brings these characters into an HTML page."""
+    data = base64.b64encode(subset(path, characters, "woff2")[0]).decode("ascii")
+    return f'@font-face{{font-family:"{FAMILY}";src:url(data:font/woff2;base64,{data}) format("woff2")}}'
