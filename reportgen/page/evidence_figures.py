@@ -164,7 +164,7 @@ def against(value: float, limits: Sequence[float], title: str, words: tuple[str,
     x = place(value)
     parts.append(element("path", d=f"M{decimal(x)} 44l6-10h-12z", fill=ERROR))
     said = f"{words[0]} {number(value)}"
-    half = 3.2 * len(said)
+    half = 3.2 * sum(1 if c < "\u2e80" else 1.8 for c in said)  # a Chinese character is wider
     parts.append(text(said, min(max(x, half), max(WIDTH - half, half)), 26, "middle", INK))
     parts.append(text(words[1], 8, HEIGHT - 4))
     return drawing(WIDTH, HEIGHT, title, *parts, class_="chart")

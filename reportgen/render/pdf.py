@@ -124,9 +124,7 @@ def _faces(*, chinese: bool) -> str:
         f'font-family: "{family}"; font-weight: {weight}; src: url({u})' for u, (f, family, weight) in _FONTS.items()
     ]
     if chinese:
-        faces += [
-            f'font-family: "{typeface.FAMILY}"; font-weight: {weight}; src: url({_CHINESE})' for weight in (400, 700)
-        ]
+        faces.append(f'font-family: "{typeface.FAMILY}"; src: url({_CHINESE})')
     return "\n".join(f"@font-face {{ {face} }}" for face in faces)
 
 

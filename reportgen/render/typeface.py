@@ -108,9 +108,10 @@ def _opened(path: Path) -> Any:
     from fontTools.ttLib import TTCollection, TTFont, TTLibError
 
     try:
+        data = io.BytesIO(path.read_bytes())
         if path.suffix.lower() not in (".ttc", ".otc"):
-            return TTFont(path, lazy=True)
-        faces = TTCollection(path, lazy=True).fonts
+            return TTFont(data, lazy=True)
+        faces = TTCollection(data, lazy=True).fonts
     except (OSError, TTLibError) as error:
         raise OptionError(f"{path} cannot be read as a font: {one_line(error)}.") from None
     simplified = (face for face in faces if str(face["name"].getDebugName(1)).endswith((" SC", " CN")))

@@ -15,6 +15,7 @@ from ..document.codec import encode
 from ..document.facts import Report
 from ..errors import OptionError, OutputError
 from ..look import Look
+from ..options import LANGUAGES
 from ..page import theme
 from ..page.blocks import Page, Section
 from ..page.build import build
@@ -134,6 +135,7 @@ def write(
     """
     expect("path", path, is_path(path), PATH)
     expect("report", report, isinstance(report, Report), "what reportgen.examine or reportgen.read returned")
+    expect("language", language, language in LANGUAGES, "one of 'en', 'zh'")
     expect("look", look, look is None or isinstance(look, Look), "a reportgen.Look")
     path, manner = Path(path), Manner(language=language, look=look or Look(), sections=sections)
     suffix = check_suffix(path)

@@ -133,7 +133,9 @@ def _price(report: Report) -> list[Pair]:
         return []
     rest = {part: s for part, s in report.meta.seconds.items() if part != "total"}
     most = max(rest, key=lambda part: rest[part], default=None)
-    note = _("{time} of it for {part}").format(time=seconds(rest[most]), part=name(most)) if most is not None else ""
+    note = (
+        _("{time} of it for {part}").format(time=seconds(rest[most]), part=name(told(most))) if most is not None else ""
+    )
     return [Pair(label=_("Cost of probing"), value=seconds(cost), note=note)]
 
 

@@ -1,0 +1,120 @@
+"""Chinese characters in a page come with a font of just those characters; without a font the page says so."""
+
+import base64
+import io
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pikepdf
+import pytest
+from fontTools.ttLib import TTFont
+from msgspec.structs import replace
+
+from reportgen.errors import OptionError
+from reportgen.look import Look
+from reportgen.render import typeface
+from reportgen.render.write import render, write
+
+from . import builders
+
+with_font = pytest.mark.skipif(typeface.found() is None, reason="no font with Chinese characters: fonts-wqy-microhei")
+
+
+def embedded(html: bytes) -> TTFont | None:
+    found = re.search(rb"url\(data:font/woff2;base64,([^)]*)\)", html)
+    return None if found is None else TTFont(io.BytesIO(base64.b64decode(found[1])))
+
+
+def test_a_latin_page_brings_no_font() -> None:
+    html = render(builders.regressor(), ".html")
+    assert typeface.chinese(html.decode()) == ""
+    assert embedded(html) is None
+
+
+@with_font
+def test_the_font_in_a_page_has_every_chinese_character_of_it_and_few_others() -> None:
+    html = render(builders.classifier(), ".html", language="zh")
+    font = embedded(html)
+    assert font is not None
+    needed = {ord(c) for c in typeface.chinese(html.decode())}
+    assert len(needed) > 200
+    assert needed <= set(font.getBestCmap())
+    assert len(font.getBestCmap()) < len(needed) + 20
+    assert len(html) < 140_000 + len(render(builders.classifier(), ".html"))
+
+
+@with_font
+def test_a_chinese_name_in_an_english_page_brings_its_characters() -> None:
+    report = replace(builders.regressor(), title="房价预测")
+    font = embedded(render(report, ".html"))
+    assert font is not None
+    assert {chr(c) for c in font.getBestCmap()} >= set("房价预测")
+
+
+@with_font
+def test_the_style_sheet_beside_a_page_holds_the_font(tmp_path: Path) -> None:
+    write(builders.regressor(), tmp_path / "r.html", language="zh", look=Look(sidecar_css=True))
+    assert embedded((tmp_path / "r.html").read_bytes()) is None
+    assert embedded((tmp_path / "r.css").read_bytes()) is not None
+
+
+@with_font
+def test_the_same_page_gives_the_same_bytes() -> None:
+    path = typeface.found()
+    assert path is not None
+    typeface.subset.cache_clear()
+    first = typeface.subset(path, "模型报告", "woff2")
+    typeface.subset.cache_clear()
+    assert typeface.subset(path, "模型报告", "woff2") == first
+
+
+@with_font
+def test_a_pdf_embeds_the_characters_and_speaks_its_language() -> None:
+    data = render(builders.regressor(), ".pdf", language="zh")
+    with pikepdf.open(io.BytesIO(data)) as pdf:
+        fonts = {str(f["/BaseFont"]) for f in pdf.objects if isinstance(f, pikepdf.Dictionary) and "/BaseFont" in f}
+        assert any("Report-CJK" in name for name in fonts), fonts
+        assert str(pdf.Root["/Lang"]) == "zh"
+
+
+@pytest.fixture
+def no_font(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr(typeface, "_by_fontconfig", lambda: iter(()))
+    monkeypatch.setattr(typeface, "_in_folders", lambda: iter(()))
+    typeface.found.cache_clear()
+    yield
+    typeface.found.cache_clear()
+
+
+@pytest.mark.usefixtures("no_font")
+def test_without_a_font_the_page_says_so_in_both_languages() -> None:
+    html = render(builders.regressor(), ".html", language="zh").decode()
+    assert embedded(html.encode()) is None
+    assert "No font with Chinese characters was found" in html
+    assert "未找到" in html
+    assert "No font" not in render(builders.regressor(), ".html").decode()
+
+
+@pytest.mark.usefixtures("no_font")
+def test_without_a_font_the_command_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from reportgen.cli.output import written
+
+    written(builders.regressor(), [tmp_path / "r.html"], Look(), "zh")
+    told = capsys.readouterr()
+    assert "--font" in told.err
+    assert "已写入" in told.out
+    written(builders.regressor(), [tmp_path / "r.html"], Look(), "en")
+    assert capsys.readouterr().err == ""
+
+
+def test_a_font_that_is_none_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "font.ttf"
+    path.write_text("no font")
+    with pytest.raises(OptionError, match="cannot be read as a font"):
+        typeface.found(str(path))
+    import matplotlib
+
+    latin = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"
+    with pytest.raises(OptionError, match="no Chinese characters"):
+        typeface.found(str(latin))
