@@ -12,7 +12,7 @@ from reportgen.document.history import History, Series
 from reportgen.health.context import Context
 from reportgen.health.rules.optimizer import update_ratio
 from reportgen.health.thresholds import Thresholds
-from reportgen.page.blocks import KeyValues, Section
+from reportgen.page.blocks import Section, Table
 from reportgen.page.build import build
 
 from .test_page_sections import section
@@ -41,7 +41,9 @@ def serious(report: reportgen.Report) -> list[str]:
 
 
 def labels(shown: Section) -> set[str]:
-    return {pair.label for block in shown.blocks if isinstance(block, KeyValues) for pair in block.pairs}
+    return {
+        row[0].text for block in shown.blocks if isinstance(block, Table) and block.id == "scores" for row in block.rows
+    }
 
 
 def test_a_margin_is_no_prediction() -> None:

@@ -70,7 +70,9 @@ def _is_map(output: Tensor, target: Tensor) -> bool:
 
 def _yes_or_no(target: Tensor) -> bool:
     values = target.detach().reshape(-1)
-    left_out = (values == LEFT_OUT) | (values == -1) | values.isnan()
+    left_out = (values == LEFT_OUT) | values.isnan()
+    if bool((values == 0).any()):  # without a zero beside it -1 is the other side of a margin
+        left_out |= values == -1
     legal = (values == 0) | (values == 1)
     return bool(legal.any()) and bool((legal | left_out).all())
 
