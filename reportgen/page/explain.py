@@ -25,7 +25,7 @@ def explain(rule: str, card: Scorecard | None) -> str:
     """Return all that is known of a rule; ``rule`` must be a key of ``RULES``."""
     parts = [
         f"{rule}: {rule_title(rule)}",
-        account(rule),
+        _told(account(rule)),
         _evidence(RULES[rule]),
         _thresholds(rule),
         _proves(rule),
@@ -40,6 +40,13 @@ def explain(rule: str, card: Scorecard | None) -> str:
 def account(rule: str) -> str:
     """Return what a rule says of itself: what it measures, when it fires, when it is wrong."""
     return _(inspect.getdoc(RULES[rule]) or rule)
+
+
+def _told(text: str) -> str:
+    """Break the lines of a translation; those of a docstring are broken already."""
+    if spoken() == "en":
+        return text
+    return "\n\n".join(textwrap.fill(paragraph, _WIDTH // 2) for paragraph in text.split("\n\n"))
 
 
 def _wrapped(text: str) -> str:
@@ -75,9 +82,9 @@ def _thresholds(rule: str) -> str:
     if not names:
         return _titled(_("Thresholds"), _("none that can be set"))
     width = max(map(len, names))
-    main = main_limit(rule)
+    main, also = main_limit(rule), _("  (also: threshold)")
     lines = [
-        f"  {name:{width}}  {short(getattr(usual, field))}{_('  (also: threshold)') if name == main else ''}"
+        f"  {name:{width}}  {short(getattr(usual, field))}{also if name == main else ''}"
         for name, field in names.items()
     ]
     return "\n".join([_("Thresholds"), *lines])
