@@ -277,6 +277,7 @@ def rank(place: int, folder: str) -> None:
     (Path(folder) / f"{place}.json").write_bytes(msgspec.json.encode(one.facts()))
 
 
+@pytest.mark.slow
 def test_two_processes_gather_to_the_numbers_of_one(tmp_path: Path) -> None:
     torch.multiprocessing.spawn(rank, (str(tmp_path),), nprocs=2)
     generator = torch.Generator().manual_seed(4)

@@ -183,6 +183,7 @@ def test_a_run_that_was_broken_off_goes_on_to_the_same_end(tmp_path: Path) -> No
     assert (again.steps, again.epochs) == (20, 4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("long", [False, True])
 def test_what_a_broken_off_epoch_did_is_not_counted_twice(tmp_path: Path, long: bool) -> None:
     """Stopped in the middle of an epoch, the steps since the checkpoint are done again."""

@@ -61,12 +61,14 @@ def test_a_prediction_in_the_units_of_its_targets_keeps_its_score() -> None:
     assert labels(shown) >= {"R²", "MAE"}
 
 
+@pytest.mark.slow
 def test_a_log_rate_is_no_prediction() -> None:
     rate = (0.4 * X @ WEIGHTS).exp().unsqueeze(1)
     counts = torch.poisson(rate, generator=torch.Generator().manual_seed(1))
     assert serious(trained(counts, nn.PoissonNLLLoss(), 1, 0.005)) == []
 
 
+@pytest.mark.slow
 def test_logits_of_soft_labels_are_no_prediction() -> None:
     soft = (X @ torch.randn(5, 3, generator=torch.Generator().manual_seed(2))).softmax(1)
     assert serious(trained(soft, nn.CrossEntropyLoss(), 3)) == []

@@ -181,6 +181,7 @@ with monitor:
 """
 
 
+@pytest.mark.slow
 def test_a_killed_process_loses_nothing_that_was_flushed(tmp_path: Path) -> None:
     path = tmp_path / "h.jsonl"
     child = subprocess.Popen([sys.executable, "-c", LOOP, str(path)], stdout=subprocess.PIPE, text=True)

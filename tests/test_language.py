@@ -150,6 +150,7 @@ def test_facts_are_the_same_in_both_languages() -> None:
     assert render(report, ".json", language="zh") == render(report, ".json") == encode(report)
 
 
+@pytest.mark.slow
 def test_a_chinese_page_is_the_same_each_time() -> None:
     report = builders.classifier()
     assert render(report, ".html", language="zh") == render(decode(encode(report), "it"), ".html", language="zh")

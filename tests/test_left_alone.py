@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -68,6 +69,7 @@ def points(seed: int = 0) -> Tensor:
     return torch.randn(600, 6)
 
 
+@pytest.mark.slow
 def test_softmax_over_one_unit_is_a_fault_at_the_output_and_none_as_a_gate() -> None:
     x = points()
     parts = {"a": nn.Linear(6, 32), "b": nn.Linear(32, 1)}
@@ -85,6 +87,7 @@ def test_softmax_over_one_unit_is_a_fault_at_the_output_and_none_as_a_gate() -> 
     assert causes(trained(gate, x, x[:, :3].argmax(1), nn.CrossEntropyLoss())) == set()
 
 
+@pytest.mark.slow
 def test_a_head_of_zeros_before_and_after_training() -> None:
     x = points()
     y = x[:, :3].argmax(1)
@@ -127,6 +130,7 @@ def test_tokens_that_the_loss_leaves_out_are_no_class() -> None:
     assert causes(trained(model, x, y, lambda o, t: F.cross_entropy(o.transpose(1, 2), t))) == set()
 
 
+@pytest.mark.slow
 def test_darker_validation_pictures_are_a_matter_of_the_splits_alone() -> None:
     torch.manual_seed(0)
     y = torch.arange(600) % 3

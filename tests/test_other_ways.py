@@ -71,6 +71,7 @@ def plain(model: nn.Sequential) -> Optimizer:
     return Adam(model.parameters(), lr=3e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("prepare", "cause"),
     [

@@ -101,6 +101,7 @@ def test_pictures_are_small_whole_multiples_of_their_pixels() -> None:
             assert width is None or image.width % width == 0
 
 
+@pytest.mark.slow
 def test_markdown_says_pictures_in_words_and_the_pdf_shows_them() -> None:
     text = render(builders.classifier(), ".md").decode()
     assert "- Kernels of convolutions\n  - layer1.0.conv1: 64 × 3 × 7 × 7" in text

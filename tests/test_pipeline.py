@@ -210,6 +210,7 @@ def test_nan_in_the_data_is_the_root() -> None:
     encode(report)
 
 
+@pytest.mark.slow
 def test_two_runs_of_a_model_with_dropout_measure_the_same() -> None:
     model = nn.Sequential(nn.Linear(4, 8), nn.Dropout(0.5), nn.Linear(8, 3))
     first = reportgen.examine(model, loader(), loss=nn.CrossEntropyLoss())

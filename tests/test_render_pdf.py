@@ -146,6 +146,7 @@ def test_what_the_screen_folds_is_short_on_paper() -> None:
     assert [len(t.rows) for t in others] == [len(t.rows) for t in page.tables if t.id != "layers"]
 
 
+@pytest.mark.slow
 def test_a_hundred_rows_and_sixty_charts_take_little_room() -> None:
     page = build(builders.classifier(4))
     assert page.n_rows > 160

@@ -166,6 +166,7 @@ def test_a_layer_that_another_is_called_in_place_of() -> None:
     assert causes_of(fitted(made("c"))) == set()
 
 
+@pytest.mark.slow
 def test_one_part_in_eval_mode_while_the_rest_trains() -> None:
     class Half(nn.Sequential):
         def train(self, mode: bool = True) -> Half:

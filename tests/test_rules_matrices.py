@@ -40,6 +40,7 @@ def test_usual_weights_get_no_remark(tmp_path: Path) -> None:
     assert not told(examined(network(), tmp_path))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["resnet18", "mobilenet_v2", "vit_b_32"])
 def test_fresh_models_of_torchvision_get_no_remark(name: str) -> None:
     report = reportgen.examine(load_model(f"torchvision:{name}"), options=Options(spectra="off"))

@@ -133,6 +133,7 @@ def test_a_settings_file_is_all_that_is_needed(run: Run, tmp_path: Path) -> None
     assert curve(history(tmp_path / "again.json"), "val_loss") == losses
 
 
+@pytest.mark.slow
 def test_flags_alone_do_it_too_and_a_seed_fixes_everything(run: Run, tmp_path: Path) -> None:
     flags = ["--model", "mine.py:build", "--train-data", "mine.py:data", "--data", "mine.py:validation"]
     flags += [

@@ -517,6 +517,7 @@ def serious(report: Report) -> set[str]:
     return {d.cause for d in report.diagnoses if d.severity is not Severity.INFO}
 
 
+@pytest.mark.slow
 def test_faults_are_named_by_their_cause() -> None:
     hidden = Made(lambda s, x: s.fc(s.hidden[0](x).relu()), fc=nn.Linear(16, 3), hidden=[nn.Linear(8, 16)])
     cases: dict[str, Report] = {
