@@ -1,5 +1,6 @@
 """The catalogues are whole and fresh, and a Chinese report holds no English sentence."""
 
+import ast
 import importlib.machinery
 import importlib.util
 import re
@@ -182,3 +183,28 @@ def test_every_template_is_found_again_when_it_is_filled(template: str) -> None:
     filled = string.Formatter().vformat(template, (), dict.fromkeys(re.findall(r"\{(\w+)\}", template), "X1"))
     with speaking("zh"):
         assert re.search("[\u4e00-\u9fff]", told(filled)) or template in ("Adagrad or RMSprop",), filled
+
+
+def refusals() -> list[str]:
+    """What the probes say when they do not measure, with X1 for what they fill in."""
+    found = []
+    for path in sorted((ROOT / "reportgen" / "probe").rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if not (isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call)):
+                continue
+            if ast.unparse(node.exc.func) not in ("NotMeasuredError", "NotApplicableError"):
+                continue
+            for text in node.exc.args:
+                if isinstance(text, ast.Constant):
+                    found.append(str(text.value))
+                elif isinstance(text, ast.JoinedStr):
+                    found.append("".join(str(p.value) if isinstance(p, ast.Constant) else "X1" for p in text.values))
+    return found
+
+
+def test_every_refusal_of_a_probe_has_a_template() -> None:
+    made_of_parts = {"X1: X1", "the output holds no X1floating-point tensor"}
+    said = set(refusals()) - made_of_parts
+    assert len(said) > 60
+    with speaking("zh"):
+        assert [text for text in sorted(said) if told(text) == text] == [], "add them to page/reasons.py"

@@ -78,6 +78,16 @@ def test_a_pdf_embeds_the_characters_and_speaks_its_language() -> None:
         assert str(pdf.Root["/Lang"]) == "zh"
 
 
+@with_font
+def test_chinese_names_stand_in_an_english_pdf_and_summary() -> None:
+    report = replace(builders.regressor(), title="房价预测")
+    assert "房价预测" in render(report, ".md").decode()
+    with pikepdf.open(io.BytesIO(render(report, ".pdf"))) as pdf:
+        assert str(pdf.Root["/Lang"]) == "en"
+        fonts = {str(f["/BaseFont"]) for f in pdf.objects if isinstance(f, pikepdf.Dictionary) and "/BaseFont" in f}
+        assert any("Report-CJK" in name for name in fonts), fonts
+
+
 @pytest.fixture
 def no_font(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(typeface, "_by_fontconfig", lambda: iter(()))

@@ -78,13 +78,16 @@ def build(report: Report, language: str = "en", look: Look | None = None, own: S
 
 
 def _title(report: Report) -> str:
-    title = report.title or report.subject.name
+    return _shown(report.title or report.subject.name)
+
+
+def _shown(title: str) -> str:
     return told(title) if title in TITLES else title
 
 
 def _subtitle(subject: SubjectFacts) -> str:
     if subject.kind == "run":
-        return _(", ").join((name(subject.name), _("the history of a training run")))
+        return _(", ").join((name(_shown(subject.name)), _("the history of a training run")))
     kind = {"model": _("model"), "checkpoint": _("checkpoint file")}[subject.kind]
     if subject.state != "unknown":
         kind = {"trained": _("trained {kind}"), "untrained": _("untrained {kind}")}[subject.state].format(kind=kind)

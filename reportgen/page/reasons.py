@@ -80,6 +80,8 @@ _EVALUATION = (
     "targets were 0 and 1 at first, and then {value}: state the task in Options(task=...)",
     "one part of the data looked like {task}, another like {other}",
     "a later batch holds no {name}",
+    "targets go up to {n} while outputs have {m} columns, such as thresholds of grades: state the task in "
+    "Options(task=...) if they are classes",
 )
 
 _ATTENTION = (
@@ -276,7 +278,6 @@ _PARTS = (
     "rule {name}",
     "flow",
     "splits",
-    "training run",
     "total",
     "model",
     "checkpoint",
@@ -314,13 +315,19 @@ _PARTS = (
     "attention",
     "course",
     "deployment",
+    "spectra",
+    "export",
+    "non-finite",
+    "latency",
+    "data",
+    "earlier",
     "noise",
     "first batch",
     "asked for",
     "not asked for",
 )
 
-TITLES = ("Handwritten digits, a small CNN", "Iris, a 4-10-3 net")
+TITLES = ("training run", "Handwritten digits, a small CNN", "Iris, a 4-10-3 net")
 
 TEMPLATES: tuple[str, ...] = (
     *(*_DATA, *_PROBES, *_EVALUATION, *_FIT, *_ATTENTION, *_PICTURES, *_DEPLOYMENT, *_TRIALS),

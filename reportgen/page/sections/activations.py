@@ -26,7 +26,7 @@ from ..cells import (
     stats_columns,
 )
 from ..formats import count, listing, name
-from ..language import _, plural
+from ..language import _, plural, term
 from ..reasons import told
 
 MAX_ROWS = 2000
@@ -70,7 +70,7 @@ def _intro(facts: ActivationFacts) -> str:
         text += " " + _(
             "Taken from every value: {names}. In layers marked * the rest comes from evenly spread places of every "
             "sample; what a batch norm reads, marked †, is worked back from its output."
-        ).format(names=listing(facts.exact))
+        ).format(names=listing([term(key) for key in facts.exact]))
     if any(row.glanced for row in facts.rows):
         text += " " + _(
             "Of layers marked ‡, whose activation is measured in full, all figures come from such places, the smallest "

@@ -31,7 +31,7 @@ class _Line(Struct, frozen=True):
 
     @property
     def name(self) -> str:
-        return f"{self.row.name} · {self.matrix.part}" if self.matrix.part else self.row.name
+        return f"{self.row.name} · {told(self.matrix.part)}" if self.matrix.part else self.row.name
 
 
 def blocks(facts: WeightFacts, *, alone: bool) -> list[Block]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ...document.facts import Meta, Report
 from ..blocks import Block, Cell, Code, Column, KeyValues, Pair, Section, Table
 from ..cells import of_name
-from ..formats import count, name, seconds, words
+from ..formats import count, name, seconds
 from ..language import _
 from ..reasons import told
 from .waivers import settings_table
@@ -21,7 +21,7 @@ def section(report: Report) -> Section | None:
         versions = [Pair(label=name(k), value=name(v)) for k, v in sorted(report.meta.versions.items())]
         blocks.append(KeyValues(title=_("Versions"), pairs=versions))
     if report.meta.options:
-        options = [Pair(label=words(k), value=name(v)) for k, v in report.meta.options.items()]
+        options = [Pair(label=name(k), value=name(v)) for k, v in report.meta.options.items()]
         blocks.append(KeyValues(title=_("Options"), pairs=options))
     if report.meta.command:
         blocks.append(Code(title=_("Command"), text=report.meta.command))
