@@ -44,7 +44,11 @@ def yes_no(z: Tensor, y: Tensor, size: int = 37) -> YesNoScores:
 @pytest.mark.parametrize("k", [2, 3, 10])
 def test_scores_of_classes_are_those_of_scikit_learn(k: int) -> None:
     z, y = data(500, k)
-    found, named, p = by_name(classes(z, y).scores()), z.argmax(1), z.double().softmax(1).numpy()
+    scores = classes(z, y)
+    found, named, p = by_name(scores.scores()), z.argmax(1), z.double().softmax(1).numpy()
+    table = scores.classification()
+    assert table is not None
+    assert table.confusion == metrics.confusion_matrix(y, named).tolist()
     assert found["accuracy"].value == metrics.accuracy_score(y, named)
     assert found["accuracy"].baseline == np.bincount(y).max() / len(y)
     assert found["balanced_accuracy"].value == pytest.approx(metrics.balanced_accuracy_score(y, named))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -12,7 +11,6 @@ from torch.nn import functional as F
 
 from ...document.evaluation import Calibration, Classification, Curve, Score
 from ...document.scores import wilson
-from ...subject.vision import prepare
 from .answers import Answers
 from .intervals import of_confusion
 from .reliability import MAX_TEMPERED, Reliability
@@ -37,7 +35,7 @@ class ClassScores:
     def __init__(self, n_classes: int, names: list[str] | None, ignore: int) -> None:
         self.n_classes, self._ignore = n_classes, ignore
         self._names = names or []
-        self._confusion: Any = _confusion_metric(n_classes) if n_classes <= MAX_CLASSES else None
+        self._confusion = torch.zeros((n_classes, n_classes), dtype=torch.int64) if n_classes <= MAX_CLASSES else None
         self.support = torch.zeros(n_classes, dtype=torch.int64)
         self.right = self.right_of_five = self.ignored = 0
         self.cross_entropy = 0.0
@@ -88,7 +86,7 @@ class ClassScores:
         if not len(z):
             return
         if self._confusion is not None:
-            self._confusion.update(named, y)
+            self._confusion.view(-1).index_add_(0, y * self.n_classes + named, torch.ones_like(y))
         self.support += torch.bincount(y, minlength=self.n_classes)
         self.right += int((named == y).sum())
         own = z.gather(1, y[:, None])
@@ -124,8 +122,8 @@ class ClassScores:
         return loss, confidence
 
     def merge(self, other: ClassScores) -> None:
-        if self._confusion is not None:
-            self._confusion.confmat += other._confusion.confmat
+        if self._confusion is not None and other._confusion is not None:
+            self._confusion += other._confusion
         self.support += other.support
         self.right += other.right
         self.right_of_five += other.right_of_five
@@ -153,7 +151,7 @@ class ClassScores:
     def classification(self) -> Classification | None:
         if self._confusion is None or not self.n:
             return None
-        table = self._confusion.confmat.tolist()
+        table = self._confusion.tolist()
         return Classification(classes=[self.name(i) for i in range(self.n_classes)], confusion=table)
 
     def scores(self) -> list[Score]:
@@ -165,7 +163,7 @@ class ClassScores:
         accuracy = Score(name="accuracy", value=self.right / n, low=low, high=high, baseline=float(frequency[0]))
         out = [accuracy]
         if self._confusion is not None:
-            out += of_confusion(self._confusion.confmat.numpy())
+            out += of_confusion(self._confusion.numpy())
         if self.n_classes > 5:
             low, high = wilson(self.right_of_five, n)
             value, baseline = self.right_of_five / n, float(frequency[:5].sum())
@@ -219,12 +217,3 @@ def _merge_reading(one: _Reading, other: _Reading) -> None:
     one.reliability.merge(other.reliability)
     if one.separation is not None and other.separation is not None:
         one.separation.merge(other.separation)
-
-
-def _confusion_metric(n_classes: int) -> Any:
-    """Return torchmetrics' matrix, made on first use: the library takes a second to import."""
-    prepare()
-    from torchmetrics.classification import MulticlassConfusionMatrix
-
-    # else it would wait for the other processes of a distributed training, which are not examining anything
-    return MulticlassConfusionMatrix(n_classes, validate_args=False, sync_on_compute=False)
