@@ -72,7 +72,7 @@ class Options(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     rules: dict[str, Any] = {}
     """What the project sets for single rules: thresholds, severity, off, waivers; see ``health.policy``."""
     language: Literal["en", "zh"] = "en"
-    """Of what the commands write and say; from Python, ``write(report, path, language="zh")``. Facts have none."""
+    """In which the report is shown, unless ``write`` or a command is told another; the facts are the same in all."""
     seed: int = 0
     """For synthetic inputs and for random layers while gradients are measured; the caller's RNG is left alone."""
 

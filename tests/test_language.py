@@ -10,8 +10,10 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+import torch
 from msgspec.structs import replace
 
+import reportgen
 from reportgen.document.codec import decode, encode
 from reportgen.document.facts import Coverage, Report
 from reportgen.health.judge import judge
@@ -208,3 +210,16 @@ def test_every_refusal_of_a_probe_has_a_template() -> None:
     assert len(said) > 60
     with speaking("zh"):
         assert [text for text in sorted(said) if told(text) == text] == [], "add them to page/reasons.py"
+
+
+def test_the_options_a_report_was_made_with_say_in_which_language_it_is_shown() -> None:
+    model = torch.nn.Linear(3, 2)
+    told = reportgen.examine(model, options=reportgen.Options(language="zh"))
+    assert decode(encode(told), "it").meta.language == "zh"
+    for shown in (render(told, ".html").decode(), told._repr_html_()):
+        assert "诊断" in shown
+    assert "诊断" not in render(told, ".html", language="en").decode()
+    usual = reportgen.examine(model)
+    assert "诊断" not in render(usual, ".html").decode()
+    unknown = replace(usual, meta=replace(usual.meta, language="tlh"))
+    assert "Diagnoses" in render(unknown, ".html").decode()

@@ -99,7 +99,7 @@ def rules(
     from ..page.explain import account, explain
     from ..page.language import speaking
 
-    _look, language = presentation(lang=lang)
+    language = presentation(lang=lang)[1] or "en"
     if rule is None:
         with speaking(language):
             for name in RULES:

@@ -75,19 +75,22 @@ def checked(output: list[Path] | None, look: Look) -> list[Path]:
     return paths
 
 
-def presentation(**flags: Any) -> tuple[Look, str]:
-    """Return look and language, from the settings file under what the flags say."""
+def presentation(**flags: Any) -> tuple[Look, Literal["en", "zh"] | None]:
+    """Return look and language, from the settings file under what the flags say; None for that of the report."""
     from .. import settings
     from .flags import settings_of
 
     given = settings.load(None, settings_of(flags))
-    return given.page, given.options.language
+    usual = flags.get("lang") is None and given.options.language == "en"
+    return given.page, None if usual else given.options.language
 
 
-def written(report: Report, paths: list[Path], look: Look, language: str) -> None:
+def written(report: Report, paths: list[Path], look: Look, language: str | None) -> None:
+    from ..page.build import spoken
     from ..page.language import _, speaking, term
     from ..render.write import write
 
+    language = language or spoken(report)
     for path in paths:
         write(report, path, look=look, language=language)
     _tell_of_fonts(report, paths, look, language)

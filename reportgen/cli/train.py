@@ -280,7 +280,7 @@ def demo(
     history = fit(
         task.model, task.train_loader, task.val_loader, loss=task.loss, optimizer=task.optimizer, epochs=task.epochs
     )
-    options = Options(title=task.title, class_names=task.class_names, seed=seed)
+    options = Options(title=task.title, class_names=task.class_names, seed=seed, language=language or "en")
     report = examine(
         task.model,
         task.val_loader,

@@ -51,6 +51,8 @@ class Meta(Struct, frozen=True, kw_only=True):
     hashes: dict[str, str] = {}
     """Fingerprints of what was read, SHA-256: 'checkpoint', 'first batch'."""
     inference: InferenceTimes | None = None
+    language: str = "en"
+    """In which it is shown unless another one is asked for; the facts are the same in all."""
 
 
 class Coverage(Struct, frozen=True, kw_only=True):

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 from ..document.facts import Report, SubjectFacts
 from ..look import Look
+from ..options import LANGUAGES
 from .blocks import Page, Section
 from .formats import count, name
 from .glossary import with_glossary
@@ -56,6 +57,11 @@ SECTIONS: tuple[Callable[[Report], Section | None], ...] = (
 
 
 IDS = (*(make.__module__.rpartition(".")[2].replace("_", "-") for make in SECTIONS), "glossary")
+
+
+def spoken(report: Report) -> str:
+    """Return the language that a report asks to be shown in; English where this version does not know it."""
+    return report.meta.language if report.meta.language in LANGUAGES else "en"
 
 
 def build(report: Report, language: str = "en", look: Look | None = None, own: Sequence[Section] = ()) -> Page:

@@ -18,7 +18,7 @@ from ..look import Look
 from ..options import LANGUAGES
 from ..page import theme
 from ..page.blocks import Page, Section
-from ..page.build import build
+from ..page.build import build, spoken
 from ..page.language import speaking
 from ..page.logo import logo
 
@@ -111,13 +111,14 @@ def render(
     report: Report,
     suffix: str,
     *,
-    language: str = "en",
+    language: str | None = None,
     look: Look | None = None,
     sections: Sequence[Section] = (),
 ) -> bytes:
     """Return the report in the format of a suffix, such as '.html'; see ``write``."""
     if suffix.lower() not in FORMATS:
         raise OptionError(f"{suffix!r} names no format.", hint=f"Choose one of {', '.join(FORMATS)}.")
+    language = language or spoken(report)
     return FORMATS[suffix.lower()](report, Manner(language=language, look=look or Look(), sections=sections))
 
 
@@ -125,19 +126,20 @@ def write(
     report: Report,
     path: str | Path,
     *,
-    language: str = "en",
+    language: str | None = None,
     look: Look | None = None,
     sections: Sequence[Section] = (),
 ) -> Path:
     """Write the report to a file, in the format that the suffix names.
 
+    ``language``: 'en' or 'zh'; that of the options it was made with if left out.
     ``look``: colours, logo, footer and order of a house. ``sections``: one's own, ``reportgen.page.Section``.
     """
     expect("path", path, is_path(path), PATH)
     expect("report", report, isinstance(report, Report), "what reportgen.examine or reportgen.read returned")
-    expect("language", language, language in LANGUAGES, "one of 'en', 'zh'")
+    expect("language", language, language is None or language in LANGUAGES, "one of 'en', 'zh'")
     expect("look", look, look is None or isinstance(look, Look), "a reportgen.Look")
-    path, manner = Path(path), Manner(language=language, look=look or Look(), sections=sections)
+    path, manner = Path(path), Manner(language=language or spoken(report), look=look or Look(), sections=sections)
     suffix = check_suffix(path)
     if manner.look.sidecar_css and suffix in (".html", ".htm"):
         from .html import style_sheet
