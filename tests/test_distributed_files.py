@@ -21,11 +21,12 @@ import torch.distributed.checkpoint as dcp
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
-from torch.distributed.checkpoint.metadata import Metadata
+from torch.distributed.checkpoint.metadata import _MEM_FORMAT_ENCODING, Metadata
 
 import reportgen
 from reportgen.errors import CheckpointError
 from reportgen.subject.checkpoint import load_into, read
+from reportgen.subject.distributed_files import _StandIn, _table
 
 pytestmark = pytest.mark.filterwarnings("ignore:torch.distributed is disabled")
 
@@ -208,6 +209,29 @@ def test_a_table_that_asks_for_anything_else_is_refused_by_name(
     (folder / ".metadata").write_bytes(b"\x80\x04Nr" + struct.pack("<I", 2**32 - 1) + b".")
     refused(folder, "no table of contents")
     assert not (tmp_path / "hacked").exists()
+
+
+class ByName:
+    """Pickles as an attribute of another class, as members of an enumeration do under Python 3.11.0 to 3.11.3."""
+
+    def __init__(self, owner: object, name: str) -> None:
+        self.parts = owner, name
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return getattr, self.parts
+
+
+def test_members_of_enumerations_are_read_however_python_wrote_them(tmp_path: Path) -> None:
+    folder = tmp_path / "saved"
+    save(folder)
+    member = ByName(_MEM_FORMAT_ENCODING, "TORCH_CONTIGUOUS_FORMAT")
+    rewritten(folder, lambda table: setattr(table, "planner_data", member))
+    found = _table(folder / ".metadata").state["planner_data"]
+    assert isinstance(found, _StandIn)
+    assert found.name == "_MEM_FORMAT_ENCODING"
+    for owner in (torch.float32, "text", Path):
+        (folder / ".metadata").write_bytes(pickle.dumps(ByName(owner, "__class__")))
+        refused(folder, r"builtins.getattr")
 
 
 def test_a_piece_with_classes_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -134,6 +134,7 @@ class _Table(pickle._Unpickler):  # the one in Python: that in C takes memory fo
         self._known: dict[tuple[str, str], Any] = {
             ("torch", "Size"): _sizes,
             ("torch.serialization", "_get_layout"): str,
+            ("builtins", "getattr"): _member,
         }
         self._known |= {(module, "Path"): _joined for module in ("pathlib", "pathlib._local")}
         self._known |= {(module, name): _joined for module in ("pathlib", "pathlib._local") for name in _PATHS}
@@ -157,6 +158,13 @@ class _ForeignError(Exception):
 
 def _sizes(values: Sequence[int] = ()) -> tuple[int, ...]:
     return tuple(values)
+
+
+def _member(kind: Any, name: Any) -> _StandIn:
+    """Stand for the member of an enumeration, which Python up to 3.11.3 writes as an attribute of its class."""
+    if not (isinstance(kind, type) and issubclass(kind, _StandIn) and isinstance(name, str)):
+        raise _ForeignError("builtins.getattr")
+    return kind(name)
 
 
 def _joined(*parts: str) -> str:
