@@ -32,7 +32,7 @@ def gradient_noise(lab: Lab) -> Result:
     if count < LEAST:
         raise NotApplicableError(f"{whole.n_samples} samples, too few")
     work = lab.fresh()
-    parameters = [p for p in work.model.parameters() if p.requires_grad]
+    parameters = [p for p in work.model.parameters() if p.requires_grad and p.numel()]
     work.model.eval()
     found = []
     for i in range(count):
