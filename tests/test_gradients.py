@@ -1,5 +1,6 @@
 """Gradients, against autograd by hand."""
 
+import copy
 from typing import Any
 
 import pytest
@@ -61,6 +62,18 @@ def test_the_gradient_in_a_large_output_is_told_from_its_places() -> None:
     assert stats.count < wanted.numel()
     assert stats.rms == pytest.approx(float(wanted.square().mean().sqrt()), rel=0.05)
     assert stats.zero_share == pytest.approx(float((wanted == 0).double().mean()), abs=0.02)
+
+
+def test_what_follows_meets_the_running_statistics_of_the_model() -> None:
+    """A norm that follows its last batch would else be another one for the experiments than for the evaluation."""
+    torch.manual_seed(0)
+    norm = nn.BatchNorm1d(6, momentum=0.99)
+    model = nn.Sequential(nn.Linear(4, 6), norm, nn.Linear(6, 2)).eval()
+    before = copy.deepcopy(model.state_dict())
+    facts = gradients.measure(model, data(), nn.MSELoss(), "MSELoss", {}, seed=0)
+    assert facts.mode == "train"
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    assert not any(module.training for module in model.modules())
 
 
 def test_none_zero_and_frozen_are_three_different_facts() -> None:

@@ -16,6 +16,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from ..document.facts import GradientFacts, GradientRow, OutputGradientRow
 from ..errors import one_line
 from ..subject.data import Batch, call
+from .guard import modules_kept
 from .layers import kind_of, layers_of, main_tensor
 from .reduce import as_real, strided
 from .steps import NotMeasuredError
@@ -41,14 +42,14 @@ def measure(
     """Run forward and backward on each batch and collect the gradients; the caller holds the guard.
 
     The pass runs in train mode, as the optimizer sees the model, save for frozen batch norms; a model that refuses
-    (one sample to a batch norm, other outputs in training) is measured in eval mode. ``order``: place of each layer in
-    the order of execution.
+    (one sample to a batch norm, other outputs in training) is measured in eval mode. Running statistics are put back,
+    for the experiments that follow. ``order``: place of each layer in the order of execution.
     """
     if any(p.is_inference() for p in model.parameters()):
         raise NotMeasuredError("the parameters were made in inference mode, where no gradient is recorded")
     torch.manual_seed(seed)
     try:
-        with _training(model):
+        with modules_kept(model), _training(model):
             return _run(model, batches, loss, loss_name, order, "train")
     except Exception as error:
         model.zero_grad(set_to_none=True)

@@ -61,6 +61,20 @@ def untouched(model: nn.Module) -> Iterator[list[str]]:
         rng.restore()
 
 
+@contextmanager
+def modules_kept(model: nn.Module) -> Iterator[None]:
+    """Restore buffers and modes on exit: what a pass in training mode does to them must not reach the next measures.
+
+    For a part of what happens under ``untouched``, which puts back the rest.
+    """
+    modules = [_ModuleState.of(module) for module in with_hidden(model)]
+    try:
+        yield
+    finally:
+        for module in modules:
+            module.restore()
+
+
 def _parameters(modules: list[nn.Module]) -> list[Tensor]:
     found = {id(p): p for m in modules for p in m.parameters(recurse=False)}
     return list(found.values())
