@@ -33,7 +33,8 @@ def scored(train: float, given: float, n: int = 400, **more: Any) -> Report:
         name: EvaluationFacts(task="multiclass", n_samples=n, classification=table(share, n))
         for name, share in (("train_evaluation", train), ("evaluation", given))
     }
-    return report(None, training=run(FALL, [v + 0.5 for v in FALL]), **both, **more)
+    more.setdefault("training", run(FALL, [v + 0.5 for v in FALL]))
+    return report(None, **both, **more)
 
 
 def dataset(n: int = 400, **more: Any) -> DatasetFacts:
@@ -154,6 +155,19 @@ def test_the_way_that_helps_names_the_cause(numbers: dict[str, float], rule: str
     facts = report(None, trials=tried("other-ways", **WAYS | numbers), training=run(SLOW, SLOW))
     assert severity(facts, rule) == "warning"
     assert causes(facts) == {cause}
+
+
+def test_a_pretrained_body_that_is_frozen_is_meant() -> None:
+    numbers: dict[str, Any] = WAYS | {"faster": 1.9, "slower": 2.0, "thawed": 1.0}
+    across = SplitFacts(across=Signal(kind="classes", n=400, k=5, score=0.9, null_mean=0.5, null_std=0.02))
+    for learned, expected in ((1.0, "info"), (0.0, "warning")):
+        trials = tried("other-ways", **numbers, learned=learned)
+        facts = scored(0.7, 0.7, splits=across, trials=trials, training=run(SLOW, SLOW))
+        assert severity(facts, "thawing-helps") == severity(facts, "o-below-neighbours") == expected
+    # another change would bring more, so what is frozen is not what limits
+    trials = tried("other-ways", **numbers | {"faster": 0.5}, learned=1.0)
+    facts = scored(0.7, 0.7, splits=across, trials=trials, training=run(SLOW, SLOW))
+    assert severity(facts, "o-below-neighbours") == "warning"
 
 
 @pytest.mark.parametrize(

@@ -208,6 +208,19 @@ def test_statistics_of_the_last_batches(momentum: float, refreshed: float, expec
 
 
 @pytest.mark.parametrize(
+    ("last", "momentum", "expected"),
+    [(0.477, 0.1, "info"), (0.08, 0.1, "error"), (0.13, 0.1, "error"), (0.477, 0.99, "error")],
+)
+def test_statistics_that_the_last_steps_left_behind(last: float, momentum: float, expected: str) -> None:
+    scores = {"only_norms": 32.0, "only_eval": 1.0, "eval_accuracy": 0.87, "norms_accuracy": 0.99}
+    numbers = {"eval_loss": 0.37, "norms_loss": 0.1, "refreshed_loss": 0.36, "stale_batches": 2.0, "batches": 8.0}
+    trial = tried("train-and-eval", momentum=momentum, samples=256.0, **scores, **numbers)
+    val = [1.6, 1.1, 0.6, 0.4, 0.24, 0.13, 0.08, last]
+    facts = report(trials=trial, training=run([1.7, 1.4, 0.9, 0.5, 0.3, 0.18, 0.1, 0.1], val))
+    assert severity(facts, "eval-train-gap") == expected
+
+
+@pytest.mark.parametrize(
     ("drop", "solved", "train", "expected"),
     [(0.97, 1.0, FLAT, "warning"), (0.5, 1.0, FLAT, None), (0.97, 0.0, FLAT, None), (0.9, 1.0, FALL, None)],
 )

@@ -41,6 +41,11 @@ class Curve(Struct, frozen=True):
         """The last third, six points at least."""
         return self.y[-max(6, len(self.y) // 3) :]
 
+    @property
+    def jumped_at_last(self) -> bool:
+        """The last value is more than twice each of the two before: a model caught in a jump, not what it came to."""
+        return len(self.y) > 2 and self.y[-1] > 2 * max(self.y[-3:-1])
+
 
 def curve_of(x: Sequence[float], y: Sequence[float], limits: Thresholds, start: float | None = None) -> Curve | None:
     """Prepare finite values; None when there are too few."""

@@ -1,4 +1,4 @@
-"""Whether a weight was ever trained: what PyTorch's default initialisation leaves, and training does not."""
+"""Whether a weight was ever trained: what an initialisation leaves in it, and training does not."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from .sweep import Sweep, sweep
 _KS_LINE = 1.63  # 1 % point of sqrt(N)·D for a fully specified distribution (Kolmogorov)
 _ENERGY_LINE = 4.5  # standard deviations of row and column energies
 _KS_SAMPLE = 100_000
+_SHUFFLES = 39
+_SIDE = 128
 
 
 def at_default_init(weight: Tensor) -> bool | None:
@@ -61,3 +63,27 @@ def default_init(found: Sweep, fan_in: int) -> bool | None:
         return abs(float(energies.var()) / expected - 1) * math.sqrt((energies.numel() - 1) / 2)
 
     return max(spread(found.squares, length), spread(squares.sum(0), len(slab))) < _ENERGY_LINE
+
+
+def is_arranged(weight: Tensor) -> bool | None:
+    """Tell whether a weight's largest singular value exceeds that of 39 shuffles of its own entries (p = 1/40).
+
+    Independent draws of any one distribution are exchangeable, so that this null holds exactly at every size, for every
+    initialisation that draws; an orthogonal one lies below it. What was learned adds directions of its own, which a
+    shuffle destroys. Of (out, in·kernel) at most 128 rows and columns are taken, evenly. None for vectors, for fewer
+    than four rows or columns, and for weights that are constant or not finite.
+    """
+    if weight.dim() < 2 or weight.is_sparse or not weight.is_floating_point():
+        return None
+    matrix = weight.detach().reshape(len(weight), -1)
+    if min(matrix.shape) < 4:
+        return None
+    rows, columns = (max(1, side // _SIDE) for side in matrix.shape)
+    matrix = matrix[::rows, ::columns][:_SIDE, :_SIDE].double().cpu()
+    if not bool(matrix.isfinite().all()) or bool((matrix == matrix[0, 0]).all()):
+        return None
+    draw = torch.Generator().manual_seed(0)
+    orders = (torch.randperm(matrix.numel(), generator=draw) for _ in range(_SHUFFLES))
+    shuffles = (matrix.reshape(-1)[order].reshape(matrix.shape) for order in orders)
+    largest = float(torch.linalg.matrix_norm(matrix, 2))
+    return all(float(torch.linalg.matrix_norm(one, 2)) < largest for one in shuffles)

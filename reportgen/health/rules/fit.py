@@ -10,6 +10,7 @@ from ...document.scores import accuracy, explained
 from ..context import Context
 from ..skill import Skill, skill_of
 from ..thresholds import Thresholds
+from .repairs import rests_on_frozen
 
 SECTION = "evaluation"
 
@@ -71,7 +72,8 @@ def o_below_neighbours(report: Report, context: Context, limits: Thresholds) -> 
     5 nearest neighbours in input space among up to 512 training samples (features standardised): how often most of them
     have the right class against the model's accuracy, or R² of their mean against the model's. A warning where they are
     ahead by 0.15 and five standard errors: whatever holds the model back, the inputs hold more than it found. It is
-    the last that is said, where nothing else tells why. Wrong where the loss asks for something else than that answer.
+    the last that is said, where nothing else tells why; it informs where a frozen body that was learned before is what
+    limits the fit. Wrong where the loss asks for something else than that answer.
     """
     signal = report.splits.across if report.splits is not None else None
     facts = report.evaluation
@@ -91,7 +93,7 @@ def o_below_neighbours(report: Report, context: Context, limits: Thresholds) -> 
         return
     yield Finding(
         rule="o-below-neighbours",
-        severity=Severity.WARNING,
+        severity=Severity.INFO if rests_on_frozen(report) else Severity.WARNING,
         subject="model",
         section=SECTION,
         evidence={"model": score, "neighbours": told, "chance": signal.null_mean, "samples": signal.n},

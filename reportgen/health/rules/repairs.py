@@ -41,9 +41,10 @@ def _found(report: Report, context: Context, limits: Thresholds, way: str, rule:
     if way not in gains:
         return
     best = max(gains, key=gains.__getitem__)
+    meant = way == "thawed" and rests_on_frozen(report)
     yield Finding(
         rule=rule,
-        severity=Severity.WARNING if best == way else Severity.INFO,
+        severity=Severity.WARNING if best == way and not meant else Severity.INFO,
         subject="model",
         section=SECTION,
         evidence={
@@ -59,6 +60,14 @@ def _found(report: Report, context: Context, limits: Thresholds, way: str, rule:
         threshold={"gain": limits.way_gain, "of_run": limits.way_of_run, "times": limits.way_times},
         detail={"way": way},
     )
+
+
+def rests_on_frozen(report: Report) -> bool:
+    """Tell whether the frozen weights were learned before, and training them too would bring the most: it is meant."""
+    trial = report.trials.done("other-ways") if report.trials is not None else None
+    if trial is None or trial.numbers.get("learned", 0.0) <= 0.5:
+        return False
+    return trial.numbers["thawed"] == min(trial.numbers[way] for way in _WAYS if way in trial.numbers)
 
 
 def _course(report: Report, limits: Thresholds) -> tuple[float, float, float] | None:
@@ -111,8 +120,9 @@ def slower_helps(report: Report, context: Context, limits: Thresholds) -> Iterat
 def thawing_helps(report: Report, context: Context, limits: Thresholds) -> Iterator[Finding]:
     """With the frozen parameters trained too, 120 steps on a copy gain more than half of what the whole run gained.
 
-    The loss on the data given falls by 5 % at least, and by three times what going on without them gains. Wrong
-    where they are frozen for another reason than the fit: memory, or a backbone that several heads share.
+    The loss on the data given falls by 5 % at least, and by three times what going on without them gains. A warning
+    where more than half of what is frozen cannot be told from random draws; it informs where it was learned before, for
+    who freezes a pretrained body means to, and pays with some of the fit.
     """
     yield from _found(report, context, limits, "thawed", "thawing-helps")
 

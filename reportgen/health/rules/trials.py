@@ -269,6 +269,8 @@ def eval_train_gap(report: Report, context: Context, limits: Thresholds) -> Iter
     falls by more than 0.1 and three standard errors of the paired difference (McNemar 1947: (b - c)/sqrt(b + c) over
     samples that only one mode gets right). Without class scores: twice the loss, worse in every one of at least four
     batches. Measured on training data where they were given, so that another source of validation data is no reason.
+    It informs where the validation loss doubled at the last moment only, with a momentum below 0.5: the statistics did
+    describe the data until the last steps moved the weights away from them, and the next epoch brings them back.
     """
     trial = _trial(report, "train-and-eval")
     if trial is None or "norms_loss" not in trial.numbers or context.state == "untrained":
@@ -284,9 +286,11 @@ def eval_train_gap(report: Report, context: Context, limits: Thresholds) -> Iter
         apart = n["eval_loss"] > 2 * n["norms_loss"] and n["worse_batches"] == n["batches"] >= 4
     if not (worse and apart):
         return
+    _, val = losses(report.training, limits)
+    passing = val is not None and val.jumped_at_last and n.get("momentum", 1.0) < limits.bn_momentum
     yield Finding(
         rule="eval-train-gap",
-        severity=Severity.ERROR,
+        severity=Severity.INFO if passing else Severity.ERROR,
         subject="model",
         section=SECTION,
         evidence=_numbers(trial, "eval_loss", "norms_loss", "eval_accuracy", "norms_accuracy", "samples"),

@@ -10,12 +10,15 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
+from ..initial import is_arranged
 from .lab import Lab, NotApplicableError, Outfit, OutOfTimeError, Result, optimizers_own, taken
 from .learning import answered, backward, in_training, without_dropout
 from .longer import scored
 
 STEPS = 120
 _WORKS = 0.9
+_TESTED = 12
+"""Largest frozen weights that are looked at."""
 
 
 def other_ways(lab: Lab) -> Result:
@@ -24,8 +27,9 @@ def other_ways(lab: Lab) -> Result:
     ``before`` and one number for each way: loss on some of the data given, in eval mode. The rate is the highest that
     the optimizer is known to have had (a schedule keeps ``initial_lr``); faster is ten times that, slower a tenth.
     Unregularised: no weight decay and no dropout. Thawed: frozen parameters train too. Owned: trainable parameters that
-    the optimizer does not hold are given to it. Ways that change nothing are left out, and all of them where accuracy
-    or R² is above 0.9: there is nothing to repair.
+    the optimizer does not hold are given to it. ``learned``: of the frozen weights, the share that lies in matrices
+    with more structure than draws have. Ways that change nothing are left out, and all of them where accuracy or R² is
+    above 0.9: there is nothing to repair.
     """
     whole = lab.fresh()
     if len(whole.optimizers) != 1 or type(whole.optimizers[0]).__name__ == "LBFGS":
@@ -49,6 +53,8 @@ def other_ways(lab: Lab) -> Result:
                     break
     if "same" not in numbers:
         raise NotApplicableError("going on with the training gave no finite loss")
+    if "thawed" in numbers:
+        numbers |= _learned(_frozen(whole))
     return Result(numbers)
 
 
@@ -114,6 +120,14 @@ def _free(work: Outfit) -> None:
 
 def _frozen(work: Outfit) -> list[nn.Parameter]:
     return [p for p in work.model.parameters() if not p.requires_grad and p.is_floating_point()]
+
+
+def _learned(frozen: list[nn.Parameter]) -> dict[str, float]:
+    """Return the share of weights that look learned; nothing where none can be tested."""
+    largest = sorted(frozen, key=lambda p: -p.numel())[:_TESTED]
+    tested = [(p.numel(), found) for p in largest if (found := is_arranged(p)) is not None]
+    total = sum(n for n, _ in tested)
+    return {"learned": sum(n for n, found in tested if found) / total} if total else {}
 
 
 def _missing(work: Outfit) -> list[nn.Parameter]:
