@@ -47,6 +47,18 @@ def test_splits_drawn_alike_cannot_be_told_apart(make: Callable[[int, int], Tens
     assert all(abs(a.neighbours - a.null_mean) < 6 * a.null_std for a in areas if a is not None)
 
 
+def test_a_split_in_the_order_of_its_classes_is_no_other_split() -> None:
+    generator = torch.Generator().manual_seed(0)
+    y = torch.randint(4, (520,), generator=generator)
+    x = torch.randn(520, 4, generator=generator) + 3 * y[:, None]
+    training, given = x[:400][y[:400].argsort()], x[400:]
+    found = apart(sample(training), sample(given))
+    assert found is not None
+    assert found.n == 120
+    assert found.neighbours < found.null_mean + 4 * found.null_std
+    assert found.area < 0.6
+
+
 @pytest.mark.parametrize(
     ("make", "change"),
     [

@@ -63,7 +63,7 @@ def test_tokens_are_counted() -> None:
 
 def test_targets_that_only_looked_like_labels_are_not_counted_as_such() -> None:
     probe = BatchTensors()
-    for y in (torch.tensor([[0, 1], [1, 1]]), torch.tensor([[0, 4], [1, 1]])):
+    for y in (torch.tensor([[0, 1], [1, 1]]), torch.tensor([[0, 4], [1, 1]]), torch.tensor([[0, 1], [1, 0]])):
         probe.update(Batch((torch.zeros(2, 1),), {}, y))
     assert probe.counts() == []
 

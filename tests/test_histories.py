@@ -292,6 +292,44 @@ def test_places_and_names_beyond_all_sense_do_no_harm(tmp_path: Path) -> None:
     assert msgspec.json.decode(msgspec.json.encode(history), type=History) == history
 
 
+def test_a_trainer_state_with_numbers_beyond_all_floats(tmp_path: Path) -> None:
+    vast = 10**400
+    state = {"log_history": [{"loss": 0.5, "step": 1}, {"train_runtime": vast}], "max_steps": vast}
+    history = read_history(written(tmp_path, json.dumps(state)))
+    assert points(history, "train_loss") == [(1, 0.5)]
+    assert history.seconds is None
+    assert "max_steps" not in history.hyperparameters
+
+
+def test_a_cell_beyond_the_limit_of_the_csv_module_costs_its_line(tmp_path: Path) -> None:
+    cell = "x" * (csv.field_size_limit() + 1)
+    history = read_history(written(tmp_path, f"epoch,train_loss\n1,0.5\n2,{cell}\n3,0.25\n"))
+    assert points(history, "train_loss") == [(1, 0.5), (3, 0.25)]
+    with pytest.raises(HistoryError, match="no line that could name columns"):
+        read_history(written(tmp_path, f"epoch,{cell}\n1,0.5\n"))
+
+
+def test_values_of_a_dict_are_taken_by_their_place() -> None:
+    class Column:
+        """Answers to labels and not to places, as a column of a filtered table does."""
+
+        def __init__(self, values: list[float]) -> None:
+            self.values = values
+
+        def __len__(self) -> int:
+            return len(self.values)
+
+        def __iter__(self) -> Any:
+            return iter(self.values)
+
+        def __getitem__(self, key: Any) -> float:
+            raise KeyError(key)
+
+    history = read_history({"step": [5, 10], "train_loss": Column([2.0, 1.0]), "acc": np.array(0.5)})
+    assert points(history, "train_loss") == [(5, 2.0), (10, 1.0)]
+    assert [s.name for s in history.series] == ["train_loss"]
+
+
 def test_what_is_no_history_at_all(tmp_path: Path) -> None:
     for source, words in (
         (tmp_path / "absent", "does not exist"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 import torch
@@ -155,12 +155,20 @@ def test_words_beside_the_input_describe_the_samples() -> None:
     assert not batch.carried
 
 
+class Sample(NamedTuple):
+    image: Tensor
+    label: Tensor
+    about: dict[str, Any]
+
+
 def test_entries_that_are_named_are_kept_beside() -> None:
     site = torch.zeros(2)
     batch = unpack({"x": X, "y": Y, "site": site}, asks(lambda x: x), carried=["site"])
     assert batch.kwargs == {"x": X}
     assert batch.carried == {"site": site}
-    batch = unpack((X, Y, {"site": site, "other": 1}), asks(lambda x: x), carried=["site"])
-    assert batch.args == (X,)
-    assert batch.target is Y
-    assert batch.carried == {"site": site}
+    aside = {"site": site, "other": 1}
+    for item in ((X, Y, aside), [X, Y, aside], Sample(X, Y, aside)):
+        batch = unpack(item, asks(lambda x: x), carried=["site"])
+        assert batch.args == (X,)
+        assert batch.target is Y
+        assert batch.carried == {"site": site}

@@ -60,7 +60,7 @@ def _row(x: Tensor) -> Tensor:
     """Return one sample as float32 features: thinned values, or counts of symbols and of pairs of neighbours."""
     flat = x.detach().reshape(-1).cpu()
     if flat.is_floating_point() or flat.dtype == torch.uint8:
-        return flat[:: -(-len(flat) // FEATURES)].float()
+        return flat[:: max(1, -(-len(flat) // FEATURES))].float()
     symbols = flat.long()
     pairs = symbols[:-1] * 31 + symbols[1:] * 17
     # another length is no reason to differ, so shares
@@ -78,11 +78,14 @@ def apart(training: InputSample, given: InputSample) -> Apart | None:
     curve is 0.5 for splits drawn alike (Lopez-Paz and Oquab 2017). The neighbours: share of the 5 nearest in the joined
     sample that come from the same split, against 200 permutations (Schilling 1986).
     """
-    tables = training.table(), given.table()
-    if tables[0] is None or tables[1] is None or tables[0].shape[1] != tables[1].shape[1]:
+    ours, theirs = training.table(), given.table()
+    if ours is None or theirs is None or ours.shape[1] != theirs.shape[1]:
         return None
-    size = min(len(tables[0]), len(tables[1]))
-    x = torch.cat([tables[0][:size], tables[1][:size]]).double()
+    size = min(len(ours), len(theirs))
+    generator = torch.Generator().manual_seed(0)
+    # drawn, as a sample that was never full lies in the order of the loader, by class perhaps
+    drawn = [table[torch.randperm(len(table), generator=generator)[:size]] for table in (ours, theirs)]
+    x = torch.cat(drawn).double()
     width = x.std(0)
     x = x[:, width > 0]
     if not x.shape[1]:
@@ -91,7 +94,6 @@ def apart(training: InputSample, given: InputSample) -> Apart | None:
     side = torch.cat([torch.ones(size), torch.zeros(size)]).double()
     distance = torch.cdist(x, x).fill_diagonal_(torch.inf)
     nearest = distance.topk(NEIGHBOURS, largest=False).indices
-    generator = torch.Generator().manual_seed(0)
     null = torch.tensor(
         [_same(side[torch.randperm(2 * size, generator=generator)], nearest) for _ in range(PERMUTATIONS)]
     )

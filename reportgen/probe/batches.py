@@ -27,7 +27,8 @@ class BatchTensors:
 
     def __init__(self) -> None:
         self._rows: dict[tuple[str, str], TensorRow] = {}
-        self._counts: dict[str, tuple[Literal["classes", "labels"], Tensor, int]] = {}
+        self._counts: dict[str, tuple[Literal["classes", "labels"], Tensor, int] | None] = {}
+        """By target; None of one that looked like another kind in a later batch."""
         self._tokens: Tensor | None = None
         self._n_tokens = 0
 
@@ -68,13 +69,12 @@ class BatchTensors:
         if found is None or (name not in self._counts and len(self._counts) >= MAX_TENSORS):
             return
         kind, counts, n = found
-        held = self._counts.get(name)
-        if held is None:
-            self._counts[name] = found
-        elif held[0] == kind:
+        held = self._counts.get(name, (kind, counts[:0], 0))
+        if held is None or held[0] != kind:
+            # 0 and 1 in the first batch, and then another class: not counted anew, as those so far would be missing
+            self._counts[name] = None
+        else:
             self._counts[name] = kind, _sum(held[1], counts), held[2] + n
-        else:  # 0 and 1 in the first batch, and then another class
-            del self._counts[name]
 
     def rows(self, first: TensorStats) -> list[TensorRow]:
         """Return one row a tensor; ``first`` are the statistics of the first input."""
@@ -85,10 +85,8 @@ class BatchTensors:
         return rows
 
     def counts(self) -> list[TargetCounts]:
-        return [
-            TargetCounts(name=name, kind=kind, counts=counts.tolist(), n=n)
-            for name, (kind, counts, n) in self._counts.items()
-        ]
+        counted = ((name, found) for name, found in self._counts.items() if found is not None)
+        return [TargetCounts(name=name, kind=kind, counts=counts.tolist(), n=n) for name, (kind, counts, n) in counted]
 
     def tokens(self) -> TokenInputs | None:
         if self._tokens is None or not self._n_tokens:

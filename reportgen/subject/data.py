@@ -180,7 +180,7 @@ def _set_aside(item: Any, forward: Signature, carried: Sequence[str]) -> tuple[A
     elif isinstance(item, (list, tuple)) and len(item) > 2 and isinstance(item[-1], Mapping):
         found = {str(key): item[-1][key] for key in item[-1] if key in carried}
         if found:
-            return type(item)(item[:-1]), found
+            return tuple(item[:-1]), found
     return item, {}
 
 

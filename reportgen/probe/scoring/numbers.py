@@ -32,7 +32,6 @@ class NumberScores:
         self.target, self.residual = TensorStats(), TensorStats()
         self.sample = PairSample(_SAMPLE, 2)
         self.ignored = 0
-        self._places = 0
 
     def update(self, output: Tensor, target: Tensor, start: int) -> Answers:
         """Add one batch, on the CPU; ``start`` is the place of its first sample in the data."""

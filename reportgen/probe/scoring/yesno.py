@@ -101,7 +101,8 @@ class YesNoScores:
         n_legal, hits = legal.sum(1), ((named == yes) & legal).sum(1)
         share = hits[n_legal > 0].double() / n_legal[n_legal > 0]
         all_right = float((share == 1).sum())
-        reading.whole += torch.tensor([len(share), all_right, float(share.sum()), float(share.square().sum())])
+        parts = (len(share), all_right, float(share.sum()), float(share.square().sum()))
+        reading.whole += torch.tensor(parts, dtype=torch.float64)
         q, truth = p[legal], yes[legal]
         brier = float((q - truth.double()).square().sum())
         reading.reliability.update(q, truth, float(loss[legal].sum()), brier)

@@ -64,7 +64,7 @@ def add_row(log: Log, item: Mapping[str, Any]) -> None:
     places: dict[str, float | None] = {"step": None, "epoch": None}
     for name, value in _flat(item):
         kind = column(name)
-        figure = _number(value)
+        figure = number_in(value)
         if figure is None:
             if isinstance(value, str) and kind == "scalar" and len(log.events) < _MAX_TEXTS:
                 log.events.append(Event(kind="text", subject=name, detail=_encodable(value[:2000])))
@@ -88,7 +88,7 @@ def _encodable(text: str) -> str:
     return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")
 
 
-def _number(value: Any) -> float | None:
+def number_in(value: Any) -> float | None:
     """Return a number, also one in text ('nan'), a NumPy scalar or a tensor of one element; None for all else."""
     if type(value) is float:
         return value
@@ -110,7 +110,7 @@ def read_columns(columns: Mapping[str, Any], where: str) -> Log:
     Without places, lists as long as those of the validation are by epoch, and longer ones by step.
     """
     log = Log("columns")
-    lists = {name: value for name, value in _flat(columns) if _is_list(value)}
+    lists = {name: found for name, value in _flat(columns) if (found := _listed(value)) is not None}
     scalars = {name: value for name, value in lists.items() if column(name) == "scalar"}
     if not any(len(values) for values in scalars.values()):
         found = ", ".join(list(map(str, columns))[:8]) or "nothing"
@@ -120,8 +120,8 @@ def read_columns(columns: Mapping[str, Any], where: str) -> Log:
         _add_counted(log, scalars)
     else:
         for i in range(max(len(values) for values in scalars.values())):
-            row = {n: f for n, v in scalars.items() if i < len(v) and (f := _number(v[i])) is not None}
-            step, epoch = (_number(v[i]) if v is not None and i < len(v) else None for v in places.values())
+            row = {n: f for n, v in scalars.items() if i < len(v) and (f := number_in(v[i])) is not None}
+            step, epoch = (number_in(v[i]) if v is not None and i < len(v) else None for v in places.values())
             log.add(row, step, epoch)
     if not log.columns:
         raise HistoryError(f"{where} holds no list of numbers.", hint=EXPECTED)
@@ -138,12 +138,18 @@ def _add_counted(log: Log, scalars: Mapping[str, Sequence[Any]]) -> None:
         by_epoch = len(values) <= n_epochs
         log.axes[name] = "epoch" if by_epoch else "step"
         for i, value in enumerate(values, start=1):
-            figure = _number(value)
+            figure = number_in(value)
             if figure is not None:
                 log.add({name: figure}, None if by_epoch else i, i if by_epoch else None)
 
 
-def _is_list(value: Any) -> bool:
-    return isinstance(value, (list, tuple)) or (
-        not isinstance(value, (str, bytes, Mapping)) and hasattr(value, "__len__") and hasattr(value, "__getitem__")
-    )
+def _listed(value: Any) -> Sequence[Any] | None:
+    """Return the values of a list, an array, a tensor or a column of a table by their places; None of all else."""
+    if isinstance(value, (list, tuple)):
+        return value
+    if isinstance(value, (str, bytes, Mapping)) or not hasattr(value, "__getitem__"):
+        return None
+    try:
+        return list(value)
+    except TypeError:  # an array without dimensions
+        return None

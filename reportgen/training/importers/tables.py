@@ -61,11 +61,12 @@ def _separator(header: str) -> str:
 
 
 def _header(path: Path, line: str, separator: str) -> list[str]:
-    header = [cell.strip() for cell in next(csv.reader([line], delimiter=separator, strict=False), [])]
+    header = [cell.strip() for cell in _cells(line, separator)]
     numbers = [cell for cell in header if number(cell) is not None]
     if not header or (numbers and len(numbers) * 2 >= len(header)):
+        what = "begins with numbers" if header else "has no line that could name columns"
         raise HistoryError(
-            f"{path} begins with numbers; expected a line that names the columns.",
+            f"{path} {what}; expected a line that names the columns.",
             hint="Put such as 'epoch,train_loss,val_loss' before them.",
         )
     if len(header) == 1 and (" " in header[0] or column(header[0]) != "scalar"):
@@ -86,10 +87,20 @@ def _rows(source: Iterator[str], separator: str, header: list[str]) -> Iterator[
     for line in source:
         if not line.strip() or line.startswith("#"):
             continue
-        # line by line: a quote that is never closed must not swallow the rest of the file
-        cells = next(csv.reader([line], delimiter=separator, strict=False), [])
+        cells = _cells(line, separator)
         if [cell.strip() for cell in cells] != header:
             yield cells
+
+
+def _cells(line: str, separator: str) -> list[str]:
+    """Take one line apart, so that a quote that is never closed does not swallow the rest of the file.
+
+    A line with a cell beyond the limit of the csv module, which holds for the whole process, has none.
+    """
+    try:
+        return next(csv.reader([line], delimiter=separator, strict=False), [])
+    except csv.Error:
+        return []
 
 
 def _is_lightning(header: list[str]) -> bool:

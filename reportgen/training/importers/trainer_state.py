@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import HistoryError
-from .json_lines import add_row
+from .json_lines import add_row, number_in
 from .points import Log
 
 FILE = "trainer_state.json"
@@ -36,8 +36,7 @@ def read(document: Mapping[str, Any], where: str) -> Log:
         if not isinstance(entry, dict):
             continue
         if "train_runtime" in entry:
-            seconds = entry["train_runtime"]
-            log.seconds = float(seconds) if isinstance(seconds, (int, float)) and math.isfinite(seconds) else None
+            log.seconds = _finite(entry["train_runtime"])
             continue
         add_row(log, {key: value for key, value in entry.items() if not is_total(key)})
     if not log.columns:
@@ -48,11 +47,17 @@ def read(document: Mapping[str, Any], where: str) -> Log:
     size = document.get("train_batch_size")
     log.batch_size = size if isinstance(size, int) and 0 < size < 2**53 else None
     for key in _SETTINGS:
-        value = document.get(key)
-        if isinstance(value, (int, float)) and math.isfinite(value):
-            log.hyperparameters[key] = float(value)
+        value = _finite(document.get(key))
+        if value is not None:
+            log.hyperparameters[key] = value
     _tell_where_it_stopped(log, document)
     return log
+
+
+def _finite(value: Any) -> float | None:
+    """Return a number of the file; None of what is none, or beyond all floats."""
+    found = number_in(value)
+    return found if found is not None and math.isfinite(found) else None
 
 
 def _tell_where_it_stopped(log: Log, document: Mapping[str, Any]) -> None:
