@@ -49,6 +49,16 @@ def test_figures_are_those_of_numpy(shape: tuple[int, ...], dtype: torch.dtype) 
 
 
 @pytest.mark.parametrize("dtype", list(TOLERANCE), ids=str)
+@pytest.mark.parametrize("sign", [1, -1])
+@pytest.mark.parametrize("zeros", [(), (0.0,), (-0.0,), (0.0, -0.0)])
+def test_values_of_one_sign_have_both_ends(dtype: torch.dtype, sign: int, zeros: tuple[float, ...]) -> None:
+    x = (torch.randn(300, 301, generator=torch.Generator().manual_seed(0)).exp() * sign).to(dtype)
+    x.view(-1)[: len(zeros)] = torch.tensor(zeros, dtype=dtype)
+    stats = sweep(x).stats
+    assert (stats.min, stats.max, stats.zeros) == (float(x.min()), float(x.max()), len(zeros))
+
+
+@pytest.mark.parametrize("dtype", list(TOLERANCE), ids=str)
 @pytest.mark.parametrize("turned", [False, True])
 def test_a_turned_tensor_has_its_columns_for_channels(dtype: torch.dtype, turned: bool) -> None:
     x = torch.randn(600, 300).to(dtype)
@@ -102,7 +112,7 @@ def test_every_slice_is_handed_back_once(monkeypatch: pytest.MonkeyPatch) -> Non
         seen.sort()
         assert sum(n for _, n in seen) == x.numel()
         assert all(a + 4 * n == b for (a, n), (b, _) in pairwise(seen))
-        assert max(n for _, n in seen) <= (1 << 12) // 4 * 2
+        assert max(n for _, n in seen) <= (1 << 12) // 4 * (module._HANDED_BACK + 2)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])

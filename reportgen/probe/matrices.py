@@ -18,7 +18,8 @@ FP16_LARGEST = 65504.0
 FP16_LOST = 2.0**-25  # rounds to zero in float16
 _DEAD = 1e-3  # of the median norm
 _SMALL_RAW = 0.01
-_COPY = 1e-6  # relative: what the sums of equal rows may differ by
+_COPY = 1e-6  # relative: what the sums of squares of equal rows may differ by
+_ODD = np.random.default_rng(0).integers(1 << 62, size=16) * 2 + 1  # of a hash over a few values
 _MOST_COPIES = 4096  # pairs that are verified element by element
 _GRAM = 1 << 24  # multiply-adds that comparing channels may take
 _ALPHA = 1e-3
@@ -147,13 +148,15 @@ def chance_cosine(n: int, dimensions: float) -> float:
 
 def copies(rows: Rows, x: Tensor) -> int:
     """Count channels that repeat another: candidates agree in a few values and in norm, and are then compared."""
-    weights = torch.arange(1, rows.marks.shape[1] + 1, dtype=torch.float64, device=rows.marks.device).sqrt_()
-    keys = (rows.marks * weights).sum(1).cpu().numpy()
+    bits = (rows.marks + 0.0).cpu().numpy().view(np.int32).astype(np.int64)  # +0.0 makes one of the two zeros
+    keys = bits @ _ODD[: bits.shape[1]]
+    ordered = np.sort(keys)
+    if not np.equal(ordered[1:], ordered[:-1]).any():
+        return 0
     squares = rows.squares.cpu().numpy()
-    order = np.argsort(keys, kind="stable")
-    near = np.abs(keys[order][1:] - keys[order][:-1]) <= _COPY * np.abs(keys[order][1:])
-    s = squares[order]
-    near &= (s[1:] > 0) & (np.abs(s[1:] - s[:-1]) <= _COPY * s[1:])
+    order = np.lexsort((squares, keys))
+    keys, s = keys[order], squares[order]
+    near = (keys[1:] == keys[:-1]) & (s[1:] > 0) & (np.abs(s[1:] - s[:-1]) <= _COPY * s[1:])
     found = 0
     for i in np.flatnonzero(near)[:_MOST_COPIES]:
         found += torch.equal(x[rows.first + int(order[i])], x[rows.first + int(order[i + 1])])
@@ -227,7 +230,7 @@ def gains(weight: Tensor) -> GainFacts | None:
     around_zero = bool(g.mean().abs() < 0.5 * g.abs().mean()) and bool((g < 0).any())
     a = g.abs()
     median = float(a.median())
-    low, high = float(a.quantile(0.01)), float(a.quantile(0.99))
+    low, high = (float(q) for q in np.quantile(a.cpu().numpy(), [0.01, 0.99]))
     return GainFacts(
         median=median,
         near_zero=int((a <= _DEAD * median).sum()) if median else int((a == 0).sum()),

@@ -98,8 +98,10 @@ def even_bars(values: Tensor, stats: TensorStats) -> list[int] | None:
     if stats.min is None or stats.max is None or not 0 < stats.max - stats.min < math.inf:
         return None
     place = (values.double() - stats.min) * (EVEN_BARS / (stats.max - stats.min))
-    index = place[torch.isfinite(place)].clamp_(0, EVEN_BARS - 1).long()
-    return [int(n) for n in torch.bincount(index, minlength=EVEN_BARS)]
+    if stats.nonfinite:
+        place = place[torch.isfinite(place)]
+    index = place.clamp_(0, EVEN_BARS - 1).to(torch.int32)
+    return [int(n) for n in torch.bincount(index, minlength=EVEN_BARS).tolist()]
 
 
 def slice_stats(part: Tensor) -> TensorStats:

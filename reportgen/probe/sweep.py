@@ -2,14 +2,13 @@
 
 Exact for every element: extremes, zeros (but for negative zeros in a slice that has no other), non-finite values, sums
 of squares of every channel, and up to four million values the mean, beyond it of every fourth channel. From samples,
-taken while a slice is in the cache: the histogram, and a slab of whole rows for whatever compares channels. Each slice
-is handed back when it was read, so that a file of any size passes through the memory of one slice.
+taken while a slice is in the cache: the histogram, and a slab of whole rows for whatever compares channels. Slices are
+handed back soon after they were read, so that a file of any size passes through the memory of a few.
 """
 
 from __future__ import annotations
 
 import math
-import struct
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
@@ -19,9 +18,11 @@ import torch
 from torch import Tensor
 
 from ..document.stats import TensorStats
+from .extremes import Bits, Extremes, bits_of, from_bits
 from .reduce import bin_counts, even_bars, histogram_of, slice_stats
 
-SLICE = 1 << 21  # bytes: what fits the cache of one core
+SLICE = 1 << 20  # bytes: half the cache of one core, and the other half for what is made of it
+_HANDED_BACK = 16  # slices at a time
 SMALL = 1 << 16  # elements up to which everything is exact in float64
 SAMPLE = 1 << 15
 _LARGE = 1 << 22  # elements above which the mean is of every fourth channel
@@ -30,7 +31,6 @@ _SLAB_ROWS = 16
 _SLAB_COLUMNS = 1 << 14
 _MARKS = 8
 _FAR_FROM_ZERO = 16.0  # mean square to variance, above which float32 sums no longer give the variance
-_INTEGERS = {2: (torch.int16, np.uint16), 4: (torch.int32, np.uint32)}
 
 
 class Sweep(NamedTuple):
@@ -71,43 +71,72 @@ def _nothing(x: Tensor) -> Sweep:
 def _pass(x: Tensor, done: Callable[[Tensor], None], *, every: int = 1, exact: bool = False) -> Sweep | None:
     channels = x.shape[0] if x.dim() > 1 else 1
     length = x.numel() // channels if channels else 0
-    stride = _odd(math.ceil(x.numel() / SAMPLE))
-    step, width = slab_of(channels, length)
-    totals = _Rows(x, channels, length, every)
-    broken, at = TensorStats(), 0
-    low, high, zeros, n = math.inf, -math.inf, 0, 0
-    samples: list[Tensor] = []
-    rows: list[Tensor] = []
-    marks: list[Tensor] = []
-    for first, column, raw in _slices(x, channels, length):
-        part = raw.reshape(raw.shape[0], -1) if x.dim() > 1 else raw.reshape(1, -1)
-        ends = None if exact else _ends(part)
-        if ends is None:
+    totals, taken = _Rows(x, channels, length, every), _Taken(x, channels, length)
+    broken, ends = TensorStats(), Extremes(x.dtype)
+    for first, column, part, bits in _slices(x, channels, length, done):
+        if exact or not (ends.add(part) if bits is None else ends.add_bits(bits.reshape(-1))):
             broken = broken.merge(_exact(part, totals, first))
         else:
-            low, high, n = min(low, ends[0]), max(high, ends[1]), n + part.numel()
-            zeros += ends[2]
             totals.add(first, part)
-        samples.append(part.reshape(-1)[-at % stride :: stride].clone())
-        at += part.numel()
-        if column == 0:
-            marks.append(part[:, :: max(1, part.shape[1] // _MARKS)][:, :_MARKS].clone())
-            if -first % step < part.shape[0]:
-                rows.append(part[-first % step :: step, :width].float())
-        done(raw)
+        taken.add(first, column, part if bits is None else bits)
+    ends.finish()
     sums, squares = totals.finished()
     total = float(sums.sum()) * (channels / max(len(sums), 1))
-    stats = _stats(total, float(squares.sum()), (low, high, zeros, n), broken)
+    stats = _stats(total, float(squares.sum()), ends, broken)
     if stats is None or (broken.count and every > 1):
         return None
-    sample = (torch.cat(samples) if samples else x.new_zeros(0)).double()
-    slab = torch.cat(rows) if rows else x.new_zeros((0, 0))
-    places = torch.arange(0, channels, step, device=x.device)[: len(slab)]
+    sample, slab, marks = taken.sample(), taken.slab(), taken.marks()
+    places = torch.arange(0, channels, taken.step, device=x.device)[: len(slab)]
     finite = sample[torch.isfinite(sample)] if stats.nonfinite else sample
-    told = _with_histogram(stats, sample, stride)
-    return Sweep(
-        told, sums, every, squares, finite, slab, places, torch.cat(marks).float() if marks else x.new_zeros((0, 0))
-    )
+    told = _with_histogram(stats, sample, taken.stride)
+    return Sweep(told, sums, every, squares, finite, slab, places, marks)
+
+
+class _Taken:
+    """What is kept of slices while they are in the cache: evenly spaced values, whole rows, a few values of each row.
+
+    Slices come as tensors or, where their bits can be had, as those: a slice of numpy is made in a tenth of the time.
+    """
+
+    def __init__(self, x: Tensor, channels: int, length: int) -> None:
+        self.stride = _odd(math.ceil(x.numel() / SAMPLE))
+        self.step, self._width = slab_of(channels, length)
+        self._empty = x.new_zeros(0)
+        self._at = 0
+        self._values: list[Tensor | Bits] = []
+        self._rows: list[Tensor | Bits] = []
+        self._marks: list[Tensor | Bits] = []
+
+    def add(self, first: int, column: int, part: Tensor | Bits) -> None:
+        """Take from rows (r, c), whole or in part."""
+        flat = part.reshape(-1)
+        self._values.append(_copy(flat[-self._at % self.stride :: self.stride]))
+        self._at += len(flat)
+        if column == 0:
+            self._marks.append(_copy(part[:, :: max(1, part.shape[1] // _MARKS)][:, :_MARKS]))
+            if -first % self.step < len(part):
+                self._rows.append(_copy(part[-first % self.step :: self.step, : self._width]))
+
+    def sample(self) -> Tensor:
+        return self._joined(self._values).double()
+
+    def slab(self) -> Tensor:
+        return self._joined(self._rows, 2).float()
+
+    def marks(self) -> Tensor:
+        return self._joined(self._marks, 2).float()
+
+    def _joined(self, parts: list[Tensor | Bits], dim: int = 1) -> Tensor:
+        """Join what was taken; nothing at all comes in the shape that its readers expect."""
+        tensors = [part for part in parts if isinstance(part, Tensor)]
+        if tensors:
+            return torch.cat(tensors)
+        bits = [part for part in parts if not isinstance(part, Tensor)]
+        return from_bits(np.concatenate(bits), self._empty.dtype) if bits else self._empty.reshape((0,) * dim)
+
+
+def _copy(part: Tensor | Bits) -> Tensor | Bits:
+    return part.clone() if isinstance(part, Tensor) else part.copy()
 
 
 class _Rows:
@@ -118,38 +147,46 @@ class _Rows:
     """
 
     def __init__(self, x: Tensor, channels: int, length: int, every: int) -> None:
-        own = x.dtype is torch.float32 or (x.dtype is torch.bfloat16 and channels >= 1024)
+        self._own = x.dtype in (torch.float32, torch.float64) or (x.dtype is torch.bfloat16 and channels >= 1024)
         some = math.ceil(channels / every)
         self._length = length
         self.every = every
-        self._quick = (x.new_zeros(some), x.new_zeros(channels)) if own else None
-        self.sums = x.new_zeros(some, dtype=torch.float64)
-        self.squares = x.new_zeros(channels, dtype=torch.float64)
+        self._quick: list[tuple[Tensor, Tensor]] = []
+        """Sums and norms of whole rows, in their order."""
+        self._cut = (x.new_zeros(some, dtype=torch.float64), x.new_zeros(channels, dtype=torch.float64))
+        """Sums and sums of squares of rows that come in parts."""
 
     def add(self, first: int, part: Tensor) -> None:
         """Take rows (r, c), whole or in part."""
-        last, skip = first + part.shape[0], -first % self.every
-        some = slice(math.ceil(first / self.every), math.ceil(last / self.every))
-        if self._quick is not None and part.shape[1] == self._length:
-            torch.sum(part[skip :: self.every], 1, out=self._quick[0][some])
-            torch.linalg.vector_norm(part, dim=1, out=self._quick[1][first:last])
+        wide = part if self._own else part.float()
+        some = wide[-first % self.every :: self.every] if self.every > 1 else wide
+        self._add(first, part.shape[1], some.sum(1), torch.linalg.vector_norm(wide, dim=1))
+
+    def add_exact(self, first: int, part: Tensor) -> None:
+        """Take rows in float64. Sums are of all of them: of a tensor with such rows none is left out."""
+        self._add(
+            first, part.shape[1], part.sum(1)[-first % self.every :: self.every], torch.linalg.vector_norm(part, dim=1)
+        )
+
+    def _add(self, first: int, width: int, sums: Tensor, norms: Tensor) -> None:
+        if width == self._length:
+            self._quick.append((sums, norms))
             return
-        wide = part if part.dtype in (torch.float32, torch.float64) else part.float()
-        self.sums[some] += wide[skip :: self.every].sum(1)
-        self.squares[first:last] += torch.linalg.vector_norm(wide, dim=1).double().square_()
+        start = math.ceil(first / self.every)
+        self._cut[0][start : start + len(sums)] += sums
+        self._cut[1][first : first + len(norms)] += norms.double().square_()
 
     def finished(self) -> tuple[Tensor, Tensor]:
-        """Return (C,) sums and (C,) sums of squares."""
-        if self._quick is None:
-            return self.sums, self.squares
-        return self.sums + self._quick[0], self.squares + self._quick[1].double().square_()
+        """Return (C / every,) sums and (C,) sums of squares."""
+        if not self._quick:
+            return self._cut
+        sums, norms = (torch.cat(parts).double() for parts in zip(*self._quick, strict=True))
+        return sums, norms.square_()
 
 
-def _stats(
-    total: float, square: float, quick: tuple[float, float, int, int], broken: TensorStats
-) -> TensorStats | None:
+def _stats(total: float, square: float, quick: Extremes, broken: TensorStats) -> TensorStats | None:
     """Join what was summed quickly and what exactly; None where float32 sums do not give the variance."""
-    low, high, zeros, n = quick
+    low, high, zeros, n = quick.low, quick.high, quick.zeros, quick.count
     if not n:
         return broken
     total, square = total - broken.sum, square - broken.sum_of_squares
@@ -172,8 +209,13 @@ def _odd(stride: int) -> int:
     return max(1, stride + (stride > 1 and stride % 2 == 0))
 
 
-def _slices(x: Tensor, channels: int, length: int) -> Iterator[tuple[int, int, Tensor]]:
-    """Yield (first channel, first column, part) in the order of the elements."""
+def _slices(
+    x: Tensor, channels: int, length: int, done: Callable[[Tensor], None]
+) -> Iterator[tuple[int, int, Tensor, Bits | None]]:
+    """Yield (first channel, first column, part (r, c), its bits if they can be had) in the order of the elements.
+
+    What was read is handed back many slices at a time: each time is a call of the system.
+    """
     size = max(1, SLICE // x.element_size())
     if not x.numel():
         return
@@ -181,42 +223,23 @@ def _slices(x: Tensor, channels: int, length: int) -> Iterator[tuple[int, int, T
         for channel in range(channels):
             flat = (x[channel] if x.dim() > 1 else x).reshape(-1)
             for column in range(0, length, size):
-                yield channel, column, flat[column : column + size][None]
+                part = flat[column : column + size]
+                yield channel, column, part[None], bits_of(part[None])
+                done(part)
         return
     if x.dim() <= 1:
-        yield 0, 0, x
+        yield 0, 0, x[None], bits_of(x[None])
+        done(x)
         return
-    for first in range(0, channels, max(1, size // length)):
-        yield first, 0, x[first : first + max(1, size // length)]
-
-
-def _ends(part: Tensor) -> tuple[float, float, int] | None:
-    """Return (min, max, zeros of either sign); None beside NaN and infinity."""
-    if part.device.type != "cpu" or part.element_size() not in _INTEGERS or not part.is_contiguous():
-        part = part.float() if part.element_size() == 1 else part  # of 8 bits, with which torch does not compute
-        low, high = (float(v) for v in torch.aminmax(part))
-        finite = math.isfinite(low) and math.isfinite(high)
-        return (low, high, part.numel() - int(torch.count_nonzero(part))) if finite else None
-    # floats order as integers do by their bits: positive ones as signed, negative ones, reversed, as unsigned
-    signed, unsigned = _INTEGERS[part.element_size()]
-    bits = part.view(signed).numpy().reshape(-1)
-    magnitudes, nonzero = bits.view(unsigned), part.numel()
-    most, far = int(np.maximum.reduce(bits)), int(np.maximum.reduce(magnitudes))
-    sign = 1 << (8 * part.element_size() - 1)
-    if most < 0 or far <= sign or not np.minimum.reduce(magnitudes):  # one sign, or zeros: negative ones too, perhaps
-        nonzero, least = int(np.count_nonzero(bits)), int(bits.min())
-        if least == -sign:
-            nonzero = int(torch.count_nonzero(part))
-        most, far = max(most, least), far if least < 0 else least
-    low, high = _value(far - 2 * sign if far >= sign else far, part.dtype), _value(most, part.dtype)
-    return (low, high, part.numel() - nonzero) if math.isfinite(low) and math.isfinite(high) else None
-
-
-def _value(bits: int, dtype: torch.dtype) -> float:
-    """Read a signed integer as the float whose bits it has."""
-    if dtype is torch.float16:
-        return float(struct.unpack("<e", struct.pack("<h", bits))[0])
-    return float(struct.unpack("<f", struct.pack("<i", bits << 16 if dtype is torch.bfloat16 else bits))[0])
+    rows, bits = max(1, size // length), bits_of(x)
+    flat_bits = None if bits is None else bits.reshape(channels, length)
+    read = 0
+    for first, part in zip(range(0, channels, rows), torch.split(x, rows), strict=True):
+        last = first + part.shape[0]
+        yield first, 0, part.flatten(1), None if flat_bits is None else flat_bits[first:last]
+        if (last - read) * length >= _HANDED_BACK * size or last == channels:
+            done(x[read:last])
+            read = last
 
 
 def _exact(part: Tensor, totals: _Rows, first: int) -> TensorStats:
@@ -225,9 +248,7 @@ def _exact(part: Tensor, totals: _Rows, first: int) -> TensorStats:
     stats = slice_stats(wide.reshape(-1))
     if stats.nonfinite:
         wide = torch.where(torch.isfinite(wide), wide, 0.0)
-    if totals.every == 1:  # else the whole tensor is passed again
-        totals.sums[first : first + len(wide)] += wide.sum(1)
-    totals.squares[first : first + len(wide)] += wide.square().sum(1)
+    totals.add_exact(first, wide)
     return stats
 
 
