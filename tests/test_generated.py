@@ -12,8 +12,10 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 import reportgen
+from reportgen.document.facts import Finding, Severity
 from reportgen.document.pictures import GenerationFacts, PictureFacts
-from reportgen.probe.pictures.generated import coverage, frechet
+from reportgen.page.wording import cause_title
+from reportgen.probe.pictures.generated import coverage, frechet, inside
 
 BRIEF = reportgen.Options(trial_budget=0)
 
@@ -142,3 +144,93 @@ def test_what_cannot_be_compared_is_told(real: Any, extractor: Any, words: str) 
     report = reportgen.examine(Generator(), noise(), real=real, extractor=extractor, options=BRIEF)
     assert report.pictures is not None
     assert any(words in left.reason for left in report.pictures.left_out if left.part == "generation")
+
+
+# --- mode collapse ----------------------------------------------------------------------------------------------------
+
+
+def clusters(n: int, seed: int, kinds: int = 8, *, blur: float = 1.0, off: float = 0.0) -> Tensor:
+    """Samples (n, 16) of some of eight kinds: clusters of deviation 1 whose middles are some ten apart."""
+    middles = 3 * random(8, 16, seed=99)
+    generator = torch.Generator().manual_seed(seed)
+    chosen = middles[torch.randint(kinds, (n,), generator=generator)]
+    within = torch.randn(n, 16, generator=generator, dtype=torch.float64)
+    return chosen + blur * within + off * torch.randn(n, 16, generator=generator, dtype=torch.float64)
+
+
+class Shaped(nn.Module):
+    """A generator in one linear layer that was trained, and is handed what it makes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = nn.Linear(16, 16)
+        with torch.no_grad():
+            self.scale.weight.copy_(torch.eye(16))
+            self.scale.bias.zero_()
+
+    def forward(self, z: Tensor) -> Tensor:
+        out: Tensor = self.scale(z)
+        return out
+
+
+def findings_of(made: Tensor, real: Tensor) -> list[Finding]:
+    data = DataLoader(made.float(), 50)  # type: ignore[arg-type]
+    report = reportgen.examine(Shaped(), data, real=real.float(), options=BRIEF)
+    return [f for f in report.findings if f.rule == "mode-collapse"]
+
+
+@pytest.mark.parametrize("n", [100, 400])
+def test_generated_samples_that_are_as_varied_as_real_ones_are_no_collapse(n: int) -> None:
+    real = clusters(n, 1)
+    for made in (clusters(n, 2), clusters(n, 3, blur=0.5), clusters(n, 4, off=0.5), clusters(n // 2, 5)):
+        assert findings_of(made, real) == []
+    # poor samples, each another one, are a fault of another kind
+    assert findings_of(clusters(n, 6, off=2.0), real) == []
+    assert findings_of(8 * random(n, 16, seed=5), real) == []
+    # real samples that come kind by kind are no reason to doubt them
+    assert findings_of(clusters(n, 2), real[real[:, 0].argsort()]) == []
+
+
+@pytest.mark.parametrize("n", [100, 400])
+def test_generated_samples_that_are_all_alike_or_leave_kinds_out_are_a_collapse(n: int) -> None:
+    real = clusters(n, 1)
+    (point,) = findings_of(clusters(n, 2, 1, blur=0.01), real)
+    assert (point.severity, point.detail["reason"]) == (Severity.ERROR, "alike")
+    assert point.evidence["apart"] < 0.05
+    (heaps,) = findings_of(clusters(n, 2, blur=0.01), real)  # a sample of each kind, again and again
+    assert (heaps.severity, heaps.detail["reason"]) == (Severity.WARNING, "alike")
+    (few,) = findings_of(clusters(n, 2, 2), real)
+    assert (few.severity, few.detail["reason"]) == (Severity.WARNING, "left out")
+    assert few.evidence["coverage"] < 0.6 * few.evidence["coverage_expected"]
+
+
+def test_an_untrained_generator_and_inputs_that_repeat_are_no_collapse() -> None:
+    real = clusters(200, 1)
+    repeated = clusters(20, 2).repeat(10, 1)
+    assert findings_of(repeated, real) == []
+    fresh = nn.Sequential(nn.Linear(16, 256), nn.ReLU(), nn.Linear(256, 256), nn.ReLU(), nn.Linear(256, 16))
+    report = reportgen.examine(fresh, noise_of(16), real=real.float(), options=BRIEF)
+    assert report.subject.state == "untrained"
+    assert not [f for f in report.findings if f.rule == "mode-collapse"]
+
+
+def noise_of(width: int) -> Any:
+    return DataLoader(random(200, width, seed=3).float(), 50)  # type: ignore[arg-type]
+
+
+def test_the_share_of_generated_samples_among_the_real_is_that_of_a_plain_search() -> None:
+    real, fake = random(60, 3), random(40, 3, seed=1) * 1.5
+    found = 0
+    for point in fake:
+        reach = [(real - one).norm(dim=1).sort().values[5] for one in real]  # itself is the first
+        found += any(bool((point - one).norm() <= r) for one, r in zip(real, reach, strict=True))
+    assert inside(real, fake) == found / 40
+
+
+def test_the_page_names_the_collapse() -> None:
+    real = clusters(200, 1)
+    data = DataLoader(clusters(200, 2, 1, blur=0.01).float(), 50)  # type: ignore[arg-type]
+    report = reportgen.examine(Shaped(), data, real=real.float(), options=BRIEF)
+    (diagnosis,) = [d for d in report.diagnoses if d.cause == "mode-collapse"]
+    assert cause_title(diagnosis.cause) == "The generator makes few different samples"
+    assert diagnosis.findings[0].evidence["coverage"] < 0.25

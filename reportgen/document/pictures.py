@@ -162,6 +162,13 @@ class GenerationFacts(Struct, frozen=True, kw_only=True):
     """Share of real samples with a generated one no further than their fifth real neighbour (Naeem et al. 2020)."""
     coverage_expected: float | None
     """The same of one half of the real samples by the other."""
+    inside: float | None = None
+    """Share of generated samples no further from a real one than that one's fifth real neighbour (Kynkaanniemi et al.
+    2019): near the expected one where what is made looks real, however little of it there is."""
+    inside_expected: float | None = None
+    """The same of one half of the real samples in the other."""
+    apart: float | None = None
+    """Median distance of a generated sample to the next one, over that of as many real ones: 1 is alike."""
     copies: int
     """Generated samples that are the double of another, to a thousandth of the deviation of the real ones."""
     paired: bool

@@ -74,6 +74,8 @@ ADVICE: dict[str, str] = {
     "BCEWithLogitsLoss on one raw score for each yes-or-no answer, NLLLoss on log-probabilities, MSELoss for numbers.",
     "checkpoint-not-loaded": "Load with strict=True and look at what load_state_dict returns: prefixes such as module. "
     "must match. Copy a state with copy.deepcopy where it is to be kept while training goes on.",
+    "mode-collapse": "Lower the learning rate of the generator, penalise the gradient of its critic, let the critic "
+    "see the deviation within a batch, or take a loss that rewards coverage (Wasserstein, energy distance).",
     "posterior-collapse": "Check that reconstruction and divergence are summed alike, raise the weight of the "
     "divergence from 0 or keep some free bits, and make sure that latent or noise reaches the decoder.",
     "wrong-augmentation": "Look at a dozen augmented samples with their labels: flips and turns may change what a "

@@ -108,6 +108,12 @@ LIMITS: dict[str, dict[str, str]] = {
     "d-label-noise": {"difference": "noisier"},
     "batch-drift": {"f": "batch_drift"},
     "channel-redundancy": {"share": "participation", "samples": "dead_relu_samples"},
+    "mode-collapse": {
+        "apart": "collapse_apart",
+        "covered": "collapse_covered",
+        "among": "collapse_among",
+        "error": "collapse_gone",
+    },
     "attention-logits": {"logit": "attention_logit"},
     "attention-uniform": {"entropy": "attention_flat"},
     "fp16-range": {"share": "half_share"},

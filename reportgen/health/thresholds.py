@@ -236,6 +236,12 @@ class Thresholds(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     way_times: float = 3.0
     way_of_run: float = 0.5
 
+    # mode-collapse: of generated samples, over the same of real ones
+    collapse_apart: float = 0.1
+    collapse_covered: float = 0.6
+    collapse_among: float = 0.75
+    collapse_gone: float = 0.25
+
     outcome_r2: float = 0.1
     """R² from which a regressor counts as clearly better than the mean of the targets."""
 

@@ -14,6 +14,11 @@ CAUSES: dict[str, tuple[str, str]] = {
         "Weights were restored from too early a copy, or a file was loaded whose keys were not found: what is judged "
         "and used here is not what training made.",
     ),
+    "mode-collapse": (
+        "The generator makes few different samples",
+        "What it makes is all alike, or leaves out whole kinds of the real samples: it found outputs that satisfy its "
+        "loss and stays with them.",
+    ),
     "posterior-collapse": (
         "The latent variable or the noise says nothing",
         "What comes out does not depend on it: a variational model that gives one answer to all inputs, or a generator "
@@ -119,6 +124,23 @@ def _narrow(f: Finding) -> str:
     ).format(r2=amount(e["r2"]), samples=amount(e["samples"]), error_share=percent(e["error_share"]))
 
 
+def _alike(f: Finding) -> str:
+    e = f.evidence
+    if f.detail.get("reason") == "alike":
+        text = _(
+            "A generated sample is {apart} times as far from the next one as real ones are from each other; {coverage} "
+            "of the real samples have one near them, where real samples would cover {expected}."
+        )
+    else:
+        text = _(
+            "{coverage} of the real samples have a generated one near them, where real samples would cover {expected}, "
+            "though what is made lies among the real ones: some kinds are never made."
+        )
+    return text.format(
+        apart=amount(e.get("apart", 0.0)), coverage=percent(e["coverage"]), expected=percent(e["coverage_expected"])
+    )
+
+
 RULES: dict[str, tuple[str, Callable[[Finding], str], str]] = {
     "bn-stale": (
         "Statistics of the last batches",
@@ -162,6 +184,11 @@ RULES: dict[str, tuple[str, Callable[[Finding], str], str]] = {
         "Mistakes where the model is sure",
         _sure,
         "A badly overfitted model is sure of everything.",
+    ),
+    "mode-collapse": (
+        "Samples of the generator",
+        _alike,
+        "Real samples of another kind than those it was trained on look like kinds left out.",
     ),
     "too-narrow": ("Capacity", _narrow, "A narrow code may be meant."),
     "weights-set-back": ("Weights now against the start", _set_back, "The start may be put back on purpose."),

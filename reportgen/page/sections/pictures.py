@@ -173,17 +173,27 @@ def _generation(facts: GenerationFacts) -> list[Block]:
     expected = ""
     if facts.coverage_expected is not None:
         expected = _("of one half of the real samples by the other {n}").format(n=percent(facts.coverage_expected))
+    among = ""
+    if facts.inside_expected is not None:
+        among = _("of one half of the real samples in the other {n}").format(n=percent(facts.inside_expected))
     pairs = [
         Pair(label=_("Features"), value=made_by, note=sampled),
         Pair(label=_("Fréchet distance"), value=number(facts.distance), note=floor),
         Pair(label=_("Spread, generated to real"), value=number(facts.spread), note=_("1 is alike, 0 all the same")),
         Pair(label=_("Real samples covered"), value=percent(facts.coverage), note=expected),
+        Pair(label=_("Generated among the real"), value=percent(facts.inside), note=among),
+        Pair(
+            label=_("Distance to the next one, generated to real"),
+            value=number(facts.apart),
+            note=_("1 is alike, 0 all the same"),
+        ),
         Pair(label=_("Doubles among the generated"), value=count(facts.copies)),
     ]
     told = _(
-        "Healthy: the distance is near that between two halves of the real samples, the spread near 1, as many real "
-        "samples are covered as halves cover each other, and there are no doubles. A small spread with little covered "
-        "is mode collapse. Distances compare only within one kind of features."
+        "Healthy: the distance is near that between two halves of the real samples, both ratios near 1, as many real "
+        "samples are covered as halves cover each other, and there are no doubles. Generated samples that are near "
+        "each other, or lie among the real ones and yet cover few of them, are mode collapse. Distances compare only "
+        "within one kind of features."
     )
     blocks: list[Block] = [KeyValues(title=_("Generated against real samples"), pairs=pairs), Prose(paragraphs=[told])]
     if facts.real is not None and facts.fake is not None:

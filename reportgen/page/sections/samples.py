@@ -34,6 +34,8 @@ def blocks(report: Report, facts: PictureFacts) -> list[Block]:
     """Return reference samples and the worst ones: pictures, curves or rows, as the inputs are."""
     if not facts.samples or facts.display is None:
         return []
+    if facts.display.kind == "row" and facts.generation is not None and not facts.generation.paired:
+        return []  # the noise that a generator is given says nothing to a person
     if facts.display.kind in ("tokens", "row"):
         # the worst rows stand among the examples of the evaluation, where it has any
         told = report.evaluation is not None and bool(report.evaluation.examples)

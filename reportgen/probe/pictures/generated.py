@@ -173,11 +173,13 @@ def compared(real: Tensor, fake: Tensor, *, name: str, paired: bool) -> Generati
         text = f"{len(real)} real and {len(fake)} generated samples with finite features; {_LEAST} of each are needed"
         raise NotMeasuredError(text)
     half = len(real) // 2
-    first, second = real[:half], real[half : 2 * half]
+    first, second = real[: 2 * half : 2], real[1 : 2 * half : 2]  # in turns: real samples may come class by class
     several = half > _LEAST
-    deviation = float(real.var(0).sum().sqrt())
     near = _nearest(fake, fake, own=True)[:, 0]
     variance = float(real.var(0).sum())
+    deviation = math.sqrt(variance)
+    n = min(len(real), len(fake))  # of both alike, as more generated samples cover more
+    some, made = real[:n], fake[:n]
     return GenerationFacts(
         features=name,
         n_features=real.shape[1],
@@ -186,8 +188,11 @@ def compared(real: Tensor, fake: Tensor, *, name: str, paired: bool) -> Generati
         distance=frechet(real, fake),
         floor=frechet(first, second) if several else None,
         spread=float(fake.var(0).sum()) / variance if variance > 0 else math.inf if float(fake.var(0).sum()) else 1.0,
-        coverage=coverage(real, fake) if several else None,
+        coverage=coverage(some, made) if several else None,
         coverage_expected=coverage(first, second) if several else None,
+        inside=inside(some, made) if several else None,
+        inside_expected=inside(first, second) if several else None,
+        apart=_apart(some, made) if several else None,
         copies=int((near <= _COPY * deviation).sum()),
         paired=paired,
     )
@@ -212,9 +217,25 @@ def coverage(real: Tensor, fake: Tensor) -> float:
     return float((_nearest(real, fake, own=False)[:, 0] <= reach).double().mean())
 
 
+def inside(real: Tensor, fake: Tensor) -> float:
+    """Return the share of generated samples in the reach of a real one, which ends at its fifth real neighbour."""
+    reach = _nearest(real, real, own=True)[:, min(_NEIGHBOURS, len(real) - 1) - 1]
+    return float((_distances(fake, real) <= reach).any(1).double().mean())
+
+
+def _apart(real: Tensor, fake: Tensor) -> float | None:
+    """Return how far a generated sample is from the next one, over the same of real ones; medians of equal numbers."""
+    usual = float(_nearest(real, real, own=True)[:, 0].median())
+    return float(_nearest(fake, fake, own=True)[:, 0].median()) / usual if usual > 0 else None
+
+
+def _distances(x: Tensor, among: Tensor) -> Tensor:
+    return torch.cdist(x, among, compute_mode="donot_use_mm_for_euclid_dist")
+
+
 def _nearest(x: Tensor, among: Tensor, *, own: bool) -> Tensor:
     """Return sorted distances to the nearest few: (N, k); ``own``: a sample is not its own neighbour."""
-    distances = torch.cdist(x, among, compute_mode="donot_use_mm_for_euclid_dist")
+    distances = _distances(x, among)
     if own:
         distances.fill_diagonal_(math.inf)
     k = min(_NEIGHBOURS, len(among) - own)
