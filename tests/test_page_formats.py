@@ -79,8 +79,11 @@ def test_size(value: int | None, text: str) -> None:
         (None, "—"),
         (0.0, "0 ms"),
         (1e-9, "< 1 ms"),
+        (0.004, "4 ms"),
         (0.25, "250 ms"),
+        (0.9996, "1.0 s"),
         (61.0, "61.0 s"),
+        (119.97, "2 min 00 s"),
         (1834.2, "30 min 34 s"),
         (7260, "2 h 01 min"),
     ],
@@ -95,6 +98,7 @@ def test_thresholds_carry_no_idle_zeros() -> None:
 
 def test_hidden_characters_become_visible() -> None:
     assert formats.name("a\x1b[31m\u202eb\u200b\n\ud800") == r"a\x1b[31m\u202eb\u200b\n\ud800"
+    assert formats.name("\U000e0041") == r"\U000e0041"
     assert formats.name("模型.卷积") == "模型.卷积"
     assert formats.name("") == "(model)"
 

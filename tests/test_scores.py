@@ -6,7 +6,9 @@ import random
 
 import pytest
 
-from reportgen.document.scores import accuracy, beats_constant, confused, macro, per_class, wilson
+from reportgen.document.evaluation import Regression, TargetScore
+from reportgen.document.scores import accuracy, beats_constant, confused, explained, macro, per_class, wilson
+from reportgen.document.stats import TensorStats
 
 
 def test_against_a_reference() -> None:
@@ -42,6 +44,22 @@ def test_accuracy_beside_the_majority() -> None:
     assert score is not None
     assert (score.value, score.majority, score.correct, score.total) == (0.9, 0.9, 90, 100)
     assert accuracy([[0, 0], [0, 0]]) is None
+
+
+def test_what_is_explained_is_told_by_all_targets_or_by_the_mean_of_them() -> None:
+    def regression(r2: float | None, *targets: TargetScore) -> Regression:
+        return Regression(r2=r2, mae=1.0, mse=1.0, target=TensorStats(), residual=TensorStats(), targets=[*targets])
+
+    def target(n: int, rmse: float, std: float) -> TargetScore:
+        return TargetScore(name="", n=n, r2=None, mae=1.0, rmse=rmse, std=std, bias=0.0)
+
+    # squared errors 10·4 + 20·9 = 220 of squared deviations 10·100 + 20·25 = 1500
+    several = (target(10, 2.0, 10.0), target(20, 3.0, 5.0))
+    assert explained(regression(-4.0, *several)) == pytest.approx(1 - 220 / 1500)
+    assert explained(regression(0.9, *several)) == 0.9
+    assert explained(regression(None, *several)) == pytest.approx(1 - 220 / 1500)
+    assert explained(regression(0.4)) == 0.4
+    assert explained(regression(None, target(10, 1.0, 0.0))) is None  # nothing varies
 
 
 def test_commonest_mistakes_come_first() -> None:

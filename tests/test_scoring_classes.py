@@ -270,6 +270,7 @@ def test_several_labels_against_scikit_learn() -> None:
     assert found["macro_roc_auc"].value == pytest.approx(wanted, abs=1e-4)
     wanted = metrics.average_precision_score(y[:, :3], z[:, :3], average="macro")
     assert found["mean_average_precision"].value == pytest.approx(wanted, abs=3e-3)
+    assert found["mean_average_precision"].baseline == pytest.approx(float(y[:, :3].double().mean()))
     tables = metrics.multilabel_confusion_matrix(y, named)
     assert [[[row.tn, row.fp], [row.fn, row.tp]] for row in scores.labels()] == tables.tolist()
 

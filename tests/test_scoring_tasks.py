@@ -88,6 +88,34 @@ def test_several_targets_are_scored_one_by_one() -> None:
     assert [t.std for t in facts.targets] == pytest.approx(y.std(0), abs=1e-6)
 
 
+def test_more_targets_than_are_told_apart_are_scored_as_one() -> None:
+    rng = np.random.default_rng(5)
+    y = rng.normal(0, 1, (60, 80))
+    p = y + rng.normal(0, 0.5, (60, 80))
+    facts = numbers(torch.tensor(p), torch.tensor(y), 16).regression()
+    assert facts is not None
+    assert facts.targets == []
+    assert facts.r2 == pytest.approx(metrics.r2_score(y.reshape(-1), p.reshape(-1)))
+    assert facts.mae == pytest.approx(abs(p - y).mean())
+
+
+def test_parts_whose_targets_lie_far_apart_merge_to_the_whole() -> None:
+    rng = np.random.default_rng(6)
+    y = np.concatenate([rng.normal(0, 1, 200), rng.normal(50, 3, 100)])
+    p = y + rng.normal(0, 1, 300)
+    y[0], y[-1] = math.nan, math.nan
+    both = [torch.tensor(v)[:, None] for v in (p, y)]
+    one, other = (NumberScores(1) for _ in range(2))
+    one.update(both[0][:200], both[1][:200], 0)
+    other.update(both[0][200:], both[1][200:], 200)
+    one.merge(other)
+    whole = numbers(*both, size=300)
+    assert one.ignored == whole.ignored == 2
+    for found, wanted in zip(one.scores(), whole.scores(), strict=True):
+        assert (found.name, found.value) == (wanted.name, pytest.approx(wanted.value))
+        assert (found.low, found.high) == pytest.approx((wanted.low, wanted.high), rel=1e-6)
+
+
 def test_numbers_that_are_not_finite_are_left_out() -> None:
     p, y = torch.tensor([[1.0], [math.nan], [3.0], [4.0]]), torch.tensor([[1.0], [2.0], [math.inf], [5.0]])
     scores = numbers(p, y)

@@ -133,9 +133,10 @@ def seconds(value: float | None) -> str:
     """Show a span of time."""
     if value is None:
         return DASH
-    if value < 1:
+    # the limits are those at which rounding would show 1000 ms and 120.0 s
+    if value < 0.9995:
         return f"{value * 1000:.0f}{NBSP}ms" if value >= 0.001 or value == 0 else f"<{NBSP}1{NBSP}ms"
-    if value < 120:
+    if value < 119.95:
         return f"{value:.1f}{NBSP}s"
     minutes, rest = divmod(round(value), 60)
     hours, minutes = divmod(minutes, 60)
