@@ -1,4 +1,7 @@
-"""Reports made by hand: the smallest, a full classifier, a regressor, a huge one, a hostile one. No torch needed."""
+"""Reports made by hand: the smallest, a full classifier, a regressor, a huge one, a hostile one. No torch needed.
+
+``page`` builds what is shown of one, once for all tests that only look at it.
+"""
 
 from __future__ import annotations
 
@@ -62,6 +65,8 @@ from reportgen.document.pictures import (
     SampleView,
 )
 from reportgen.document.stats import BIN_SHIFT, Histogram, TensorStats
+from reportgen.page.blocks import Page
+from reportgen.page.build import build
 from reportgen.probe.pictures.encode import of_colours, of_levels, sheet
 
 HOSTILE = "</script><img src=x onerror=alert(1)>"
@@ -812,3 +817,9 @@ ALL = {
     "huge": huge,
     "hostile": hostile,
 }
+
+
+@cache
+def page(name: str) -> Page:
+    """Return the page of a report, in English; it is frozen, and to build one costs more than to look at it."""
+    return build(ALL[name]())

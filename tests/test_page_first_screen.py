@@ -107,7 +107,7 @@ def test_a_strip_of_any_depth_shows_the_whole_network_and_loses_no_mark() -> Non
 
 
 def test_the_key_figures_have_the_best_of_the_run_and_the_price() -> None:
-    pairs = {p.label: p for p in build(builders.classifier()).lead}
+    pairs = {p.label: p for p in builders.page("classifier").lead}
     assert list(pairs) == [
         "Parameters",
         "Forward pass",

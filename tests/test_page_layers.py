@@ -13,7 +13,7 @@ from . import builders
 
 
 def section() -> Section:
-    found = build(builders.classifier()).section("by-layer")
+    found = builders.page("classifier").section("by-layer")
     assert found is not None
     return found
 

@@ -93,7 +93,7 @@ def test_a_mistake_is_marked_and_names_are_those_of_the_classes() -> None:
 
 
 def test_pictures_are_small_whole_multiples_of_their_pixels() -> None:
-    for gallery in build(builders.classifier()).galleries:
+    for gallery in builders.page("classifier").galleries:
         for image in (i for t in gallery.tiles for i in t.images):
             assert image.width <= 600
             found = [facts().samples[0].picture, facts().kernels[0].picture, facts().maps[0].picture]

@@ -43,14 +43,14 @@ def column(t: Table, title: str) -> list[str]:
 
 @pytest.mark.parametrize("name", builders.ALL)
 def test_every_row_fits_its_columns_and_counts_are_true(name: str) -> None:
-    for t in all_tables(build(builders.ALL[name]())):
+    for t in all_tables(builders.page(name)):
         assert {len(r) for r in t.rows} <= {len(t.columns)}, t.id
         assert t.total_rows >= len(t.rows), t.id
 
 
 @pytest.mark.parametrize("name", builders.ALL)
 def test_ids_are_unique(name: str) -> None:
-    page = build(builders.ALL[name]())
+    page = builders.page(name)
     ids = [t.id for t in all_tables(page)] + [s.id for s in page.sections] + [c.id for c in cards(page)]
     figures = [f for s in page.sections for b in s.blocks for f in (b.figures if isinstance(b, Pictures) else [b])]
     ids += [f.id for f in figures if isinstance(f, Figure)]
@@ -58,14 +58,14 @@ def test_ids_are_unique(name: str) -> None:
 
 
 def test_nothing_measured_is_not_called_healthy() -> None:
-    page = build(builders.smallest())
+    page = builders.page("smallest")
     assert page.verdict.words == "Nothing was measured"
     assert page.verdict.tone == "muted"
     assert column(table(page, "coverage-table"), "Status") == ["not measured"] * 7
 
 
 def test_the_verdict_counts_and_names_what_is_wrong() -> None:
-    page = build(builders.classifier())
+    page = builders.page("classifier")
     assert page.verdict.words == "2 errors, 1 warning"
     assert [head.target for head in page.verdict.heads] == ["diagnosis-1", "diagnosis-2", "diagnosis-3"]
     assert page.verdict.causes == []
@@ -74,7 +74,7 @@ def test_the_verdict_counts_and_names_what_is_wrong() -> None:
 
 
 def test_a_healthy_report_says_no_more_than_was_measured() -> None:
-    page = build(builders.regressor())
+    page = builders.page("regressor")
     assert page.verdict.words == "No problem found in what was measured"
     assert "gradients" in page.verdict.detail
 
@@ -91,25 +91,25 @@ def test_observations_do_not_spoil_the_verdict() -> None:
 
 
 def test_a_diagnosis_shows_evidence_and_folds_the_rest() -> None:
-    dead = next(c for c in cards(build(builders.classifier())) if c.further is not None)
+    dead = next(c for c in cards(builders.page("classifier")) if c.further is not None)
     assert len(dead.evidence.rows) == 6
     assert dead.further is not None
     assert dead.further.folded == "3 more findings of the same cause"
-    softmax = cards(build(builders.classifier()))[0]
+    softmax = cards(builders.page("classifier"))[0]
     assert softmax.consequences is not None
     assert softmax.consequences.folded == "2 consequences"
     assert column(softmax.evidence, "Measured")[0].startswith("row sum error = ")
 
 
 def test_absent_parts_have_no_section_but_a_reason() -> None:
-    page = build(builders.regressor())
+    page = builders.page("regressor")
     assert [s.id for s in page.sections] == ["diagnoses", "evaluation", "coverage", "provenance", "glossary", "rules"]
     rows = table(page, "coverage-table").rows
     assert [c.text for c in rows[1]] == ["gradients", "not measured", "no loss was given"]
 
 
 def test_weights_draw_matrices_first_and_say_what_is_left_out() -> None:
-    t = table(build(builders.huge()), "parameters")
+    t = table(builders.page("huge"), "parameters")
     drawn = [row for row in t.rows if any(c.chart is not None for c in row)]
     assert len(drawn) == 100
     assert all("conv" in row[0].text for row in drawn)
@@ -143,7 +143,7 @@ def test_many_classes_are_folded_with_their_number() -> None:
 
 
 def test_curves_join_train_and_validation() -> None:
-    page = build(builders.classifier())
+    page = builders.page("classifier")
     shown = next(b for b in section(page, "training").blocks if isinstance(b, Pictures))
     titles = [f.title for f in shown.figures]
     assert titles == ["Loss by epoch", "Loss by step", "Accuracy by epoch", "Learning rate by epoch"]
@@ -153,20 +153,20 @@ def test_curves_join_train_and_validation() -> None:
 
 
 def test_regression_shows_its_errors() -> None:
-    page = build(builders.regressor())
+    page = builders.page("regressor")
     pairs = next(b for b in section(page, "evaluation").blocks if isinstance(b, KeyValues)).pairs
     shown = {p.label: p.value for p in pairs}
     assert (shown["R²"], shown["MAE"], shown["RMSE"]) == ("0.958", "0.320", "0.400")
 
 
 def test_missing_numbers_are_a_dash_with_words() -> None:
-    t = table(build(builders.hostile()), "parameters")
+    t = table(builders.page("hostile"), "parameters")
     cell = t.rows[0][[c.title for c in t.columns].index("mean")]
     assert (cell.text, cell.spoken, cell.sort) == ("—", "not measured", None)
 
 
 def test_folding_cuts_only_the_longest_and_keeps_what_alarms() -> None:
-    page = build(builders.huge())
+    page = builders.page("huge")
     short = folded(page, each=300, together=600)
     assert short.n_rows <= 600
     full, cut = table(page, "layer-outputs"), table(short, "layer-outputs")

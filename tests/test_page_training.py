@@ -6,6 +6,7 @@ import gettext
 import re
 from collections import Counter
 from collections.abc import Iterator
+from functools import cache
 from unittest import mock
 
 import pytest
@@ -32,6 +33,11 @@ def section(history: History) -> Section:
     return made
 
 
+@cache
+def watched() -> Section:
+    return section(builders.watched())
+
+
 def block(made: Section, id: str) -> Block:
     return next(b for b in made.blocks if getattr(b, "id", "") == id)
 
@@ -54,7 +60,7 @@ def pairs(made: Section, title: str) -> dict[str, str]:
 
 
 def test_everything_of_a_watched_run_is_shown() -> None:
-    made = section(builders.watched())
+    made = watched()
     ids = [getattr(b, "id", "") for b in made.blocks]
     wanted = "curves panels scalars update-ratios gradient-norms output-sizes silent-shares hills parameter-runs log"
     assert [i for i in ids if i in wanted.split()] == wanted.split()
@@ -68,7 +74,7 @@ def test_everything_of_a_watched_run_is_shown() -> None:
 
 
 def test_the_loop_is_told_in_words() -> None:
-    told = pairs(section(builders.watched()), "The loop")
+    told = pairs(watched(), "The loop")
     assert told["Backward passes per step"] == "2 declared: 2"
     assert told["Gradients"].startswith("cleared before each step")
     assert told["Clipping"] == "10.0 % of the steps to a norm of 1, 80.0 % of the length, median"
@@ -84,7 +90,7 @@ def test_the_loop_is_told_in_words() -> None:
 
 
 def test_what_happened_is_listed_in_its_order() -> None:
-    log = block(section(builders.watched()), "log")
+    log = block(watched(), "log")
     assert isinstance(log, Table)
     assert [row[1].text for row in log.rows] == ["text", "output not finite", "resumed"]
     assert log.rows[1][1].tone == "error"
@@ -97,14 +103,14 @@ def test_what_happened_is_listed_in_its_order() -> None:
 
 
 def test_parameters_that_need_a_look_say_why() -> None:
-    rows = block(section(builders.watched()), "parameter-runs")
+    rows = block(watched(), "parameter-runs")
     assert isinstance(rows, Table)
     remarks = [row[-1].text for row in rows.rows[:5]]
     assert remarks == ["", "frozen", "in no optimizer, never moved", "no gradient, never moved", ""]
 
 
 def test_rates_of_all_groups_share_one_figure() -> None:
-    made = block(section(builders.watched()), "curves")
+    made = block(watched(), "curves")
     assert isinstance(made, Pictures)
     (rate,) = [f for f in made.figures if f.title.startswith("Learning rate")]
     assert {"learning_rate/0", "learning_rate/1"} <= set(texts(rate.drawing))

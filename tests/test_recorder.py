@@ -26,6 +26,15 @@ def test_a_long_series_is_thinned_and_its_count_stays_exact() -> None:
     assert len({b - a for a, b in zip(series.x, series.x[1:], strict=False)}) == 1
 
 
+def test_of_a_thinned_curve_that_is_cut_the_count_is_that_of_a_steady_pace() -> None:
+    for last in range(90):
+        track = Track(limit=8)
+        track.extend([float(x) for x in range(90)], [float(x) for x in range(90)])
+        track.cut(last + 0.5)
+        assert track.n == last + 1
+        assert track.values == track.x == [float(x) for x in range(0, last + 1, track.every)]
+
+
 def test_series_by_epoch_come_first() -> None:
     recorder = Recorder()
     recorder.log("step", 1, {"b": 1.0, "a": 1.0})

@@ -7,7 +7,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reportgen.page.blocks import Cell, Column, ColumnKind, Table
-from reportgen.page.build import build
 from reportgen.render.columns import CAPACITY, shares, style
 
 from . import builders
@@ -41,7 +40,7 @@ def test_names_give_way_before_numbers_do() -> None:
 
 
 def test_every_table_of_a_report_has_its_rules() -> None:
-    page = build(builders.huge())
+    page = builders.page("huge")
     css = style(page)
     for one in page.tables:
         assert css.count(f"#{one.id} col:") == len(one.columns)

@@ -44,7 +44,7 @@ class Audit(HTMLParser):
 
 
 def html(name: str) -> str:
-    return to_html(build(builders.ALL[name]())).decode("utf-8")
+    return to_html(builders.page(name)).decode("utf-8")
 
 
 @pytest.fixture(params=list(builders.ALL), scope="module")
@@ -128,7 +128,7 @@ def test_every_colour_has_a_dark_counterpart() -> None:
 
 
 def test_golden(golden: Callable[[str, bytes], None]) -> None:
-    golden("checkpoint.html", to_html(build(builders.checkpoint())))
+    golden("checkpoint.html", to_html(builders.page("checkpoint")))
 
 
 def test_ten_thousand_rows_stay_small_and_are_counted() -> None:

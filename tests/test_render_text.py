@@ -9,7 +9,6 @@ from xml.etree import ElementTree
 import pytest
 
 from reportgen.document.facts import Severity
-from reportgen.page.build import build
 from reportgen.render.junit import to_junit
 from reportgen.render.markdown import MAX_BYTES, escaped, to_markdown
 
@@ -17,7 +16,7 @@ from . import builders
 
 
 def test_golden_markdown(golden: Callable[[str, bytes], None]) -> None:
-    golden("checkpoint.md", to_markdown(build(builders.checkpoint())))
+    golden("checkpoint.md", to_markdown(builders.page("checkpoint")))
 
 
 def test_golden_junit(golden: Callable[[str, bytes], None]) -> None:
@@ -26,7 +25,7 @@ def test_golden_junit(golden: Callable[[str, bytes], None]) -> None:
 
 @pytest.mark.parametrize("name", builders.ALL)
 def test_markdown_is_small_and_begins_with_the_verdict(name: str) -> None:
-    page = build(builders.ALL[name]())
+    page = builders.page(name)
     text = to_markdown(page)
     assert len(text) <= MAX_BYTES
     assert text.decode().splitlines()[0].endswith(escaped(page.verdict.words))
@@ -42,7 +41,7 @@ def test_markdown_shows_names_as_they_are(name: str) -> None:
 
 
 def test_markdown_of_a_hostile_report_has_no_live_markup() -> None:
-    text = to_markdown(build(builders.hostile())).decode()
+    text = to_markdown(builders.page("hostile")).decode()
     assert "<img" not in text
     assert "](" not in text.replace(r"\]", "")
     assert set(re.findall(r"<[^>]+>", text)) <= {"<details>", "</details>", "<summary>", "</summary>"}

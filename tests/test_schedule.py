@@ -24,6 +24,19 @@ def test_gaps_grow_to_a_set_share_of_the_run(schedule: Schedule) -> None:
     assert len(looked) < 2500
 
 
+@pytest.mark.parametrize(
+    ("schedule", "looked"),
+    [
+        (GRADIENTS, [*range(1, 17), 20, 25, 31, 38]),
+        (LOOKS, [1, 2, 3, 4, 6, 9, 13, 19, 28]),
+        (PORTRAITS, [1, 2, 4, 8, 16, 32]),
+    ],
+)
+def test_the_first_looks(schedule: Schedule, looked: list[int]) -> None:
+    due = Due(schedule)
+    assert [step for step in range(1, 41) if due.at(step)] == looked
+
+
 def test_closer_looks_fall_on_steps_whose_gradients_are_looked_at() -> None:
     model = nn.Linear(2, 1)
     optimizer = torch.optim.SGD(model.parameters(), lr=1e-3)
