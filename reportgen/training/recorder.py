@@ -29,8 +29,11 @@ class Track:
     every: int = 1
     nonfinite: int = 0
     first_nonfinite: float | None = None
+    end: float = -math.inf
+    """The last place added, kept or not."""
 
     def add(self, x: float, value: float | None) -> None:
+        self.end = x
         finite = value is not None and math.isfinite(value)
         if not finite:
             self.nonfinite += 1
@@ -49,12 +52,13 @@ class Track:
 
     def cut(self, last: float) -> None:
         """Forget what lies beyond ``last``; of a thinned curve the count is then that of a steady pace."""
-        m = bisect_right(self.x, last)
-        if m == len(self.x):
+        if last >= self.end:
             return
+        m = bisect_right(self.x, last)
         pace = (self.x[-1] - self.x[0]) / ((len(self.x) - 1) * self.every) if len(self.x) > 1 else 0.0
         self.n = (m - 1) * self.every + 1 + min(int((last - self.x[m - 1]) / pace), self.every - 1) if m and pace else m
         del self.x[m:], self.y[m:]
+        self.end = last
         if self.first_nonfinite is not None and self.first_nonfinite > last:
             self.nonfinite, self.first_nonfinite = 0, None
 
