@@ -79,6 +79,69 @@ def test_grad_cam_is_that_made_by_hand() -> None:
     assert torch.equal(seen.output.detach(), scores.detach())
 
 
+def over(n: int) -> tuple[nn.Sequential, Tensor]:
+    """A small convolutional net over n dimensions, and five inputs for it."""
+    torch.manual_seed(0)
+    conv, norm = {1: (nn.Conv1d, nn.BatchNorm1d), 3: (nn.Conv3d, nn.BatchNorm3d)}[n]
+    pool = {1: nn.AdaptiveAvgPool1d(1), 3: nn.AdaptiveAvgPool3d(1)}[n]
+    body = (conv(2, 6, 3, padding=1), norm(6), nn.ReLU(), conv(6, 4, 3, stride=2), nn.ReLU())
+    return nn.Sequential(*body, pool, nn.Flatten(), nn.Linear(4, 3)), torch.randn(5, 2, *(20, 14, 9)[:n])
+
+
+@pytest.mark.parametrize("n", [1, 3])
+def test_grad_cam_over_time_and_of_volumes_is_that_made_by_hand(n: int) -> None:
+    model, x = over(n)
+    model.eval()
+    layers = maps.layers_with_maps(model, Batch((x,)))
+    assert [layer.name for layer in layers] == ["0", "1", "2", "3", "4"]
+    assert layers[-1].size == (9, 6, 4)[:n]
+    seen = maps.look(model, Batch((x,)), layers, layers[-1])
+
+    kept = model[:5](x)
+    kept.retain_grad()
+    model[5:](kept).max(1).values.sum().backward()
+    places = tuple(range(2, n + 2))
+    expected = torch.relu((kept.grad.mean(places, keepdim=True) * kept).sum(1))  # type: ignore[union-attr]
+    assert seen.heat is not None
+    assert torch.allclose(seen.heat, expected.detach().double(), atol=1e-7)
+    assert float(seen.heat.max()) > 0
+    assert torch.allclose(seen.maps["3"], model[:4](x).detach().double(), atol=1e-6)
+
+
+def test_outputs_with_features_last_are_no_maps() -> None:
+    model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.LayerNorm(8))
+    assert maps.layers_with_maps(model, Batch((torch.randn(3, 7, 4),))) == []
+
+
+def test_maps_of_volumes_and_frames_are_cut_as_the_samples_are() -> None:
+    volume = torch.rand(2, 3, 4, 6, 8)
+    flat = show.flat_maps(volume, 2, "volume")
+    assert flat is not None
+    assert flat.shape == (2, 3, 6, 8 + 1 + 8 + 1 + 6)
+    assert torch.equal(flat[..., :8], volume[:, :, 2])
+    frames = torch.arange(10.0)[:, None, None, None].expand(10, 1, 2, 2)  # five frames of two samples
+    middle = show.flat_maps(frames, 2, "frames")
+    assert middle is not None
+    assert middle[:, 0, 0, 0].tolist() == [2, 7]
+    assert show.flat_maps(frames, 3, "image") is None
+    series = torch.rand(2, 3, 7)
+    assert torch.equal(show.flat_maps(series, 2, "series")[:, :, 0], series)  # type: ignore[index]
+
+
+def test_a_report_on_series_shows_maps_and_a_strip_of_heat() -> None:
+    torch.manual_seed(0)
+    model, x = over(1)[0], torch.zeros(30, 2, 60)
+    y = torch.arange(30) % 3
+    facts = facts_of(examined(model, x + torch.randn(30, 2, 60), y))
+    assert facts.heat_layer == "4"
+    heated = [view for view in facts.samples if view.heat_line]
+    assert len(heated) == 3 + 4
+    assert {len(view.heat_line) for view in heated} == {show.POINTS}
+    assert all(max(view.heat_line) == 1 or max(view.heat_line) == 0 for view in heated)
+    assert [m.size for m in facts.maps] == [[60], [60], [29]]
+    assert maps.strip(torch.tensor([0.0, 0.0, 2.0, 2.0]).double())[-12:] == [1.0] * 12
+
+
 def test_the_last_call_of_a_shared_activation_counts() -> None:
     class Shared(nn.Module):
         def __init__(self) -> None:

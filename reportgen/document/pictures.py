@@ -65,6 +65,8 @@ class SampleView(Struct, frozen=True, kw_only=True):
     picture: Picture | None = None
     heat: Picture | None = None
     """Grad-CAM laid over the picture."""
+    heat_line: list[float] = []
+    """Grad-CAM of a series over its time, as shares of the most."""
     lines: list[list[float | None]] = []
     """Of a series: a few features over time, thinned; None where a value is not finite."""
     values: list[float | None] = []
@@ -109,7 +111,8 @@ class MapSheet(Struct, frozen=True, kw_only=True):
     """Place in ``PictureFacts.samples``."""
     n_channels: int
     size: list[int]
-    """Height and width of the map in the model; the picture may be smaller."""
+    """Of the map in the model: height and width, steps of time, or depth, height and width; the picture may be smaller,
+    and shows of a volume its middle slices."""
     channels: list[int]
     columns: int
     signed: bool

@@ -159,6 +159,12 @@ def squares(values: Sequence[float | None], title: str) -> Element:
     return drawing(max(len(levels), 1) * 9, 10, title, *_cells(levels, 0, 0, 9, 10))
 
 
+def heat(values: Sequence[float], title: str) -> Element:
+    """Draw shares over time, at most 48 of them, as a strip as wide as a sparkline, deeper for more."""
+    levels: list[int | None] = [round(min(max(v, 0.0), 1.0) * (len(HEAT) - 1)) for v in values]
+    return drawing(_WIDTH, 8, title, *_cells(levels, 0, 0, _WIDTH // max(len(levels), 1), 8))
+
+
 class StripRow(Struct, frozen=True):
     """One quantity over the layers: None where it was not measured."""
 

@@ -123,12 +123,13 @@ def _maps(report: Report, facts: PictureFacts) -> Gallery:
     before = None
     for sheet in facts.maps:
         sample = facts.samples[sheet.sample] if sheet.sample < len(facts.samples) else None
-        images = [bitmap(sheet.picture, _map_alt(sheet), _SHEET - 100, 6)]
+        images = [bitmap(sheet.picture, _map_alt(sheet), _SHEET - 100, 3 if len(sheet.size) == 1 else 6)]
+        charts = samples.curves(sample) if sample is not None and sheet.sample != before else []
         if sample is not None and sample.picture is not None and sheet.sample != before:
             text = _("Sample {place}").format(place=count(sample.place))
             images.insert(0, bitmap(sample.picture, text, 72))
         before = sheet.sample
-        tiles.append(Tile(images=images, lines=_map_lines(sheet)))
+        tiles.append(Tile(images=images, charts=charts, lines=_map_lines(sheet)))
     told = [
         _(
             "A sample, and in layer after layer the channels that vary most over it, the first one most. Healthy: "
@@ -142,7 +143,7 @@ def _maps(report: Report, facts: PictureFacts) -> Gallery:
     if any(m.flat_shown for m in facts.maps):
         told.append(_("In a frame: channels of one and the same value on every sample looked at."))
     note = ""
-    if not facts.patterns:
+    if not facts.patterns and facts.map_layers > len({m.layer for m in facts.maps}):
         note = _(
             "Of {n} layers with maps the first is shown and the last of every size of map, at most three of them."
         ).format(n=count(facts.map_layers))

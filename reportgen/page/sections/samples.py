@@ -89,6 +89,13 @@ def _caption(facts: PictureFacts, role: str, views: list[SampleView]) -> str:
                 "on the object, not on its surroundings."
             ).format(layer=name(facts.heat_layer or ""))
         )
+    if role == "reference" and any(view.heat_line for view in views):
+        told.append(
+            _(
+                "The strip beneath: when the maps of {layer} speak for the class that was said (Grad-CAM), deeper for "
+                "more. Healthy: where the event is that the class is named for."
+            ).format(layer=name(facts.heat_layer or ""))
+        )
     if any(view.nonfinite for view in views):
         told.append(_("Values that are NaN or infinite are shown in full orange."))
     return " ".join(told)
@@ -102,10 +109,15 @@ def _is_wrong(facts: PictureFacts, view: SampleView) -> bool:
 def _images(view: SampleView) -> list[Bitmap]:
     place = count(view.place)
     pairs = [(view.picture, _("Sample {place}")), (view.heat, _("Grad-CAM of sample {place}"))]
-    return [bitmap(picture, words.format(place=place), _SIDE) for picture, words in pairs if picture is not None]
+    return [
+        bitmap(picture, words.format(place=place), 2 * _SIDE if picture.width > 2 * picture.height else _SIDE)
+        for picture, words in pairs
+        if picture is not None
+    ]
 
 
-def _charts(view: SampleView) -> list[Element]:
+def curves(view: SampleView) -> list[Element]:
+    """Draw the features of a series."""
     charts = []
     for i, line in enumerate(view.lines):
         known = [v for v in line if v is not None]
@@ -116,6 +128,13 @@ def _charts(view: SampleView) -> list[Element]:
         )
         chart = figures.sparkline(line, title)
         charts += [chart] if chart is not None else []
+    return charts
+
+
+def _charts(view: SampleView) -> list[Element]:
+    charts = curves(view)
+    if view.heat_line:
+        charts.append(figures.heat(view.heat_line, _("Grad-CAM of sample {place}").format(place=count(view.place))))
     return charts
 
 

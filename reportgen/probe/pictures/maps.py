@@ -20,29 +20,30 @@ from torch.nn import functional as F
 
 from ...document.pictures import MapSheet
 from ...subject.data import Batch, call
-from ..layers import kind_of, layers_of, main_tensor
+from ..layers import channel_dim, kind_of, layers_of, main_tensor
 from .encode import Budget, Bytes, grey_levels, of_levels, sheet
 from .kernels import matching, spaced
-from .show import as_colours, smaller
+from .show import POINTS, as_colours, smaller
 
 CHANNELS = 16
 LAYERS = 3
 _SIDE = 24  # pixels of the longer side of a shown map
+_STEPS, _ROW = 96, 3  # steps at most of a map over time, and pixels that its row is high
 _HEAT = np.array((240.0, 120.0, 20.0))
 
 
 @dataclass(frozen=True)
 class Layer:
-    """A layer whose output is maps (N, C, H, W)."""
+    """A layer whose output is maps: (N, C, H, W), over time (N, C, T) or of volumes (N, C, D, H, W)."""
 
     name: str
     kind: str
-    size: tuple[int, int]
+    size: tuple[int, ...]
 
 
 @dataclass
 class Seen:
-    """What the extra pass showed: maps (N, C, H, W) by layer, heat (N, H, W), and the output."""
+    """What the extra pass showed: maps (N, C, ...) by layer, heat (N, ...) over the same places, and the output."""
 
     output: Any = None
     maps: dict[str, Tensor] = field(default_factory=dict)
@@ -57,18 +58,21 @@ def layers_with_maps(model: nn.Module, batch: Batch) -> list[Layer]:
     A module that only hands on what the last one inside it gave is not named beside that one.
     """
     layers, latest = layers_of(model), _nothing
+    over_time = False  # of three dimensions, whether the channels come before the steps is seen from the layers alone
     found: dict[str, Layer] = {}
 
     def look(name: str) -> Any:
         def hook(module: nn.Module, args: Any, output: Any) -> None:
-            nonlocal latest
+            nonlocal latest, over_time
             tensor = main_tensor(output)
             if tensor is None or (name not in layers and latest() is tensor):
                 return
             latest = weakref.ref(tensor)
-            if name and tensor.dim() == 4 and tensor.shape[2] * tensor.shape[3] > 1:
+            if tensor.dim() == 3:
+                over_time = channel_dim(module, tensor, 1 if over_time else None) == 1
+            if name and are_maps(tensor, over_time) and tensor[0, :1].numel() > 1:
                 found.pop(name, None)
-                found[name] = Layer(name, kind_of(module), (tensor.shape[2], tensor.shape[3]))
+                found[name] = Layer(name, kind_of(module), tuple(tensor.shape[2:]))
 
         return hook
 
@@ -85,6 +89,15 @@ def layers_with_maps(model: nn.Module, batch: Batch) -> list[Layer]:
         for handle in handles:
             handle.remove()
     return list(found.values())
+
+
+def are_maps(tensor: Tensor, over_time: bool) -> bool:
+    """Tell whether a layer's output has channels at dimension 1 and places behind it."""
+    return (
+        len(tensor) > 0
+        and tensor.shape[1:2].numel() > 0
+        and (tensor.dim() in (4, 5) or (tensor.dim() == 3 and over_time))
+    )
 
 
 def _nothing() -> Tensor | None:
@@ -120,13 +133,13 @@ def _hooks(model: nn.Module, names: list[str], heat: Layer | None, seen: Seen, l
     def keep(name: str) -> Any:
         def hook(module: nn.Module, args: Any, output: Any) -> None:
             tensor = main_tensor(output)
-            if tensor is not None and tensor.dim() == 4:
+            if tensor is not None and tensor.dim() in (3, 4, 5):
                 seen.maps[name] = tensor.detach().cpu().to(torch.float64, copy=True)
 
         return hook
 
     def begin(module: nn.Module, args: Any, output: Any) -> Any:
-        if not isinstance(output, Tensor) or not output.is_floating_point() or output.dim() != 4:
+        if not isinstance(output, Tensor) or not output.is_floating_point() or output.dim() not in (3, 4, 5):
             return None
         leaf = output.detach().requires_grad_()
         leaves[:] = [leaf]  # of the last call
@@ -159,7 +172,7 @@ def _add_heat(seen: Seen, leaves: list[Tensor]) -> None:
     if slope is None:
         seen.no_heat = "no gradient leads from the scores back to the maps"
         return
-    weights = slope.mean((2, 3), keepdim=True)  # (N, C, 1, 1)
+    weights = slope.mean(tuple(range(2, slope.dim())), keepdim=True)  # (N, C, 1, ...)
     seen.heat = (weights * leaves[0].detach()).sum(1).clamp(min=0).cpu().to(torch.float64)
 
 
@@ -176,12 +189,25 @@ def overlaid(pixels: Bytes, heat: Tensor) -> Bytes:
     return np.asarray(np.rint(grey * (1 - share) + _HEAT * share), dtype=np.uint8)
 
 
-def sheets(seen: Seen, layers: Sequence[Layer], samples: Mapping[int, int], budget: Budget) -> list[MapSheet]:
-    """Draw the most active channels of each layer; ``samples``: row of the pass -> place among the samples shown."""
+def strip(heat: Tensor) -> list[float]:
+    """Return heat (T,) over time as shares of its maximum, at ``POINTS`` even places."""
+    rows = heat[None, None]
+    even = F.adaptive_avg_pool1d(rows, POINTS) if len(heat) > POINTS else F.interpolate(rows, POINTS, mode="linear")
+    top = float(even.max()) if bool(torch.isfinite(even).all()) else 0.0
+    return [round(v / top, 2) if top > 0 else 0.0 for v in even[0, 0].tolist()]
+
+
+def sheets(
+    flat: Mapping[str, Tensor], layers: Sequence[Layer], samples: Mapping[int, int], budget: Budget
+) -> list[MapSheet]:
+    """Draw the most active channels of each layer; ``flat``: maps (N, C, h, w) by layer, as they are to be shown.
+
+    ``samples``: row of the pass -> place among the samples shown.
+    """
     found = []
     for row, place in samples.items():
         for layer in layers:
-            maps = seen.maps.get(layer.name)
+            maps = flat.get(layer.name)
             if maps is None or row >= len(maps) or not maps.shape[1]:
                 continue
             made = _sheet(layer, maps, row, place)
@@ -197,14 +223,16 @@ def _sheet(layer: Layer, maps: Tensor, row: int, place: int) -> MapSheet:
     activity = known[row].std((1, 2), correction=0)
     order = torch.argsort(activity, descending=True, stable=True)[:CHANNELS].tolist()
     signed = bool((known[row] < 0).any())
-    shown = smaller(maps[row, order][:, None], _SIDE)[:, 0].numpy()
+    over_time = len(layer.size) == 1
+    shown = smaller(maps[row, order][:, None], _STEPS if over_time else _SIDE)[:, 0]
+    shown = shown.expand(-1, _ROW, -1) if over_time else shown
     tiles = []
-    for one in shown:
+    for one in shown.numpy():
         finite = np.abs(one[np.isfinite(one)])
         top = float(finite.max()) if len(finite) else 0.0
         tiles.append(grey_levels(one, -top if signed else 0.0, top or 1.0))
     wide = tiles[0].shape[1] > 2 * tiles[0].shape[0]
-    columns = min(len(tiles), 4 if wide else 8)
+    columns = min(len(tiles), 1 if over_time else 4 if wide else 8)
     return MapSheet(
         layer=layer.name,
         kind=layer.kind,

@@ -25,7 +25,7 @@ from .chosen import Chosen, Held, numbered, said_of
 from .encode import Budget, Bytes
 from .generated import Extractor, Generated
 from .projection import LastFeatures
-from .show import TOKENS, channels_first_series, display_of, encoded, lines_of, pixels, plain, values_of
+from .show import TOKENS, channels_first_series, display_of, encoded, flat_maps, lines_of, pixels, plain, values_of
 
 MAPPED, MAPPED_OF_NAMED = 1, 3  # reference samples whose feature maps are shown: by rule, and of layers that were named
 HEATED = 3  # reference samples with Grad-CAM; of the worst all
@@ -234,14 +234,17 @@ def _look_inside(making: _Making, facts: PictureFacts, references: list[Held], w
     seen = making.part("maps", lambda: maps.look(making.model, batch, shown, heat))
     if seen is None:
         return facts
-    if seen.heat is not None and heat is not None:
-        samples = _with_heat(making, facts, seen.heat, [place for place, _held in several])
+    n, kind = len(several), facts.display.kind if facts.display is not None else "image"
+    flat = {name: made for name, found in seen.maps.items() if (made := flat_maps(found, n, kind)) is not None}
+    warm = None if seen.heat is None else flat_maps(seen.heat.unsqueeze(1), n, kind)
+    if warm is not None and heat is not None:
+        samples = _with_heat(making, facts, warm[:, 0], [place for place, _held in several])
         facts = replace(facts, samples=samples, heat_layer=heat.name)
     elif seen.no_heat:
         making.left_out.append(LeftOut(part="heat", why="not possible", reason=seen.no_heat))
     n_mapped = MAPPED_OF_NAMED if making.options.layers else MAPPED
     rows = {row: place for row, (place, _held) in enumerate(several[:n_mapped]) if place < len(references)}
-    drawn = making.part("maps", lambda: maps.sheets(seen, shown, rows, making.budget))
+    drawn = making.part("maps", lambda: maps.sheets(flat, shown, rows, making.budget))
     return replace(facts, maps=drawn or [])
 
 
@@ -252,9 +255,11 @@ def _alike(held: list[tuple[int, Held]]) -> list[tuple[int, Held]]:
 
 
 def _with_heat(making: _Making, facts: PictureFacts, heat: Tensor, looked: list[int]) -> list[SampleView]:
-    """Lay the heat over the samples that were looked at, which stand at these places."""
+    """Lay the heat (N, h, w) over the samples that were looked at, which stand at these places."""
     samples = list(facts.samples)
-    for row, place in enumerate(looked[: len(heat)]):
+    for row, place in enumerate(looked):
+        if samples[place].lines and heat.shape[1] == 1:
+            samples[place] = replace(samples[place], heat_line=maps.strip(heat[row, 0]))
         base = making.bases.get(place)
         if base is None:
             continue

@@ -114,6 +114,22 @@ def _slices(x: Tensor, rest: float) -> Tensor:
     return torch.cat([F.pad(c, (0, 1, 0, height - c.shape[2]), value=rest) for c in cuts], 3)[..., :-1]
 
 
+def flat_maps(maps: Tensor, n: int, kind: str) -> Tensor | None:
+    """Bring maps (N, C, ...) of ``n`` samples to (n, C, h, w), cut as the samples are; None where rows are no samples.
+
+    Maps over time get a height of one; of the frames of a sample the middle one is taken.
+    """
+    if len(maps) != n:
+        if kind != "frames" or not n or len(maps) % n:
+            return None
+        maps = maps.reshape(n, -1, *maps.shape[1:])[:, len(maps) // n // 2]
+    if maps.dim() == 3:
+        return maps[:, :, None]
+    if maps.dim() == 5:
+        return _slices(maps, 0.0) if kind == "volume" else maps[:, :, maps.shape[2] // 2]
+    return maps
+
+
 def smaller(x: Tensor, side: int = SIDE) -> Tensor:
     """Average (N, C, H, W) down until the longer side has at most ``side`` pixels; never up."""
     height, width = x.shape[-2:]
