@@ -15,10 +15,9 @@ from ..look import Look
 from ..page.blocks import Page
 from ..page.fold import folded
 from ..page.theme import printed
-from . import columns, typeface
+from . import columns, numbering, streams, tags, typeface
 from .assets import sheet
 from .fill import fill
-from .tags import slim
 
 MAX_TABLE_ROWS = 300
 MAX_APPENDIX = 30  # of a table that the screen shows folded
@@ -51,8 +50,12 @@ def to_pdf(page: Page, data: bytes | None = None, look: Look | None = None) -> b
         rules = _faces(chinese=font is not None) + columns.style(short) + _widths(short)
         styles = [weasyprint.CSS(string=rules, url_fetcher=fetcher, font_config=fonts)]
         attached = [] if data is None else [_attachment(weasyprint, data)]
-        options = {"pdf_variant": variant, "attachments": attached, "finisher": slim if variant else None}
+        options = {"pdf_variant": variant, "attachments": attached, "finisher": _finish}
         return bytes(document.write_pdf(stylesheets=styles, font_config=fonts, **options))
+
+
+def _finish(document: Any, pdf: Any) -> None:
+    numbering.take_out(pdf, [*streams.slim(pdf), *tags.slim(pdf)])
 
 
 def _attachment(weasyprint: Any, data: bytes) -> Any:

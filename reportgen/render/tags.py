@@ -11,8 +11,8 @@ from typing import Any
 _TEXT = "/Span"
 
 
-def slim(document: Any, pdf: Any) -> None:
-    """Fold runs of text into what holds them, and tell headings by their scope: a ``finisher`` of WeasyPrint."""
+def slim(pdf: Any) -> list[Any]:
+    """Fold runs of text into what holds them, and tell headings by their scope; return what nothing points to now."""
     elements = {o.reference: o for o in pdf.objects if _is_element(o)}
     moved: dict[bytes, bytes] = {}
     for reference, element in elements.items():
@@ -21,10 +21,11 @@ def slim(document: Any, pdf: Any) -> None:
             place = parent["K"].index(reference)
             parent["K"][place : place + 1] = element["K"]
             moved[reference] = parent["P"] if parent["S"] == _TEXT and parent.reference in moved else parent.reference
-            element.clear()  # its number stays taken: others would have to be counted anew
+            element.clear()
     _point_to(moved, pdf)
     for element in elements.values():
         _scope(element, elements)
+    return [element for element in elements.values() if not element]
 
 
 def _is_element(thing: Any) -> bool:
