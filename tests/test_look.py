@@ -327,7 +327,7 @@ def test_the_look_comes_from_settings_and_flags(tmp_path: Path, monkeypatch: pyt
     assert run(monkeypatch, "render", "r.json", "--templates", "ours", "--sidecar-css") == 0
     page, css = (tmp_path / "r.html").read_text(), (tmp_path / "r.css").read_text()
     assert "<p>Acme</p>" in page
-    assert 'class="logo"' in page
+    assert "class=logo" in page
     assert "--link:#0a5c4a" in css
     assert css.endswith("p{margin:0}")
 

@@ -86,3 +86,20 @@ def test_data_that_break_off_are_damaged(tmp_path: Path) -> None:
     path.write_bytes(b'<template id="report-data">%s</template>' % base64.b64encode(torn))
     with pytest.raises(DocumentError, match="damaged"):
         carrier.extract(path)
+
+
+def test_numbers_of_single_precision_are_shorter_and_come_back_to_the_bit() -> None:
+    single = 0.10332414507865906  # what float32 has for 0.103324145
+    told = [single, -single * 2**90, single * 2**-90, 0.1234567890123, 1e300, 5e-324, 3.4028234663852886e38, 0.5, 17]
+    data = msgspec.json.encode({"a": told, "0.10332414507865906": '0.10332414507865906, \\" 0.10332415f'})
+    short = carrier._singles(data)
+    assert b"[0.103324145f,-" in short
+    assert len(short) < len(data) - 20
+    assert carrier._doubles(short) == data
+
+
+def test_a_page_of_older_packing_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "r.html"
+    data = encode(builders.checkpoint())
+    path.write_bytes(b'<template id="report-data">%s</template>' % base64.b64encode(zlib.compress(data)))
+    assert encode(carrier.extract(path)) == data

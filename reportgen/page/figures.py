@@ -283,12 +283,13 @@ def _numbers(
     out = []
     for r, row in enumerate(counts):
         for c, value in enumerate(row):
+            if not value:  # what stands out is what is there
+                continue
             place = {"x": left + c * cell + cell / 2, "y": top + r * cell + cell / 2 + 4}
             # on a coloured cell the text colour belongs to the cell, not to the page
-            colour = MUTED if not value else "#ffffff" if levels[r][c] >= 5 else "#10202f"
+            colour = "#ffffff" if levels[r][c] >= 5 else "#10202f"
             hover = element("title", _("{share} of this class").format(share=percent(value / max(sum(row), 1))))
-            told = [f"{value}", hover] if value else ["0"]
-            out.append(element("text", *told, **place, text_anchor="middle", font_size=12, fill=colour))
+            out.append(element("text", f"{value}", hover, **place, text_anchor="middle", font_size=12, fill=colour))
     return out
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 from msgspec import Struct
 
 from .formats import MINUS, count, name, percent
 from .language import _
 from .palette import BAR, INK, MUTED, RULE, SERIES
-from .svg import Element, decimal, drawing, element
+from .svg import Element, decimal, drawing, element, line
 
 _WIDTH, _HEIGHT = 300, 236
 _LEFT, _RIGHT, _TOP, _BOTTOM = 48, 10, 8, 40
@@ -78,31 +79,30 @@ def plane(traces: Sequence[Trace], x: Axis, y: Axis, title: str) -> Element:
         parts += _trace(trace, [place(*p) for p in trace.points], colour, dash)
         if trace.label and len(named) > 1:
             at = _HEIGHT + 4 + 15 * named.index(trace)
-            line = element("path", d=f"M{_LEFT} {at}h22", stroke=colour, stroke_width=2, stroke_dasharray=dash)
-            parts += [line, element("text", trace.label[:38], x=_LEFT + 28, y=at + 4, font_size=11, fill=INK)]
+            sample = element("path", d=f"M{_LEFT} {at}h22", stroke=colour, stroke_width=2, stroke_dasharray=dash)
+            parts += [sample, element("text", trace.label[:38], x=_LEFT + 28, y=at + 4, font_size=11, fill=INK)]
         coloured += not trace.muted
     return drawing(_WIDTH, height, title, *parts, class_="chart")
 
 
 def _frame(x: Axis, y: Axis, right: float, bottom: float) -> list[Element]:
-    parts = []
+    style: dict[str, Any] = {"font_size": 11, "fill": MUTED}
+    grid, parts = "", []
     for value in ticks(x.low, x.high):
         at = _LEFT + (value - x.low) / ((x.high - x.low) or 1.0) * (right - _LEFT)
-        parts.append(element("path", d=f"M{decimal(at)} {_TOP}V{bottom}", stroke=RULE))
-        parts.append(
-            element("text", _label(value), x=at, y=bottom + 14, text_anchor="middle", font_size=11, fill=MUTED)
-        )
+        grid += f"M{decimal(at)} {_TOP}V{decimal(bottom)}"
+        parts.append(element("text", _label(value), x=at, y=bottom + 14, text_anchor="middle", **style))
     for value in ticks(y.low, y.high):
         at = bottom - (value - y.low) / ((y.high - y.low) or 1.0) * (bottom - _TOP)
-        parts.append(element("path", d=f"M{_LEFT} {decimal(at)}H{right}", stroke=RULE))
-        parts.append(element("text", _label(value), x=_LEFT - 5, y=at + 4, text_anchor="end", font_size=11, fill=MUTED))
+        grid += f"M{_LEFT} {decimal(at)}H{decimal(right)}"
+        parts.append(element("text", _label(value), x=_LEFT - 5, y=at + 4, text_anchor="end", **style))
     middle = (_TOP + bottom) / 2
     turn = f"rotate(-90 11 {decimal(middle)})"
     parts.append(
         element("text", x.label, x=(_LEFT + right) / 2, y=bottom + 31, text_anchor="middle", font_size=12, fill=INK)
     )
     parts.append(element("text", y.label, x=11, y=middle, text_anchor="middle", font_size=12, fill=INK, transform=turn))
-    return parts
+    return [element("path", d=grid, stroke=RULE), *parts]
 
 
 def _label(value: float) -> str:
@@ -113,13 +113,13 @@ def _trace(trace: Trace, places: Sequence[tuple[float, float]], colour: str, das
     parts: list[Element] = []
     if trace.filled and len(places) > 1:
         base = _HEIGHT - _BOTTOM
-        path = "".join(f"L{decimal(round(a, 1))} {decimal(round(b, 1))}" for a, b in places)
-        ends = decimal(round(places[0][0], 1)), decimal(round(places[-1][0], 1))
-        return [element("path", d=f"M{ends[0]} {base}{path}L{ends[1]} {base}z", fill=colour)]
+        path = line([(places[0][0], base), *places, (places[-1][0], base)])
+        return [element("path", d=f"{path}z", fill=colour)]
     if trace.line and len(places) > 1:
         width = 1 if trace.muted else 1.8
-        path = "M" + "L".join(f"{decimal(round(a, 1))} {decimal(round(b, 1))}" for a, b in places)
-        parts.append(element("path", d=path, fill="none", stroke=colour, stroke_width=width, stroke_dasharray=dash))
+        parts.append(
+            element("path", d=line(places), fill="none", stroke=colour, stroke_width=width, stroke_dasharray=dash)
+        )
     if not trace.dots:
         return parts
     if not trace.hover:  # one path for all: a dot is a short stroke with round ends
@@ -141,15 +141,16 @@ def paired_bars(rows: Sequence[tuple[str, float, float, int, int]], title: str) 
         x = left + 150 * i
         parts.append(element("rect", x=x, y=2, width=12, height=10, fill=colour, stroke=MUTED, stroke_width=0.5))
         parts.append(element("text", words, x=x + 18, y=11, font_size=12, fill=MUTED))
+    bars: list[Element] = []
     for i, (label, a, b, n, m) in enumerate(rows):
         y, shown = top + i * height, name(label)
         shown = shown if len(shown) <= 24 else shown[:23] + "…"
         parts.append(element("text", shown, x=left - 8, y=y + 16, text_anchor="end", font_size=12, fill=INK))
         for share, times, colour, at in ((a, n, RULE, y + 3), (b, m, BAR, y + 12)):
             told = element("title", _("{share}, {n} samples").format(share=percent(share), n=count(times)))
-            size = {"x": left, "y": at, "width": share / peak * width, "height": 9}
-            parts.append(element("rect", told, **size, fill=colour, stroke=MUTED, stroke_width=0.5))
+            size = {"x": left, "y": at, "width": round(share / peak * width, 1), "height": 9}
+            bars.append(element("rect", told, **size, fill=colour, stroke=MUTED, stroke_width=0.5))
         end = left + max(a, b) / peak * width
         both = _("{a} / {b}").format(a=percent(a), b=percent(b))
-        parts.append(element("text", both, x=end + 6, y=y + 16, font_size=12, fill=MUTED))
-    return drawing(left + width + 110, top + max(len(rows), 1) * height, title, *parts, class_="chart")
+        parts.append(element("text", both, x=round(end + 6, 1), y=y + 16, font_size=12, fill=MUTED))
+    return drawing(left + width + 110, top + max(len(rows), 1) * height, title, *parts, *bars, class_="chart")

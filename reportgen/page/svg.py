@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable
 from itertools import groupby
 
@@ -88,23 +89,66 @@ _INHERITED = frozenset(
     )
 )
 _RUN = 3  # neighbours from which a group around them is shorter
+_GATHERED = ("circle", "path", "rect", "text", "use")
 
 
 def gathered(children: Iterable[Element]) -> list[Element]:
-    """Say once, in a group around them, what neighbours of one kind have in common."""
+    """Say once, in a group around them, what most of the neighbours of one kind have in common.
+
+    Something is said for all only where each of them says it: the others keep their own word, which counts for more.
+    """
     out: list[Element] = []
-    for _tag, run in groupby(children, key=lambda child: child.tag):
-        alike = list(run)
-        shared = set.intersection(*(set(e.attributes) for e in alike)) if len(alike) >= _RUN else set()
-        shared = (
-            {pair for pair in shared if pair[0] in _INHERITED} if alike[0].tag in ("path", "text", "use") else set()
-        )
+    for tag, run in groupby(children, key=lambda child: child.tag):
+        alike = [_within(child) if tag == "g" else child for child in run]
+        shared = _shared(alike) if tag in _GATHERED and len(alike) >= _RUN else {}
         if not shared:
             out += alike
             continue
-        bare = [Element(e.tag, tuple(a for a in e.attributes if a not in shared), e.children) for e in alike]
-        out.append(Element("g", tuple(sorted(shared)), tuple(bare)))
+        said = set(shared.items())
+        bare = [Element(e.tag, tuple(a for a in e.attributes if a not in said), e.children) for e in alike]
+        out.append(Element("g", tuple(sorted(said)), tuple(bare)))
     return out
+
+
+def _shared(alike: list[Element]) -> dict[str, str]:
+    counts = Counter(pair for e in alike for pair in e.attributes if pair[0] in _INHERITED)
+    told = Counter(key for e in alike for key, _value in e.attributes)
+    shared: dict[str, str] = {}
+    for (key, value), n in sorted(counts.items(), key=lambda item: (-item[1], item[0])):
+        if told[key] == len(alike) and n >= _RUN:
+            shared.setdefault(key, value)
+    return shared
+
+
+def _within(group: Element) -> Element:
+    """Gather inside a group; what all that stands there has in common the group says itself."""
+    if any(isinstance(child, str) for child in group.children):
+        return group
+    children = gathered(child for child in group.children if isinstance(child, Element))
+    if (
+        len(children) == 1
+        and children[0].tag == "g"
+        and not set(dict(children[0].attributes)) & set(dict(group.attributes))
+    ):
+        return Element("g", (*group.attributes, *children[0].attributes), children[0].children)
+    return Element("g", group.attributes, tuple(children))
+
+
+def line(points: Iterable[tuple[float, float]]) -> str:
+    """Return the path data of a line through points, to a tenth: what has moved since the last one, and no more."""
+    out, at = [], (0, 0)
+    for i, (px, py) in enumerate(points):
+        here = (round(10 * px), round(10 * py))
+        dx, dy = here[0] - at[0], here[1] - at[1]
+        if i == 0:
+            out.append(f"M{decimal(dx / 10)} {decimal(dy / 10)}")
+        elif dx and dy:
+            down = decimal(dy / 10)
+            out.append(f"l{decimal(dx / 10)}{'' if down.startswith('-') else ' '}{down}")
+        elif dx or dy:
+            out.append(f"h{decimal(dx / 10)}" if dx else f"v{decimal(dy / 10)}")
+        at = here
+    return "".join(out)
 
 
 def drawing(width: float, height: float, title: str, *children: Element, class_: str = "") -> Element:
@@ -131,8 +175,10 @@ def ornament(width: float, height: float, title: str, *children: Element, class_
 
 
 def decimal(value: float) -> str:
-    """Write a coordinate with two decimals at most."""
-    text = f"{value:.2f}".rstrip("0").rstrip(".") if value != int(value) else str(int(value))
+    """Write a coordinate with two decimals at most; one suffices beyond 10."""
+    text = (
+        f"{value:.{1 if abs(value) >= 10 else 2}f}".rstrip("0").rstrip(".") if value != int(value) else f"{value:.0f}"
+    )
     return "0" if text == "-0" else text
 
 
@@ -140,23 +186,34 @@ def _text(text: str) -> str:
     return visible(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
-def serialise(node: Element | str) -> str:
-    """Write an element as text for inlining in a page."""
+def serialise(node: Element | str, *, html: bool = False) -> str:
+    """Write an element as text for inlining in a page: as XML, or as HTML, which can do without most quotes."""
     parts: list[str] = []
-    _write(node, parts)
+    _write(node, parts, html)
     return "".join(parts)
 
 
-def _write(node: Element | str, parts: list[str]) -> None:
+# nothing that could end a value without quotes, and no slash that could end the element
+_NEEDS_NO_QUOTES = re.compile(r"[A-Za-z0-9#().,:%+-]+")
+
+
+def _write(node: Element | str, parts: list[str], html: bool) -> None:
     if isinstance(node, str):
         parts.append(_text(node))
         return
     parts.append(f"<{node.tag}")
-    parts.extend(f' {key}="{_text(value).replace(chr(34), "&quot;")}"' for key, value in node.attributes)
+    ends_bare = False
+    for key, value in node.attributes:
+        ends_bare = html and _NEEDS_NO_QUOTES.fullmatch(value) is not None
+        parts.append(f" {key}={value}" if ends_bare else f' {key}="{_quoted(value)}"')
     if not node.children:
-        parts.append("/>")
+        parts.append(" />" if ends_bare else "/>")
         return
     parts.append(">")
     for child in node.children:
-        _write(child, parts)
+        _write(child, parts, html)
     parts.append(f"</{node.tag}>")
+
+
+def _quoted(value: str) -> str:
+    return _text(value).replace('"', "&quot;")

@@ -49,7 +49,7 @@ def figure(drawing: Element) -> Markup:
     """Return a drawing for inlining; the element writer has escaped every text in it."""
     from markupsafe import Markup
 
-    return Markup(serialise(drawing))
+    return Markup(serialise(drawing, html=True))
 
 
 def style_hash(css: str) -> str:

@@ -8,7 +8,7 @@ from ...document.facts import Report
 from ...document.findings import RuleScore, Scorecard
 from ..blocks import Cell, Column, Section, Table
 from ..cells import missing, of_text
-from ..formats import DASH, count, name
+from ..formats import DASH, count, listing, name
 from ..language import _, plural
 from ..wording import rule_title
 
@@ -47,8 +47,9 @@ def _table(report: Report, card: Scorecard) -> Table:
     waived = Counter(w.finding.rule for w in report.waived)
     off = {rule for rule, settings in report.rules.items() if settings.off}
     rules = list(dict.fromkeys([*card.rules, *here]))
+    quiet = [r for r in rules if r not in off and not here[r] and not waived[r] and _untried(card.rules.get(r))]
     rows = []
-    for rule in sorted(rules, key=lambda r: (not (here[r] or waived[r]) and r not in off, r)):
+    for rule in sorted(set(rules) - set(quiet), key=lambda r: (not (here[r] or waived[r]) and r not in off, r)):
         score = card.rules.get(rule)
         rows.append(
             [
@@ -66,11 +67,21 @@ def _table(report: Report, card: Scorecard) -> Table:
         Column(_("Known cases"), "number", _("How many of the faulty programs with a cause of its own it fired on.")),
         Column(_("Healthy ones"), "number", _("How many healthy programs, and faulty ones after the repair.")),
     ]
-    title = _("The record of {n} rules").format(n=count(len(rows)))
+    title = _("The record of {n} rules").format(n=count(len(rules)))
     note = _("A rule with nothing under “here” was silent; a dash: no faulty program for it was tried.")
+    if quiet:
+        note += " " + _(
+            "Not in the table: {n} rules for which no faulty program was tried, and that fired neither here nor on any "
+            "healthy program: {names}."
+        ).format(n=count(len(quiet)), names=listing(sorted(quiet), len(quiet)))
     return Table(
         id="scorecard", caption=title, note=note, folded=title, columns=columns, rows=rows, total_rows=len(rows)
     )
+
+
+def _untried(score: RuleScore | None) -> bool:
+    """Tell whether there is nothing to say of a rule but that it raised no false alarm."""
+    return score is not None and not score.known and not score.false
 
 
 def _said(found: int, waived: int, off: bool) -> Cell:

@@ -17,7 +17,7 @@ from ..run_figures import HeatRow, Hill, heat, ridgeline
 from .curves import axis_name
 
 MAX_ROWS = 40  # of a heat map
-MAX_HILLS = 12  # distributions
+MAX_HILLS = 8  # distributions
 MAX_MOMENTS = 12  # of one distribution
 MAX_TABLE = 1000
 _RATIO_SPAN = (1e-5, 1e-1)
