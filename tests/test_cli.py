@@ -239,8 +239,20 @@ def test_render_and_check_need_no_torch(place: Path) -> None:
     assert (place / "again.json").read_bytes() == (place / "sick.json").read_bytes()
 
 
+def test_the_version_is_that_of_the_package(run: Run) -> None:
+    assert run("--version").stdout == f"reportgen {reportgen.__version__}\n"
+
+
+def test_commands_are_completed(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("_REPORTGEN_COMPLETE", "complete_bash")
+    monkeypatch.setenv("COMP_WORDS", "reportgen re")
+    monkeypatch.setenv("COMP_CWORD", "1")
+    assert run().stdout.split() == ["render"]
+
+
 def test_help_and_rules_and_schema(run: Run) -> None:
     assert "examine" in run("--help").stdout
+    assert run().stdout == run("--help").stdout
     assert "dead-relu" in run("rules").stdout
     assert "3/N" in run("rules", "dead-relu").stdout
     assert json.loads(run("schema").stdout)["$ref"] == "#/$defs/Report"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
+from importlib import metadata
+from typing import Annotated
 
 import typer
 
@@ -13,18 +15,35 @@ INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 
 app = typer.Typer(
     name="reportgen",
-    help="Examine a PyTorch model and write one standalone report.",
-    no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
 
 
+def _told_version(asked: bool) -> None:
+    if not asked:
+        return
+    try:
+        version = metadata.version("reportgen")
+    except metadata.PackageNotFoundError:  # a checkout that is run as it lies
+        version = "of a checkout that is not installed"
+    print(f"reportgen {version}")
+    raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", help="Show the version and exit.", is_eager=True, callback=_told_version)
+    ] = False,
+) -> None:
+    """Examine a PyTorch model and write one standalone report."""
+
+
 def main() -> None:
     """Run the command line: every foreseen error is one line on standard error, and an exit code."""
     try:
-        status = app(standalone_mode=False)
+        status = app(sys.argv[1:] or ["--help"], standalone_mode=False)
     except ReportgenError as error:
         if error.__cause__ is not None and os.environ.get("REPORTGEN_TRACEBACK"):
             raise
