@@ -73,6 +73,7 @@ _NO_LOSS = "no loss was given"
 _NOISE = "the inputs are noise made from an input size, so there is nothing to compare with"
 _NO_MODEL = "a weights file holds no model to run"
 _NOTHING_TRAINABLE = "no parameter takes a gradient"
+_PACKED = "weights in whole or packed numbers were not measured"
 _NO_VALUES = "the parameters are on the meta device, which holds shapes and no values"
 _NOT_RESTORED = "the forward pass changed attributes that are too large, or of a kind, to be put back"
 _NOTHING_TO_SHOW = "there are no samples, no maps and no kernels larger than one place"
@@ -242,11 +243,16 @@ def _weights_of_file(
         )
         if reading is None:
             return None
+        steps.remark("weights", [file.layout])
+        if reading.packed:
+            names = ", ".join(reading.packed[:4]) + (", …" if len(reading.packed) > 4 else "")
+            steps.partial("weights", f"{_PACKED}: {len(reading.packed)}, {names}; {file.layout}")
         if reading.read < reading.tensors:
             steps.partial("weights", f"interrupted after {reading.read} of {reading.tensors} tensors")
             return reading.facts
         parameters = [(row.name, tuple(row.shape)) for row in reading.facts.rows]
-        found = [state for one in file.optimizers if (state := states.state_of(one, parameters)) is not None]
+        described = [states.state_of(one, parameters, file.pages.release) for one in file.optimizers]
+        found = [state for state in described if state is not None]
         facts = msgspec.structs.replace(reading.facts, optimizers=found)
         if not earlier:
             return facts

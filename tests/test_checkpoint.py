@@ -281,7 +281,8 @@ def test_paths_that_are_no_files(tmp_path: Path) -> None:
     assert "does not exist; expected a checkpoint file" in refused(tmp_path / "none.pt")
     assert "is a directory" in refused(tmp_path)
     (tmp_path / "best.pt").touch()
-    assert "Name one of its files: best.pt." in refused(tmp_path)
+    (tmp_path / "last.pt").touch()
+    assert "Name one of its files: best.pt, last.pt." in refused(tmp_path)
     os.mkfifo(tmp_path / "pipe")
     assert "no regular file" in refused(tmp_path / "pipe")
 

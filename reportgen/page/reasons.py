@@ -40,6 +40,7 @@ _DATA = (
     "interrupted after {n} of {m} tensors",
     "interrupted after {n} tensors",
     "switched off in the settings",
+    "weights in whole or packed numbers were not measured: {n}, {names}",
 )
 
 _PROBES = (
@@ -252,7 +253,11 @@ _FILES = (
     "{name} of a training checkpoint (averaged weights)",
     "{name} of a training checkpoint ({names} left aside: averaged weights)",
     "{name} of a training checkpoint, joined under these names",
+    "{text} inside {name}",
+    "tensors inside tables, under the names of their keys",
+    "{n} shards",
     "{text}, prefix {name} taken off all names",
+    "{text}, optimizer of {name}",
     "distributed checkpoint in {n} files, {text}",
     "names as they are",
     "prefix {name} taken off all names",

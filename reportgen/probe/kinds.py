@@ -7,7 +7,10 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Literal, NamedTuple
 
+import torch
 from torch import Tensor
+
+from ..subject.shapes import PACKED
 
 Role = Literal["weight", "bias", "norm", "embedding", "other"]
 
@@ -32,6 +35,8 @@ _KNOWN = [(kind, re.compile(pattern, re.IGNORECASE)) for kind, pattern in _KINDS
 _RECURRENT = re.compile(r"weight_(ih|hh)_l\d+(_reverse)?$")
 _GATES = {4: ("input gate", "forget gate", "cell", "output gate"), 3: ("reset gate", "update gate", "new gate")}
 _QKV = ("query", "key", "value")
+_WHOLE = {torch.uint8, torch.int8, torch.int16, torch.int32, torch.uint16, torch.uint32, PACKED} - {None}
+_NO_WEIGHT = re.compile(r"(bias|mask|ind(ex|ices)|ids?|idx)$", re.IGNORECASE)  # bias: the causal mask of GPT-2
 _CONV1D = re.compile(r"(^|\.)(c_attn|c_fc|c_proj|q_attn)\.weight$")  # GPT-2 stores these as (in, out)
 
 
@@ -159,6 +164,13 @@ def is_transposed(name: str, shape: Sequence[int], beside: Shape) -> bool:
         len(other) == 2 and other[1] == 3 * other[0] and near.endswith("c_attn.weight")
         for near, other in beside.of.items()
     )
+
+
+def is_packed(name: str, tensor: Tensor) -> bool:
+    """Tell whether a tensor seems to be a weight in whole or packed numbers, as quantised checkpoints have them."""
+    if tensor.is_quantized or tensor.dim() < 2 or tensor.dtype not in _WHOLE or _NO_WEIGHT.search(name):
+        return False
+    return tensor.numel() >= 256
 
 
 def norm_after(name: str, channels: int, beside: Shape) -> str | None:

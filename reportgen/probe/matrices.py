@@ -106,11 +106,12 @@ class _Pairs(NamedTuple):
 def _pairs(slab: Tensor) -> _Pairs:
     """Compare channels pair by pair, so many of them as the work allowed for permits, evenly spaced."""
     d = slab.shape[1] if slab.dim() == 2 else 0
-    live = slab[slab.abs().amax(1) > 0] if slab.numel() else slab
+    alive = slab.any(1) if slab.numel() else None
+    live = slab if alive is None or bool(alive.all()) else slab[alive]
     n = min(len(live), max(2, math.isqrt(_GRAM // max(d, 1))))
     if n < 2 or d < 2:
         return _Pairs(len(live))
-    x = live[torch.linspace(0, len(live) - 1, n, device=live.device).round().long()]
+    x = live if n == len(live) else live[torch.linspace(0, len(live) - 1, n, device=live.device).round().long()]
     gram = x @ x.T
     squares, means = gram.diagonal(), x.mean(1)
     above = torch.ones(n, n, dtype=torch.bool, device=x.device).triu_(1)
@@ -170,13 +171,16 @@ def quantisation(slab: Tensor, largest: float) -> Quantisation | None:
     """Round to integers and back; ``largest``: the largest magnitude of the whole tensor."""
     if not slab.numel() or not largest:
         return None
-    rows = slab.abs().amax(1, keepdim=True)
     width = slab.shape[1] - slab.shape[1] % _GROUP or slab.shape[1]
     groups = slab[:, :width].reshape(-1, min(_GROUP, width))
+    largest_of_groups = groups.abs().amax(1, keepdim=True)
+    rows = largest_of_groups.view(len(slab), -1).amax(1, keepdim=True)
+    if width < slab.shape[1]:
+        rows = torch.maximum(rows, slab[:, width:].abs().amax(1, keepdim=True))
     return Quantisation(
         int8_tensor=_sqnr(slab, torch.tensor(largest / 127, device=slab.device), 127),
         int8_channel=_sqnr(slab, rows / 127, 127),
-        int4_group=_sqnr(groups, groups.abs().amax(1, keepdim=True) / 7, 7),
+        int4_group=_sqnr(groups, largest_of_groups / 7, 7),
     )
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import repeat
 from typing import Any, TypeGuard
 
 import torch
@@ -16,10 +17,14 @@ _SECOND = ("exp_avg_sq", "square_avg", "sum")
 _SLICE = 1 << 20
 
 
-def state_of(optimizer: Mapping[str, Any], parameters: Sequence[tuple[str, tuple[int, ...]]]) -> OptimizerState | None:
+def state_of(
+    optimizer: Mapping[str, Any],
+    parameters: Sequence[tuple[str, tuple[int, ...]]],
+    release: Callable[[Tensor], None] = lambda part: None,
+) -> OptimizerState | None:
     """Describe the state dict of an optimizer; ``parameters``: names and shapes in the order of the model.
 
-    None where it is not of the form that PyTorch writes.
+    ``release`` is told of each part that is done with. None where it is not of the form that PyTorch writes.
     """
     groups = [g for g in optimizer["param_groups"] if isinstance(g, Mapping)]
     held = [params for g in groups if isinstance(params := g.get("params"), (list, tuple))]
@@ -28,7 +33,7 @@ def state_of(optimizer: Mapping[str, Any], parameters: Sequence[tuple[str, tuple
     if not groups:
         return None
     names = _names(keys, state, parameters)
-    rows = [_row(names[key], state[key], groups[0]) for key in keys if key in state]
+    rows = [_row(names[key], state[key], groups[0], release) for key in keys if key in state]
     steps = [row.step for row in rows if row.step is not None]
     first = groups[0]
     betas = first.get("betas")
@@ -59,7 +64,7 @@ def _names(
     return {key: name for key, (name, _) in zip(keys, parameters, strict=True)}
 
 
-def _row(name: str, state: Mapping[Any, Any], group: Mapping[Any, Any]) -> MomentRow:
+def _row(name: str, state: Mapping[Any, Any], group: Mapping[Any, Any], release: Callable[[Tensor], None]) -> MomentRow:
     first, second = _moment(state, _FIRST), _moment(state, _SECOND)
     known = second if second is not None else first
     step = _number(state.get("step"))
@@ -68,14 +73,16 @@ def _row(name: str, state: Mapping[Any, Any], group: Mapping[Any, Any]) -> Momen
         name=name,
         count=0 if known is None else known.numel(),
         step=step,
-        nonfinite=sum(int((~torch.isfinite(part)).sum()) for t in tensors for part in _parts(t)),
+        nonfinite=sum(int((~torch.isfinite(part)).sum()) for t in tensors for part in _parts(t, release)),
     )
     if second is None or row.nonfinite or not second.numel() or (first is not None and first.shape != second.shape):
         return row
     adam = "exp_avg_sq" in state
     b1, b2 = _betas(group) if adam else (0.0, 0.0)
     bias1, bias2 = (1 - b**step if step and step > 0 and 0 <= b < 1 else 1.0 for b in (b1, b2))
-    return _with_second(row, first if adam else None, second, bias1, bias2, _number(group.get("eps")) or 0.0)
+    eps = _number(group.get("eps")) or 0.0
+    firsts = _parts(first, release) if first is not None and adam else repeat(None)
+    return _with_second(row, firsts, _parts(second, release), (bias1, bias2), eps)
 
 
 def _betas(group: Mapping[Any, Any]) -> tuple[float, float]:
@@ -85,13 +92,17 @@ def _betas(group: Mapping[Any, Any]) -> tuple[float, float]:
 
 
 def _with_second(
-    row: MomentRow, first: Tensor | None, second: Tensor, bias1: float, bias2: float, eps: float
+    row: MomentRow,
+    firsts: Iterable[Tensor | None],
+    seconds: Iterable[Tensor],
+    biases: tuple[float, float],
+    eps: float,
 ) -> MomentRow:
-    """Count over the second moments in slices; ``bias1`` and ``bias2``: what Adam divides the moments by."""
+    """Count over the second moments in slices; ``biases``: what Adam divides the moments by."""
     negative = unseen = floored = seen = 0
     signal = 0.0
-    firsts: Iterator[Tensor | None] = _parts(first) if first is not None else iter(lambda: None, 0)
-    for part, mean in zip(_parts(second), firsts, strict=False):
+    bias1, bias2 = biases
+    for part, mean in zip(seconds, firsts, strict=False):
         v = part.double() / bias2
         negative += int((v < 0).sum())
         unseen += int((v == 0).sum())
@@ -112,8 +123,10 @@ def _with_second(
     )
 
 
-def _parts(x: Tensor) -> Iterator[Tensor]:
-    yield from torch.split(x.detach().reshape(-1), _SLICE)
+def _parts(x: Tensor, release: Callable[[Tensor], None]) -> Iterator[Tensor]:
+    for part in torch.split(x.detach().reshape(-1), _SLICE):
+        yield part
+        release(part)
 
 
 def _moment(state: Mapping[Any, Any], names: Sequence[str]) -> Tensor | None:

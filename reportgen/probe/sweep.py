@@ -228,7 +228,8 @@ def _slices(
                 done(part)
         return
     if x.dim() <= 1:
-        yield 0, 0, x[None], bits_of(x[None])
+        row = x.reshape(1, -1)
+        yield 0, 0, row, bits_of(row)
         done(x)
         return
     rows, bits = max(1, size // length), bits_of(x)

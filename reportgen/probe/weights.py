@@ -21,6 +21,7 @@ from .kinds import (
     Role,
     Shape,
     gates_of,
+    is_packed,
     is_transposed,
     kind_by_name,
     norm_after,
@@ -73,6 +74,8 @@ class Reading(NamedTuple):
     facts: WeightFacts
     read: int
     tensors: int
+    packed: tuple[str, ...] = ()
+    """Tensors that seem to be weights and hold whole or packed numbers, which mean nothing without their scales."""
 
 
 def of_tensors(
@@ -90,16 +93,19 @@ def of_tensors(
     beside = shapes_of(tensors if outlines is None else outlines)
     rows: list[WeightRow] = []
     buffers: list[BufferRow] = []
+    packed: list[str] = []
     read = 0
     try:
         for name in tensors:
             tensor = tensors[name]
+            if is_packed(name, tensor):
+                packed.append(name)
             _add_tensor(name, tensor, tensors, beside, (rows, buffers), release, spectra)
             read += 1
             tick(tensor.numel() * tensor.element_size())
     except KeyboardInterrupt:
         pass
-    return Reading(WeightFacts(rows=rows, buffers=buffers), read, len(tensors))
+    return Reading(WeightFacts(rows=rows, buffers=buffers), read, len(tensors), tuple(packed))
 
 
 def _add_tensor(
@@ -116,7 +122,7 @@ def _add_tensor(
     if leaf in ("running_mean", "running_var"):
         stats = tensor_stats(tensor)
         buffers.append(BufferRow(name=name, shape=list(tensor.shape), dtype=_dtype(tensor), stats=stats))
-    elif tensor.is_floating_point() or tensor.is_complex():
+    elif tensor.is_floating_point() or tensor.is_complex() or tensor.is_quantized:
         role = role_of(name, tensor.shape, beside)
         turned = role == "weight" and is_transposed(name, tensor.shape, beside)
         channels = tensor.shape[1 if turned else 0] if tensor.dim() > 1 else 0

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,15 +19,11 @@ from torch import Tensor
 
 from ..errors import CheckpointError
 from . import distributed_files, shards
+from .layouts import Scalar, find_state, is_optimizer, of_sequence, optimizers_in, scalars
 from .pages import Pages
 from .shards import LazyTensors
 from .torch_files import SAVE_WEIGHTS, check_archive, check_tensors, damaged, line, load, nested_tensors
 
-Scalar = float | int | str
-
-_KEYS = ("model_state_dict", "state_dict", "model", "net", "network", "module")
-_AVERAGED_KEYS = ("state_dict_ema", "model_ema")
-_NOT_WEIGHTS = re.compile(r"optim|sched|rng|random|scaler", re.IGNORECASE)
 _PREFIXES = ("module.", "_orig_mod.", "model.")  # DataParallel, torch.compile, Lightning
 _LEGACY_MAGIC = b"\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # the pickled number that begins files of torch < 1.6
 
@@ -36,6 +32,9 @@ _STRANGERS = (
     (b"<", "is an HTML or XML page, perhaps that of a failed download", "Download the file itself."),
     (b"\x89HDF", "is an HDF5 file", "Convert it to safetensors."),
     (b"\x1f\x8b", "is compressed with gzip", "Unpack it."),
+    (b"7z\xbc\xaf", "is a 7-Zip archive", "Unpack it."),
+    (b"GGUF", "is a GGUF file, with weights packed for llama.cpp", "Examine the checkpoint that it was made from."),
+    (b"\x93NUMPY", "is an array of NumPy", "Save a state dict of tensors: torch.save({'name': tensor, ...}, path)."),
 )
 _FITS = "Build the model as it was when the file was written, or name another file."
 
@@ -75,7 +74,12 @@ def read(path: str | Path, allow: Sequence[str] = ()) -> Checkpoint:
     if distributed_files.is_distributed(path) and not (path.is_dir() and shards.holds_weights(path)):
         return _from_pieces(path)
     if path.is_dir():
-        path = shards.place_of(path)
+        return _with_optimizer(_read_place(shards.place_of(path), allow), path)
+    return _read_place(path, allow)
+
+
+def _read_place(path: Path, allow: Sequence[str]) -> Checkpoint:
+    """Read a file, or all of the shards that it stands for."""
     if path.name.endswith(shards.INDEX_SUFFIX) and path.is_file():
         return _from_shards(path, shards.weight_map(path), allow)
     parts = shards.siblings(path)
@@ -95,7 +99,7 @@ def _read_file(path: Path, allow: Sequence[str], *, part_of_many: bool = False) 
     if head.startswith(b"PK\x03\x04"):
         check_archive(path)
         return _from_object(path, load(path, mmap=True, allow=allow), mapped=True, named=part_of_many)
-    if _LEGACY_MAGIC in head:
+    if _LEGACY_MAGIC in head[:32]:
         return _from_object(path, load(path, mmap=False, allow=allow), mapped=False, named=part_of_many)
     if head[8:9] == b"{" or path.suffix == ".safetensors":
         return _read_safetensors(path, named=part_of_many)
@@ -131,16 +135,20 @@ def _from_pieces(path: Path) -> Checkpoint:
     folder = path if path.is_dir() else path.parent
     held = distributed_files.contents(path)
     found: Mapping[Any, Any] = held.tree
-    while len(inner := [v for v in found.values() if isinstance(v, Mapping)]) == 1 and not _find_state(found)[0]:
+    while (
+        len(inner := [v for v in found.values() if isinstance(v, Mapping)]) == 1
+        and not find_state(found, further=False)[0]
+    ):
         found = inner[0]  # what an application handed over as one object
-    state, layout = _find_state(found)
+    state, layout = find_state(found, further=False)
     if not state:
         names = ", ".join(map(repr, list(found)[:5]))
         raise CheckpointError(f"{folder} holds no state dict: its keys are {names}.", hint=SAVE_WEIGHTS)
     stored, note = _without_prefixes(_in_order(state))  # what is not sharded comes last in the table
     places = {name: held.names[id(state[old])] for name, old in stored.items()}
     optimizers = tuple(
-        {**one, "state": {key: _lazy(value, held) for key, value in one["state"].items()}} for one in _optimizers(found)
+        {**one, "state": {key: _lazy(value, held) for key, value in one["state"].items()}}
+        for one in optimizers_in(found)
     )
     return Checkpoint(
         folder,
@@ -150,6 +158,24 @@ def _from_pieces(path: Path) -> Checkpoint:
         optimizers,
         sketched={name: state[old] for name, old in stored.items()},
     )
+
+
+def _with_optimizer(file: Checkpoint, folder: Path) -> Checkpoint:
+    """Add the state of the optimizer that a trainer left beside the weights; one that cannot be read is passed over."""
+    for path in (folder / "optimizer.pt", folder / "optimizer.bin"):
+        if not path.is_file():
+            continue
+        try:
+            check_archive(path)
+            found = load(path, mmap=True)
+            check_tensors(path, nested_tensors(found, "optimizer"))
+        except CheckpointError:
+            continue
+        if is_optimizer(found):
+            file.pages.add([path])
+            layout = f"{file.layout}, optimizer of {path.name}"
+            return replace(file, optimizers=(*file.optimizers, found), layout=layout)
+    return file
 
 
 def _lazy(moments: Any, held: distributed_files.Contents) -> Any:
@@ -248,19 +274,21 @@ def _in_order(names: Iterable[str]) -> list[str]:
 
 def _from_object(path: Path, found: Any, *, mapped: bool, named: bool) -> Checkpoint:
     """Find the state dict in what a file of ``torch.save`` holds."""
+    found = of_sequence(found)
     if not isinstance(found, Mapping):
         raise CheckpointError(f"{path} holds a {type(found).__name__}; expected a state dict.", hint=SAVE_WEIGHTS)
-    state, layout = _find_state(found)
-    extra = {key: value for key, value in _scalars(found).items() if key not in state}
+    state, layout = find_state(found)
+    extra = {key: value for key, value in scalars(found).items() if key not in state}
     if not state:
         keys = ", ".join(repr(key) for key in list(found)[:5])
         what = f"its keys are {keys}{', …' if len(found) > 5 else ''}" if found else "it is an empty dictionary"
+        what += ", as an optimizer has them" if is_optimizer(found) else ""
         raise CheckpointError(f"{path} holds no state dict: {what}.", hint=SAVE_WEIGHTS)
     averaged = state.get("n_averaged")
     if averaged is not None and all(name.startswith("module.") for name in state if name != "n_averaged"):
         extra["n_averaged"] = int(averaged)  # torch.optim.swa_utils.AveragedModel
         state = {name: tensor for name, tensor in state.items() if name != "n_averaged"}
-    optimizers = _optimizers(found)
+    optimizers = optimizers_in(found)
     beside = [pair for i, one in enumerate(optimizers) for pair in nested_tensors(one, f"optimizer {i}")]
     check_tensors(path, [*state.items(), *beside])
     stored, note = _without_prefixes(state, named=named)
@@ -269,66 +297,6 @@ def _from_object(path: Path, found: Any, *, mapped: bool, named: bool) -> Checkp
         pages.add([path])
     tensors = {name: state[old] for name, old in stored.items()}
     return Checkpoint(path, tensors, layout + note, extra, optimizers, pages)
-
-
-def _optimizers(found: Mapping[Any, Any]) -> tuple[Mapping[str, Any], ...]:
-    """Return the state dicts of optimizers, under whatever key; Lightning keeps a list of them."""
-    candidates = [item for value in found.values() for item in (value if isinstance(value, (list, tuple)) else [value])]
-    return tuple(
-        one
-        for one in candidates
-        if isinstance(one, Mapping)
-        and isinstance(one.get("state"), Mapping)
-        and isinstance(one.get("param_groups"), (list, tuple))
-    )
-
-
-def _find_state(found: Mapping[Any, Any]) -> tuple[dict[str, Tensor], str]:
-    """Return the tensors and the words that say where they were; no tensors when there is no state dict."""
-    parts = {key: value for key, value in found.items() if _is_state(key, value)}
-    for key in (*_KEYS, *_AVERAGED_KEYS):
-        if key in parts:
-            averages = [name for name in _AVERAGED_KEYS if name in parts]
-            note = f" ({', '.join(map(repr, averages))} left aside: averaged weights)" if averages else ""
-            if key in _AVERAGED_KEYS:
-                note = " (averaged weights)"
-            return _tensors(parts[key]), f"{key!r} of a training checkpoint{note}"
-    parts = {key: value for key, value in parts.items() if not _NOT_WEIGHTS.search(key)}
-    if len(parts) == 1:
-        ((key, value),) = parts.items()
-        return _tensors(value), f"{key!r} of a training checkpoint"
-    if parts:
-        names = " and ".join(map(repr, parts))
-        joined = {f"{key}.{name}": t for key, value in parts.items() for name, t in _tensors(value).items()}
-        return joined, f"{names} of a training checkpoint, joined under these names"
-    tensors = _tensors(found)
-    others = sum(not isinstance(value, Tensor | Scalar) for value in found.values())
-    return tensors, "state dict" + (f" (entries that are no tensors left out: {others})" if others else "")
-
-
-def _is_state(key: object, value: object) -> bool:
-    """Tell whether an entry is a state dict of its own. Only the extra state of modules may be something else in it."""
-    if not isinstance(key, str) or key.endswith("_extra_state") or not isinstance(value, Mapping) or not value:
-        return False
-    if not all(isinstance(name, str) for name in value):
-        return False
-    kinds = [isinstance(v, Tensor) for name, v in value.items() if not name.endswith("_extra_state")]
-    return bool(kinds) and all(kinds)
-
-
-def _tensors(found: Mapping[Any, Any]) -> dict[str, Tensor]:
-    return {
-        name: value.detach() if value.requires_grad else value
-        for name, value in found.items()
-        if isinstance(name, str) and isinstance(value, Tensor)
-    }
-
-
-def _scalars(found: Mapping[Any, Any]) -> dict[str, Scalar]:
-    """Return the plain scalars beside the weights. One alone in a tensor counts, as ``best_acc1`` often is."""
-    plain = {key: value for key, value in found.items() if isinstance(key, str) and isinstance(value, Scalar)}
-    loose = {key: value.item() for key, value in _tensors(found).items() if value.dim() == 0 and value.is_cpu}
-    return plain | loose
 
 
 # ---- names

@@ -11,11 +11,16 @@ from typing import Any
 from torch import Tensor
 
 from ..errors import CheckpointError
+from .layouts import NOT_WEIGHTS
 from .torch_files import damaged
 
 INDEX_SUFFIX = ".index.json"
-_WHOLE = ("model.safetensors", "diffusion_pytorch_model.safetensors", "pytorch_model.bin", "adapter_model.safetensors")
+_WHOLE = (
+    *("model.safetensors", "diffusion_pytorch_model.safetensors", "pytorch_model.bin"),
+    *("adapter_model.safetensors", "adapter_model.bin"),
+)
 _SHARD = re.compile(r"(?P<stem>.+)-(?P<i>\d{5})-of-(?P<n>\d{5})\.(safetensors|bin)")
+_ARGUMENTS = re.compile(r"(^|_)args\.")  # of the trainer of a hub
 _LARGEST_INDEX = 1 << 28
 WEIGHT_SUFFIXES = (".safetensors", ".pt", ".pth", ".ckpt", ".bin")
 
@@ -57,6 +62,11 @@ def place_of(folder: Path) -> Path:
     if len(first) == 1:
         return folder / first[0]
     inside = [f for f in files if Path(f).suffix in WEIGHT_SUFFIXES]
+    weights = [f for f in inside if not NOT_WEIGHTS.search(f) and not _ARGUMENTS.search(f)]
+    if len(weights) == 1:
+        return folder / weights[0]
+    if not inside:  # of a pipeline, each part in a folder of its own
+        inside = sorted(f.name for f in folder.iterdir() if f.is_dir() and holds_weights(f))
     hint = f"Name one of its files: {', '.join(inside[:3])}{', …' if len(inside) > 3 else ''}." if inside else ""
     raise CheckpointError(f"{folder} is a directory; expected a checkpoint file.", hint=hint)
 
