@@ -67,6 +67,9 @@ class ParameterRun(Struct, frozen=True, kw_only=True):
     """‖w_end − w_start‖ / ‖w_start‖ over evenly spaced entries; None when the start was zero."""
     changed: bool | None = None
     """Whether any looked-at entry differs between the start and the end."""
+    start_mean: float | None = None
+    start_rms: float | None = None
+    """Mean and root mean square of evenly spaced entries at the start of the run."""
     gradient_norm: Trace | None = None
     update_ratio: Trace | None = None
     """‖Δw‖/‖w‖ across real steps."""

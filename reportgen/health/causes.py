@@ -194,7 +194,7 @@ SYNDROMES: tuple[Syndrome, ...] = (
     Syndrome("gradient-clipping-too-small", ("clip-fraction",), (*_SLOW, "update-ratio")),
     Syndrome(
         "bad-init",
-        ("signal-by-depth",),
+        ("signal-by-depth", "init-offset"),
         (*_NONFINITE, *_STUCK, *_SICK_SIGNAL, *_WILD, "update-ratio", "h-init-loss", "h-plateau", "no-weight-update"),
     ),
     Syndrome("frozen-layers", ("thawing-helps",), (*_SLOW, "param-frozen")),
@@ -352,6 +352,7 @@ DEFAULTS: dict[str, str] = {
     "h-best-not-last": "overfitting",
     "h-diverged": "lr-too-high",
     "h-generalisation-gap": "overfitting",
+    "init-offset": "bad-init",
     "h-init-loss": "bad-init",
     "h-metric-loss-disagree": "loss-sign-flipped",
     "h-never-learned": "underfitting",

@@ -48,6 +48,9 @@ class Thresholds(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     signal_slope: float = 0.3
     signal_ratio: float = 100.0
 
+    # init-offset: mean of the first weights over their root mean square; uniform 0 to 1: 0.87, 64 draws about 0: 0.4
+    init_offset: float = 0.5
+
     # gradient-by-time: gradient by the first steps of a sequence over the largest of any
     time_steps: float = 20.0
     time_ratio: float = 1e-2

@@ -65,6 +65,20 @@ def _growth(f: Finding) -> str:
     ).format(layers=amount(e["layers"]), slope=e["slope"], first=amount(e["first"]), last=amount(e["last"]))
 
 
+def _offset(f: Finding) -> str:
+    e = f.evidence
+    return _(
+        "{matrices} of {of} weight matrices did not start about zero: {subject} had a mean of {mean} at a "
+        "root mean square of {rms}."
+    ).format(
+        matrices=amount(e["matrices"]),
+        of=amount(e["of"]),
+        subject=f.subject,
+        mean=amount(e["mean"]),
+        rms=amount(e["rms"]),
+    )
+
+
 def _time(f: Finding) -> str:
     e = f.evidence
     return _(
@@ -179,6 +193,7 @@ RULES: dict[str, tuple[str, Callable[[Finding], str], str]] = {
         "The data given may not be those of the validation.",
     ),
     "rank-one": ("Directions in a layer", _one, "One number may be all that the task asks."),
+    "init-offset": ("First weights", _offset, "Weights may be held positive on purpose."),
     "signal-by-depth": ("Outputs from layer to layer at the first step", _growth, ""),
     "sure-and-wrong": (
         "Mistakes where the model is sure",

@@ -368,6 +368,8 @@ class Ledger:
             n_grad_zero=p.n_zero,
             moved=None if now is None else now.moved,
             changed=None if now is None else now.changed,
+            start_mean=None if now is None else now.start_mean,
+            start_rms=None if now is None else now.start_rms,
             gradient_norm=p.norm.trace(),
             update_ratio=p.ratio.trace(),
             decay_share=median(p.decay.values) if p.decay.values else None,

@@ -144,6 +144,8 @@ class Standing(Struct, kw_only=True, omit_defaults=True):
     trainable: bool = True
     moved: float | None = None
     changed: bool | None = None
+    start_mean: float | None = None
+    start_rms: float | None = None
     eps_floor: float | None = None
     state_nonfinite: int = 0
 

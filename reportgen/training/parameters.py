@@ -168,8 +168,10 @@ def start_of(parameter: Tensor) -> Tensor:
 
 def standing(place: int, p: nn.Parameter, start: Tensor | None, owner: Optimizer | None, group: Any) -> Standing:
     """Say where a parameter stands. This waits for the device."""
-    moved = changed = None
+    moved = changed = mean = rms = None
     if start is not None:
+        if start.numel() and bool(start.isfinite().all()):
+            mean, rms = float(start.double().mean()), float(start.double().square().mean().sqrt())
         now = lifted(entries(p)).to(start)
         if now.shape == start.shape:
             changed = not torch.equal(now, start)
@@ -181,6 +183,8 @@ def standing(place: int, p: nn.Parameter, start: Tensor | None, owner: Optimizer
         trainable=p.requires_grad,
         moved=moved,
         changed=changed,
+        start_mean=mean,
+        start_rms=rms,
         eps_floor=None if owner is None else _eps_floor(owner, p, group),
         state_nonfinite=0 if owner is None else _nonfinite(owner.state.get(p) or {}),
     )

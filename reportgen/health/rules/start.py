@@ -1,0 +1,65 @@
+"""Rules on the weights that a run began with."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ...document.facts import Finding, Report, Severity
+from ...document.history import ParameterRun
+from ..context import Context
+from ..curves import losses
+from ..thresholds import Thresholds
+from .activations import dead_relu
+from .training import h_diverged, h_nonfinite, is_poor, noted
+
+_LEAST = 64  # entries, of which the mean of draws about zero is at most a few tenths of their size
+
+
+def init_offset(report: Report, context: Context, limits: Thresholds) -> Iterator[Finding]:
+    """Weight matrices whose entries, at the start of the run, did not lie about zero.
+
+    |mean| above half of the root mean square, over up to 4096 entries: draws about zero have 1/sqrt(n), uniform ones
+    from 0 to 1 have 0.87. All units of a layer then answer the sum of its inputs, and outputs grow with the fan-in
+    itself instead of its root. A warning where the run broke off or diverged, its fit is poor, or units died;
+    otherwise it informs. Matrices of one single value are ``equal-units``, frozen ones are left out. Wrong for weights
+    that are held positive on purpose. (Glorot and Bengio 2010.)
+    """
+    history = report.training
+    matrices = [p for p in history.parameters if _is_drawn(p)] if history is not None else []
+    found = [p for p in matrices if _offset(p) > limits.init_offset]
+    if history is None or not found:
+        return
+    train, _ = losses(history, limits)
+    broken = any(True for rule in (h_diverged, h_nonfinite) for _ in rule(report, context, limits))
+    dead = any(f.severity.rank for f in dead_relu(report, context, limits))
+    bad = broken or dead or (train is not None and is_poor(train, context))
+    worst = max(found, key=_offset)
+    yield noted(
+        "init-offset",
+        Severity.WARNING if bad else Severity.INFO,
+        worst.name,
+        {
+            "mean": worst.start_mean or 0.0,
+            "rms": worst.start_rms or 0.0,
+            "matrices": len(found),
+            "of": len(matrices),
+        },
+        {"offset": limits.init_offset},
+    )
+
+
+def _is_drawn(p: ParameterRun) -> bool:
+    """Tell whether a parameter is a trained matrix that began with values of its own."""
+    size = 1
+    for side in p.shape:
+        size *= side
+    if not p.is_matrix or not p.trainable or size < _LEAST or p.start_mean is None or not p.start_rms:
+        return False
+    return p.start_rms**2 - p.start_mean**2 > 1e-6 * p.start_rms**2
+
+
+def _offset(p: ParameterRun) -> float:
+    return abs(p.start_mean or 0.0) / (p.start_rms or 1.0)
+
+
+RULES = (init_offset,)
