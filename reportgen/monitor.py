@@ -13,6 +13,7 @@ from .arguments import check_loss, expect
 from .document.facts import Report
 from .options import Options
 from .pipeline import examine
+from .training.choice import Patterns
 from .training.given import Models, Optimizers
 from .training.watch import Watch
 
@@ -38,6 +39,9 @@ class Monitor(Watch):
     added up for one step. ``scaler`` is the GradScaler of mixed precision, if there is one; one that steps the
     optimizer is found. The kind of ``scheduler`` and ``hyperparameters`` are entered in the report.
 
+    ``layers`` names those whose outputs are looked at, by patterns, and how often: ``{"layer1.*": 0.25, "head": 1.0}``
+    looks at the layers of the first block in a quarter of the looks, drawn by the number of the step, and at no others.
+
     It works through hooks on the optimizers, on one small parameter and on the models. A few steps, set by their number
     alone, are looked at closely: gradients, movement and histograms of parameters, outputs of layers. Nothing of the
     training is changed, to the bit, and what it keeps does not grow with the run. An exception, or Ctrl-C, is noted and
@@ -57,6 +61,7 @@ class Monitor(Watch):
         accumulation: int | None = None,
         hyperparameters: Mapping[str, Any] | None = None,
         scaler: Any = None,
+        layers: Patterns | None = None,
         progress: bool = True,
         options: Options | None = None,
     ) -> None:
@@ -70,6 +75,7 @@ class Monitor(Watch):
             accumulation=accumulation,
             hyperparameters=hyperparameters,
             scaler=scaler,
+            layers=layers,
             progress=progress,
         )
         self._loss, self._options = loss, options

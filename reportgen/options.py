@@ -9,12 +9,33 @@ from msgspec import Struct
 from .arguments import WHOLE, are_texts, expect, is_number, is_whole
 
 MAX_SEED = 2**32 - 1
+SECTIONS = (
+    "diagnoses",
+    "overview",
+    "evaluation",
+    "pictures",
+    "training",
+    "architecture",
+    "weights",
+    "activations",
+    "attention",
+    "gradients",
+    "dataset",
+    "deployment",
+    "trials",
+    "by-layer",
+    "coverage",
+    "provenance",
+    "rules",
+    "glossary",
+)
 LANGUAGES = ("en", "zh")
 TASKS = ("multiclass", "binary", "multilabel", "regression", "tokens", "segmentation")
 TaskName = Literal["multiclass", "binary", "multilabel", "regression", "tokens", "segmentation"]
 _PROJECTIONS = ("pca", "tsne", "umap")
 
 
+_SECTIONS = ", ".join(map(repr, SECTIONS))
 _TASK_EXPECTED = f"one of {', '.join(map(repr, TASKS))}, or a dict of head and task"
 
 
@@ -28,6 +49,9 @@ class Options(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     task: TaskName | dict[str, TaskName] | None = None
     """None: inferred from outputs and targets. A dict for a model of several heads: name of the target -> task."""
     class_names: list[str] | None = None
+    tokens: Any = None
+    """Names of tokens: a list by number, a dict of number and name or of name and number, a tokenizer, a function of
+    one number, or the path of a JSON file or of a text file with a name a line."""
     slices: list[str] = []
     """Entries of a batch that group its samples, such as a site or a length: scores are told by group, and the model is
     not handed them. They stand in a dict batch, or in a dict behind ``(input, target)``."""
@@ -53,9 +77,12 @@ class Options(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     columns are at most 4096. None: fast for a weights file, off for a model."""
     pictures: int = 32_000
     """Bytes that the pictures in the report may take, before they are written as text; 0: none are made."""
-    layers: list[str] = []
-    """Patterns, such as "layer1.*", of the layers whose kernels and maps are shown. Empty: the first convolution and
-    deeper ones, evenly spaced; and the last layer of every size of map."""
+    sections: list[str] = []
+    """Sections of the page that are shown, by their ids; empty: all. Diagnoses and coverage always stay, and everything
+    is measured and judged all the same, but for pictures that no section shows."""
+    layers: list[str] | str = []
+    """A pattern, such as "layer1.*", or several, of the layers whose kernels and maps are shown. Empty: the first
+    convolution and deeper ones, evenly spaced; and the last layer of every size of map."""
     projection: Literal["pca", "tsne", "umap"] = "pca"
     """How features before the last layer are laid out in two dimensions; UMAP needs the package umap-learn."""
     input_mean: list[float] | None = None
@@ -80,6 +107,11 @@ class Options(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         for name, fits, expected in (*self._texts(), *self._numbers()):
             expect(f"Option {name}", getattr(self, name), fits, expected)
 
+    @property
+    def patterns(self) -> list[str]:
+        """Return ``layers`` as a list."""
+        return [self.layers] if isinstance(self.layers, str) else self.layers
+
     def _texts(self) -> list[tuple[str, bool, str]]:
         """Return name, whether its value fits, and what was expected, of the settings that are texts and tables."""
         # a torch.device too: this module does not import torch to ask
@@ -100,7 +132,8 @@ class Options(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             ("allow_globals", are_texts(self.allow_globals), "a list of dotted names"),
             ("thresholds", isinstance(self.thresholds, dict), "a dict of name and number"),
             ("rules", isinstance(self.rules, dict), "a dict of rule and its settings"),
-            ("layers", are_texts(self.layers), 'a list of patterns, such as ["layer1.*"]'),
+            ("sections", are_texts(self.sections) and set(self.sections) <= set(SECTIONS), f"some of {_SECTIONS}"),
+            ("layers", are_texts(self.patterns), 'a pattern such as "layer1.*", or a list of them'),
             ("projection", self.projection in _PROJECTIONS, "one of 'pca', 'tsne', 'umap'"),
             ("language", self.language in LANGUAGES, "one of 'en', 'zh'"),
         ]

@@ -61,7 +61,7 @@ from .probe.readings import redrawn
 from .probe.steps import NotMeasuredError, Steps
 from .probe.trials import run as trials
 from .probe.trials.sample import Reservoir
-from .subject import checkpoint, hashes
+from .subject import checkpoint, hashes, vocabulary
 from .subject.data import Batch, Reading, batches, device_of
 from .subject.handed import Loss, check_handed, name_of, optimizers_in, owned_by
 from .subject.signature import OwnLoss
@@ -117,7 +117,10 @@ def examine(
         "extractor", extractor, extractor is None or callable(extractor), "a callable of samples that returns features"
     )
     options = options or Options()
+    if options.sections and not {"pictures", "attention"} & set(options.sections):
+        options = msgspec.structs.replace(options, pictures=0)
     limits, rules = Thresholds().replace(options.thresholds), policy_of(options.rules)
+    token_names = vocabulary.names_of(options.tokens)
     steps = Steps()
     run = None if history is None else read_history(history)
     if isinstance(model, (str, Path)):
@@ -151,6 +154,7 @@ def examine(
     report = msgspec.structs.replace(
         report, training=run, coverage=steps.coverage, meta=steps.complete(report.meta, options)
     )
+    report = vocabulary.with_names(report, token_names)
     # by way of the file format, so that a report in memory and one read back are the same to the bit
     return decode(encode(judge(report, limits, rules)))
 

@@ -72,7 +72,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 _OWN = tuple(name for name in Settings.__struct_fields__ if name != "options")
 _OPTIONS = Options.__struct_fields__
-_PATHS = ("checkpoint", "history")
+_PATHS = ("checkpoint", "history", "tokens")
 _TARGETS = ("model", "data", "train_data", "loss")
 
 

@@ -51,6 +51,8 @@ class Meta(Struct, frozen=True, kw_only=True):
     hashes: dict[str, str] = {}
     """Fingerprints of what was read, SHA-256: 'checkpoint', 'first batch'."""
     inference: InferenceTimes | None = None
+    sections: list[str] = []
+    """Those that the page shows; empty: all."""
     language: str = "en"
     """In which it is shown unless another one is asked for; the facts are the same in all."""
 
@@ -460,6 +462,8 @@ class Report(Struct, frozen=True, kw_only=True):
     trials: TrialFacts | None = None
     """Experiments on a copy of the model."""
     pictures: PictureFacts | None = None
+    tokens: dict[str, str] = {}
+    """Names of tokens that occur in the report, by their number, where names were given."""
     findings: list[Finding] = []
     diagnoses: list[Diagnosis] = []
     waived: list[Waived] = []

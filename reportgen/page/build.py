@@ -9,10 +9,10 @@ from ..look import Look
 from ..options import LANGUAGES
 from .blocks import Page, Section
 from .formats import count, name
-from .glossary import with_glossary
+from .glossary import unlinked, with_glossary
 from .language import _, plural, speaking
 from .logo import logo
-from .own import arranged
+from .own import ALWAYS, arranged
 from .reasons import TITLES, told
 from .sections import (
     activations,
@@ -76,11 +76,24 @@ def build(report: Report, language: str = "en", look: Look | None = None, own: S
             verdict=overview.verdict(report),
             lead=overview.lead(report),
             strip=depth.strip(report),
-            sections=with_glossary([s for make in SECTIONS if (s := make(report)) is not None]),
+            sections=_chosen(report, with_glossary(_made(report))),
             logo=logo(look.logo, look.logo_text) if look.logo is not None else None,
             footer=look.footer,
         )
         return arranged(page, look, own, IDS)
+
+
+def _made(report: Report) -> list[Section]:
+    asked = report.meta.sections
+    makers = [make for id, make in zip(IDS, SECTIONS, strict=False) if not asked or id in (*asked, *ALWAYS)]
+    return [section for make in makers if (section := make(report)) is not None]
+
+
+def _chosen(report: Report, sections: list[Section]) -> list[Section]:
+    """Leave out the glossary where it was not asked for."""
+    if not report.meta.sections or "glossary" in report.meta.sections:
+        return sections
+    return [unlinked(s) for s in sections if s.id != "glossary"]
 
 
 def _title(report: Report) -> str:

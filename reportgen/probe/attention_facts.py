@@ -103,7 +103,7 @@ def _of_image(weights: Tensor, layers: int, model: nn.Module, x: Tensor) -> tupl
         grid = _grid(len(row), x)
         if grid is not None:
             levels = grey_levels(row.reshape(grid).numpy(), float(row.min()), float(row.max()))
-            picture = of_levels(sheet([levels], 1))
+            picture = of_levels(levels)
             rollout = Rollout(layers=layers, query=query, weights=_rounded(row), grid=list(grid), picture=picture)
             return replace(rollout, image=_image(model, x)), ""
     return None, f"{n} positions are no grid of patches, with or without a class token"

@@ -71,8 +71,10 @@ class ForwardPass:
         return self.modules.setdefault(name, ModulePass())
 
 
-def observe(model: nn.Module, batch: Batch) -> ForwardPass:
+def observe(model: nn.Module, batch: Batch, *, attention: bool = True) -> ForwardPass:
     """Run the model once in eval mode and return what was seen; the caller holds the guard.
+
+    Weights of ``attention`` cost about as much as the attention itself, and are kept for a report that shows them.
 
     Raises what the model raises when it does not run without any of our instruments either.
     """
@@ -81,18 +83,18 @@ def observe(model: nn.Module, batch: Batch) -> ForwardPass:
         with torch.no_grad():
             call(model, batch)  # lazy parameters come into being here, and are no work of the pass
     started = time.perf_counter()
-    seen = _best_pass(model, batch)
+    seen = _best_pass(model, batch, attention)
     seen.seconds = time.perf_counter() - started
     return seen
 
 
-def _best_pass(model: nn.Module, batch: Batch) -> ForwardPass:
+def _best_pass(model: nn.Module, batch: Batch, attention: bool) -> ForwardPass:
     """Take off one instrument after the other until the model runs; torchinfo reads fewer kinds of inputs than we."""
     if hookable(model):
         with suppress(Exception):  # of the model or of torchinfo: the next try will tell
-            return _pass(model, batch, operators=True, torchinfo=True)
+            return _pass(model, batch, operators=True, torchinfo=True, attention=attention)
     try:
-        return _pass(model, batch, operators=True, torchinfo=False)
+        return _pass(model, batch, operators=True, torchinfo=False, attention=attention)
     except Exception as error:
         seen = _pass(model, batch, operators=False, torchinfo=False)
         seen.limits.append(f"operators could not be watched, so FLOPs and memory are unknown: {one_line(error)}")
@@ -104,8 +106,9 @@ def hookable(module: nn.Module) -> bool:
     return not isinstance(module, torch.jit.ScriptModule)
 
 
-def _pass(model: nn.Module, batch: Batch, *, operators: bool, torchinfo: bool) -> ForwardPass:
+def _pass(model: nn.Module, batch: Batch, *, operators: bool, torchinfo: bool, attention: bool = False) -> ForwardPass:
     seen = ForwardPass(n_samples=batch.n_samples)
+    seen.attention = AttentionWatch(model, batch.n_samples) if attention else None
     flow = Flow(model, operators=operators)
     where = _Where(flow)
     watch = _Operators(model, batch, seen, where) if operators else None
@@ -214,7 +217,7 @@ class _Operators(TorchDispatchMode):  # type: ignore[no-untyped-call]
             if (storage := storage_of(parameter)) is not None:
                 self._owners.setdefault(storage._cdata, set()).add(id(parameter))
         self._read = seen.read
-        self._attention = seen.attention = AttentionWatch(model, batch.n_samples)
+        self._attention = seen.attention
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
@@ -229,7 +232,8 @@ class _Operators(TorchDispatchMode):  # type: ignore[no-untyped-call]
         out = func(*args, **kwargs)
         self._memory.see((args, kwargs), out, self._where.innermost)
         self._where.flow.see(func, args, kwargs, out)
-        self._attention.see(func, args, kwargs, out, self._where.innermost)
+        if self._attention is not None:
+            self._attention.see(func, args, kwargs, out, self._where.innermost)
         self._note_reads(args)
         n = flops_of(func, args, kwargs, out)
         if n is None:
@@ -251,7 +255,8 @@ class _Operators(TorchDispatchMode):  # type: ignore[no-untyped-call]
         seen.flops = self._total
         seen.peak_bytes, seen.peak_at = self._memory.peak, self._memory.at
         self._memory.close()
-        self._attention.close()
+        if self._attention is not None:
+            self._attention.close()
         seen.of("").flops = self._total
         for name, n in self._modules.items():
             seen.of(name).flops = n

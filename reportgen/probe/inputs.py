@@ -46,22 +46,22 @@ def _real(
 ) -> tuple[Batch, Iterator[Batch], Inputs, forward.ForwardPass]:
     read = guarded(batches(data, model, device_of(model), options.max_batches, reading))
     first = next(read)
-    needed = signature_of(model).needed
+    needed, shown = signature_of(model).needed, bool(options.pictures)
     try:
-        seen = _observed(model, first)
+        seen = _observed(model, first, attention=shown)
     except ForwardError as refusal:
         other = _fed_otherwise(first, refusal, needed, reading)
         if other is None:
             raise
         try:
-            return other, read, "real", _observed(model, other)
+            return other, read, "real", _observed(model, other, attention=shown)
         except ForwardError:
             raise refusal from refusal.__cause__
     if first.fed_as is None or first.fed_as in needed or seen.own_loss:
         return first, read, "real", seen
     # it takes an argument of that name, but makes no loss of it: a condition, say
     reading.feed, first = "asked", replace(first, fed_as=None)
-    return first, read, "real", _observed(model, first)
+    return first, read, "real", _observed(model, first, attention=shown)
 
 
 def _fed_otherwise(first: Batch, refusal: ForwardError, needed: tuple[str, ...], reading: Reading) -> Batch | None:
@@ -97,11 +97,11 @@ def _synthetic(model: nn.Module, size: Sequence[int], options: Options) -> tuple
             raise refusal from None
 
 
-def _observed(model: nn.Module, batch: Batch) -> forward.ForwardPass:
+def _observed(model: nn.Module, batch: Batch, *, attention: bool = False) -> forward.ForwardPass:
     """Run the model on the first batch: the trial whether it runs at all is the pass that shows its structure."""
     try:
         with parts_kept(model):  # what is counted afterwards is the model that was given
-            return forward.observe(model, batch)
+            return forward.observe(model, batch, attention=attention)
     except Exception as error:
         place = where_it_failed(error.__traceback__, model)
         where = f" in layer {place!r} ({kind_of(dict(model.named_modules())[place])})" if place else ""

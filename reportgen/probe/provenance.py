@@ -8,7 +8,8 @@ from typing import Any
 from ..options import Options
 
 _SECONDS = 2.0  # git may have a large or a distant folder to look through; the report does not wait for it
-_ELSEWHERE = ("title", "rules", "thresholds", "progress", "seed", "class_names")  # told in other places of a report
+# what is told in other places of a report
+_ELSEWHERE = ("title", "rules", "thresholds", "progress", "seed", "class_names", "tokens", "sections")
 
 
 def git_commit() -> str:

@@ -92,6 +92,7 @@ class Steps:
             command=" ".join(sys.argv),
             commit=git_commit(),
             options=told(options),
+            sections=options.sections,
             language=options.language,
             hashes={what: digest for what, digest in self.hashes.items() if digest},
             versions=versions,

@@ -18,6 +18,7 @@ from tqdm.auto import tqdm
 from ..arguments import WHOLE, check_iterable, check_log, check_mapping, check_scheduler, expect, is_whole
 from ..document.history import Event, History
 from ..errors import OptionError, one_line
+from .choice import Patterns, choice_of
 from .forwards import ForwardWatch
 from .given import Models, Optimizers, enter, last_values, models_of, number_of, optimizers_of, plain, timed
 from .journal import Journal
@@ -48,9 +49,11 @@ class Watch:
         accumulation: int | None = None,
         hyperparameters: Mapping[str, Any] | None = None,
         scaler: Any = None,
+        layers: Patterns | None = None,
         progress: bool = True,
         source: str = "monitor",
     ) -> None:
+        choice = choice_of(layers)
         check_scheduler(scheduler)
         check_log(log)
         check_mapping("hyperparameters", hyperparameters, "{'width': 64}")
@@ -70,7 +73,7 @@ class Watch:
         self._lead: StepWatch | None = None
         """The optimizer by whose steps the layers are looked at."""
         self._newcomers = Newcomers(self.run, self._join)
-        self._forwards = ForwardWatch(self.run)
+        self._forwards = ForwardWatch(self.run, choice)
         self._armed = False
         self._epoch: float | None = None
         self._epoch_offset: float | None = None

@@ -5,7 +5,6 @@ from __future__ import annotations
 from ...document.facts import (
     ActivationFacts,
     ActivationRow,
-    AttentionRow,
     BlockRow,
     ChannelFacts,
     NormRow,
@@ -32,7 +31,6 @@ from ..reasons import told
 MAX_ROWS = 2000
 MAX_CHARTS = 100
 MAX_NORMS = 60
-MAX_HEADS = 16
 
 
 def section(report: Report) -> Section | None:
@@ -43,8 +41,6 @@ def section(report: Report) -> Section | None:
     blocks: list[Block] = [_layers(facts)]
     if facts.norms:
         blocks.append(_norms(facts.norms))
-    if facts.attention:
-        blocks.append(_attention(facts.attention))
     if facts.blocks:
         blocks.append(_passing(facts.blocks))
     remarks = []
@@ -168,42 +164,6 @@ def _norms(norms: list[NormRow]) -> Table:
     )
     caption = _("Running statistics against the data")
     return Table(id="norms", caption=caption, note=note, columns=columns, rows=body, total_rows=len(norms))
-
-
-def _attention(rows: list[AttentionRow]) -> Table:
-    columns = [
-        Column(_("Attention"), "name"),
-        Column(_("Heads")),
-        Column(_("Entropy by head"), "text", _("0 looks at one key, 1 at all alike; mean over queries")),
-        Column(_("Logit deviation"), "number", _("largest over heads, mean over queries")),
-        Column(_("Largest logit")),
-        Column(_("Queries")),
-        Column(_("Mask"), "text"),
-    ]
-    body = []
-    for row in rows[:MAX_NORMS]:
-        entropy = " ".join(f"{e:.2f}" for e in row.entropy[:MAX_HEADS]) + (" …" if len(row.entropy) > MAX_HEADS else "")
-        mask = _("causal") if row.causal else _("as called") if row.mask_known else _("none seen")
-        body.append(
-            [
-                of_name(row.name),
-                of_count(len(row.entropy)),
-                of_text(entropy),
-                of_number(max(row.logit_std, default=None)),
-                of_number(row.logit_max),
-                of_count(row.n_queries),
-                of_text(mask),
-            ]
-        )
-    note = _("Recomputed from projected queries and keys, for a few queries of one sample a batch.")
-    return Table(
-        id="attention-rows",
-        caption=_("Attention over all batches"),
-        note=note,
-        columns=columns,
-        rows=body,
-        total_rows=len(rows),
-    )
 
 
 def _passing(rows: list[BlockRow]) -> Table:

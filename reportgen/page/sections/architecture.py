@@ -158,7 +158,8 @@ def _memory(facts: ArchitectureFacts) -> Table:
         line = [of_name(row.name), of_text(name(row.kind)), _size(held), _size(row.gradient_bytes)]
         rows.append(line + ([_size(row.output_bytes if row.is_leaf else None)] if passed else []))
     caption = _("Memory by module, the largest first")
-    return Table(id="memory", caption=caption, columns=columns, rows=rows, total_rows=len(own))
+    folded = _("{title}, {n} rows").format(title=caption, n=len(rows))
+    return Table(id="memory", caption=caption, columns=columns, rows=rows, total_rows=len(own), folded=folded)
 
 
 def _bytes(row: LayerRow) -> int:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from statistics import median
 
 from ...document.attention import AttentionFacts, AttentionLayer, Rollout
-from ...document.facts import Report
+from ...document.facts import AttentionRow, Report
 from .. import figures, reasons
 from ..blocks import Block, Cell, Column, Figure, Gallery, Prose, Section, Table, Tile
 from ..cells import missing, of_chart, of_count, of_name, of_number, of_text
 from ..formats import count, listing, name, shape, size
 from ..language import _, plural
+from ..tokens import Names, called
 from .samples import bitmap
 
 MAX_ROWS = 120
@@ -20,16 +22,21 @@ _SHEET = 620  # CSS pixels
 
 def section(report: Report) -> Section | None:
     """Show attention of one sample."""
-    facts = report.attention
+    facts, rows = report.attention, report.activations.attention if report.activations is not None else []
     if facts is None:
-        return None
+        if not rows:
+            return None
+        return Section(id="attention", title=_("Attention"), intro=_("Of single heads."), blocks=[_recomputed(rows)])
     blocks: list[Block] = []
     if any(layer.picture is not None for layer in facts.layers):
-        blocks.append(_maps(facts))
+        blocks.append(_maps(facts, report.tokens))
     if facts.rollout is not None:
-        blocks.append(_rollout(facts, facts.rollout))
+        blocks.append(_rollout(facts, facts.rollout, report.tokens))
     if facts.layers:
-        blocks.append(_entropies(facts.layers))
+        blocks.append(_entropies(facts.layers, {row.name: row for row in rows}))
+    others = [row for row in rows if row.name not in {layer.name for layer in facts.layers}]
+    if others:
+        blocks.append(_recomputed(others))
     told = [_("Not measured: {reason}").format(reason=name(reasons.told(r))) for r in facts.reasons]
     if facts.no_rollout:
         told.append(
@@ -48,7 +55,7 @@ def section(report: Report) -> Section | None:
     return Section(id="attention", title=_("Attention"), intro=intro, blocks=blocks)
 
 
-def _maps(facts: AttentionFacts) -> Gallery:
+def _maps(facts: AttentionFacts, names: Names) -> Gallery:
     told = [
         _(
             "A query a row, a key a column, both from the first on; black is no weight, and white the most of that "
@@ -61,7 +68,8 @@ def _maps(facts: AttentionFacts) -> Gallery:
     if any(layer.n_queries > layer.size[0] or layer.n_keys > layer.size[1] for layer in shown):
         told.append(_("Neighbouring places are averaged where there are too many to be shown."))
     if facts.tokens:
-        told.append(_("The tokens, by number: {tokens}.").format(tokens=_tokens(facts)))
+        text = _("The tokens: {tokens}.") if names else _("The tokens, by number: {tokens}.")
+        told.append(text.format(tokens=listing([called(t, names) for t in facts.tokens], 24)))
     note = ""
     if facts.refused:
         note = plural(
@@ -75,10 +83,6 @@ def _maps(facts: AttentionFacts) -> Gallery:
     )
 
 
-def _tokens(facts: AttentionFacts) -> str:
-    return listing([str(t) for t in facts.tokens], 24)
-
-
 def _tile(layer: AttentionLayer) -> Tile:
     lines = [_("{layer}: {n} queries, {m} keys").format(layer=name(layer.name), n=layer.n_queries, m=layer.n_keys)]
     heads = plural("{n} head", "{n} heads", layer.heads).format(n=count(layer.heads))
@@ -90,11 +94,11 @@ def _tile(layer: AttentionLayer) -> Tile:
     if layer.causal:
         lines.append(_("no query sees later keys"))
     alt = _("Attention weights of {layer}, one square a head").format(layer=name(layer.name))
-    images = [] if layer.picture is None else [bitmap(layer.picture, alt, _SHEET, 3)]
+    images = [] if layer.picture is None else [bitmap(layer.picture, alt, _SHEET, 4)]
     return Tile(images=images, lines=lines)
 
 
-def _rollout(facts: AttentionFacts, rollout: Rollout) -> Block:
+def _rollout(facts: AttentionFacts, rollout: Rollout, names: Names) -> Block:
     title = _("Attention through all layers")
     whose = {
         "first": _("Of the first position, the class token."),
@@ -115,7 +119,7 @@ def _rollout(facts: AttentionFacts, rollout: Rollout) -> Block:
         return Gallery(id="rollout", title=title, caption=caption, tiles=[Tile(images=pictures, lines=lines)])
     times = [w / e if e else 0.0 for w, e in zip(rollout.weights, rollout.even, strict=True)]
     order = sorted(range(len(times)), key=lambda i: -times[i])[:MAX_POSITIONS]
-    drawn = figures.bars([_place(facts, i) for i in order], [times[i] for i in order], title)
+    drawn = figures.bars([_place(facts, i, names) for i in order], [times[i] for i in order], title)
     healthy = _(
         "Shown are the positions with the most, as multiples of what they would get if every head looked at all alike. "
         "Healthy: what matters for the answer stands above 1."
@@ -123,13 +127,16 @@ def _rollout(facts: AttentionFacts, rollout: Rollout) -> Block:
     return Figure(id="rollout", title=title, caption=" ".join((told, whose, healthy)), drawing=drawn)
 
 
-def _place(facts: AttentionFacts, position: int) -> str:
-    if position < len(facts.tokens):
-        return _("position {n}: token {token}").format(n=position, token=facts.tokens[position])
+def _place(facts: AttentionFacts, position: int, names: Names) -> str:
+    token = facts.tokens[position] if position < len(facts.tokens) else None
+    if token is not None and str(token) in names:
+        return _("{n}: {token}").format(n=position, token=called(token, names))
+    if token is not None:
+        return _("position {n}: token {token}").format(n=position, token=token)
     return _("position {n}").format(n=position)
 
 
-def _entropies(layers: list[AttentionLayer]) -> Table:
+def _entropies(layers: list[AttentionLayer], rows_by_name: Mapping[str, AttentionRow]) -> Table:
     hint = _("a square a head; pale looks at one key, deep at all alike")
     columns = [
         Column(_("Layer"), "name"),
@@ -140,7 +147,12 @@ def _entropies(layers: list[AttentionLayer]) -> Table:
         Column(_("Median")),
         Column(_("Highest")),
     ]
-    rows = [_row(layer) for layer in layers[:MAX_ROWS]]
+    known = {layer.name: rows_by_name[layer.name] for layer in layers if layer.name in rows_by_name}
+    if known:
+        columns.append(
+            Column(_("Largest logit"), "number", _("over all batches, for a few queries of one sample each"))
+        )
+    rows = [_row(layer, known) for layer in layers[:MAX_ROWS]]
     note = _(
         "Entropy of the weights of a query over the keys that it sees, as a share of the most there can be, mean over "
         "queries: 0 looks at one key, 1 at all alike. Healthy layers have both kinds; all heads near 1 in a trained "
@@ -150,11 +162,35 @@ def _entropies(layers: list[AttentionLayer]) -> Table:
     return Table(id="attention-entropy", caption=caption, note=note, columns=columns, rows=rows, total_rows=len(layers))
 
 
-def _row(layer: AttentionLayer) -> list[Cell]:
+def _row(layer: AttentionLayer, logits: Mapping[str, AttentionRow]) -> list[Cell]:
     known = [v for v in layer.entropy if v is not None]
     ends = [min(known), median(known), max(known)] if known else [None, None, None]
     title = _("entropy by head: {values}").format(values=listing([f"{v:.2f}" for v in known], 32))
     chart = of_chart(figures.squares(layer.entropy, title)) if known else missing()
-    called = layer.name + f" ({layer.call + 1})" * bool(layer.call)
+    label = layer.name + f" ({layer.call + 1})" * bool(layer.call)
     places = of_text(shape([layer.n_queries, layer.n_keys]))
-    return [of_name(called), of_count(layer.heads), places, chart, *(of_number(v) for v in ends)]
+    line = [of_name(label), of_count(layer.heads), places, chart, *(of_number(v) for v in ends)]
+    if logits:
+        line.append(of_number(logits[layer.name].logit_max) if layer.name in logits else missing())
+    return line
+
+
+def _recomputed(rows: list[AttentionRow]) -> Table:
+    """Show what projected queries and keys say of layers whose attention was not seen itself."""
+    columns = [
+        Column(_("Layer"), "name"),
+        Column(_("Heads")),
+        Column(_("By head"), "chart", _("a square a head; pale looks at one key, deep at all alike")),
+        Column(_("Logit deviation"), "number", _("largest over heads, mean over queries")),
+        Column(_("Largest logit")),
+        Column(_("Mask"), "text"),
+    ]
+    body = []
+    for row in rows[:MAX_ROWS]:
+        title = _("entropy by head: {values}").format(values=listing([f"{v:.2f}" for v in row.entropy], 32))
+        mask = _("causal") if row.causal else _("as called") if row.mask_known else _("none seen")
+        cells = [of_name(row.name), of_count(len(row.entropy)), of_chart(figures.squares(row.entropy, title))]
+        body.append([*cells, of_number(max(row.logit_std, default=None)), of_number(row.logit_max), of_text(mask)])
+    note = _("Recomputed from projected queries and keys, for a few queries of one sample a batch.")
+    caption = _("Attention over all batches")
+    return Table(id="attention-rows", caption=caption, note=note, columns=columns, rows=body, total_rows=len(rows))

@@ -21,6 +21,7 @@ from ..cells import (
 from ..formats import count, name, number, percent
 from ..language import _, plural
 from ..planes import paired_bars
+from ..tokens import Names, called
 
 MAX_BARS = 30
 MAX_SHIFTS = 12
@@ -31,7 +32,7 @@ def section(report: Report) -> Section | None:
     facts = report.dataset
     if facts is None:
         return None
-    blocks: list[Block] = [KeyValues(pairs=[*_pairs(facts), *_tokens(facts)])]
+    blocks: list[Block] = [KeyValues(pairs=[*_pairs(facts), *_tokens(facts, report.tokens)])]
     if len(facts.tensors) > 1 or (facts.tensors and not facts.features):
         blocks.append(_tensors(facts))
     if facts.features:
@@ -221,16 +222,18 @@ def _class_names(report: Report, n: int) -> list[str]:
     return known if len(known) == n else [str(i) for i in range(n)]
 
 
-def _tokens(facts: DatasetFacts) -> list[Pair]:
+def _tokens(facts: DatasetFacts, names: Names) -> list[Pair]:
     if facts.tokens is None:
         return []
     told = ", ".join(
-        _("{token}: {share}").format(token=token, share=percent(times / facts.tokens.n))
+        _("{token}: {share}").format(token=called(token, names), share=percent(times / facts.tokens.n))
         for token, times in facts.tokens.commonest[:4]
     )
     pairs = [Pair(label=_("Different tokens"), value=count(facts.tokens.distinct), note=_("commonest: ") + told)]
     if facts.padding is not None:
-        pairs.append(Pair(label=_("Padding"), value=percent(facts.padding.share), note=str(facts.padding.token)))
+        pairs.append(
+            Pair(label=_("Padding"), value=percent(facts.padding.share), note=called(facts.padding.token, names))
+        )
     return pairs
 
 

@@ -17,7 +17,7 @@ from ..language import _
 from ..reasons import told
 from ..score_words import interval, score_name, score_table, shown
 from .classes import classifier, label_table, region_table
-from .examples import examples, slices
+from .examples import examples, prepared, slices
 
 
 def section(report: Report) -> Section | None:
@@ -29,6 +29,7 @@ def section(report: Report) -> Section | None:
     if not same:  # distances to the targets mean nothing then
         facts = _without_distances(facts)
         train = None if train is None else _without_distances(train)
+    facts = prepared(facts, report)
     blocks: list[Block] = [KeyValues(pairs=_pairs(facts))]
     if train is not None and train.task == facts.task and not facts.heads:
         blocks.append(_splits(train, facts))

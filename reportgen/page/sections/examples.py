@@ -2,14 +2,48 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
+
+from msgspec import structs
+
 from ...document.evaluation import EvaluationFacts
+from ...document.facts import Report
 from ...document.samples import Example
 from ..blocks import Cell, Column, Table
 from ..cells import missing, of_count, of_number, of_share, of_text
 from ..formats import count, name, number
 from ..language import _
+from ..tokens import Names, line, renamed
 
 MAX_SLICES = 20
+
+
+def prepared(facts: EvaluationFacts, report: Report) -> EvaluationFacts:
+    """Leave out the samples that are shown among the pictures, and name tokens."""
+    heads = {head: prepared(one, report) for head, one in facts.heads.items()}
+    kept = [e for e in facts.examples if e.index not in _pictured(report, e.reason)]
+    if report.tokens:
+        kept = [_with_tokens(e, facts, report.tokens) for e in kept]
+    return structs.replace(facts, heads=heads, examples=kept)
+
+
+def _pictured(report: Report, reason: str) -> Container[int]:
+    """Return the places of samples whose picture says all that a row of this reason would say."""
+    pictures = report.pictures
+    if pictures is None or pictures.display is None or not pictures.task:
+        return ()
+    if reason == "typical":
+        return range(report.subject.n_samples) if pictures.samples else ()
+    if pictures.display.kind in ("row", "tokens"):
+        return ()  # the worst of these stand in this table
+    return {view.place for view in pictures.samples if view.role == "worst"}
+
+
+def _with_tokens(example: Example, facts: EvaluationFacts, names: Names) -> Example:
+    told = {"text": example.text or line(example.tokens, names)}
+    if facts.task == "tokens":
+        told |= {"target": renamed(example.target, names), "prediction": renamed(example.prediction, names)}
+    return structs.replace(example, **told)
 
 
 def examples(facts: EvaluationFacts, id: str) -> Table | None:
@@ -29,10 +63,9 @@ def examples(facts: EvaluationFacts, id: str) -> Table | None:
     columns += [Column(_("Input"), "prose")] if any(told) else []
     rows = [_row(e, text, sure=sure, inputs=any(told)) for e, text in zip(facts.examples, told, strict=True)]
     caption = _("Samples worth a look")
-    note = _(
-        "A sample that is wrong with confidence is often labelled wrong. The typical ones are drawn by their place: "
-        "they are the same from run to run."
-    )
+    note = _("A sample that is wrong with confidence is often labelled wrong.")
+    if any(e.reason == "typical" for e in facts.examples):
+        note += " " + _("The typical ones are drawn by their place: they are the same from run to run.")
     folded = _("{title}, {n} rows").format(title=caption, n=len(rows))
     return Table(
         id=f"{id}examples",

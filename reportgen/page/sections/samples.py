@@ -10,6 +10,7 @@ from ..cells import missing, of_count, of_number, of_share, of_text
 from ..formats import DASH, count, name, number, percent
 from ..language import _
 from ..svg import Element
+from ..tokens import Names, line
 
 _SIDE = 72  # CSS pixels
 
@@ -119,14 +120,14 @@ def _images(view: SampleView) -> list[Bitmap]:
 def curves(view: SampleView) -> list[Element]:
     """Draw the features of a series."""
     charts = []
-    for i, line in enumerate(view.lines):
-        known = [v for v in line if v is not None]
+    for i, values in enumerate(view.lines):
+        known = [v for v in values if v is not None]
         if not known:
             continue
         title = _("Feature {i} of sample {place}: from {low} to {high}").format(
             i=i, place=count(view.place), low=number(min(known)), high=number(max(known))
         )
-        chart = figures.sparkline(line, title)
+        chart = figures.sparkline(values, title)
         charts += [chart] if chart is not None else []
     return charts
 
@@ -168,7 +169,7 @@ def _table(report: Report, facts: PictureFacts, views: list[SampleView]) -> Tabl
         Column(_("Loss")),
         Column(_("First tokens") if tokens else _("First columns"), "prose"),
     ]
-    rows = [[*_cells(report, facts, view), of_text(_content(view))] for view in views]
+    rows = [[*_cells(report, facts, view), of_text(_content(view, report.tokens))] for view in views]
     told = [i for i in range(len(columns)) if i in (0, 1) or any(row[i].text != DASH for row in rows)]
     columns, rows = [columns[i] for i in told], [[row[i] for i in told] for row in rows]
     note = _("By hash: they are the same in every report on these data.")
@@ -196,7 +197,7 @@ def _cells(report: Report, facts: PictureFacts, view: SampleView) -> list[Cell]:
     ]
 
 
-def _content(view: SampleView) -> str:
+def _content(view: SampleView, names: Names) -> str:
     if view.tokens:
-        return " ".join(str(t) for t in view.tokens)
+        return line(view.tokens, names)
     return ", ".join(number(v) if v is not None else _("not finite") for v in view.values)

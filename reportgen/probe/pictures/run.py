@@ -108,7 +108,7 @@ def of_model(
     ``source``: the loader, whose transforms may tell how inputs were normalised.
     """
     making = _Making(model, options, Budget(options.pictures), [])
-    facts = PictureFacts(budget=options.pictures, used=0, patterns=options.layers)
+    facts = PictureFacts(budget=options.pictures, used=0, patterns=options.patterns)
     if watching is not None:
         making.left_out += [
             LeftOut(part=name, why="failed", reason=told)  # type: ignore[arg-type]  # the names are those of parts
@@ -116,7 +116,7 @@ def of_model(
         ]
         facts = _add_samples(making, facts, watching, source)
     weights = kernels.convolutions(model)
-    drawn = making.part("kernels", lambda: kernels.sheets(weights, options.layers, making.budget)) or []
+    drawn = making.part("kernels", lambda: kernels.sheets(weights, options.patterns, making.budget)) or []
     facts = replace(facts, kernels=drawn, kernel_layers=len(weights))
     return _finished(facts, making)
 
@@ -125,8 +125,8 @@ def of_file(tensors: Mapping[str, Tensor], options: Options) -> PictureFacts | N
     """Draw the kernels that a weights file holds."""
     making = _Making(nn.Module(), options, Budget(options.pictures), [])
     weights = kernels.convolutions_of_file(tensors)
-    drawn = making.part("kernels", lambda: kernels.sheets(weights, options.layers, making.budget)) or []
-    facts = PictureFacts(budget=options.pictures, used=0, patterns=options.layers)
+    drawn = making.part("kernels", lambda: kernels.sheets(weights, options.patterns, making.budget)) or []
+    facts = PictureFacts(budget=options.pictures, used=0, patterns=options.patterns)
     return _finished(replace(facts, kernels=drawn, kernel_layers=len(weights)), making)
 
 
@@ -225,7 +225,7 @@ def _look_inside(making: _Making, facts: PictureFacts, references: list[Held], w
     several = _alike([*enumerate(references[:HEATED]), *enumerate(worst, len(references))])
     few = joined([held.batch for _place, held in several[:2]])  # two: a batch norm left in training mode wants more
     layers = making.part("maps", lambda: maps.layers_with_maps(making.model, few)) or []
-    shown = maps.chosen(layers, making.options.layers)
+    shown = maps.chosen(layers, making.options.patterns)
     heat = layers[-1] if layers and facts.task == "classes" else None
     facts = replace(facts, map_layers=len(layers))
     if not layers or (not shown and heat is None):
@@ -242,7 +242,7 @@ def _look_inside(making: _Making, facts: PictureFacts, references: list[Held], w
         facts = replace(facts, samples=samples, heat_layer=heat.name)
     elif seen.no_heat:
         making.left_out.append(LeftOut(part="heat", why="not possible", reason=seen.no_heat))
-    n_mapped = MAPPED_OF_NAMED if making.options.layers else MAPPED
+    n_mapped = MAPPED_OF_NAMED if making.options.patterns else MAPPED
     rows = {row: place for row, (place, _held) in enumerate(several[:n_mapped]) if place < len(references)}
     drawn = making.part("maps", lambda: maps.sheets(flat, shown, rows, making.budget))
     return replace(facts, maps=drawn or [])
