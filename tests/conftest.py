@@ -52,6 +52,15 @@ def _leaves_no_trace() -> Iterator[None]:
 
 
 @pytest.fixture
+def without_learning(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave out the experiments that train copies: most of the time of an examination of a small model."""
+    from reportgen.probe.trials import run
+
+    learning = {"one-batch", "trained-on", "shuffled-labels", "other-ways", "gradient-noise"}
+    monkeypatch.setattr(run, "EXPERIMENTS", tuple(row for row in run.EXPERIMENTS if row[0] not in learning))
+
+
+@pytest.fixture
 def golden(request: pytest.FixtureRequest) -> Callable[[str, bytes], None]:
     """Return a comparison with a file of tests/golden; on a difference the actual bytes are saved beside it."""
     update: bool = request.config.getoption("--update-golden")

@@ -16,6 +16,7 @@ from reportgen.health.context import context_of
 from reportgen.health.thresholds import Thresholds
 from reportgen.page.wording import describe
 
+pytestmark = pytest.mark.usefixtures("without_learning")
 RULES = {"output-range", "probabilities-as-scores", "loss-mismatch", "loss-broadcast", "loss-blind", "loss-sign"}
 
 

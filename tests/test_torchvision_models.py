@@ -26,7 +26,7 @@ PARTS = ("architecture", "weights", "activations", "dataset")
 DETECTION = set(models.list_models(models.detection))
 VIDEO = set(models.list_models(models.video))
 FLOW = set(models.list_models(models.optical_flow))
-QUICK = ("resnet18", "fasterrcnn_mobilenet_v3_large_320_fpn", "r3d_18", "raft_small", "quantized_resnet18")
+QUICK = ("resnet18", "raft_small", "quantized_resnet18")
 SIDES = {"vit_h_14": 224, "vit": 224, "maxvit": 224, "inception": 96, "quantized_inception": 96, "swin": 64}
 
 
