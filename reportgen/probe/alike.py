@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -36,16 +37,20 @@ class InputSample:
         self._possible &= x is not None and x.dim() >= 2 and len(x) == batch.n_samples and not x.is_complex()
         if not self._possible or x is None:
             return
+        chosen: dict[int, int] = {}  # place in the sample -> row of the batch
         for place in range(len(x)):
             self._seen += 1
-            at = len(self._kept) if len(self._kept) < SAMPLES else self._rng.randrange(self._seen)
-            if at >= SAMPLES:
-                continue
-            row = _row(x[place])
-            if self._kept and row.shape != self._kept[0].shape:
-                self._possible = False
-                return
-            self._kept[at : at + 1] = [row]
+            at = self._seen - 1 if self._seen <= SAMPLES else self._rng.randrange(self._seen)
+            if at < SAMPLES:
+                chosen[at] = place
+        if not chosen:
+            return
+        kept = _rows(x[torch.tensor([*chosen.values()], device=x.device)])
+        if self._kept and kept[0].shape != self._kept[0].shape:
+            self._possible = False
+            return
+        for at, row in zip(chosen, kept, strict=True):
+            self._kept[at : at + 1] = [row if at == len(self._kept) else row.clone()]
 
     def table(self) -> Tensor | None:
         """Return the finite samples, (samples, features); None when they are too few or cannot be compared."""
@@ -56,12 +61,15 @@ class InputSample:
         return x if len(x) >= LEAST else None
 
 
-def _row(x: Tensor) -> Tensor:
-    """Return one sample as float32 features: thinned values, or counts of symbols and of pairs of neighbours."""
-    flat = x.detach().reshape(-1).cpu()
-    if flat.is_floating_point() or flat.dtype == torch.uint8:
-        return flat[:: max(1, -(-len(flat) // FEATURES))].float()
-    symbols = flat.long()
+def _rows(x: Tensor) -> Sequence[Tensor]:
+    """Return samples as float32 features: thinned values, or counts of symbols and of pairs of neighbours."""
+    rows = x.detach().flatten(1)
+    if rows.is_floating_point() or rows.dtype == torch.uint8:
+        return rows[:, :: max(1, -(-rows.shape[1] // FEATURES))].float().cpu().unbind(0)
+    return [_counts(row) for row in rows.long().cpu()]
+
+
+def _counts(symbols: Tensor) -> Tensor:
     pairs = symbols[:-1] * 31 + symbols[1:] * 17
     # another length is no reason to differ, so shares
     counts = [

@@ -27,6 +27,7 @@ from .twins import Region
 
 MAX_FEATURES = 64
 MAX_CLASSES = 10_000
+_SAMPLE = 1 << 14  # values of a feature that its histogram is made of, at a time
 IGNORED = -100  # the target that the losses of torch leave out
 
 
@@ -36,6 +37,8 @@ class DatasetProbe:
     def __init__(self, model: nn.Module) -> None:
         self._model = model
         self._features: dict[int, TensorStats] = {}
+        self._waiting: list[Tensor] = []
+        """Inputs by feature, (features, values), of batches too small to be measured one by one."""
         self._counts: Tensor | None = None
         self._target: TensorStats | None = None
         self._target_dtype: str | None = None
@@ -83,11 +86,26 @@ class DatasetProbe:
             if x.dtype != torch.uint8:
                 return
             values = x.float()
-        finite = torch.isfinite(values)
-        whole = bool((values.where(finite, 0.0) == values.where(finite, 0.0).round()).all())
+        table = _by_feature(values)
+        if self._waiting and (len(table), table.dtype) != (len(self._waiting[0]), self._waiting[0].dtype):
+            self._measure()
+        few = table.shape[1] < _SAMPLE
+        self._waiting.append(table.clone() if few else table)  # a loader may fill the same memory again
+        if sum(part.shape[1] for part in self._waiting) >= _SAMPLE:
+            self._measure()
+
+    def _measure(self) -> None:
+        """Measure the inputs that wait."""
+        if not self._waiting:
+            return
+        table = self._waiting[0] if len(self._waiting) == 1 else torch.cat(self._waiting, 1)
+        self._waiting = []
+        rounded = table.round()
+        # what is not finite is its own rounding, but NaN is not equal to itself
+        whole = bool(((table == rounded) | table.isnan()).all())
         self._integer = whole and self._integer is not False
-        for index, part in enumerate(_by_feature(values)):
-            stats = tensor_stats(part, sample=1 << 14)
+        for index, part in enumerate(table):
+            stats = tensor_stats(part, sample=_SAMPLE)
             if stats is not None:
                 self._features[index] = self._features.get(index, TensorStats()).merge(stats)
 
@@ -113,6 +131,7 @@ class DatasetProbe:
 
     def facts(self) -> DatasetFacts:
         """Return what was seen."""
+        self._measure()
         features = [stats for _, stats in sorted(self._features.items())]
         return DatasetFacts(
             n_samples=self._n_samples,
@@ -160,12 +179,15 @@ def compare(training: DatasetProbe, given: DatasetProbe, redrawn: float | None =
     )
 
 
-def _by_feature(x: Tensor) -> list[Tensor]:
-    """Split an input by channel (images: dimension 1) or column (tables: the last); whole when there are too many."""
-    if x.dim() < 2:
-        return [x]
+def _by_feature(x: Tensor) -> Tensor:
+    """Lay out an input by channel (images: dimension 1) or column (tables: the last); whole when there are too many.
+
+    Returns (features, values).
+    """
     dim = 1 if x.dim() >= 4 else x.dim() - 1
-    return [x] if x.shape[dim] > MAX_FEATURES else list(x.unbind(dim))
+    if x.dim() < 2 or x.shape[dim] > MAX_FEATURES:
+        return x.reshape(1, -1)
+    return x.movedim(dim, 0).flatten(1)
 
 
 def _padded(counts: Tensor, size: int) -> Tensor:

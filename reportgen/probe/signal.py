@@ -53,16 +53,23 @@ class SignalSample:
         values = target.detach().flatten().double().cpu()
         if target.is_floating_point() and bool((values != values.round()).any()):
             self._kind = "numbers"
-        for i in range(len(rows)):
-            if values[i] == LEFT_OUT and not target.is_floating_point():
+        left_out = None if target.is_floating_point() else LEFT_OUT
+        chosen: dict[int, int] = {}  # place in the sample -> row of the batch
+        told = values.tolist()
+        for i, value in enumerate(told):
+            if value == left_out:
                 continue
             self._seen += 1
-            if len(self._inputs) < SAMPLES:
-                self._inputs.append(rows[i].float().cpu().clone())
-                self._targets.append(float(values[i]))
-            elif (place := self._rng.randrange(self._seen)) < SAMPLES:
-                self._inputs[place] = rows[i].float().cpu().clone()
-                self._targets[place] = float(values[i])
+            place = self._seen - 1 if self._seen <= SAMPLES else self._rng.randrange(self._seen)
+            if place < SAMPLES:
+                chosen[place] = i
+        if not chosen:
+            return
+        # of a loader's memory a copy is kept
+        kept = rows[torch.tensor([*chosen.values()], device=rows.device)].float().cpu().unbind(0)
+        for place, row, i in zip(chosen, kept, chosen.values(), strict=True):
+            self._inputs[place : place + 1] = [row if place == len(self._inputs) else row.clone()]
+            self._targets[place : place + 1] = [told[i]]
 
     def table(self, limit: int = SAMPLES) -> tuple[Tensor, Tensor] | None:
         """Return (inputs, targets) of at most so many samples that are finite; None when they are too few."""
