@@ -43,6 +43,7 @@ from .probe import (
     course,
     deployment,
     gradients,
+    hub,
     latency,
     states,
     stream,
@@ -243,7 +244,10 @@ def _weights_of_file(
     total = sizes[-1] + (sum(sizes) if earlier else 0)
     with tqdm(total=total, unit="B", unit_scale=True, desc=file.path.name, disable=not options.progress) as bar:
         reading = steps.run(
-            "weights", lambda: weights.of_tensors(file.tensors, file.pages.release, bar.update, spectra, file.outlines)
+            "weights",
+            lambda: weights.of_tensors(
+                file.tensors, file.pages.release, bar.update, spectra, file.outlines, file.config and file.config.heads
+            ),
         )
         if reading is None:
             return None
@@ -254,10 +258,11 @@ def _weights_of_file(
         if reading.read < reading.tensors:
             steps.partial("weights", f"interrupted after {reading.read} of {reading.tensors} tensors")
             return reading.facts
+        config = hub.compared(file.config.config, reading.facts.rows) if file.config is not None else None
         parameters = [(row.name, tuple(row.shape)) for row in reading.facts.rows]
         described = [states.state_of(one, parameters, file.pages.release) for one in file.optimizers]
         found = [state for state in described if state is not None]
-        facts = msgspec.structs.replace(reading.facts, optimizers=found)
+        facts = msgspec.structs.replace(reading.facts, optimizers=found, config=config)
         if not earlier:
             return facts
         points = [course.Point(one.path.name, one.tensors, one.pages.release) for one in (*earlier, file)]

@@ -23,6 +23,7 @@ from .findings import RuleSettings, Scorecard, Waived
 from .findings import Severity as Severity
 from .flow import FlowFacts
 from .history import History
+from .hub import HubConfig
 from .matrices import EmbeddingFacts, GainFacts, MatrixFacts, ShapeFacts
 from .pictures import PictureFacts
 from .samples import Copies, Order, Padding, Shortcut, Signal, SplitFacts, TargetCounts, TensorRow, TokenInputs, Twins
@@ -197,6 +198,8 @@ class WeightFacts(Struct, frozen=True, kw_only=True):
     buffers: list[BufferRow] = []
     optimizers: list[OptimizerState] = []
     """That a checkpoint holds beside the weights."""
+    config: HubConfig | None = None
+    """What the configuration beside the file says."""
     course: Course | None = None
     """The same weights in earlier checkpoints, when they were given."""
 

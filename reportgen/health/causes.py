@@ -383,6 +383,7 @@ DEFAULTS: dict[str, str] = {
     "mode-collapse": "mode-collapse",
     "missing-zero-grad": "missing-zero-grad",
     "mixed-dtypes": "idle-parts",
+    "config-disagrees": "checkpoint-not-loaded",
     "norm-gain": "numerical-instability",
     "q-weight-sqnr": "numerical-instability",
     "w-copies": "layer-collapse",

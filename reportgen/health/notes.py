@@ -37,6 +37,7 @@ NOTES: dict[str, str] = {
     "dead-rising": "Watch these units in a longer run; a lower learning rate keeps them alive.",
     "dropout-misplaced": "Put dropout behind the activation and before the next layer with weights.",
     "faster-helps": "Another change helped more in the same trial; see that first.",
+    "config-disagrees": "Look whether the file is whole and the configuration is its own.",
     "fp16-gradients": "Use a gradient scaler for float16, or bfloat16.",
     "fp16-range": "Use bfloat16 rather than float16, or keep the named layer in float32.",
     "freedom-helps": "Another change helped more in the same trial; see that first.",

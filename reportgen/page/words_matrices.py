@@ -7,6 +7,7 @@ from collections.abc import Callable
 from ..document.facts import Finding
 from .formats import amount, percent
 from .language import _
+from .reasons import told
 
 
 def _sqnr(f: Finding) -> str:
@@ -23,6 +24,18 @@ def _sqnr(f: Finding) -> str:
 
 # rule -> name, sentence, when the rule is wrong
 RULES: dict[str, tuple[str, Callable[[Finding], str], str]] = {
+    "config-disagrees": (
+        "Configuration of another model",
+        lambda f: _(
+            "config.json differs from the weights in {n} respects; the first is: {what}: {config} said, {file} found."
+        ).format(
+            n=amount(f.evidence["differences"]),
+            what=told(f.detail["what"]),
+            config=amount(f.evidence["config"]),
+            file=amount(f.evidence["file"]),
+        ),
+        "A file may hold a part of a model on purpose.",
+    ),
     "norm-gain": (
         "Gains far above the others",
         lambda f: _(

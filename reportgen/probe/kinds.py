@@ -10,6 +10,7 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
+from ..subject.hub_config import Heads
 from ..subject.shapes import PACKED
 
 Role = Literal["weight", "bias", "norm", "embedding", "other"]
@@ -44,6 +45,8 @@ class Shape(NamedTuple):
     """Names and shapes of all tensors of a file; what one is depends on what stands beside it."""
 
     of: Mapping[str, Sequence[int]]
+    heads: Heads | None = None
+    """How attention is cut into heads, where a configuration says so."""
 
     def get(self, name: str) -> Sequence[int] | None:
         return self.of.get(name)
@@ -82,10 +85,13 @@ def kind_by_name(name: str, shape: Sequence[int], role: Role) -> str:
 
 
 class Part(NamedTuple):
-    """One of the matrices that are stacked in a tensor."""
+    """One of the matrices that are stacked in a tensor: its next channels, or some in every ``period`` of them."""
 
     name: str
     channels: int
+    period: int = 0
+    start: int = 0
+    """Where it begins in each period."""
 
 
 def stack_of(kind: str, name: str, shape: Sequence[int], beside: Shape) -> tuple[Part, ...]:
@@ -110,11 +116,14 @@ def _even(names: Sequence[str], channels: int) -> tuple[Part, ...]:
 def _qkv(name: str, channels: int, length: int, beside: Shape) -> tuple[Part, ...]:
     """Cut query, key and value apart; with fewer heads for keys than for queries the parts differ in size.
 
-    The query has as many channels as the output projection beside it reads. Not cut is what lies head by head (BLOOM,
-    GPT-NeoX and Falcon; InternLM where heads are shared), as far as names tell.
+    The query has as many channels as the output projection beside it reads. What lies head by head (BLOOM, GPT-NeoX,
+    Falcon; InternLM where heads are shared) is cut only where a configuration tells the heads and the shapes agree.
     """
     owner = re.sub(r"[._]weight$", "", name)
     read = _read_by_output(owner, beside)
+    cut = _by_heads(owner, channels, length, read, beside.heads)
+    if cut is not None:
+        return cut
     uneven = channels != 3 * (read or length)
     if owner.endswith("query_key_value") or (uneven and owner.endswith("attention.wqkv")):
         return ()
@@ -123,7 +132,33 @@ def _qkv(name: str, channels: int, length: int, beside: Shape) -> tuple[Part, ..
     rest = channels - read if read is not None else 0
     if read is None or rest <= 0 or rest % 2 or read % (rest // 2):
         return ()
-    return Part("query", read), Part("key", rest // 2), Part("value", rest // 2)
+    return _three(read, rest // 2, rest // 2)
+
+
+def _by_heads(owner: str, channels: int, length: int, read: int | None, heads: Heads | None) -> tuple[Part, ...] | None:
+    """Cut by the heads that a configuration tells; None where it says nothing of this tensor or shapes contradict."""
+    if heads is None or not length:
+        return None
+    size = heads.size or (read or length) // heads.queries
+    query, key = heads.queries * size, heads.keys * size
+    if query + 2 * key != channels or (read is not None and read != query):
+        return None
+    if heads.order == "unknown":
+        return ()
+    if heads.order == "parts":
+        # without a name that tells, rows of query_key_value may lie in any order
+        return None if owner.endswith("query_key_value") and heads.keys == heads.queries else _three(query, key, key)
+    groups = heads.keys
+    period, shared = channels // groups, query // groups
+    return (
+        Part("query", query, period, 0),
+        Part("key", key, period, shared),
+        Part("value", key, period, shared + size),
+    )
+
+
+def _three(query: int, key: int, value: int) -> tuple[Part, ...]:
+    return Part("query", query), Part("key", key), Part("value", value)
 
 
 def _read_by_output(owner: str, beside: Shape) -> int | None:
@@ -190,6 +225,11 @@ def norm_after(name: str, channels: int, beside: Shape) -> str | None:
     return None
 
 
-def shapes_of(tensors: Mapping[str, Tensor]) -> Shape:
+def shapes_of(tensors: Mapping[str, Tensor], heads: Heads | None = None) -> Shape:
     """Collect the shapes; no value is read."""
-    return Shape({name: tuple(tensors[name].shape) for name in tensors})
+    return Shape({name: tuple(tensors[name].shape) for name in tensors}, heads)
+
+
+def told_whole(kind: str, stack: Sequence[Part]) -> str:
+    """Say of stacked attention weights that they could not be cut apart."""
+    return "attention qkv, not cut apart" if kind == "attention qkv" and not stack else kind

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from scipy.special import betainccinv
 from torch import Tensor
 
@@ -30,9 +31,10 @@ _MAX_EXAMPLES = 5
 
 
 class Rows(NamedTuple):
-    """The channels of one matrix: a range of those that were swept."""
+    """The channels of one matrix: some of those that were swept."""
 
-    first: int
+    places: NDArray[np.intp]
+    """Which ones."""
     sums: Tensor
     """Of every so many channels."""
     squares: Tensor
@@ -52,7 +54,23 @@ def rows_of(found: Sweep, length: int, first: int = 0, last: int | None = None) 
     last = len(found.squares) if last is None else last
     inside = (found.places >= first) & (found.places < last)
     sums = found.sums[math.ceil(first / found.every) : math.ceil(last / found.every)]
-    return Rows(first, sums, found.squares[first:last], found.slab[inside], length, found.marks[first:last])
+    places = np.arange(first, last)
+    return Rows(places, sums, found.squares[first:last], found.slab[inside], length, found.marks[first:last])
+
+
+def rows_in_turn(found: Sweep, length: int, period: int, start: int, run: int) -> Rows:
+    """Return, of every ``period`` channels, the ``run`` from ``start`` on."""
+    channels = torch.arange(len(found.squares), device=found.squares.device)
+    inside = (channels % period >= start) & (channels % period < start + run)
+    places = inside.nonzero().flatten()
+    return Rows(
+        places.cpu().numpy(),
+        found.sums[inside[:: found.every]],
+        found.squares[places],
+        found.slab[inside[found.places.long()]],
+        length,
+        found.marks[places],
+    )
 
 
 # ---- filters
@@ -156,11 +174,11 @@ def copies(rows: Rows, x: Tensor) -> int:
         return 0
     squares = rows.squares.cpu().numpy()
     order = np.lexsort((squares, keys))
-    keys, s = keys[order], squares[order]
+    keys, s, places = keys[order], squares[order], rows.places[order]
     near = (keys[1:] == keys[:-1]) & (s[1:] > 0) & (np.abs(s[1:] - s[:-1]) <= _COPY * s[1:])
     found = 0
     for i in np.flatnonzero(near)[:_MOST_COPIES]:
-        found += torch.equal(x[rows.first + int(order[i])], x[rows.first + int(order[i + 1])])
+        found += torch.equal(x[int(places[i])], x[int(places[i + 1])])
     return found
 
 

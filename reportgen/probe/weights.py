@@ -14,6 +14,8 @@ from torch.nn.modules.batchnorm import _NormBase
 
 from ..document.facts import BufferRow, WeightFacts, WeightRow
 from ..document.matrices import MatrixFacts
+from ..subject import hub_config
+from ..subject.hub_config import Heads
 from ..subject.shapes import whole
 from .initial import default_init, testable
 from .kinds import (
@@ -28,9 +30,10 @@ from .kinds import (
     role_of,
     shapes_of,
     stack_of,
+    told_whole,
 )
 from .layers import NORMS, kind_of
-from .matrices import distribution, embedding, filters, gains, quantisation, rows_of
+from .matrices import distribution, embedding, filters, gains, quantisation, rows_in_turn, rows_of
 from .reduce import as_real, tensor_stats
 from .spectra import Method, spectrum
 from .sweep import Sweep, sweep
@@ -44,7 +47,8 @@ def of_model(model: nn.Module, owned: set[int] | None = None, spectra: Method = 
     owners = dict(model.named_modules(remove_duplicate=False))
     followed = _before_norm(model)
     parameters = list(model.named_parameters(remove_duplicate=False))
-    beside = Shape({name: () if _unshaped(p) else tuple(p.shape) for name, p in parameters})
+    shapes = {name: () if _unshaped(p) else tuple(p.shape) for name, p in parameters}
+    beside = Shape(shapes, hub_config.of_model(model))
     first_name: dict[int, str] = {}
     rows = []
     for name, parameter in parameters:
@@ -84,13 +88,15 @@ def of_tensors(
     tick: Callable[[int], object] = lambda n_bytes: None,
     spectra: Method = "off",
     outlines: Mapping[str, Tensor] | None = None,
+    heads: Heads | None = None,
 ) -> Reading:
     """Measure the tensors of a bare file, one at a time; what they are is told from names and shapes.
 
     ``release`` is told of each part that is done with, ``tick`` of the bytes that were read. Ctrl-C ends the reading.
-    ``outlines``: the same names with tensors that may be asked for their shapes, where reading one is work.
+    ``outlines``: the same names with tensors that may be asked for their shapes, where reading one is work. ``heads``:
+    how attention is cut into heads, where a configuration says so.
     """
-    beside = shapes_of(tensors if outlines is None else outlines)
+    beside = shapes_of(tensors if outlines is None else outlines, heads)
     rows: list[WeightRow] = []
     buffers: list[BufferRow] = []
     packed: list[str] = []
@@ -129,6 +135,7 @@ def _add_tensor(
         norm = norm_after(name, channels, beside) if role == "weight" else None
         kind = kind_by_name(name, tensor.shape, role)
         stack = stack_of(kind, name, _as_channels(tensor.shape, turned), beside) or gates_of(name, beside)
+        kind = told_whole(kind, stack)
         about = _About(role, kind, norm is not None, turned, stack, _folding(norm, tensors) if norm else None)
         rows.append(_measured(_blank(name, tensor, about), tensor, about, spectra, release))
 
@@ -173,7 +180,7 @@ def _about(name: str, parameter: Tensor, owner: nn.Module, norm: nn.Module | Non
         folding = folding if norm.weight is None else folding * whole(norm.weight.detach()).double().abs()
         channels = shape[1 if turned else 0] if len(shape) > 1 else 0
         folding = folding if len(folding) == channels and bool(torch.isfinite(folding).all()) else None
-    return _About(role, kind, norm is not None, turned, stack, folding)
+    return _About(role, told_whole(kind, stack), norm is not None, turned, stack, folding)
 
 
 def _blank(name: str, tensor: Tensor, about: _About) -> WeightRow:
@@ -230,7 +237,12 @@ def _matrices(found: Sweep, x: Tensor, about: _About, spectra: Method) -> list[M
     out = []
     first = 0
     for part in parts:
-        rows = rows_of(found, length, first, first + part.channels)
+        if part.period:
+            run = part.channels * part.period // x.shape[0]
+            rows = rows_in_turn(found, length, part.period, part.start, run)
+        else:
+            rows = rows_of(found, length, first, first + part.channels)
+        own = _own(x, part, first) if spectra != "off" else None
         first += part.channels
         out.append(
             MatrixFacts(
@@ -240,10 +252,18 @@ def _matrices(found: Sweep, x: Tensor, about: _About, spectra: Method) -> list[M
                 rms=rows.rms,
                 filters=filters(rows, x, None if about.stack else about.folding),
                 quantisation=quantisation(rows.slab, largest),
-                spectrum=spectrum(x[rows.first : rows.first + len(rows.squares)].flatten(1), spectra),
+                spectrum=None if own is None else spectrum(own.flatten(1), spectra),
             )
         )
     return out
+
+
+def _own(x: Tensor, part: Part, first: int) -> Tensor:
+    """Return the channels of a part: a view, or a copy of those that lie in turn with others."""
+    if not part.period:
+        return x[first : first + part.channels]
+    run = part.channels * part.period // x.shape[0]
+    return x.reshape(-1, part.period, *x.shape[1:])[:, part.start : part.start + run].flatten(0, 1)
 
 
 def _as_channels(shape: Sequence[int], turned: bool) -> Sequence[int]:

@@ -18,7 +18,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from ..errors import CheckpointError
-from . import distributed_files, shards
+from . import distributed_files, hub_config, shards
 from .layouts import Scalar, find_state, is_optimizer, of_sequence, optimizers_in, scalars
 from .pages import Pages
 from .shards import LazyTensors
@@ -54,6 +54,8 @@ class Checkpoint:
     """State dicts of optimizers that stood beside the weights: 'state' and 'param_groups'."""
     pages: Pages = field(default_factory=Pages)
     """Where the file lies in memory; ``pages.release(tensor)`` gives the memory of a tensor back."""
+    config: hub_config.Found | None = None
+    """What a config.json beside weights of a model hub says."""
     sketched: Mapping[str, Tensor] | None = None
     """Where reading a tensor is work: the same names, with tensors of the meta device."""
 
@@ -74,8 +76,9 @@ def read(path: str | Path, allow: Sequence[str] = ()) -> Checkpoint:
     if distributed_files.is_distributed(path) and not (path.is_dir() and shards.holds_weights(path)):
         return _from_pieces(path)
     if path.is_dir():
-        return _with_optimizer(_read_place(shards.place_of(path), allow), path)
-    return _read_place(path, allow)
+        return _with_optimizer(read(shards.place_of(path), allow), path)
+    config = hub_config.beside(path) if shards.is_of_hub(path.name) else None
+    return replace(_read_place(path, allow), config=config)
 
 
 def _read_place(path: Path, allow: Sequence[str]) -> Checkpoint:

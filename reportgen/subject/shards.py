@@ -45,6 +45,11 @@ class LazyTensors(Mapping[str, Tensor]):
         return len(self._stored)
 
 
+def is_of_hub(name: str) -> bool:
+    """Tell whether a file bears a name that model hubs give to weights, beside which they put a configuration."""
+    return name in _WHOLE or name.endswith(INDEX_SUFFIX) or _SHARD.fullmatch(name) is not None
+
+
 def holds_weights(folder: Path) -> bool:
     """Tell whether a folder holds weights as model hubs have them, beside whatever else."""
     return any((folder / name).is_file() for name in _WHOLE) or any(folder.glob(f"*{INDEX_SUFFIX}"))

@@ -20,6 +20,7 @@ from . import (
     generation,
     gradients,
     handover,
+    hub,
     labels,
     loop,
     matrices,
@@ -46,6 +47,7 @@ Rule = Callable[[Report, Context, Thresholds], Iterator[Finding]]
 _BY_SECTION: tuple[tuple[Rule, ...], ...] = (
     weights.RULES,
     matrices.RULES,
+    hub.RULES,
     activations.RULES,
     units.RULES,
     gradients.RULES,

@@ -7,7 +7,7 @@ from ..blocks import Block, Cell, Column, Section, Table
 from ..cells import ChartBudget, any_nonfinite, of_name, of_nonfinite, of_number, of_text, stats_cells, stats_columns
 from ..formats import count, name, shape
 from ..language import _, plural
-from . import course, matrices, states
+from . import course, hub, matrices, states
 
 MAX_ROWS = 3000
 MAX_CHARTS = 100
@@ -25,7 +25,7 @@ def section(report: Report) -> Section | None:
     blocks: list[Block] = [*inside, _parameters(facts)] if alone else [_parameters(facts), *inside]
     if facts.buffers:
         blocks.append(_buffers(facts.buffers))
-    blocks = [*course.blocks(facts.course), *blocks, *states.blocks(facts.optimizers)]
+    blocks = [*course.blocks(facts.course), *hub.blocks(facts.config), *blocks, *states.blocks(facts.optimizers)]
     intro = _(
         "One row a parameter tensor. Healthy weights are centred near zero with a smooth, single hump, and no value is "
         "NaN or infinite; a spike at zero means pruned or never-moved values, a flat box with hard edges an "
