@@ -7,6 +7,17 @@ import tomllib
 from pathlib import Path
 
 from . import (  # noqa: F401 (each registers its cases)
+    fresh2_healthy_made,
+    fresh2_healthy_pictures,
+    fresh2_healthy_signals,
+    fresh2_healthy_tables,
+    fresh2_sick_data,
+    fresh2_sick_fit,
+    fresh2_sick_graph,
+    fresh2_sick_loss,
+    fresh2_sick_numbers,
+    fresh2_sick_steps,
+    fresh2_sick_structure,
     fresh_healthy_made,
     fresh_healthy_signals,
     fresh_healthy_tables,
