@@ -88,7 +88,9 @@ def process(place: Path) -> Run:
 
 
 @pytest.fixture
-def run(place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+def run(
+    place: Path, without_learning: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Run:
     """Run a command in this process, in the user's folder."""
     monkeypatch.chdir(place)
     monkeypatch.setattr(sys, "path", [*sys.path])

@@ -23,6 +23,8 @@ from reportgen.probe.sequence import LabelOrder, PaddingCount
 from reportgen.probe.signal import SignalSample
 from reportgen.subject.data import Batch
 
+pytestmark = pytest.mark.usefixtures("without_learning")
+
 
 def seeded(seed: int) -> torch.Generator:
     return torch.Generator().manual_seed(seed)

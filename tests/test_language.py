@@ -212,6 +212,7 @@ def test_every_refusal_of_a_probe_has_a_template() -> None:
         assert [text for text in sorted(said) if told(text) == text] == [], "add them to page/reasons.py"
 
 
+@pytest.mark.usefixtures("without_learning")
 def test_the_options_a_report_was_made_with_say_in_which_language_it_is_shown() -> None:
     model = torch.nn.Linear(3, 2)
     told = reportgen.examine(model, options=reportgen.Options(language="zh"))

@@ -15,6 +15,8 @@ from reportgen.document.codec import encode
 from reportgen.document.facts import Report
 from reportgen.errors import CheckpointError, DataError, ForwardError, HistoryError, OptionError
 
+pytestmark = pytest.mark.usefixtures("without_learning")
+
 
 def net() -> nn.Sequential:
     torch.manual_seed(0)

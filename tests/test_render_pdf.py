@@ -57,7 +57,7 @@ def test_has_bookmarks(document: Any) -> None:
     assert {"Diagnoses", "Evaluation", "Coverage"} <= set(titles)
 
 
-@pytest.mark.parametrize("name", ["smallest", "hostile"])
+@pytest.mark.parametrize("name", ["smallest", pytest.param("hostile", marks=pytest.mark.slow)])
 def test_any_report_can_be_printed(name: str) -> None:
     data = to_pdf(build(builders.ALL[name]()))
     with pikepdf.open(io.BytesIO(data)) as opened:
