@@ -136,6 +136,12 @@ SYNDROMES: tuple[Syndrome, ...] = (
     Syndrome("unused-parameters", ("run-unused",), ("param-unused", "h-still-improving")),
     Syndrome("params-not-in-optimizer", ("optimizer-missing-params",), _UNMOVED),
     Syndrome("no-weight-update", ("no-weight-update", "param-group-zero-lr", "param-not-moved"), _UNMOVED, _by_loop),
+    # large inputs may have brought it about, but double precision bears them
+    Syndrome(
+        "numerical-instability",
+        ("precision-lost",),
+        (*_NONFINITE, *_STUCK, *_WILD, "d-input-scale", "d-dtype", "param-zero-grad"),
+    ),
     Syndrome(
         "unnormalised-input",
         ("d-input-scale", "d-dtype"),
@@ -353,6 +359,7 @@ DEFAULTS: dict[str, str] = {
     "h-diverged": "lr-too-high",
     "h-generalisation-gap": "overfitting",
     "init-offset": "bad-init",
+    "precision-lost": "numerical-instability",
     "h-init-loss": "bad-init",
     "h-metric-loss-disagree": "loss-sign-flipped",
     "h-never-learned": "underfitting",

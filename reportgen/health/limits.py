@@ -153,6 +153,7 @@ LIMITS: dict[str, dict[str, str]] = {
     "input-ignored": {"spread": "output_spread", "generator": "generator_spread"},
     "position-unseen": {"change": "order_change"},
     "weights-shrunk": {"scale": "shrunk"},
+    "precision-lost": {"difference": "precision"},
     "init-offset": {"offset": "init_offset"},
     "signal-by-depth": {"slope": "signal_slope", "ratio": "signal_ratio"},
     "gradient-by-time": {"steps": "time_steps", "ratio": "time_ratio", "ratio_gated": "time_ratio_gated"},

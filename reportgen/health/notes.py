@@ -74,6 +74,7 @@ NOTES: dict[str, str] = {
     "output-range": "A last layer without activation could reach the outer targets too.",
     "owning-helps": "Another change helped more in the same trial; see that first.",
     "position-unseen": "Where order matters, add positions to the inputs of attention.",
+    "precision-lost": "Where the model rounds on purpose nothing need be done.",
     "q-weight-sqnr": "Round these weights with one scale for each channel or group, or keep them in 16 bits.",
     "saturation": "Nothing need be done where the model works; gates and outputs saturate by nature.",
     "signal-by-depth": "A smaller initialisation, or normalisation layers, keep outputs of one size.",

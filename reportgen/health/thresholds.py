@@ -48,6 +48,9 @@ class Thresholds(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     signal_slope: float = 0.3
     signal_ratio: float = 100.0
 
+    # precision-lost: distance of the outputs in float32 from those in float64, over their spread; healthy: below 1e-3
+    precision: float = 0.05
+
     # init-offset: mean of the first weights over their root mean square; uniform 0 to 1: 0.87, 64 draws about 0: 0.4
     init_offset: float = 0.5
 

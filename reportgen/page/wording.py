@@ -12,6 +12,7 @@ from . import (
     words_matrices,
     words_model,
     words_notes,
+    words_rounding,
     words_run,
     words_samples,
     words_trials,
@@ -368,6 +369,7 @@ _RULES |= (
     | words_units.RULES
     | words_model.RULES
     | words_fit.RULES
+    | words_rounding.RULES
 )
 _CAUSES |= (
     words_run.CAUSES

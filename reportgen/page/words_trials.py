@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from ..document.facts import Finding
 from ..document.trials import Trial
-from . import words_fit, words_model
+from . import words_fit, words_model, words_rounding
 from .formats import amount, name, percent
 from .language import N_, _
 
@@ -285,6 +285,7 @@ def titles() -> dict[str, str]:
         "train-and-eval": _("Do training and evaluation mode agree?"),
         **words_model.titles(),
         **words_fit.titles(),
+        **words_rounding.titles(),
     }
 
 
@@ -405,4 +406,5 @@ _OUTCOMES: dict[str, Callable[[Numbers, Detail], str]] = {
     "train-and-eval": _modes,
     **words_model.OUTCOMES,
     **words_fit.OUTCOMES,
+    **words_rounding.OUTCOMES,
 }

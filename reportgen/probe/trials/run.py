@@ -25,6 +25,7 @@ from . import (
     modes,
     noise,
     repairs,
+    rounding,
     shape,
     through_time,
 )
@@ -57,6 +58,7 @@ EXPERIMENTS: tuple[tuple[str, Experiment, int], ...] = (
     ("affinity", shape.affinity, 10),
     ("head-range", shape.head_range, 2),
     ("inputs-permuted", coupling.inputs_permuted, 2),
+    ("in-double", rounding.in_double, 6),
     ("train-and-eval", modes.train_and_eval, 8),
     ("tokens-reordered", coupling.tokens_reordered, 3),
     ("as-it-is", confidence.as_it_is, 4),
