@@ -11,9 +11,9 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, TensorDataset
 
 import reportgen
-from reportgen.document.facts import Report, Severity
+from reportgen.document.facts import Report
 
-Loss = Callable[[Tensor, Tensor], Tensor]
+from .loops import Loss, causes, watched
 
 
 class Made(nn.Module):
@@ -41,27 +41,10 @@ def trained(
 
     ``parts``: what the optimizer is given; None = all.
     """
-    torch.set_num_threads(1)
     train = DataLoader(TensorDataset(x[:400], y[:400]), 20, shuffle=True)
     val = DataLoader(TensorDataset(*(given or (x[400:], y[400:]))), 40)
     optimizer = torch.optim.Adam(parts(model) if parts else model.parameters(), lr=1e-2)
-    with reportgen.Monitor(model, optimizer, loss=loss, progress=False) as monitor:
-        for epoch in range(6):
-            model.train()
-            for a, b in train:
-                optimizer.zero_grad()
-                value = loss(model(a), b)
-                value.backward()
-                optimizer.step()
-                monitor.log(train_loss=value.detach())
-            model.eval()
-            with torch.no_grad():
-                monitor.log(epoch=epoch, val_loss=sum(float(loss(model(a), b)) for a, b in val) / len(val))
-    return monitor.report(val, train_data=train, loss=loss)
-
-
-def causes(facts: Report) -> set[str]:
-    return {d.cause for d in facts.diagnoses if d.severity is not Severity.INFO}
+    return watched(model, optimizer, loss, train, val, 6)
 
 
 def points(seed: int = 0) -> Tensor:

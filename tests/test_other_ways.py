@@ -10,15 +10,15 @@ from torch import nn
 from torch.optim import SGD, Adam, Optimizer
 from torch.utils.data import DataLoader, TensorDataset
 
-import reportgen
-from reportgen.document.facts import Report, Severity
+from reportgen.document.facts import Report
+
+from .loops import causes, watched
 
 Prepare = Callable[[nn.Sequential], Optimizer]
 
 
 def trained(prepare: Prepare, *, dropout: float = 0.0, epochs: int = 8) -> Report:
     """Train a classifier of rings, which no linear model can tell apart, and examine it."""
-    torch.set_num_threads(1)
     torch.manual_seed(1)
     y = torch.arange(600) % 3
     x = torch.randn(600, 6)
@@ -28,24 +28,7 @@ def trained(prepare: Prepare, *, dropout: float = 0.0, epochs: int = 8) -> Repor
     model = nn.Sequential(
         nn.Linear(6, 48), nn.ReLU(), nn.Dropout(dropout), nn.Linear(48, 48), nn.ReLU(), nn.Linear(48, 3)
     )
-    optimizer, loss = prepare(model), nn.CrossEntropyLoss()
-    with reportgen.Monitor(model, optimizer, loss=loss, progress=False) as monitor:
-        for epoch in range(epochs):
-            model.train()
-            for a, b in train:
-                optimizer.zero_grad()
-                value = loss(model(a), b)
-                value.backward()
-                optimizer.step()
-                monitor.log(train_loss=value.detach())
-            model.eval()
-            with torch.no_grad():
-                monitor.log(epoch=epoch, val_loss=sum(float(loss(model(a), b)) for a, b in val) / len(val))
-    return monitor.report(val, train_data=train, loss=loss)
-
-
-def causes(facts: Report) -> set[str]:
-    return {d.cause for d in facts.diagnoses if d.severity is not Severity.INFO}
+    return watched(model, prepare(model), nn.CrossEntropyLoss(), train, val, epochs)
 
 
 def low_rate(model: nn.Sequential) -> Optimizer:

@@ -10,7 +10,9 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 import reportgen
-from reportgen.document.facts import Report, Severity
+from reportgen.document.facts import Report
+
+from .loops import causes
 
 Step = Callable[[nn.Module, torch.optim.Optimizer, Tensor, int], None]
 
@@ -80,10 +82,6 @@ def clears_before_the_step(model: nn.Module, optimizer: torch.optim.Optimizer, l
 def stays_in_eval_mode(model: nn.Module, optimizer: torch.optim.Optimizer, loss: Tensor, n: int) -> None:
     usual(model, optimizer, loss, n)
     model.eval()
-
-
-def causes(report: Report) -> set[str]:
-    return {d.cause for d in report.diagnoses if d.severity is not Severity.INFO}
 
 
 @pytest.mark.parametrize(("step", "accumulation"), [(usual, None), (accumulates_four, 4), (clips, None)])

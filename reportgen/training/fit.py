@@ -96,13 +96,10 @@ def fit(
     """
     _check(model, loss, optimizer, epochs)
     _check_more(scheduler, scheduler_per, early_stopping, checkpoint, seed)
-    path = None if checkpoint is None else Path(checkpoint)
-    if resume and path is None:
-        raise OptionError("resume needs a checkpoint.", hint="Give its path as checkpoint=.")
-    if seed is not None:
-        seed_all(seed)
+    path = _path_of(checkpoint, resume=resume)
+    seed_all(seed)
     trained = Trained(model, optimizer, scheduler, (train_loader, val_loader))
-    done = load_last(path, trained) if resume and path is not None else Progress()
+    done = load_last(path, trained) if path is not None and resume else Progress()
     watch = Watch(model, optimizer, scheduler=scheduler, log=log, hyperparameters=hyperparameters, source="fit")
     run = _Run(model, loss, optimizer, watch, device_of(model), scheduler if scheduler_per == "batch" else None)
     with (
@@ -124,6 +121,14 @@ def fit(
         if done.epoch < epochs:
             watch.log_text(f"stopped early, after {done.epoch} of {epochs} epochs; best epoch {done.best_epoch}")
     return watch.history()
+
+
+def _path_of(checkpoint: str | os.PathLike[str] | None, *, resume: bool) -> Path | None:
+    if checkpoint is not None:
+        return Path(checkpoint)
+    if resume:
+        raise OptionError("resume needs a checkpoint.", hint="Give its path as checkpoint=.")
+    return None
 
 
 def _keep(path: Path | None, trained: Trained, done: Progress, figures: dict[str, Any], steps: int) -> None:

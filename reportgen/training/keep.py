@@ -115,8 +115,10 @@ def _write(path: Path, state: dict[str, Any]) -> None:
         beside.unlink(missing_ok=True)
 
 
-def seed_all(seed: int) -> None:
-    """Seed the generators of torch, Python and numpy."""
+def seed_all(seed: int | None) -> None:
+    """Seed the generators of torch, Python and numpy; None leaves them as they are."""
+    if seed is None:
+        return
     torch.manual_seed(seed)
     random.seed(seed)
     if (numpy := sys.modules.get("numpy")) is not None:
