@@ -29,7 +29,6 @@ class Curve(Struct, frozen=True):
     drop: float
     """From the start to the lowest point of the smoothed curve."""
     noise: float
-    axis: str = "epoch"
 
     @property
     def best(self) -> int:
