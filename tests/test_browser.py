@@ -14,9 +14,9 @@ import pytest
 
 from reportgen.look import Look
 from reportgen.render.notebook import frame
-from reportgen.render.write import render, write
+from reportgen.render.write import write
 
-from . import builders
+from . import builders, showcase
 
 pytestmark = pytest.mark.slow
 playwright = pytest.importorskip("playwright.sync_api")
@@ -32,7 +32,8 @@ FLAGS = [
     "--disable-component-update",
     "--disable-sync",
 ]
-NAMES = ("classifier", "regressor", "hostile", "smallest", "huge")
+NAMES = tuple(showcase.REPORTS)
+SMALL = [name for name in NAMES if name != "huge"]
 # contrast is only checked in what is laid out and unfolded
 UNFOLD = """() => {
   document.querySelectorAll('details').forEach(d => { d.open = true; });
@@ -55,7 +56,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("pages")
     made = {name: folder / f"{name}.html" for name in NAMES}
     for name, path in made.items():
-        path.write_bytes(render(builders.ALL[name](), ".html"))
+        path.write_bytes(showcase.html(name))
     return made
 
 
@@ -71,7 +72,7 @@ def opened(browser: Any, path: Path, **settings: Any) -> Any:
     return page
 
 
-@pytest.mark.parametrize("name", NAMES[:4])
+@pytest.mark.parametrize("name", SMALL)
 def test_asks_for_nothing_and_complains_of_nothing(browser: Any, files: dict[str, Path], name: str) -> None:
     page = browser.new_context().new_page()
     requests: list[str] = []
@@ -87,9 +88,11 @@ def test_asks_for_nothing_and_complains_of_nothing(browser: Any, files: dict[str
     page.context.close()
 
 
-@pytest.mark.parametrize("width", [1280, 360])
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("name", NAMES[:4])
+VIEWS = [(name, scheme, width) for name in SMALL for scheme, width in (("light", 1280), ("dark", 360))]
+VIEWS += [("classifier", "light", 360), ("classifier", "dark", 1280)]
+
+
+@pytest.mark.parametrize(("name", "scheme", "width"), VIEWS)
 def test_is_accessible(browser: Any, files: dict[str, Path], axe: str, name: str, scheme: str, width: int) -> None:
     page = opened(browser, files[name], color_scheme=scheme, viewport={"width": width, "height": 900}, bypass_csp=True)
     page.evaluate(UNFOLD)

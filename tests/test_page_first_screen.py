@@ -8,8 +8,10 @@ import pytest
 from msgspec.structs import replace
 
 from reportgen.document.facts import Diagnosis, Finding, Report, Severity
+from reportgen.page import evidence_figures
 from reportgen.page.build import build
 from reportgen.page.evidence import picture
+from reportgen.page.evidence_figures import profile
 from reportgen.page.palette import ERROR
 from reportgen.page.sections import depth
 from reportgen.page.svg import serialise
@@ -118,5 +120,22 @@ def test_the_key_figures_have_the_best_of_the_run_and_the_price() -> None:
     ]
     series = builders.history().get("val_accuracy")
     assert series is not None
-    assert pairs["Best validation accuracy"].value == f"{max(y for y in series.y if y is not None):.4g}"
+    assert pairs["Best validation accuracy"].value == f"{100 * max(y for y in series.y if y is not None):.1f}\u00a0%"
+    assert pairs["Best validation accuracy"].note == f"epoch {len(series.y)}, {len(series.y)} in all"
     assert pairs["Cost of probing"].value == "11.9\u00a0s"
+
+
+def test_bars_stand_on_zero() -> None:
+    """Half as much is half as high, even where nothing is near zero."""
+    drawn = profile([0.5, 1.0], [False, True], "t", ("input", "output"))
+    assert drawn is not None
+    tops = [float(y) for y in re.findall(r"V(-?[\d.]+)h", serialise(drawn))]
+    ground = evidence_figures._BOTTOM
+    assert (ground - tops[0]) / (ground - tops[1]) == pytest.approx(0.5, abs=0.02)
+
+
+def test_a_layer_that_has_a_number_for_a_name_is_called_a_layer() -> None:
+    found = diagnosis(finding("act-dead", "activations", "3", share=1.0))
+    named = diagnosis(finding("act-dead", "activations", "conv1", share=1.0))
+    heads = build(replace(builders.classifier(), diagnoses=[found, named])).verdict.heads
+    assert [h.subject for h in heads] == ["layer 3", "conv1"]

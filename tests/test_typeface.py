@@ -128,3 +128,49 @@ def test_a_font_that_is_none_is_refused(tmp_path: Path) -> None:
     latin = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"
     with pytest.raises(OptionError, match="no Chinese characters"):
         typeface.found(str(latin))
+
+
+@with_font
+def test_headings_on_paper_are_bold_in_chinese_too() -> None:
+    """What browsers do by themselves, printing must bring: the bold face has more ink, and is embedded for headings."""
+    path = typeface.found()
+    assert path is not None
+    plain, bold = typeface.subset(path, "诊断", None)[0], typeface.bold(path, "诊断")
+    assert bold is not None
+    assert ink(bold) > 1.15 * ink(plain)
+    with pikepdf.open(io.BytesIO(render(builders.regressor(), ".pdf", language="zh"))) as document:
+        names = {str(o.FontName) for o in document.objects if isinstance(o, pikepdf.Dictionary) and "/FontName" in o}
+    assert any(name.endswith("Report-CJK-Bold") for name in names), names
+
+
+def ink(font: bytes) -> int:
+    """Count the black pixels of two characters."""
+    from PIL import Image, ImageDraw, ImageFont
+
+    image = Image.new("L", (300, 150), 255)
+    ImageDraw.Draw(image).text((10, 10), "诊断", font=ImageFont.truetype(io.BytesIO(font), 100), fill=0)
+    return sum(image.histogram()[:128])
+
+
+@with_font
+def test_outlines_for_the_screen_are_coarser_but_stay_where_they_are() -> None:
+    path = typeface.found()
+    assert path is not None
+    fine, coarse = (TTFont(io.BytesIO(typeface.subset(path, "诊断", kind)[0])) for kind in (None, "woff2"))
+    if "glyf" not in fine:
+        pytest.skip("outlines that are not of TrueType stay as they are")
+    scale = fine["head"].unitsPerEm / coarse["head"].unitsPerEm
+    assert scale > 1
+    for code in map(ord, "诊断"):
+        one, other = (bounds(font, code) for font in (fine, coarse))
+        assert all(abs(a - scale * b) <= scale for a, b in zip(one, other, strict=True))
+
+
+def bounds(font: TTFont, code: int) -> tuple[float, float, float, float]:
+    from fontTools.pens.boundsPen import BoundsPen
+
+    glyphs = font.getGlyphSet()
+    pen = BoundsPen(glyphs)
+    glyphs[font.getBestCmap()[code]].draw(pen)
+    assert pen.bounds is not None
+    return pen.bounds

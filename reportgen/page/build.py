@@ -37,7 +37,6 @@ from .sections import (
 
 SECTIONS: tuple[Callable[[Report], Section | None], ...] = (
     diagnoses.section,
-    overview.section,
     evaluation.section,
     pictures.section,
     training.section,
@@ -49,6 +48,7 @@ SECTIONS: tuple[Callable[[Report], Section | None], ...] = (
     dataset.section,
     deployment.section,
     trials.section,
+    overview.section,
     by_layer.section,
     coverage.section,
     provenance.section,

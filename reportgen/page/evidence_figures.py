@@ -71,6 +71,8 @@ def profile(
     axis = _Axis.over([v for v in values if v is not None])
     if axis is None:
         return None
+    if not axis.log and axis.low > 0:  # bars stand on zero
+        axis = _Axis(0.0, axis.high, log=False)
     step = (WIDTH - _LEFT) / max(len(values), 1)
     plain: list[str] = []
     bad: list[str] = []

@@ -13,6 +13,9 @@ _SHARES = frozenset(("accuracy", "balanced_accuracy", "macro_f1", "micro_f1", "t
     "pixel_accuracy",
     "mean_iou",
     "mean_dice",
+    "acc",
+    "top1",
+    "top5",
 }
 
 

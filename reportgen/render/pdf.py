@@ -28,7 +28,7 @@ _FONTS = {  # address -> file, family, weight; base64 in the style sheet costs a
     "report-font:mono": ("DejaVuSansMono.ttf", "Report Mono", 400),
     "report-font:serif-bold": ("STIXGeneralBol.ttf", "Report Serif", 700),
 }
-_CHINESE = "report-font:chinese"
+_CHINESE = ("report-font:chinese", "report-font:chinese-bold")
 TAGGED_UP_TO = 500  # rows of all tables; tags cost time and bytes beyond that
 
 
@@ -43,11 +43,11 @@ def to_pdf(page: Page, data: bytes | None = None, look: Look | None = None) -> b
     short = folded(page, each=MAX_TABLE_ROWS, together=MAX_ROWS, appendix=MAX_APPENDIX)
     fonts = FontConfiguration()
     variant = "pdf/ua-1" if short.n_rows <= TAGGED_UP_TO else None
-    html, font = _lettered(printed(fill(short, {"css": sheet("print.css")}, templates=look.templates), look), look)
-    fetcher = _fetcher(font)
+    html, chinese = _lettered(printed(fill(short, {"css": sheet("print.css")}, templates=look.templates), look), look)
+    fetcher = _fetcher(chinese)
     with _no_collection():
         document = weasyprint.HTML(string=html, url_fetcher=fetcher)
-        rules = _faces(chinese=font is not None) + columns.style(short) + _widths(short)
+        rules = _faces(chinese) + columns.style(short) + _widths(short)
         styles = [weasyprint.CSS(string=rules, url_fetcher=fetcher, font_config=fonts)]
         attached = [] if data is None else [_attachment(weasyprint, data)]
         options = {"pdf_variant": variant, "attachments": attached, "finisher": _finish}
@@ -83,8 +83,8 @@ def _weasyprint() -> Any:
     return weasyprint
 
 
-def _lettered(html: str, look: Look) -> tuple[str, bytes | None]:
-    """Return the page with Chinese characters after the Latin ones in every font, and the font that has them.
+def _lettered(html: str, look: Look) -> tuple[str, dict[str, bytes]]:
+    """Return the page with Chinese characters after the Latin ones in every font, and the fonts that have them.
 
     Without a font the page tells so, and what the system has may still fill in.
     """
@@ -92,21 +92,23 @@ def _lettered(html: str, look: Look) -> tuple[str, bytes | None]:
     path = typeface.found(look.font) if characters else None
     if path is None:
         foot = f"<p>{typeface.NOTICE}</p></footer>" if characters else "</footer>"
-        return html.replace("</footer>", foot), None
+        return html.replace("</footer>", foot), {}
     for family in ("Sans", "Mono", "Serif"):
         html = html.replace(f'"Report {family}"', f'"Report {family}","{typeface.FAMILY}"')
     html = html.replace('font-family="Report Sans, ', f'font-family="Report Sans, {typeface.FAMILY}, ')
-    return html, typeface.subset(path, characters, None)[0]
+    plain = typeface.subset(path, characters, None)[0]
+    bold = typeface.bold(path, characters)
+    return html, dict(zip(_CHINESE, (plain,) if bold is None else (plain, bold), strict=False))
 
 
-def _fetcher(chinese: bytes | None) -> Any:
+def _fetcher(chinese: dict[str, bytes]) -> Any:
     """Return a fetcher that knows data: and our own fonts; a page that asks for more is a bug and fails."""
     from weasyprint.urls import URLFetcher, URLFetcherResponse
 
     class Fetcher(URLFetcher):  # type: ignore[misc]
         def fetch(self, url: str, headers: dict[str, str] | None = None) -> Any:
-            if url == _CHINESE:
-                return URLFetcherResponse(url, chinese, {"Content-Type": "font/ttf"})
+            if url in chinese:
+                return URLFetcherResponse(url, chinese[url], {"Content-Type": "font/ttf"})
             if url in _FONTS:
                 return URLFetcherResponse(url, _font(url), {"Content-Type": "font/ttf"})
             return super().fetch(url, headers)
@@ -122,12 +124,13 @@ def _font(url: str) -> bytes:
     return (Path(matplotlib.get_data_path()) / "fonts" / "ttf" / _FONTS[url][0]).read_bytes()
 
 
-def _faces(*, chinese: bool) -> str:
+def _faces(chinese: dict[str, bytes]) -> str:
     faces = [
         f'font-family: "{family}"; font-weight: {weight}; src: url({u})' for u, (f, family, weight) in _FONTS.items()
     ]
-    if chinese:
-        faces.append(f'font-family: "{typeface.FAMILY}"; src: url({_CHINESE})')
+    for url, weight in zip(_CHINESE, (400, 700), strict=True):
+        if url in chinese:
+            faces.append(f'font-family: "{typeface.FAMILY}"; font-weight: {weight}; src: url({url})')
     return "\n".join(f"@font-face {{ {face} }}" for face in faces)
 
 

@@ -14,7 +14,7 @@ from ..icons import icon, severity_word
 from ..language import _, plural, term
 from ..wording import cause_title, describe, diagnosis_title, doubt, rule_title, summary
 from ..words_doubts import candidates, unchecked
-from .headlines import ranked
+from .headlines import ranked, subject
 from .overview import measured_anything
 from .waivers import waived_table
 
@@ -66,7 +66,7 @@ def _card(place: int, diagnosis: Diagnosis) -> DiagnosisCard:
         severity=severity_word(diagnosis.severity),
         icon=icon(tone),
         title=diagnosis_title(diagnosis),
-        subject="" if diagnosis.subject in ("", "model") else name(diagnosis.subject),
+        subject=subject(diagnosis),
         summary=summary(diagnosis),
         evidence=_findings(f"{id}-evidence", _("Evidence"), first),
         further=_fold(f"{id}-further", more.format(n=len(rest)), rest),

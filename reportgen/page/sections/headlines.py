@@ -9,7 +9,7 @@ from ..blocks import Headline, Link, Tone
 from ..evidence import picture
 from ..formats import count, name
 from ..icons import icon
-from ..language import plural, term
+from ..language import _, plural, term
 from ..wording import describe, diagnosis_title, summary
 
 SHOWN = 3
@@ -46,12 +46,16 @@ def _tone(diagnosis: Diagnosis) -> Tone:
     return "error" if diagnosis.severity is Severity.ERROR else "warning"
 
 
-def _subject(diagnosis: Diagnosis) -> str:
-    return "" if diagnosis.subject in ("", "model") else name(diagnosis.subject)
+def subject(diagnosis: Diagnosis) -> str:
+    """Name what a diagnosis is about; '' for the model as a whole. A bare number is a layer of a sequence."""
+    if diagnosis.subject in ("", "model"):
+        return ""
+    shown = name(diagnosis.subject)
+    return shown if any(c.isalpha() for c in shown) else _("layer {name}").format(name=shown)
 
 
 def _link(place: int, diagnosis: Diagnosis) -> Link:
-    where = _subject(diagnosis)
+    where = subject(diagnosis)
     text = diagnosis_title(diagnosis) + (f" · {where}" if where else "")
     return Link(target=f"diagnosis-{place}", text=text, tone=_tone(diagnosis), icon=icon(_tone(diagnosis)))
 
@@ -64,7 +68,7 @@ def _headline(report: Report, place: int, diagnosis: Diagnosis) -> Headline:
         tone=_tone(diagnosis),
         icon=icon(_tone(diagnosis)),
         title=diagnosis_title(diagnosis),
-        subject=_subject(diagnosis),
+        subject=subject(diagnosis),
         picture=drawn.drawing if drawn is not None else None,
         caption=drawn.caption if drawn is not None else told,
         advice=_first(term(diagnosis.advice)),

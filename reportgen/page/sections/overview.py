@@ -110,9 +110,17 @@ def _best(report: Report) -> list[Pair]:
         best = curves.best_point(series)
         if best is not None:
             label = _("Best validation {metric}").format(metric=curves.metric_name(curves.base(series.name)).lower())
-            end = f" / {count(history.epochs)}" if series.axis == "epoch" and history.epochs else ""
-            return [Pair(label=label, value=short(best[1]), note=f"{curves.axis_name(series.axis)} {best[0]:g}{end}")]
+            value = shown(curves.base(series.name).lower(), best[1])
+            return [Pair(label=label, value=value, note=_best_at(series.axis, best[0], history.epochs))]
     return []
+
+
+def _best_at(axis: str, at: float, epochs: int | None) -> str:
+    if axis != "epoch":
+        return _("step {at}").format(at=f"{at:g}")
+    if not epochs:
+        return _("epoch {at}").format(at=f"{at:g}")
+    return _("epoch {at}, {n} in all").format(at=f"{at:g}", n=count(epochs))
 
 
 def _data(report: Report) -> list[Pair]:
