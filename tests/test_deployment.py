@@ -35,16 +35,23 @@ class Counted(nn.Module):
 
 def test_every_batch_size_is_run_and_told() -> None:
     model = Counted().eval()
-    times = latency.measure(model, [Batch((torch.randn(20, 4),)) for _ in range(2)], budget=0.05)
+    times = latency.measure(model, [Batch((torch.randn(20, 4),)) for _ in range(2)], budget=30.0)
     assert [row.batch_size for row in times.rows] == [1, 2, 4, 8, 16, 32]
     for row in times.rows:
-        # two runs to warm up come before those that are timed
-        assert model.sizes.count(row.batch_size) == row.runs + 2
+        # two runs to warm up come before those that are timed, and one to weigh them after
+        assert model.sizes.count(row.batch_size) == row.runs + 3
         assert 0 < row.p50 <= row.p95
         assert row.runs >= 5
-        assert row.peak_bytes is None
+        assert row.peak_bytes is not None
     assert times.machine
     assert times.groups == []
+
+
+def test_the_memory_of_a_pass_on_a_processor_is_that_of_its_tensors() -> None:
+    model = nn.Sequential(nn.Linear(10, 100), nn.ReLU(), nn.Linear(100, 3)).eval()
+    found = latency.measure(model, [Batch((torch.randn(8, 10),))], 0.2)
+    # most when the second activation stands beside what it was made of: 2 x 100 numbers a sample
+    assert [(row.batch_size, row.peak_bytes) for row in found.rows] == [(n, 2 * 100 * 4 * n) for n in (1, 2, 4, 8)]
 
 
 def test_without_time_one_size_is_run_and_the_rest_is_told() -> None:

@@ -14,7 +14,7 @@ from reportgen.document.facts import EvaluationFacts
 from reportgen.page.blocks import Figure, Pictures, Section, Table
 from reportgen.page.planes import Axis, Trace, plane, ticks
 from reportgen.page.sections import dataset, evaluation, overview
-from reportgen.page.sections.classes import likeness_order
+from reportgen.page.sections.classes import classifier, likeness_order
 from reportgen.page.svg import serialise
 from reportgen.probe.dataset import DatasetProbe
 from reportgen.probe.evaluation import EvaluationProbe
@@ -105,6 +105,20 @@ def test_classes_that_are_taken_for_each_other_come_to_stand_together() -> None:
     assert sorted(order) == list(range(n))
     beside = {frozenset(pair) for pair in pairwise(order)}
     assert all({i, i + n // 2} in beside for i in range(n // 2))
+
+
+@pytest.mark.parametrize("n", [30, 31])
+def test_a_confusion_matrix_of_more_than_thirty_classes_is_folded(n: int) -> None:
+    generator = torch.Generator().manual_seed(0)
+    y = torch.arange(n).repeat(4)
+    z = 3 * torch.eye(n)[y] + torch.randn(len(y), n, generator=generator)
+    probe = EvaluationProbe(None)
+    probe.update(z, Batch((z,), target=y))
+    facts = probe.facts()
+    assert facts is not None
+    assert facts.classification is not None
+    shown = [b for b in classifier(facts.classification, "") if isinstance(b, Figure) and b.id == "confusion"]
+    assert [bool(figure.folded) for figure in shown] == [n > 30]
 
 
 @pytest.mark.parametrize(

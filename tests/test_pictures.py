@@ -10,15 +10,17 @@ import pytest
 import torch
 from PIL import Image
 from torch import Tensor, nn
+from torch.nn import functional as F
 from torch.utils.data import DataLoader, TensorDataset
 
 import reportgen
 from reportgen.document.codec import decode, encode
 from reportgen.document.facts import Report
-from reportgen.document.pictures import Picture, PictureFacts
+from reportgen.document.pictures import CLASS_COLOURS, Picture, PictureFacts, colour_of
 from reportgen.errors import DocumentError
 from reportgen.probe.pictures import encode as encoding
 from reportgen.probe.pictures import kernels, maps, show
+from reportgen.probe.pictures.chosen import said_of
 from reportgen.probe.pictures.projection import principal
 from reportgen.subject.data import Batch
 
@@ -512,3 +514,54 @@ def test_kernels_of_a_weights_file(tmp_path: Any) -> None:
     report = reportgen.examine(tmp_path / "net.pt")
     assert [k.layer for k in facts_of(report).kernels] == ["0", "3"]
     assert facts_of(report).kernels[0] == facts_of(examined(net(3), *images(12, 3))).kernels[0]
+
+
+def segmented(n: int = 12, side: int = 20) -> tuple[nn.Conv2d, Tensor, Tensor]:
+    """A net that names the class of each place by its channel, and targets that it misses in the last sample."""
+    generator = torch.Generator().manual_seed(0)
+    target = torch.randint(3, (n, side, side), generator=generator)
+    x = F.one_hot(target, 3).permute(0, 3, 1, 2).float()
+    target[n - 1] = (target[n - 1] + 1) % 3
+    target[0, :2] = 255
+    model = nn.Conv2d(3, 3, 1, bias=False)
+    with torch.no_grad():
+        model.weight.copy_(4 * torch.eye(3)[:, :, None, None])
+    return model, x, target
+
+
+def test_classes_of_places_are_shown_beside_the_worst_and_the_reference_samples() -> None:
+    model, x, target = segmented()
+    facts = facts_of(examined(model, x, target))
+    assert (facts.task, facts.shown_classes) == ("places", [0, 1, 2])
+    worst = [view for view in facts.samples if view.role == "worst"]
+    assert worst[0].place == 11
+    scores = model(x).detach()
+    expected = F.cross_entropy(scores[11:], target[11:])
+    assert worst[0].loss == pytest.approx(float(expected), rel=1e-5)
+    colours = [tuple(bytes.fromhex(colour[1:])) for colour in CLASS_COLOURS]
+    for view in facts.samples:
+        assert view.truth is not None
+        assert view.answer is not None
+        truth, answer = array(view.truth), array(view.answer)
+        for drawn, kinds in ((truth, target[view.place]), (answer, scores[view.place].argmax(0))):
+            legal = kinds < 3
+            assert (drawn[legal.numpy()] == np.array(colours)[kinds[legal].numpy()]).all()
+
+
+def test_places_are_compared_on_a_grid_as_large_as_the_picture() -> None:
+    model, x, target = segmented(4, 100)
+    said = said_of(model(x), target)
+    assert said is not None
+    assert said.maps is not None
+    assert said.maps[0].shape == (4, show.SIDE, show.SIDE)
+    places = ((torch.arange(48) + 0.5) * 100 / 48).long()
+    assert torch.equal(said.maps[1].long(), model(x).argmax(1)[:, places][:, :, places])
+    # one yes or no a place, as scores and as probabilities
+    yes = (target > 1).long()
+    one = said_of(x[:, 2:] * 8 - 4, yes)
+    two = said_of((x[:, 2:] * 8 - 4).sigmoid(), yes)
+    assert one is not None
+    assert two is not None
+    assert one.loss == pytest.approx(two.loss, rel=1e-3)
+    assert colour_of(0) == 0
+    assert {colour_of(kind) for kind in range(1, 60)} == set(range(1, len(CLASS_COLOURS)))

@@ -15,8 +15,8 @@ class Latency(Struct, frozen=True, kw_only=True):
     p50: float
     p95: float
     peak_bytes: int | None = None
-    """Most memory of the accelerator in use at once; None on a processor, where only the whole process could be asked.
-    """
+    """Most memory in use at once: of an accelerator by its allocator; on a processor of the tensors that a pass makes,
+    operator by operator."""
 
 
 class GroupTime(Struct, frozen=True, kw_only=True):

@@ -15,6 +15,30 @@ MAX_SIDE = 4096
 _PNG = b"\x89PNG\r\n\x1a\n"
 
 
+CLASS_COLOURS = (
+    "#000000",
+    "#e69f00",
+    "#56b4e9",
+    "#009e73",
+    "#f0e442",
+    "#0072b2",
+    "#d55e00",
+    "#cc79a7",
+    "#999999",
+    "#7b3f00",
+    "#b8e186",
+    "#5e3c99",
+)
+"""Of classes in maps, in their order and then from the second on again (the first eight: Okabe and Ito 2008)."""
+NO_CLASS = 255
+"""The place of a map belongs to no class."""
+
+
+def colour_of(kind: int) -> int:
+    """Return the place of a class among the colours: only the first class is black."""
+    return kind if kind < len(CLASS_COLOURS) else 1 + (kind - 1) % (len(CLASS_COLOURS) - 1)
+
+
 class Picture(Struct, frozen=True, kw_only=True):
     """A small image as a file, base64 in JSON."""
 
@@ -65,6 +89,10 @@ class SampleView(Struct, frozen=True, kw_only=True):
     picture: Picture | None = None
     heat: Picture | None = None
     """Grad-CAM laid over the picture."""
+    truth: Picture | None = None
+    """Of a sample with a class for each place: the true ones."""
+    answer: Picture | None = None
+    """Those that the model named."""
     heat_line: list[float] = []
     """Grad-CAM of a series over its time, as shares of the most."""
     lines: list[list[float | None]] = []
@@ -80,7 +108,7 @@ class SampleView(Struct, frozen=True, kw_only=True):
     confidence: float | None = None
     """Probability of the predicted class, by softmax or sigmoid of the outputs."""
     loss: float | None = None
-    """Cross-entropy or squared error of this sample alone."""
+    """Cross-entropy or squared error of this sample alone; of a map the mean over a grid of its places."""
 
 
 class KernelSheet(Struct, frozen=True, kw_only=True):
@@ -197,8 +225,11 @@ class PictureFacts(Struct, frozen=True, kw_only=True):
     """Bytes that the pictures may take, before base64."""
     used: int
     display: Display | None = None
-    task: Literal["classes", "numbers", ""] = ""
+    task: Literal["classes", "numbers", "places", ""] = ""
+    """Places: a class for each place of a map."""
     classes: list[str] = []
+    shown_classes: list[int] = []
+    """Those that occur in the maps shown."""
     seen: int = 0
     """Samples that the shown ones were chosen from."""
     samples: list[SampleView] = []

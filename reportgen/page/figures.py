@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from msgspec import Struct
 
+from ..document.pictures import CLASS_COLOURS, colour_of
 from ..document.stats import TensorStats
 from .formats import name, number, percent
 from .language import _
@@ -157,6 +158,20 @@ def squares(values: Sequence[float | None], title: str) -> Element:
     """Draw a square for each number between 0 and 1, deeper for more; none where there is no number."""
     levels = [None if v is None else 1 + round(min(max(v, 0.0), 1.0) * (len(HEAT) - 2)) for v in values[:32]]
     return drawing(max(len(levels), 1) * 9, 10, title, *_cells(levels, 0, 0, 9, 10))
+
+
+def legend(labels: Mapping[int, str], title: str) -> Element:
+    """Name the colours of classes in maps, one beneath the other."""
+    parts = []
+    for row, (kind, label) in enumerate(labels.items()):
+        colour = CLASS_COLOURS[colour_of(kind)]
+        parts.append(element("rect", x=0.5, y=16 * row + 2.5, width=11, height=11, fill=colour, stroke=MUTED))
+        parts.append(
+            element(
+                "text", label if len(label) <= 20 else label[:19] + "…", x=18, y=16 * row + 12, font_size=12, fill=INK
+            )
+        )
+    return drawing(150, 16 * max(len(labels), 1), title, *parts)
 
 
 def heat(values: Sequence[float], title: str) -> Element:

@@ -5,14 +5,18 @@ from __future__ import annotations
 import platform
 import time
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from statistics import median, quantiles
+from typing import Any
 
 import torch
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from ..document.deployment import GroupTime, InferenceTimes, Latency
-from ..subject.data import Batch, call, device_of
+from ..subject.data import Batch, call, device_of, tensors
+from .memory import LiveBytes
 from .scoring.slices import values_of
 from .trials.sample import first_samples, is_by_sample, rows
 
@@ -88,9 +92,35 @@ def _row(model: nn.Module, batch: Batch, n: int, until: float, device: torch.dev
     taken: list[float] = []
     while len(taken) < _LEAST or (len(taken) < _RUNS and time.perf_counter() < until):
         taken.append(_timed(model, batch, device))
-    peak = torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None
+    peak = torch.cuda.max_memory_allocated(device) if device.type == "cuda" else _weighed(model, batch)
     p95 = quantiles(taken, n=20, method="inclusive")[-1]
     return Latency(batch_size=n, runs=len(taken), p50=median(taken), p95=p95, peak_bytes=peak)
+
+
+class _Weighing(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Weigh what operators return."""
+
+    def __init__(self, live: LiveBytes) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._live = live
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        self._live.see((args, kwargs), out, "")
+        return out
+
+
+def _weighed(model: nn.Module, batch: Batch) -> int | None:
+    """Return the most that tensors made in a pass took at one time, as no allocator counts it; None if it fails."""
+    live = LiveBytes(chain(model.parameters(), model.buffers(), tensors((batch.args, batch.kwargs))))
+    try:
+        with _Weighing(live):
+            call(model, batch)
+    except Exception:  # programs that cannot be watched run without
+        return None
+    finally:
+        live.close()
+    return live.peak or None  # a script runs as one operator, of which nothing is seen
 
 
 def _timed(model: nn.Module, batch: Batch, device: torch.device) -> float:

@@ -41,7 +41,11 @@ def _latency(times: InferenceTimes) -> Table:
         Column(_("95th percentile")),
         Column(_("Samples a second"), "number", _("batch size over the median")),
     ]
-    columns += [Column(_("Memory"), "number", _("most in use at once on the accelerator"))] if memory else []
+    hint = _(
+        "most in use at once: on an accelerator by its allocator, parameters included; on a processor the tensors that "
+        "one more pass made, operator by operator"
+    )
+    columns += [Column(_("Memory"), "number", hint)] if memory else []
     rows = []
     for r in times.rows:
         rate = r.batch_size / r.p50 if r.p50 else None

@@ -13,6 +13,7 @@ from ..svg import Element
 from ..tokens import Names, line
 
 _SIDE = 72  # CSS pixels
+MAX_LEGEND = 24
 
 
 def label_of(report: Report, kind: float) -> str:
@@ -60,6 +61,9 @@ def _gallery(report: Report, facts: PictureFacts, role: str, views: list[SampleV
         )
         for view in views
     ]
+    if role == "reference" and facts.shown_classes:
+        labels = {kind: label_of(report, kind) for kind in facts.shown_classes[:MAX_LEGEND]}
+        tiles.append(Tile(charts=[figures.legend(labels, _("Colours of the classes"))]))
     return Gallery(id=f"samples-{role}", title=_title(role), caption=_caption(facts, role, views), tiles=tiles)
 
 
@@ -83,6 +87,13 @@ def _caption(facts: PictureFacts, role: str, views: list[SampleView]) -> str:
                 "label is wrong, the picture is cut or upside down, or all are of one kind."
             ).format(n=count(facts.seen))
         ]
+    if role == "reference" and any(view.truth is not None for view in views):
+        told.append(
+            _(
+                "Beside each: the true classes of its places, and those that were named. Healthy: both alike, with "
+                "mistakes along the edges only."
+            )
+        )
     if role == "reference" and any(view.heat is not None for view in views):
         told.append(
             _(
@@ -109,7 +120,12 @@ def _is_wrong(facts: PictureFacts, view: SampleView) -> bool:
 
 def _images(view: SampleView) -> list[Bitmap]:
     place = count(view.place)
-    pairs = [(view.picture, _("Sample {place}")), (view.heat, _("Grad-CAM of sample {place}"))]
+    pairs = [
+        (view.picture, _("Sample {place}")),
+        (view.truth, _("True classes of the places of sample {place}")),
+        (view.answer, _("Classes that were named for the places of sample {place}")),
+        (view.heat, _("Grad-CAM of sample {place}")),
+    ]
     return [
         bitmap(picture, words.format(place=place), 2 * _SIDE if picture.width > 2 * picture.height else _SIDE)
         for picture, words in pairs

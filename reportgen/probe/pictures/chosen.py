@@ -12,10 +12,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ...document.pictures import NO_CLASS
 from ...subject.data import Batch, tensors
 from ..fingerprints import Hashes
-from ..tasks import are_class_scores, infer_task
+from ..tasks import are_class_scores, infer_task, prepared
 from ..trials.sample import is_by_sample, rows
+from .show import SIDE
 
 REFERENCES = 10
 WORST = 4
@@ -35,6 +37,8 @@ class Held:
     prediction: float | None = field(compare=False, default=None)
     confidence: float | None = field(compare=False, default=None)
     loss: float | None = field(compare=False, default=None)
+    truth: Tensor | None = field(compare=False, default=None)
+    answer: Tensor | None = field(compare=False, default=None)
 
 
 @dataclass(frozen=True)
@@ -47,6 +51,8 @@ class Said:
     confidence: list[float]
     loss: list[float]
     n_classes: int = 0
+    maps: tuple[Tensor, Tensor] | None = None
+    """Where there is a class for each place: the true ones and those named, thinned, (N, h, w) of uint8."""
 
 
 class Chosen:
@@ -118,6 +124,8 @@ class Chosen:
             for name in ("target", "prediction", "confidence", "loss"):
                 value = getattr(said, name)[i]
                 setattr(held, name, float(f"{value:.6g}") if math.isfinite(value) else None)
+            if said.maps is not None:
+                held.truth, held.answer = (kinds[i].cpu().clone() for kinds in said.maps)
         return held
 
     def references(self) -> list[Held]:
@@ -152,6 +160,8 @@ def said_of(output: Tensor | None, target: Any) -> Said | None:
         return None
     if are_class_scores(output, target):
         return _of_classes(output, target)
+    if output.dim() >= 4 and infer_task(output, target) == "segmentation":
+        return _of_places(output, target)
     if output.numel() != len(output) or target.numel() != len(target):
         return None
     task = infer_task(output, target)
@@ -181,6 +191,37 @@ def _of_binary(output: Tensor, target: Tensor) -> Said:
         loss = F.binary_cross_entropy_with_logits(values, wanted, reduction="none")
     prediction = (chance > 0.5).double().masked_fill(~chance.isfinite(), math.nan)
     return _said("classes", 2, wanted, prediction, torch.maximum(chance, 1 - chance), loss)
+
+
+def _of_places(output: Tensor, target: Tensor) -> Said | None:
+    """Compare classes of places on a grid as fine as a picture is; of volumes nothing is said."""
+    found = prepared("segmentation", output, target)
+    if isinstance(found, str) or found[0].dim() != 4:
+        return None
+    scores, truth = found[0], found[1].to(output.device)
+    longest = max(truth.shape[1:])
+    for dim in (1, 2):  # places in the middle of what the pixels of the picture are
+        n = truth.shape[dim]
+        few = n if longest <= SIDE else max(1, round(n * SIDE / longest))
+        places = ((torch.arange(few, device=output.device) + 0.5) * n / few).long()
+        truth, scores = truth.index_select(dim, places), scores.index_select(dim + 1, places)
+    scores = scores.float()
+    inside = bool(((scores >= 0) & (scores <= 1)).all())
+    if scores.shape[1] == 1:
+        chance = scores if inside else scores.sigmoid()
+        logs = torch.cat([1 - chance, chance], 1).clamp(min=1e-12).log()
+    elif inside and torch.allclose(scores.sum(1), torch.ones_like(scores[:, 0]), atol=1e-3):
+        logs = scores.clamp(min=1e-12).log()
+    else:
+        logs = scores.log_softmax(1)
+    n_classes = logs.shape[1]
+    legal = (truth >= 0) & (truth < min(n_classes, NO_CLASS)) & logs.isfinite().all(1)
+    wanted = truth.long().where(legal, 0)
+    loss = -logs.gather(1, wanted[:, None])[:, 0].where(legal, 0.0).sum((1, 2)) / legal.sum((1, 2))
+    kinds = wanted.where(legal, NO_CLASS), logs.argmax(1).clamp(max=NO_CLASS - 1)
+    nothing = torch.full_like(loss, math.nan)
+    said = _said("places", n_classes, nothing, nothing, nothing, loss)
+    return replace(said, maps=(kinds[0].to(torch.uint8), kinds[1].to(torch.uint8)))
 
 
 def _of_numbers(output: Tensor, target: Tensor) -> Said:

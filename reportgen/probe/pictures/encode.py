@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...document.pictures import MAX_SIDE, Picture
+from ...document.pictures import CLASS_COLOURS, MAX_SIDE, NO_CLASS, Picture, colour_of
 
 Bytes = NDArray[np.uint8]
 Floats = NDArray[np.float64]
@@ -61,6 +61,19 @@ def of_levels(levels: Bytes) -> Picture:
     _check(levels)
     image = Image.fromarray(levels)
     image.putpalette(_palette())  # which makes an image of places in a palette of it
+    return _png(image, bits=4)
+
+
+def of_classes(kinds: Bytes) -> Picture:
+    """Encode class numbers (h, w) in the colours of the classes; ``NO_CLASS`` is grey."""
+    from PIL import Image
+
+    _check(kinds)
+    places = np.array([colour_of(kind) for kind in range(256)], np.uint8)
+    places[NO_CLASS] = len(CLASS_COLOURS)
+    image = Image.fromarray(places[kinds])
+    colours = [tuple(bytes.fromhex(colour[1:])) for colour in CLASS_COLOURS]
+    image.putpalette([part for colour in (*colours, _GAP_COLOUR) for part in colour])
     return _png(image, bits=4)
 
 

@@ -11,7 +11,7 @@ import torch
 from msgspec.structs import replace
 from torch import Tensor, nn
 
-from ...document.pictures import Display, GenerationFacts, LeftOut, PictureFacts, SampleView
+from ...document.pictures import NO_CLASS, Display, GenerationFacts, LeftOut, Picture, PictureFacts, SampleView
 from ...errors import one_line
 from ...options import Options
 from ...subject.data import Batch
@@ -22,7 +22,7 @@ from ..steps import NotMeasuredError
 from ..trials.sample import joined
 from . import kernels, maps
 from .chosen import Chosen, Held, numbered, said_of
-from .encode import Budget, Bytes
+from .encode import Budget, Bytes, of_classes
 from .generated import Extractor, Generated
 from .projection import LastFeatures
 from .show import TOKENS, channels_first_series, display_of, encoded, flat_maps, lines_of, pixels, plain, values_of
@@ -85,6 +85,8 @@ class _Making:
     left_out: list[LeftOut]
     bases: dict[int, Bytes] = field(default_factory=dict)
     """Pixels of the samples shown, by their place among them, to lay heat over."""
+    kinds: set[int] = field(default_factory=set)
+    """Classes in the maps shown."""
 
     def part(self, name: Any, make: Callable[[], T]) -> T | None:
         """Make one kind of picture; what fails is told."""
@@ -154,7 +156,7 @@ def _add_samples(
     if references:
         made = making.part("samples", lambda: _views(making, references, worst, source))
         views, display = made if made is not None else ([], None)
-    facts = replace(facts, samples=views, display=display)
+    facts = replace(facts, samples=views, display=display, shown_classes=sorted(making.kinds))
     if views:
         facts = _look_inside(making, facts, references, worst)
     method: Any = options.projection
@@ -206,6 +208,7 @@ def _view(held: Held, x: Tensor, role: Any, display: Display, making: _Making, p
         picture = encoded(base)
         if making.budget.take("samples", picture):
             told["picture"], making.bases[place] = picture, base
+            told |= _maps_of(held, making)
     values = plain(x)
     return SampleView(
         place=-held.place,
@@ -218,6 +221,17 @@ def _view(held: Held, x: Tensor, role: Any, display: Display, making: _Making, p
         loss=held.loss,
         **told,
     )
+
+
+def _maps_of(held: Held, making: _Making) -> dict[str, Picture]:
+    """Draw the true classes of the places of a sample, and those that were named."""
+    if held.truth is None or held.answer is None:
+        return {}
+    truth, answer = (of_classes(kinds.numpy()) for kinds in (held.truth, held.answer))
+    if not making.budget.take("samples", truth, answer):
+        return {}
+    making.kinds |= {*held.truth.flatten().tolist(), *held.answer.flatten().tolist()} - {NO_CLASS}
+    return {"truth": truth, "answer": answer}
 
 
 def _look_inside(making: _Making, facts: PictureFacts, references: list[Held], worst: list[Held]) -> PictureFacts:
