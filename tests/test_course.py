@@ -10,13 +10,20 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from msgspec.structs import replace
 from torch import Tensor
 
 import reportgen
-from reportgen.document.course import CourseRow
+from reportgen.document.course import Course, CourseRow
+from reportgen.document.facts import Finding, WeightFacts
+from reportgen.health.context import context_of
+from reportgen.health.rules.matrices import usual_steps, weights_jump
+from reportgen.health.thresholds import Thresholds
 from reportgen.options import Options
 from reportgen.page.sections.course import remark
 from reportgen.probe.course import Point, course_of
+
+from . import builders
 
 State = dict[str, Tensor]
 
@@ -53,16 +60,66 @@ def test_figures_are_those_of_hand_formulas() -> None:
 def test_what_rests_and_what_jumps_is_told_and_what_learns_is_not() -> None:
     found = course_of([Point(f"e{i}.pt", state) for i, state in enumerate(run())])
     typical = sorted(sum(row.moved) for row in found.rows)[1]
-    told = {row.name: remark(row, found.checkpoints, typical) for row in found.rows}
+    usual = usual_steps(found.rows)
+    told = {row.name: remark(row, usual, found.checkpoints, typical) for row in found.rows}
     assert told == {"learns.weight": "", "rests.weight": "at rest", "jumps.weight": "jumped before e2.pt"}
 
 
 def test_a_run_that_ends_smoothly_jumps_nowhere() -> None:
     moved = [3.0, 0.2, 0.1, 0.05, 0.01, 0.001]  # much at first, as runs do
     row = CourseRow(name="w", shape=[2], norms=[1.0] * 7, moved=moved, cosines=[1.0] * 6)
-    assert remark(row, [f"{i}" for i in range(7)], 0.5) == ""
+    assert remark(row, [1.0] * 6, [f"{i}" for i in range(7)], 0.5) == ""
     whole = CourseRow(name="w", shape=[2], norms=[1.0] * 7, moved=[0.0] * 6, cosines=[1.0] * 6)
-    assert remark(whole, [f"{i}" for i in range(7)], 0.0) == ""  # nothing learns: a frozen run
+    assert remark(whole, [1.0] * 6, [f"{i}" for i in range(7)], 0.0) == ""  # nothing learns: a frozen run
+
+
+@pytest.mark.parametrize(
+    ("moved", "said"),
+    [
+        ([0.0, 0.0, 0.1, 0.1], "at rest until c"),
+        ([0.1, 0.1, 0.0, 0.0], "at rest since c"),
+        ([0.1, 0.0, 0.1, 0.1], ""),
+        ([0.01, 0.2, 0.01, 0.01], "jumped before c"),
+    ],
+)
+def test_when_a_tensor_moved_is_told(moved: list[float], said: str) -> None:
+    row = CourseRow(name="w", shape=[2, 2], norms=[1.0] * 5, moved=moved, cosines=[1.0] * 4)
+    assert remark(row, [1.0] * 4, list("abcde"), 0.5) == said
+
+
+def course(*moved: list[float]) -> list[CourseRow]:
+    n = len(moved[0])
+    return [
+        CourseRow(name=f"w{i}", shape=[4, 4], norms=[1.0] * (n + 1), moved=steps, cosines=[1.0] * n)
+        for i, steps in enumerate(moved)
+    ]
+
+
+def jumps(rows: list[CourseRow]) -> list[Finding]:
+    names = [f"e{i}.pt" for i in range(len(rows[0].norms))]
+    facts = WeightFacts(rows=[], course=Course(checkpoints=names, rows=rows))
+    report = replace(builders.smallest(), weights=facts)
+    return list(weights_jump(report, context_of(report, Thresholds()), Thresholds()))
+
+
+def test_a_layer_that_jumps_alone_is_told_and_a_step_that_is_long_for_all_is_not() -> None:
+    calm = [0.5, 0.02, 0.02, 0.02, 0.01]
+    (finding,) = jumps(course(calm, calm, calm, [0.5, 0.02, 0.9, 0.02, 0.01]))
+    assert finding.subject == "w3"
+    assert finding.detail == {"after": "e2.pt", "before": "e3.pt"}
+    assert finding.evidence == {"ratio": pytest.approx(45), "moved": 0.9, "tensors": 1}
+    gap = [0.5, 0.02, 0.9, 0.02, 0.01]  # checkpoints left out, or a warm restart
+    assert not jumps(course(gap, gap, gap, gap))
+    assert not jumps(course(calm, calm, calm, [0.0, 0.0, 0.9, 0.02, 0.01]))  # set free
+    assert not jumps(course(calm, calm, calm, [0.0, 1e-6, 1e-4, 1e-6, 0.0]))  # next to nothing
+    assert not jumps(course(calm, gap))  # nothing to hold it against
+
+
+def test_independent_steps_never_jump() -> None:
+    rng = np.random.default_rng(0)
+    for _ in range(50):  # steps of layers as they scatter: by a factor of two
+        rows = course(*(np.exp(rng.normal(-4, 0.35, 8)).tolist() for _ in range(40)))
+        assert not jumps(rows)
 
 
 def test_what_cannot_be_followed_is_counted() -> None:

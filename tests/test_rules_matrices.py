@@ -117,3 +117,33 @@ def test_what_rests_while_others_learn(tmp_path: Path) -> None:
     assert not told(examined(state, tmp_path, earlier=first))  # nothing learned: nothing rests beside it
     later["layers.3.weight"] += 1e-6
     assert not told(examined(later, tmp_path, earlier=first))
+
+
+def folded(spread: float) -> nn.Sequential:
+    """Return a convolution and its batch norm; one gain in sixteen is ``spread`` times the others."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(16, 64, 3, bias=False), nn.BatchNorm2d(64))
+    model(torch.randn(64, 16, 8, 8))
+    with torch.no_grad():
+        model[1].weight[::16] *= spread
+    return model.eval()
+
+
+@pytest.mark.parametrize(("spread", "fires"), [(1.0, False), (5.0, False), (30.0, True)])
+def test_channels_that_a_batch_norm_pulls_apart(spread: float, fires: bool) -> None:
+    model = folded(spread)
+    found = told(reportgen.examine(model))
+    assert ("q-channel-range" in found) == fires
+    if fires:
+        norm = model[1]
+        own = model[0].weight.detach().flatten(1).norm(dim=1)
+        folded_norms = own * norm.weight.detach() / (norm.running_var + norm.eps).sqrt()
+        finding = found["q-channel-range"]
+        assert finding.subject == "0.weight"
+        assert finding.evidence["ratio"] == pytest.approx(float(folded_norms.max() / folded_norms.median()), rel=1e-4)
+
+
+def test_random_channels_of_any_width_are_alike(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    for fan_in in (9, 27, 576):
+        assert not told(examined({"conv1.weight": torch.randn(256, fan_in)}, tmp_path))

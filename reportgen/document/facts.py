@@ -24,7 +24,7 @@ from .findings import Severity as Severity
 from .flow import FlowFacts
 from .history import History
 from .hub import HubConfig
-from .matrices import EmbeddingFacts, GainFacts, MatrixFacts, ShapeFacts
+from .matrices import EmbeddingFacts, GainFacts, GateFacts, MatrixFacts, ShapeFacts
 from .pictures import PictureFacts
 from .samples import Copies, Order, Padding, Shortcut, Signal, SplitFacts, TargetCounts, TensorRow, TokenInputs, Twins
 from .states import OptimizerState
@@ -182,6 +182,10 @@ class WeightRow(Struct, frozen=True, kw_only=True):
     """The matrix in a weight, or the matrices where several are stacked."""
     gains: GainFacts | None = None
     embedding: EmbeddingFacts | None = None
+    radius: float | None = None
+    """Spectral radius of the recurrent weight of a plain recurrent layer: by how much a state grows each step."""
+    gates: list[GateFacts] = []
+    """Of an LSTM or GRU, at its recurrent weight."""
 
 
 class BufferRow(Struct, frozen=True, kw_only=True):

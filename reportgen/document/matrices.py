@@ -125,6 +125,21 @@ class GainFacts(Struct, frozen=True, kw_only=True):
     """They scatter around 0: the layer multiplies by 1 + gain."""
 
 
+class GateFacts(Struct, frozen=True, kw_only=True):
+    """One gate of an LSTM or GRU, from weights alone."""
+
+    name: str
+    units: int
+    bias: float
+    """Mean over the units of both biases together."""
+    low: float
+    high: float
+    closed: int
+    """Units whose bias holds the gate shut, far beyond what inputs and states of unit size could change."""
+    opened: int
+    """Units whose bias holds it open."""
+
+
 class EmbeddingFacts(Struct, frozen=True, kw_only=True):
     """The rows of an embedding."""
 

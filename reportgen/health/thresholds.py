@@ -75,6 +75,13 @@ class Thresholds(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     sqnr: float = 25.0
     """Decibels. Normal weights rounded to 8 bits with one scale have 38 at a million values."""
     gain_ratio: float = 20.0
+    channel_ratio: float = 10.0
+    """Largest over median norm of a channel, behind the batch norm: random channels have 1.0 to 1.5."""
+    radius_low: float = 0.3
+    radius_high: float = 1.5
+    """Of a recurrent weight: default initialisation 0.58, orthogonal 1."""
+    stuck_gates: float = 0.5
+    course_jump: float = 10.0
     course_moved: float = 1e-3
 
     # double-softmax

@@ -44,6 +44,54 @@ RULES: dict[str, tuple[str, Callable[[Finding], str], str]] = {
         "It matters only where activations are to be rounded.",
     ),
     "q-weight-sqnr": ("Weights in 8 bits", _sqnr, "It matters only where weights are to be rounded."),
+    "q-channel-range": (
+        "Channels of very different size",
+        lambda f: _(
+            "{subject}: the largest of its {channels} channels has {ratio} times the median norm ({layers} such "
+            "layers)."
+        ).format(
+            subject=f.subject,
+            channels=amount(f.evidence["channels"]),
+            ratio=amount(f.evidence["ratio"]),
+            layers=amount(f.evidence["layers"]),
+        ),
+        "It matters only where weights are rounded with one scale for the tensor.",
+    ),
+    "rnn-spectral-radius": (
+        "A recurrent weight that stretches or shrinks",
+        lambda f: _(
+            "{subject}: the spectral radius of the recurrent weight is {radius} ({layers} such layers)."
+        ).format(subject=f.subject, radius=amount(f.evidence["radius"]), layers=amount(f.evidence["layers"])),
+        "A task over a few steps needs no memory, and saturating activations keep a large radius in check.",
+    ),
+    "lstm-gates": (
+        "Gates held by their bias",
+        lambda f: _(
+            "{subject}: in {share} of the units the bias alone holds the gate; it is {bias} on average ({layers} such "
+            "layers)."
+        ).format(
+            subject=f.subject,
+            share=percent(f.evidence["share"]),
+            bias=amount(f.evidence["bias"]),
+            layers=amount(f.evidence["layers"]),
+        ),
+        "Inputs much larger than one can move such a gate.",
+    ),
+    "weights-jump": (
+        "A layer that jumped between checkpoints",
+        lambda f: _(
+            "{subject} moved by {moved} of its norm between {after} and {before}, {ratio} times its steps beside "
+            "({tensors} such matrices)."
+        ).format(
+            subject=f.subject,
+            moved=percent(f.evidence["moved"]),
+            after=f.detail["after"],
+            before=f.detail["before"],
+            ratio=amount(f.evidence["ratio"]),
+            tensors=amount(f.evidence["tensors"]),
+        ),
+        "Layers are set anew on purpose at times.",
+    ),
     "w-copies": (
         "Channels that repeat others",
         lambda f: _(

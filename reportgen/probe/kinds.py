@@ -33,7 +33,7 @@ _KINDS = (
     ("head", r"(^|[._])(lm_head|head|classifier|cls|fc|score|heads\.head|embed_out)$"),
 )
 _KNOWN = [(kind, re.compile(pattern, re.IGNORECASE)) for kind, pattern in _KINDS]
-_RECURRENT = re.compile(r"weight_(ih|hh)_l\d+(_reverse)?$")
+_RECURRENT = re.compile(r"(^|\.)weight_(ih|hh)(_l\d+(_reverse)?)?$")
 _GATES = {4: ("input gate", "forget gate", "cell", "output gate"), 3: ("reset gate", "update gate", "new gate")}
 _QKV = ("query", "key", "value")
 _WHOLE = {torch.uint8, torch.int8, torch.int16, torch.int32, torch.uint16, torch.uint32, PACKED} - {None}

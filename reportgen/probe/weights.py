@@ -16,7 +16,8 @@ from ..document.facts import BufferRow, WeightFacts, WeightRow
 from ..document.matrices import MatrixFacts
 from ..subject import hub_config
 from ..subject.hub_config import Heads
-from ..subject.shapes import whole
+from ..subject.shapes import is_plain, whole
+from . import recurrent
 from .initial import default_init, testable
 from .kinds import (
     Part,
@@ -47,6 +48,7 @@ def of_model(model: nn.Module, owned: set[int] | None = None, spectra: Method = 
     owners = dict(model.named_modules(remove_duplicate=False))
     followed = _before_norm(model)
     parameters = list(model.named_parameters(remove_duplicate=False))
+    held_by_name: dict[str, Tensor] = dict(parameters)
     shapes = {name: () if _unshaped(p) else tuple(p.shape) for name, p in parameters}
     beside = Shape(shapes, hub_config.of_model(model))
     first_name: dict[int, str] = {}
@@ -57,7 +59,10 @@ def of_model(model: nn.Module, owned: set[int] | None = None, spectra: Method = 
         tied_to = first_name.setdefault(id(parameter), name)
         about = _about(name, parameter, owner, followed.get(owner_name), beside)
         row = _blank(name, parameter, about)
-        row = _measured(row, parameter, about, spectra) if tied_to == name else replace(row, tied_to=tied_to)
+        if tied_to == name:
+            row = _through_time(_measured(row, parameter, about, spectra), parameter, about.stack, held_by_name.get)
+        else:
+            row = replace(row, tied_to=tied_to)
         held = None if owned is None else id(parameter) in owned
         rows.append(replace(row, module=kind_of(owner), in_optimizer=held))
     buffers = [
@@ -137,7 +142,8 @@ def _add_tensor(
         stack = stack_of(kind, name, _as_channels(tensor.shape, turned), beside) or gates_of(name, beside)
         kind = told_whole(kind, stack)
         about = _About(role, kind, norm is not None, turned, stack, _folding(norm, tensors) if norm else None)
-        rows.append(_measured(_blank(name, tensor, about), tensor, about, spectra, release))
+        row = _measured(_blank(name, tensor, about), tensor, about, spectra, release)
+        rows.append(_through_time(row, tensor, stack, tensors.get))
 
 
 def _folding(norm: str, tensors: Mapping[str, Tensor]) -> Tensor | None:
@@ -228,6 +234,16 @@ def _measured(
         row = replace(row, at_default_init=fresh, matrices=_matrices(found, x, about, spectra))
         release(real)
     return replace(row, distribution=distribution(found, real.dtype))
+
+
+def _through_time(row: WeightRow, tensor: Tensor, stack: tuple[Part, ...], fetch: recurrent.Fetch) -> WeightRow:
+    """Add to a recurrent weight what its gates are held at; to one without gates, how far it stretches a state."""
+    broken = row.stats is None or not row.stats.finite or row.stats.nonfinite
+    if row.kind != "recurrent" or "weight_hh" not in row.name or broken or not is_plain(tensor):
+        return row
+    if stack:
+        return replace(row, gates=recurrent.gates(row.name, stack, fetch))
+    return replace(row, radius=recurrent.radius(tensor.detach()))
 
 
 def _matrices(found: Sweep, x: Tensor, about: _About, spectra: Method) -> list[MatrixFacts]:

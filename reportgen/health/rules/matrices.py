@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from statistics import median
 
+from ...document.course import CourseRow
 from ...document.facts import Finding, Report, Severity, WeightRow
 from ...document.matrices import MatrixFacts
 from ..context import Context
@@ -12,6 +13,8 @@ from ..thresholds import Thresholds
 
 SECTION = "weights"
 _FEW = 16  # channels, and values in one, below which shares of them say nothing
+_FEW_MATRICES = 3
+_APART = 5.0  # times what other matrices did at the same place
 
 
 def w_dead_filters(report: Report, context: Context, limits: Thresholds) -> Iterator[Finding]:
@@ -103,6 +106,40 @@ def q_weight_sqnr(report: Report, context: Context, limits: Thresholds) -> Itera
         )
 
 
+def q_channel_range(report: Report, context: Context, limits: Thresholds) -> Iterator[Finding]:
+    """Channels of very different size, behind the batch norm that follows. Informs only.
+
+    The largest norm of a channel is more than 10 times the median, gain over running deviation included where a batch
+    norm follows: that is the weight which is rounded, for converters fold the norm into it. One scale for the tensor
+    then leaves few of its 256 steps to most channels (Nagel et al. 2019: MobileNetV2 falls from 71 % to 0.1 %). Random
+    channels stay within twice the median. Fewer than 16 channels, and layers of which half the channels hardly weigh
+    anything, are passed over, and those of which ``q-weight-sqnr`` tells. With one scale a channel, as usual today, it
+    does no harm.
+    """
+    rows = report.weights.rows if report.weights is not None else []
+    found = [
+        (f.norm_high / f.norm_median, row, matrix)
+        for row in rows
+        for matrix in row.matrices
+        if (f := matrix.filters) is not None
+        and matrix.channels >= _FEW
+        and f.norm_median > 0
+        and f.norm_high > limits.channel_ratio * f.norm_median
+        and 2 * f.dead < matrix.channels
+        and not _coarse(matrix, limits)
+    ]
+    if found:
+        ratio, row, matrix = max(found, key=lambda one: one[0])
+        yield Finding(
+            rule="q-channel-range",
+            severity=Severity.INFO,
+            subject=_name(row, matrix),
+            section=SECTION,
+            evidence={"ratio": ratio, "channels": matrix.channels, "layers": len({row.name for _, row, _ in found})},
+            threshold={"ratio": limits.channel_ratio},
+        )
+
+
 def norm_gain(report: Report, context: Context, limits: Thresholds) -> Iterator[Finding]:
     """A norm layer with a gain more than 20 times the median of its gains. Informs only.
 
@@ -153,6 +190,63 @@ def weights_rest(report: Report, context: Context, limits: Thresholds) -> Iterat
     )
 
 
+def weights_jump(report: Report, context: Context, limits: Thresholds) -> Iterator[Finding]:
+    """A weight matrix that moved far more between two checkpoints than before and after. Informs only.
+
+    More than 10 times either neighbouring step, more than 1e-3 of its norm, and five times what the other matrices did
+    at that place by their median: a checkpoint left out, a raised rate or a restart moves all of them alike and is no
+    jump of a layer. The first step of a run, which is the longest, and a layer that rested before do not count.
+    """
+    course = report.weights.course if report.weights is not None else None
+    rows = [row for row in course.rows if len(row.shape) >= 2 and any(row.norms)] if course is not None else []
+    usual = usual_steps(rows)
+    found = [
+        (ratio, at, row) for row in rows if (jump := jump_of(row, usual, limits)) is not None for at, ratio in (jump,)
+    ]
+    if course is not None and found:
+        ratio, at, row = max(found, key=lambda one: one[0])
+        yield Finding(
+            rule="weights-jump",
+            severity=Severity.INFO,
+            subject=row.name,
+            section=SECTION,
+            evidence={"ratio": ratio, "moved": row.moved[at], "tensors": len(found)},
+            threshold={"ratio": limits.course_jump},
+            detail={"after": course.checkpoints[at], "before": course.checkpoints[at + 1]},
+        )
+
+
+def usual_steps(rows: Sequence[CourseRow]) -> list[float]:
+    """Return for each step how many times its neighbours it is, by the median of the matrices; none of very few."""
+    known = [row for row in rows if len(row.shape) >= 2 and any(row.norms)]
+    if len(known) < _FEW_MATRICES:
+        return []
+    return [median(_over_neighbours(row, i) for row in known) for i in range(len(known[0].moved))]
+
+
+def jump_of(row: CourseRow, usual: Sequence[float], limits: Thresholds) -> tuple[int, float] | None:
+    """Return at which step a tensor jumped and by how many times its neighbouring steps; None where it did not."""
+    for i in range(1, min(len(row.moved), len(usual))):
+        ratio = _over_neighbours(row, i)
+        if ratio > limits.course_jump and row.moved[i] > limits.course_moved and ratio > _APART * usual[i]:
+            return i, ratio
+    return None
+
+
+def _over_neighbours(row: CourseRow, i: int) -> float:
+    """Return a step over the longer one of those beside it; 0 for the first, and for one after rest."""
+    if not i:
+        return 0.0
+    beside = max([row.moved[i - 1], *row.moved[i + 1 : i + 2]])
+    return row.moved[i] / beside if row.moved[i - 1] > 0 else 0.0
+
+
+def _coarse(matrix: MatrixFacts, limits: Thresholds) -> bool:
+    """Tell whether even without any norm a single scale is too coarse."""
+    q = matrix.quantisation
+    return q is not None and q.int8_tensor is not None and q.int8_tensor < limits.sqnr
+
+
 def _matrices(report: Report) -> Iterator[tuple[WeightRow, MatrixFacts]]:
     """Yield the matrices with their rows; those of depthwise convolutions, whose channels are tiny, are left out."""
     for row in report.weights.rows if report.weights is not None else []:
@@ -165,4 +259,4 @@ def _name(row: WeightRow, matrix: MatrixFacts) -> str:
     return f"{row.name} · {matrix.part}" if matrix.part else row.name
 
 
-RULES = (w_dead_filters, w_copies, q_weight_sqnr, norm_gain, weights_rest)
+RULES = (w_dead_filters, w_copies, q_weight_sqnr, q_channel_range, norm_gain, weights_rest, weights_jump)

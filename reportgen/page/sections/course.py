@@ -5,6 +5,8 @@ from __future__ import annotations
 from statistics import median
 
 from ...document.course import Course, CourseRow
+from ...health.rules.matrices import jump_of, usual_steps
+from ...health.thresholds import Thresholds
 from .. import figures
 from ..blocks import Block, Cell, Column, Table
 from ..cells import missing, of_chart, of_name, of_number, of_text
@@ -14,7 +16,6 @@ from ..language import _, plural
 MAX_ROWS = 400
 MAX_CHARTS = 100
 _LEARNING = 1e-3  # relative movement of others, beside which one that stays is told
-_JUMP = 10.0
 
 
 def blocks(course: Course | None) -> list[Block]:
@@ -22,7 +23,8 @@ def blocks(course: Course | None) -> list[Block]:
     if course is None or not course.rows:
         return []
     typical = median(sum(row.moved) for row in course.rows)
-    told = [(row, remark(row, course.checkpoints, typical)) for row in course.rows]
+    usual = usual_steps(course.rows)
+    told = [(row, remark(row, usual, course.checkpoints, typical)) for row in course.rows]
     told.sort(key=lambda pair: (not pair[1], -sum(pair[0].moved)))
     ranked = any(row.stable_ranks for row in course.rows)
     columns = [
@@ -51,15 +53,18 @@ def blocks(course: Course | None) -> list[Block]:
     return [Table(id="course", caption=caption, note=note, columns=columns, rows=body, total_rows=n)]
 
 
-def remark(row: CourseRow, checkpoints: list[str], typical: float) -> str:
-    """Say that a tensor rests while others learn, or where it jumped."""
+def remark(row: CourseRow, usual: list[float], checkpoints: list[str], typical: float) -> str:
+    """Say that a tensor rests while others learn, since when it moves, or where it jumped."""
     if not any(row.moved):
         return _("at rest") if typical > _LEARNING else ""
-    for i in range(1, len(row.moved)):  # the first step of a run is always the longest
-        step, beside = row.moved[i], [row.moved[i - 1], *row.moved[i + 1 : i + 2]]
-        if step > _LEARNING and step > _JUMP * max(beside):
-            return _("jumped before {name}").format(name=checkpoints[i + 1])
-    return ""
+    if not row.moved[0] and typical > _LEARNING:
+        since = next(i for i, moved in enumerate(row.moved) if moved)
+        return _("at rest until {name}").format(name=checkpoints[since])
+    if len(row.moved) > 1 and not row.moved[-1] and typical > _LEARNING:
+        last = max(i for i, moved in enumerate(row.moved) if moved)
+        return _("at rest since {name}").format(name=checkpoints[last + 1])
+    jump = jump_of(row, usual, Thresholds())
+    return _("jumped before {name}").format(name=checkpoints[jump[0] + 1]) if jump is not None else ""
 
 
 def _ends(values: list[float]) -> Cell:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
+from statistics import median
 
 from msgspec import Struct
 
@@ -14,6 +16,7 @@ from ..cells import ChartBudget, missing, of_count, of_name, of_number, of_text
 from ..formats import count, name, number, percent
 from ..language import _, plural
 from ..reasons import told
+from . import recurrent
 
 MAX_ROWS = 400
 BESIDE_A_MODEL = 40  # rows, where the report is about more than weights
@@ -21,6 +24,7 @@ MAX_CHARTS = 60
 MAX_STRIP = 300
 MAX_SPECTRA = 8
 MAX_SMALL = 60
+_FEW_ZEROS = 1e-3
 _FIT = 0.1  # Kolmogorov distance below which a power law describes the tail
 _TAIL, _SIDE = 50, 256  # values in it, and singular values, that alpha needs
 
@@ -45,7 +49,7 @@ def blocks(facts: WeightFacts, *, alone: bool) -> list[Block]:
     out += _kernels(lines)
     out += _gains(facts.rows)
     out += _embeddings(facts.rows)
-    return out
+    return out + recurrent.blocks(facts.rows)
 
 
 def _concern(line: _Line) -> float:
@@ -134,9 +138,11 @@ def _ranks(line: _Line) -> list[Cell]:
 
 
 def _strip(facts: WeightFacts) -> list[Block]:
-    rows = [row for row in facts.rows if row.matrices][:MAX_STRIP]
+    rows = [row for row in facts.rows if row.matrices]
     if len(rows) < 2:
         return []
+    together = math.ceil(len(rows) / MAX_STRIP)
+    places = range(0, len(rows), together)
     quantities: list[tuple[str, Callable[[WeightRow], float | None], bool]] = [
         (_("scale"), lambda row: _scale(_Line(row, row.matrices[0])), True),
         (
@@ -145,20 +151,37 @@ def _strip(facts: WeightFacts) -> list[Block]:
             True,
         ),
         (_("outliers"), lambda row: row.distribution.outlier if row.distribution else None, True),
-        (_("zeros"), lambda row: row.stats.zero_share if row.stats else None, False),
+        (_("zeros"), _zeros, False),
     ]
     strips = []
     for label, value, log in quantities:
         values = [value(row) for row in rows]
         if any(values):
-            strips.append(figures.StripRow(label, values, log))
+            shown = [_farthest(values[i : i + together], values) for i in places]
+            strips.append(figures.StripRow(label, shown, log))
     title = _("Matrices by depth, {n} layers").format(n=count(len(rows)))
     caption = _(
         "One column a weight, in the order of the file; stronger colour is more, on a scale of its own for each row. "
         "Stable rank is beside that of noise. Smooth changes are healthy; a sudden change is worth a look."
     )
-    drawing = figures.strip([row.name for row in rows], strips, [""] * len(rows), title)
+    if together > 1:
+        text = _("{n} weights share a column, which shows the one farthest from the middle of all.")
+        caption += " " + text.format(n=count(together))
+    drawing = figures.strip([rows[i].name for i in places], strips, [""] * len(places), title)
     return [Figure(id="matrices-by-depth", title=title, caption=caption, drawing=drawing)]
+
+
+def _zeros(row: WeightRow) -> float | None:
+    """Return the share of zeros; a few in a million are nothing to look at."""
+    share = row.stats.zero_share if row.stats is not None else None
+    return share if share is None or share >= _FEW_ZEROS else 0.0
+
+
+def _farthest(values: list[float | None], everything: list[float | None]) -> float | None:
+    """Return the value farthest from the median of all, by ratio; what is noticeable in many must not be averaged."""
+    known = [v for v in values if v is not None]
+    middle = median(v for v in everything if v is not None)
+    return max(known, key=lambda v: abs(math.log((v + 1e-12) / (middle + 1e-12)))) if known else None
 
 
 # ---- spectra
