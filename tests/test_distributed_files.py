@@ -87,7 +87,8 @@ def _work(rank: int, world: int, folder: Path) -> None:
     os._exit(0)  # threads of gloo that are still there would end the interpreter with an abort now and then
 
 
-@pytest.mark.parametrize("world", [pytest.param(1, marks=pytest.mark.slow), 2])
+@pytest.mark.slow
+@pytest.mark.parametrize("world", [1, 2])
 def test_shards_give_what_the_whole_gives(tmp_path: Path, world: int) -> None:
     code = "import sys; from pathlib import Path; from tests.test_distributed_files import _work\n"
     code += "_work(int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3]))"

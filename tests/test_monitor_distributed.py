@@ -71,14 +71,8 @@ def _run(kind: str, world: int, folder: Path) -> list[History]:
 NAMES = ["0.weight", "0.bias", "2.weight", "2.bias", "3.weight", "3.bias"]
 
 
-@pytest.mark.parametrize(
-    ("kind", "world"),
-    [
-        pytest.param("ddp", 1, marks=pytest.mark.slow),
-        ("ddp", 2),
-        pytest.param("fsdp", 2, marks=pytest.mark.slow),
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize(("kind", "world"), [("ddp", 1), ("ddp", 2), ("fsdp", 2)])
 def test_a_model_on_several_processes(kind: str, world: int, tmp_path: Path) -> None:
     histories = _run(kind, world, tmp_path)
     for history in histories:

@@ -135,6 +135,7 @@ def test_the_same_bytes_in_another_process_and_no_torch() -> None:
     assert dict(line.split() for line in run(1, "classifier", suffixes).splitlines()) == here
 
 
-@pytest.mark.parametrize("name", ["smallest", pytest.param("classifier", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["smallest", "classifier"])
 def test_the_same_bytes_in_every_process_and_no_torch(name: str) -> None:
     assert run(0, name, list(FORMATS)) == run(1, name, list(FORMATS))

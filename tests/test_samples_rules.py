@@ -17,6 +17,8 @@ from reportgen.probe.shortcut import shortcut
 from reportgen.probe.twins import KEPT, LENGTH, Region, across
 from reportgen.subject.data import Batch
 
+pytestmark = pytest.mark.usefixtures("without_learning")
+
 Split = tuple[Tensor, Tensor]
 
 
