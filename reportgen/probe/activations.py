@@ -17,13 +17,14 @@ from ..subject.shapes import shape_of
 from .attention import AttentionProbe
 from .blocks import BlockProbe
 from .channels import ChannelAccumulator, Range, Seen, add_all
-from .derived import rectified_range, tells_its_input
+from .derived import CUTS, rectified_range, tells_its_input
 from .layers import (
     ACTIVATIONS,
     AFFINE,
     NORMS,
     RECTIFIERS,
     channel_dim,
+    has_own_channels,
     layers_of,
     main_tensor,
     samples_first,
@@ -35,7 +36,7 @@ from .reduce import as_real
 
 MAX_CALLS = 8  # calls of one module in one forward that keep channels of their own; later ones share the last
 MAX_CHANNELS = 1 << 17
-MAX_HELD = 1 << 18  # values that wait to be added, of all layers together
+MAX_HELD = 1 << 20  # values that wait to be added, of all layers together
 EXACT = ["count", "mean", "min", "max", "non-finite", "silent"]
 
 
@@ -77,11 +78,14 @@ class ActivationProbe:
     def __init__(self, model: nn.Module) -> None:
         self._model = model
         self._layers = {name: Layer(name, m, isinstance(m, RECTIFIERS)) for name, m in layers_of(model).items()}
+        for layer in self._layers.values():
+            layer.is_norm, layer.own_channels = isinstance(layer.module, NORMS), has_own_channels(layer.module)
         for layer, following in pairwise(self._layers.values()):
             norm = following.module
             if isinstance(layer.module, AFFINE) and isinstance(norm, _BatchNorm) and tells_its_input(norm):
                 layer.norm = following
             layer.activated = isinstance(following.module, ACTIVATIONS)
+            layer.glance = layer.activated and layer.is_norm
         self._read: dict[str, Layer] = {}
         """What affine layers read where no hook saw it made."""
         self._layer_norms: dict[str, LayerNormInput] = {}
@@ -119,6 +123,7 @@ class ActivationProbe:
             for handle in handles:
                 handle.remove()
             self._add_held()
+            self._blocks.add_held()
 
     def next_batch(self, batch: Batch) -> None:
         """Begin a new batch: calls are counted from zero again."""
@@ -126,6 +131,7 @@ class ActivationProbe:
         self._n_samples += batch.n_samples
         self._settle()
         self._add_held()
+        self._blocks.add_held()
         self._made.clear()
         self._attention.next_batch()
         self._given = {_address(t) for t in tensors((batch.args, batch.kwargs))}
@@ -247,7 +253,7 @@ class ActivationProbe:
         layer.calls_in_batch += 1
 
     def _output_hook(self, layer: Layer) -> Any:
-        is_norm = isinstance(layer.module, _BatchNorm)
+        is_norm, cuts = isinstance(layer.module, _BatchNorm), isinstance(layer.module, CUTS)
 
         def hook(module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
             self._count_call(layer)
@@ -258,13 +264,13 @@ class ActivationProbe:
                 if tensor is None:
                     layer.trouble = "its output holds no floating-point tensor"
                     return
-                dim = channel_dim(module, tensor, self._inherited(args, tensor))
+                dim = channel_dim(module, tensor, None if layer.own_channels else self._inherited(args, tensor))
                 if tensor.dim() >= 4 and dim == 1:
                     self._maps = tensor.shape[1]
                 if layer.norm is not None and dim == 1 and layer.calls_in_batch == 1:
                     self._waiting = _Waiting(layer, tensor, _version(tensor), dim, layer.norm.module)
                     return
-                known, self._reads = rectified_range(module, self._reads), None
+                known, self._reads = (rectified_range(module, self._reads) if cuts else None), None
                 call = min(layer.calls_in_batch, MAX_CALLS) - 1
                 calm = self._measure(layer, call, samples_first(module, tensor), dim, known)
                 self._remember(tensor, dim)
@@ -296,16 +302,16 @@ class ActivationProbe:
             layer.trouble = f"its number of channels changed from {part.exact.n_channels} to {n_channels}"
             return False
         # a glance is enough at a norm whose activation is measured in full: the first touch of a tensor is what costs
-        seen = part.exact.look(x, dim, known, glance=layer.activated and isinstance(layer.module, NORMS))
+        seen = part.exact.look(x, dim, known, glance=layer.glance, later=not layer.is_norm)
         if seen is None:
             return True
-        if seen.calm and not part.exact.glanced:
-            self._range = Range(seen.reduced.low, seen.reduced.high)
+        low, high = seen.reduced.low, seen.reduced.high
+        if seen.calm and low is not None and high is not None:
+            self._range = Range(low, high)
         few = None if part.concentration is None else part.concentration.pick(seen)
         self._n_held += seen.taken.numel() + seen.reduced.sums.numel()
-        waits = self._n_held <= MAX_HELD
-        self._held.append(_Held(layer, part, seen.let_go() if waits else seen, few))
-        if not waits:  # added while the tensor is still there: what is large need not be copied
+        self._held.append(_Held(layer, part, seen.let_go(), few))
+        if self._n_held > MAX_HELD:
             self._add_held()
         return seen.calm
 

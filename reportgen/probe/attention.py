@@ -47,25 +47,26 @@ class AttentionProbe:
     def __init__(self, model: nn.Module) -> None:
         self._seen: dict[str, _Head] = {}
         self._model = model
+        hooked = {n: m for n, m in model.named_modules() if not isinstance(m, torch.jit.ScriptModule)}
+        self._torch = {n: m for n, m in hooked.items() if isinstance(m, nn.MultiheadAttention)}
+        self._projected = {
+            n: (m, found) for n, m in hooked.items() if n not in self._torch and (found := _projections(m)) is not None
+        }
 
     def attach(self) -> list[Any]:
         """Install the hooks; the caller removes them."""
         handles: list[Any] = []
-        for name, module in self._model.named_modules():
-            if isinstance(module, torch.jit.ScriptModule):
-                continue
-            if isinstance(module, nn.MultiheadAttention):
-                seen = self._seen[name] = _Head()
-                handles.append(module.register_forward_pre_hook(_guarded(seen, _of_torch), with_kwargs=True))
-            elif (found := _projections(module)) is not None:
-                seen = self._seen[name] = _Head()
-                seen.causal, seen.mask_known = _mask_of(module)
-                seen.reason = _rotated(module, self._model)
-                if not seen.reason:
-                    handles += [
-                        part.register_forward_hook(_guarded_output(seen, key, *found[1:]))
-                        for key, part in found[0].items()
-                    ]
+        for name, module in self._torch.items():
+            seen = self._seen[name] = _Head()
+            handles.append(module.register_forward_pre_hook(_guarded(seen, _of_torch), with_kwargs=True))
+        for name, (module, found) in self._projected.items():
+            seen = self._seen[name] = _Head()
+            seen.causal, seen.mask_known = _mask_of(module)
+            seen.reason = _rotated(module, self._model)
+            if not seen.reason:
+                handles += [
+                    part.register_forward_hook(_guarded_output(seen, key, *found[1:])) for key, part in found[0].items()
+                ]
         return handles
 
     def next_batch(self) -> None:

@@ -14,6 +14,7 @@ from .norms import first_tensor
 from .reduce import as_real
 
 SAMPLE = 256  # values of each sample
+MAX_HELD = 1 << 17  # values that wait to be compared
 
 
 class _Change:
@@ -35,6 +36,9 @@ class BlockProbe:
             and not isinstance(module, (nn.Sequential, nn.ModuleList, nn.ModuleDict, torch.jit.ScriptModule))
         }
         self._seen: dict[str, _Change] = {}
+        self._held: list[tuple[str, Tensor, Tensor]] = []
+        """Values of what blocks read and made, to be compared when the batch has passed."""
+        self._n_held = 0
 
     def attach(self) -> list[Any]:
         """Install the hooks; the caller removes them."""
@@ -53,15 +57,25 @@ class BlockProbe:
             if x is None or y is None or x.dim() < 2 or x.dtype != y.dtype:
                 return
             stride = max(1, x[0].numel() // SAMPLE) | 1
-            few, now = (t.reshape(len(t), -1)[:, ::stride].double() for t in (x, y))
-            seen = self._seen.setdefault(name, _Change())
-            seen.moved = seen.moved + (now - few).square_().sum()
-            seen.before = seen.before + few.square_().sum()
+            few, now = (t.reshape(len(t), -1)[:, ::stride].clone() for t in (x, y))
+            self._held.append((name, few, now))
+            self._n_held += few.numel()
+            if self._n_held > MAX_HELD:
+                self.add_held()
 
         return hook
 
+    def add_held(self) -> None:
+        """Add what was seen since the last time."""
+        held, self._held, self._n_held = self._held, [], 0
+        for name, few, now in held:
+            seen, before = self._seen.setdefault(name, _Change()), few.double()
+            seen.moved = seen.moved + (now.double() - before).square_().sum()
+            seen.before = seen.before + before.square().sum()
+
     def rows(self, order: dict[str, int]) -> list[BlockRow]:
         """Return the blocks in the order of execution: ``order`` gives the places of the layers inside."""
+        self.add_held()
         rows = []
         for name, seen in self._seen.items():
             moved, before = float(seen.moved), float(seen.before)

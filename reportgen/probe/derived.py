@@ -18,6 +18,9 @@ from .channels import ChannelAccumulator, Range
 _LARGEST_OFFSET = 800.0  # times the gain on a unit of running deviation: beyond it float32 rounding drowns the range
 
 
+CUTS = (nn.ReLU, nn.ReLU6)  # what they put out has the extremes of what they read, cut at their ends
+
+
 class Affine(NamedTuple):
     """A batch norm in eval mode: (C,) each, float64."""
 
@@ -57,18 +60,18 @@ def before_norm(seen: ChannelAccumulator, norm: Affine) -> ChannelAccumulator:
     x.glanced = seen.glanced
     places = (seen.count - int(seen.nonfinite.sum())) / max(seen.n_channels, 1)
     taken = (seen.n_taken - int(seen.taken_nonfinite)) / max(seen.n_channels, 1)
-    x.sums = (seen.sums - places * offset) / gain
+    x.sums[:] = (seen.sums - places * offset) / gain
     y, squares = seen.moments
     x.moments[0] = (y - taken * offset) / gain
     x.moments[1] = (squares - 2 * offset * y + taken * offset.square()) / gain.square()
     a, b = (seen.low.double() - offset) / gain, (seen.high.double() - offset) / gain
-    x.low, x.high = torch.minimum(a, b), torch.maximum(a, b)
+    x.low[:], x.high[:] = torch.minimum(a, b), torch.maximum(a, b)
     return x
 
 
 def rectified_range(module: nn.Module, read: Range | None) -> Range | None:
     """Return the extremes behind a rectifier from those before it."""
-    if read is None or not isinstance(module, (nn.ReLU, nn.ReLU6)):
+    if read is None or not isinstance(module, CUTS):
         return None
     end = 6.0 if isinstance(module, nn.ReLU6) else None
     return Range(read.low.clamp(0.0, end), read.high.clamp(0.0, end))

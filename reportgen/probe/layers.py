@@ -132,6 +132,11 @@ def channel_dim(module: nn.Module, output: Tensor, inherited: int | None) -> int
     return 1 if n >= 4 else max(n - 1, 0)
 
 
+def has_own_channels(module: nn.Module) -> bool:
+    """Tell whether the kind of a layer alone says where its channels lie."""
+    return issubclass(type_of(module), (_ConvNd, *_CHANNELS_FIRST, *_CHANNELS_LAST))
+
+
 def main_tensor(output: object) -> Tensor | None:
     """Return the first real or complex floating tensor of a layer's output.
 

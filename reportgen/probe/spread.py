@@ -47,11 +47,11 @@ class Spread:
         self._places = 1
 
     def update(self, sums: Tensor, places: int) -> None:
-        """Add one batch: finite sums over places (B, C)."""
+        """Add one batch: sums over places (B, C), which are kept until there are enough of them."""
         if self._held and (self._places != places or self._held[0].shape != sums.shape):
             self._add_held()
         self._places = places
-        self._held.append(sums.to(torch.float64, copy=True))  # they may be a view of what the model goes on with
+        self._held.append(sums)
         if len(self._held) * sums.numel() >= max(MIN_HELD, self.sketch.numel()):
             self._add_held()
 
@@ -60,7 +60,7 @@ class Spread:
         held, self._held = self._held, []
         if not held:
             return
-        vectors = torch.cat(held).div_(self._places)
+        vectors = torch.cat(held).to(torch.float64).nan_to_num_(0.0, 0.0, 0.0).div_(self._places)
         size = len(held[0])
         totals = vectors.view(len(held), size, -1).sum(1)
         self.sums += totals.sum(0)
