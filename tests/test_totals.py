@@ -1,10 +1,12 @@
 """Running totals of gradients against numpy in float64."""
 
+import math
+
 import pytest
 import torch
 
 from reportgen.document.stats import TensorStats
-from reportgen.probe.totals import RunningTotals
+from reportgen.probe.totals import RunningTotals, update_all
 
 from .test_reduce import CASES, check
 
@@ -37,3 +39,23 @@ def test_zero_tensors_are_told_apart() -> None:
     assert not bool(seen.update(torch.tensor([float("nan")])))
     assert not bool(seen.update(torch.empty(0)))
     assert seen.stats().count == 8
+
+
+def test_tensors_of_one_size_are_measured_together_as_each_alone() -> None:
+    generator = torch.Generator().manual_seed(1)
+    given = [torch.randn(*shape, generator=generator) for shape in ((6, 7), (42,), (2, 21), (5000,), (5000,), (3,))]
+    given[1][4] = math.inf
+    given[2].zero_()
+    given[4][::2] = 0.0
+    together, alone = ([RunningTotals(x.device) for x in given] for _ in range(2))
+    zeros = [bool(zero) for zero in update_all(list(zip(together, given, strict=True)))]
+    assert zeros == [bool(seen.update(x)) for seen, x in zip(alone, given, strict=True)]
+    assert zeros == [False, False, True, False, False, False]
+    for seen, x, other in zip(together, given, alone, strict=True):
+        stats = seen.stats()
+        assert stats.histogram == other.stats().histogram
+        finite = x[x.isfinite()].double()
+        assert (stats.count, stats.pos_inf) == (x.numel(), int((x == math.inf).sum()))
+        assert (stats.min, stats.max) == (float(finite.min()), float(finite.max()))
+        assert stats.sum == pytest.approx(float(finite.sum()), rel=1e-5, abs=1e-5)
+        assert stats.norm == pytest.approx(float(finite.norm()), rel=1e-5)

@@ -20,9 +20,10 @@ from .guard import modules_kept
 from .layers import kind_of, layers_of, main_tensor
 from .reduce import as_real, strided
 from .steps import NotMeasuredError
-from .totals import RunningTotals
+from .totals import RunningTotals, update_all
 
-PLACES = 1 << 13  # values taken of the gradient in a layer's output
+PLACES = 1 << 12  # values taken of the gradient in a layer's output
+MAX_HELD = 1 << 20  # such values that wait to be added, of all layers together
 
 Loss = Callable[[Any, Any], Tensor]
 
@@ -84,7 +85,7 @@ def _run(
     mode: Literal["train", "eval"],
 ) -> GradientFacts:
     seen = {name: _Seen() for name, _ in model.named_parameters()}
-    outputs: dict[str, RunningTotals] = {}
+    outputs = _OutputGradients()
     values: list[float | None] = []
     with torch.enable_grad(), _output_hooks(model, outputs):
         for batch in batches:
@@ -94,6 +95,7 @@ def _run(
             values.append(number if math.isfinite(number) else None)
             if value.requires_grad:
                 value.reshape(()).backward()  # type: ignore[no-untyped-call]
+            outputs.add_held()
             _collect(model, seen)
     model.zero_grad(set_to_none=True)
     return GradientFacts(
@@ -102,7 +104,7 @@ def _run(
         n_batches=len(batches),
         n_samples=sum(batch.n_samples for batch in batches),
         rows=_rows(model, seen, order),
-        outputs=_outputs(model, outputs, order),
+        outputs=_outputs(model, outputs.totals, order),
         loss_values=values,
     )
 
@@ -119,6 +121,7 @@ def _loss_of(loss: Loss, output: Any, target: Any) -> Tensor:
 
 
 def _collect(model: nn.Module, seen: dict[str, _Seen]) -> None:
+    found: list[tuple[_Seen, RunningTotals, Tensor]] = []
     for name, parameter in model.named_parameters():
         row, gradient = seen[name], parameter.grad
         if gradient is None:
@@ -128,11 +131,39 @@ def _collect(model: nn.Module, seen: dict[str, _Seen]) -> None:
         if real is None:
             continue
         row.totals = row.totals or RunningTotals(real.device)
-        row.n_zero = row.n_zero + row.totals.update(real)
+        found.append((row, row.totals, real))
+    zeros = update_all([(totals, real) for _, totals, real in found])
+    for (row, _, _), zero in zip(found, zeros, strict=True):
+        row.n_zero = row.n_zero + zero
+
+
+class _OutputGradients:
+    """Totals of the gradient in the output of each layer, by name."""
+
+    def __init__(self) -> None:
+        self.totals: dict[str, RunningTotals] = {}
+        self._held: list[tuple[RunningTotals, Tensor]] = []
+        self._n_held = 0
+
+    def take(self, name: str, gradient: Tensor) -> None:
+        """Take values of one gradient. They are added when the pass is over: by then many layers cost little more."""
+        if name not in self.totals:
+            self.totals[name] = RunningTotals(gradient.device)
+        # to read all of a tensor that has left the cache would cost a fifth of the backward pass
+        values = strided(gradient, PLACES)[0].clone()
+        self._held.append((self.totals[name], values))
+        self._n_held += values.numel()
+        if self._n_held > MAX_HELD:
+            self.add_held()
+
+    def add_held(self) -> None:
+        """Add what was taken since the last time."""
+        held, self._held, self._n_held = self._held, [], 0
+        update_all(held)
 
 
 @contextmanager
-def _output_hooks(model: nn.Module, outputs: dict[str, RunningTotals]) -> Iterator[None]:
+def _output_hooks(model: nn.Module, outputs: _OutputGradients) -> Iterator[None]:
     """Watch the gradient that arrives at each layer's output, through a hook on the tensor itself.
 
     A hook on the tensor, not on the module, because module hooks break on in-place activations; it sees the gradient
@@ -148,10 +179,7 @@ def _output_hooks(model: nn.Module, outputs: dict[str, RunningTotals]) -> Iterat
             def arrived(gradient: Tensor) -> None:
                 real = as_real(gradient)
                 if real is not None:
-                    if name not in outputs:
-                        outputs[name] = RunningTotals(real.device)
-                    # to read all of a tensor that has left the cache would cost a fifth of the backward pass
-                    outputs[name].update(strided(real, PLACES)[0].contiguous())
+                    outputs.take(name, real)
 
             tensor.register_hook(arrived)  # type: ignore[no-untyped-call]
 

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
 from ..document.stats import N_BINS, TensorStats
-from .reduce import bin_counts, histogram_of, strided, tensor_stats
+from .reduce import bin_index, count_bins, histogram_of, strided, tensor_stats
 
 _SAMPLE = 4096  # values binned of one tensor
 _SAFE = 1e15  # squares of larger norms leave float32
+_SMALL = 1 << 14  # elements of tensors that are worth a copy, to be reduced with others of their size
+_TOGETHER = 32  # tensors whose histograms are counted at once
 
 
 class RunningTotals:
@@ -28,30 +31,13 @@ class RunningTotals:
 
     def update(self, x: Tensor) -> Tensor | bool:
         """Add one dense real tensor. Returns whether it is zero everywhere, on its device."""
-        if not x.numel():
-            return False
-        flat = x.reshape(-1)
-        if flat.dtype not in (torch.float32, torch.float64):
-            flat = flat.float()
-        norm = torch.linalg.vector_norm(flat)
-        if flat.device.type != "cpu":  # a look at the norm would wait for the device
-            finite = torch.isfinite(flat)
-            self._nonfinite += torch.stack([flat.isnan().sum(), (flat == math.inf).sum(), (flat == -math.inf).sum()])
-            flat = flat.where(finite, 0.0)
-            norm = torch.linalg.vector_norm(flat)
-        elif not float(norm) < _SAFE:  # true of NaN too: count what is not finite, slowly
-            stats = tensor_stats(flat, sample=_SAMPLE)
-            assert stats is not None  # it is dense and real
-            self._rough = self._rough.merge(stats)
-            return False
-        values = strided(flat, _SAMPLE)[0].contiguous()
-        figures = torch.stack([norm, flat.sum(), flat.amin(), flat.amax(), torch.count_nonzero(values)]).double()
-        self._figures.append(figures)
-        self._bins += bin_counts(values)
-        self.count += flat.numel()
-        self.n_taken += values.numel()
-        zero: Tensor = figures[:4].any().logical_not()  # the norm alone underflows
-        return zero
+        return update_all([(self, x)])[0]
+
+    def _add_rough(self, flat: Tensor) -> None:
+        """Add a tensor that is not finite, or too large: count what it holds, slowly."""
+        stats = tensor_stats(flat, sample=_SAMPLE)
+        assert stats is not None  # it is dense and real
+        self._rough = self._rough.merge(stats)
 
     def stats(self) -> TensorStats:
         """Return the statistics of all that was added."""
@@ -72,3 +58,60 @@ class RunningTotals:
             histogram=histogram_of(self._bins, max(1, round(self.count / self.n_taken))),
         )
         return stats.merge(self._rough)
+
+
+def update_all(pairs: Sequence[tuple[RunningTotals, Tensor]]) -> list[Tensor | bool]:
+    """Add dense real tensors, each to its totals; small ones of one size are reduced together.
+
+    Returns of each whether it is zero everywhere, on its device.
+    """
+    groups: dict[tuple[object, ...], list[int]] = {}
+    for i, (_, x) in enumerate(pairs):
+        size = x.numel()
+        if size:
+            groups.setdefault((x.dtype, x.device, size, None if size <= _SMALL else i), []).append(i)
+    answers: list[Tensor | bool] = [False] * len(pairs)
+    for group in groups.values():
+        for first in range(0, len(group), _TOGETHER):
+            some = group[first : first + _TOGETHER]
+            tensors = [pairs[i][1].reshape(-1) for i in some]
+            rows = torch.stack(tensors) if len(tensors) > 1 else tensors[0].unsqueeze(0)
+            for i, answer in zip(some, _add_rows([pairs[i][0] for i in some], rows), strict=True):
+                answers[i] = answer
+    return answers
+
+
+def _add_rows(totals: list[RunningTotals], rows: Tensor) -> Sequence[Tensor | bool]:
+    """Add (K, n), a row to each of K totals."""
+    if rows.dtype not in (torch.float32, torch.float64):
+        rows = rows.float()
+    norms = torch.linalg.vector_norm(rows, dim=1)
+    if not rows.is_cpu:  # a look at the norms would wait for the device
+        found = torch.stack([rows.isnan().sum(1), (rows == math.inf).sum(1), (rows == -math.inf).sum(1)], 1)
+        for total, counts in zip(totals, found, strict=True):
+            total._nonfinite += counts
+        rows = rows.where(torch.isfinite(rows), 0.0)
+        norms = torch.linalg.vector_norm(rows, dim=1)
+    elif not float(norms.amax()) < _SAFE:  # true of NaN too
+        if len(totals) > 1:
+            return [_add_rows([total], row.unsqueeze(0))[0] for total, row in zip(totals, rows, strict=True)]
+        totals[0]._add_rough(rows[0])
+        return [False]
+    values = rows[:, :: strided(rows[0], _SAMPLE)[1]].contiguous()
+    nonzero = torch.count_nonzero(values, dim=1)
+    figures = torch.stack([norms, rows.sum(1), rows.amin(1), rows.amax(1), nonzero], 1).double()
+    for total, figure, counts in zip(totals, figures.unbind(), _bins(values), strict=True):
+        total._figures.append(figure)
+        total._bins += counts
+        total.count += rows.shape[1]
+        total.n_taken += values.shape[1]
+    return figures[:, :4].any(1).logical_not().unbind()  # the norm alone underflows
+
+
+def _bins(values: Tensor) -> Sequence[Tensor]:
+    """Count the bins of each row of (K, n): (N_BINS,) each."""
+    index = bin_index(values).view(values.shape)
+    if not values.is_cpu:
+        return [count_bins(row) for row in index.unbind()]
+    index += torch.arange(0, len(values) * N_BINS, N_BINS, dtype=torch.int32).unsqueeze(1)
+    return torch.bincount(index.view(-1), minlength=len(values) * N_BINS).view(-1, N_BINS).unbind()

@@ -2,8 +2,9 @@
 
 python -m tests.benchmarks.probe [resnet18 mobilenet_v3_large ...]
 
-Beside it, over the same batch, what others charge: TensorBoard's add_histogram on every output, torchinfo, and
-torchlens where it is installed.
+The guard that puts the model back is held around a whole report, so its price stands by itself; the most memory held
+at once is counted operator by operator. Beside it, over the same batch, what others charge: TensorBoard's add_histogram
+on every output, torchinfo, and torchlens where it is installed.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from reportgen.probe.layers import layers_of, main_tensor
 from reportgen.subject.data import Batch
 from reportgen.subject.model import load_model
 
+from ..test_probe_cost import peak
 from .pairs import ratio, show
 
 MODELS = ["resnet18", "resnet50", "vit_b_16", "mobilenet_v3_large"]
@@ -49,14 +51,25 @@ def activations(model: nn.Module, x: Tensor) -> None:
     show("  activations of all layers / forward", ratio(hooked, bare_forward(model, x), pairs=9))
 
 
+def memory(model: nn.Module, x: Tensor) -> None:
+    """Compare the most bytes held during a hooked pass, accumulators left out, with those of a bare one."""
+    bare, _ = peak(model, x, None)
+    probed, kept = peak(model, x, ActivationProbe(model))
+    megabytes = f"{bare / 1e6:.1f} MB bare, {kept / 1e6:.1f} MB of accumulators"
+    print(f"  {'peak memory / forward':42} {(probed - kept) / bare:5.2f}x  [{megabytes}]", flush=True)
+
+
 def backward(model: nn.Module, x: Tensor) -> None:
     """Compare the measured forward and backward pass with a bare one."""
     y = torch.zeros(len(x), dtype=torch.long)
     loss, batch = nn.CrossEntropyLoss(), Batch((x,), {}, y)
 
     def measured() -> None:
+        gradients.measure(model, [batch], loss, "CrossEntropyLoss", {}, seed=0)
+
+    def guarded() -> None:
         with untouched(model):
-            gradients.measure(model, [batch], loss, "CrossEntropyLoss", {}, seed=0)
+            pass
 
     def bare() -> None:
         model.train()
@@ -65,7 +78,9 @@ def backward(model: nn.Module, x: Tensor) -> None:
         model.zero_grad(set_to_none=True)
         model.eval()
 
-    show("  gradients / forward and backward", ratio(measured, bare))
+    with untouched(model):
+        show("  gradients / forward and backward", ratio(measured, bare))
+    show("  guard, once a report / forward and backward", ratio(guarded, bare, pairs=3))
 
 
 def others(model: nn.Module, x: Tensor) -> None:
@@ -111,6 +126,7 @@ def main() -> None:
         print(name)
         model = load_model(f"torchvision:{name}").eval()
         activations(model, x)
+        memory(model, x)
         backward(model, x)
         others(model, x)
 
