@@ -20,6 +20,7 @@ from reportgen.probe.scoring.answers import shuffled
 from reportgen.probe.scoring.numbers import NumberScores
 from reportgen.probe.scoring.regions import RegionScores
 from reportgen.probe.scoring.sequences import SequenceScores
+from reportgen.probe.scoring.slices import values_of
 from reportgen.subject.data import Batch
 
 
@@ -310,6 +311,25 @@ def test_slices_are_scored_with_their_intervals() -> None:
     lengths = {s.value: s.n for s in facts.slices if s.key == "length"}
     assert lengths["16 … 32"] == 36  # numbers fall into octaves
     assert not [s for s in facts.slices if s.key == "id"]  # values of fewer than five samples are no groups
+
+
+def test_numbers_are_grouped_by_octaves_with_fixed_ends() -> None:
+    column = [0.0, 3.0, 4.0, -3.0, 0.3, 15, 16, -16, True, "a" * 80, 1e308, 10**400, math.nan, -math.inf, None]
+    assert values_of(column, len(column)) == [
+        "0",
+        "2 … 4",
+        "4 … 8",
+        "-4 … -2",
+        "0.25 … 0.5",
+        "15",
+        "16 … 32",
+        "-32 … -16",
+        "True",
+        "a" * 60,
+        *[None] * 4,
+        "None",
+    ]
+    assert values_of([2**53 - 1], 1) == [f"{2.0**52:g} … {2.0**53:g}"]
 
 
 def test_slices_of_numbers_are_compared_by_loss() -> None:

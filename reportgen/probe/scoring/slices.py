@@ -15,6 +15,7 @@ from .answers import Answers
 MAX_VALUES = 200  # of one key: beyond them it is no grouping
 _LEAST = 5
 _WORDS = 60
+_LARGEST = 1e300  # of a number that falls into an octave; whole numbers of Python have no end
 
 
 class Slices:
@@ -97,13 +98,13 @@ def values_of(column: Any, n: int) -> list[str | None] | None:
 def _word(value: Any) -> str | None:
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return str(value)[:_WORDS]
-    if not math.isfinite(value):
+    if not abs(value) < _LARGEST:  # nor is NaN
         return None
     if isinstance(value, int) and abs(value) < 16:
         return str(value)
     # numbers by octaves, whose ends are fixed: lengths, ages, sizes
     if value == 0:
         return "0"
-    octave = math.floor(math.log2(abs(value)))
-    low, high = 2.0**octave, 2.0 ** (octave + 1)
+    high = 2.0 ** math.frexp(value)[1]  # exact, where a logarithm is rounded
+    low = high / 2
     return f"{low:g} … {high:g}" if value > 0 else f"{-high:g} … {-low:g}"
