@@ -565,3 +565,19 @@ def test_places_are_compared_on_a_grid_as_large_as_the_picture() -> None:
     assert one.loss == pytest.approx(two.loss, rel=1e-3)
     assert colour_of(0) == 0
     assert {colour_of(kind) for kind in range(1, 60)} == set(range(1, len(CLASS_COLOURS)))
+
+
+def test_the_worst_of_several_answers_are_shown_too() -> None:
+    x, labels = torch.rand(20, 1, 6, 6), (torch.rand(20, 3, generator=torch.Generator().manual_seed(0)) < 0.4).float()
+    model = nn.Sequential(nn.Flatten(), nn.Linear(36, 3))
+    facts = facts_of(examined(model, x, labels))
+    each = F.binary_cross_entropy_with_logits(model(x).detach(), labels, reduction="none").mean(1)
+    worst = [view for view in facts.samples if view.role == "worst"]
+    assert [view.place for view in worst] == each.topk(4).indices.tolist()
+    assert worst[0].loss == pytest.approx(float(each.max()), rel=1e-5)
+    numbers = torch.randn(20, 3)
+    worst = [v for v in facts_of(examined(model, x, numbers)).samples if v.role == "worst"]
+    squared = (model(x).detach() - numbers).square().mean(1)
+    assert [view.place for view in worst] == squared.topk(4).indices.tolist()
+    images = facts_of(examined(nn.Conv2d(1, 1, 1), x, x))  # one to another: no labels
+    assert images.task == ""

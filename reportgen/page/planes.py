@@ -24,6 +24,8 @@ class Axis(Struct, frozen=True):
     label: str
     low: float = 0.0
     high: float = 1.0
+    whole: bool = False
+    """Only whole numbers mean something along it."""
 
 
 class Trace(Struct, frozen=True):
@@ -88,7 +90,7 @@ def plane(traces: Sequence[Trace], x: Axis, y: Axis, title: str) -> Element:
 def _frame(x: Axis, y: Axis, right: float, bottom: float) -> list[Element]:
     style: dict[str, Any] = {"font_size": 11, "fill": MUTED}
     grid, parts = "", []
-    for value in ticks(x.low, x.high):
+    for value in range(math.ceil(x.low), math.floor(x.high) + 1) if x.whole else ticks(x.low, x.high):
         at = _LEFT + (value - x.low) / ((x.high - x.low) or 1.0) * (right - _LEFT)
         grid += f"M{decimal(at)} {_TOP}V{decimal(bottom)}"
         parts.append(element("text", _label(value), x=at, y=bottom + 14, text_anchor="middle", **style))

@@ -198,7 +198,7 @@ def by_decile(facts: Regression, id: str) -> Figure:
         "predictions are drawn to the middle."
     )
     traces = [Trace(points, label=_("mean absolute error"), dots=True, hover=hover), bias]
-    drawing = plane(traces, Axis(_("tenth of the targets"), 0.5, 10.5), Axis(_("error"), *high), title)
+    drawing = plane(traces, Axis(_("tenth of the targets"), 0.5, 10.5, whole=True), Axis(_("error"), *high), title)
     return Figure(id=f"{id}error-by-decile", title=title, caption=caption, drawing=drawing)
 
 

@@ -30,10 +30,10 @@ def prepared(facts: EvaluationFacts, report: Report) -> EvaluationFacts:
 def _pictured(report: Report, reason: str) -> Container[int]:
     """Return the places of samples whose picture says all that a row of this reason would say."""
     pictures = report.pictures
-    if pictures is None or pictures.display is None or not pictures.task:
+    if pictures is None or pictures.display is None:
         return ()
-    if reason == "typical":
-        return range(report.subject.n_samples) if pictures.samples else ()
+    if reason == "typical":  # without an answer beside it a reference sample says less
+        return range(report.subject.n_samples) if pictures.samples and pictures.task else ()
     if pictures.display.kind in ("row", "tokens"):
         return ()  # the worst of these stand in this table
     return {view.place for view in pictures.samples if view.role == "worst"}

@@ -163,7 +163,7 @@ def said_of(output: Tensor | None, target: Any) -> Said | None:
     if output.dim() >= 4 and infer_task(output, target) == "segmentation":
         return _of_places(output, target)
     if output.numel() != len(output) or target.numel() != len(target):
-        return None
+        return _of_several(output, target) if output.shape == target.shape else None
     task = infer_task(output, target)
     if task == "binary":
         return _of_binary(output, target)
@@ -222,6 +222,26 @@ def _of_places(output: Tensor, target: Tensor) -> Said | None:
     nothing = torch.full_like(loss, math.nan)
     said = _said("places", n_classes, nothing, nothing, nothing, loss)
     return replace(said, maps=(kinds[0].to(torch.uint8), kinds[1].to(torch.uint8)))
+
+
+def _of_several(output: Tensor, target: Tensor) -> Said | None:
+    """Compare several answers a sample: the mean cross-entropy of labels, or the mean squared error of numbers."""
+    task = infer_task(output, target)
+    values = output.flatten(1)
+    values = values.float() if values.dtype in (torch.float16, torch.bfloat16) else values
+    wanted = target.flatten(1).to(values.device, values.dtype)
+    if task == "multilabel":
+        inside = bool(((values >= 0) & (values <= 1)).all())
+        chance = (values if inside else values.sigmoid()).clamp(1e-7, 1 - 1e-7)
+        legal = (wanted == 0) | (wanted == 1)
+        each = -torch.where(wanted == 1, chance, 1 - chance).log()
+        loss = each.where(legal, 0.0).sum(1) / legal.sum(1)
+    elif task == "regression":
+        loss = (values - wanted).square().mean(1)
+    else:
+        return None
+    nothing = torch.full_like(loss, math.nan)
+    return _said("", 0, nothing, nothing, nothing, loss)
 
 
 def _of_numbers(output: Tensor, target: Tensor) -> Said:
