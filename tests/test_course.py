@@ -146,6 +146,7 @@ def test_a_report_follows_the_weights(tmp_path: Path, suffix: str) -> None:
     page = (tmp_path / "x.html").read_text()
     assert "at rest" in page
     assert f"jumped before e2{suffix}" in page
+    assert "Of 3 matrices 2 moved in the last step, 1 did not; 1 jumped." in page
 
 
 class Stopping(dict[str, Tensor]):

@@ -22,10 +22,11 @@ def blocks(course: Course | None) -> list[Block]:
     """Return one table: a row a tensor, those that rest or jumped first, then by movement."""
     if course is None or not course.rows:
         return []
-    typical = median(sum(row.moved) for row in course.rows)
+    matrices = [row for row in course.rows if len(row.shape) >= 2 and any(row.norms)] or course.rows
+    typical = median(sum(row.moved) for row in matrices)
     usual = usual_steps(course.rows)
     told = [(row, remark(row, usual, course.checkpoints, typical)) for row in course.rows]
-    told.sort(key=lambda pair: (not pair[1], -sum(pair[0].moved)))
+    told.sort(key=lambda pair: (not pair[1], len(pair[0].shape) < 2, -sum(pair[0].moved)))
     ranked = any(row.stable_ranks for row in course.rows)
     columns = [
         Column(_("Tensor"), "name"),
@@ -46,11 +47,24 @@ def blocks(course: Course | None) -> list[Block]:
     caption = plural("{n} tensor over {names}", "{n} tensors over {names}", n).format(
         n=count(n), names=listing(course.checkpoints, 12)
     )
-    note = _("Layers that were frozen on purpose rest too. Learning rates that fall make all movements smaller.")
+    note = _summary(matrices, usual) + " "
+    note += _("Layers that were frozen on purpose rest too. Learning rates that fall make all movements smaller.")
     if course.left_out:
         text = _("{n} that are not in all files in one shape, or not finite, were left out.")
         note += " " + text.format(n=count(course.left_out))
     return [Table(id="course", caption=caption, note=note, columns=columns, rows=body, total_rows=n)]
+
+
+def _summary(matrices: list[CourseRow], usual: list[float]) -> str:
+    """Count the matrices that learn to the end, those that rest, wholly or at last, and those that jumped."""
+    resting = sum(not row.moved[-1] for row in matrices)
+    text = _("Of {n} matrices {learning} moved in the last step, {resting} did not; {jumped} jumped.")
+    return text.format(
+        n=count(len(matrices)),
+        learning=count(len(matrices) - resting),
+        resting=count(resting),
+        jumped=count(sum(jump_of(row, usual, Thresholds()) is not None for row in matrices)),
+    )
 
 
 def remark(row: CourseRow, usual: list[float], checkpoints: list[str], typical: float) -> str:
