@@ -54,7 +54,9 @@ def main() -> None:
     except Exception as error:
         # typer's own errors about the command line bring their message and their exit code
         if hasattr(error, "format_message") and hasattr(error, "exit_code"):
-            print(f"reportgen: {' '.join(error.format_message().split())}", file=sys.stderr)
+            from . import usage
+
+            print(f"reportgen: {usage.told(error.format_message(), sys.argv[1:])}", file=sys.stderr)
             sys.exit(error.exit_code)
         if os.environ.get("REPORTGEN_TRACEBACK"):
             raise
