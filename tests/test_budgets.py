@@ -1,0 +1,74 @@
+"""How many bytes a page may have: of each of its parts, and as a whole."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+from msgspec.structs import replace
+
+from reportgen.document.codec import encode
+from reportgen.document.facts import Report
+from reportgen.page import figures
+from reportgen.page.blocks import CHUNK_ROWS
+from reportgen.page.build import build
+from reportgen.page.svg import serialise
+from reportgen.render.assets import sheet
+from reportgen.render.html import to_html
+
+from . import builders
+
+
+def n_bytes(report: Report, language: str = "en", *, data: bool = False) -> int:
+    return len(to_html(build(report, language), encode(report) if data else None))
+
+
+def test_a_histogram_with_its_words() -> None:
+    drawn = figures.histogram(builders.normal(random.Random(0), 0.0, 1.0, 300))
+    assert drawn is not None
+    assert len(serialise(drawn, html=True)) <= 400
+
+
+def test_a_row_of_a_table() -> None:
+    small, large = (replace(builders.smallest(), architecture=builders.architecture(n)) for n in (20, 40))
+    assert small.architecture is not None
+    assert large.architecture is not None
+    rows = len(large.architecture.rows) - len(small.architecture.rows)
+    assert rows > 50
+    assert (n_bytes(large) - n_bytes(small)) / rows <= 200
+
+
+def test_a_matrix_of_many_classes() -> None:
+    counts = [[(7 * r * c) % 17 for c in range(32)] for r in range(32)]
+    drawn = figures.matrix(counts, [str(i) for i in range(32)], "m")
+    assert len(serialise(drawn, html=True)) <= 12_000
+
+
+# A page of every section, with 161 rows and 91 charts: 142 kB. With the data that it carries 167 kB; in Chinese, with a
+# font of 600 characters, 196 kB.
+@pytest.mark.parametrize(
+    ("language", "data", "limit"), [("en", False, 150_000), ("en", True, 180_000), ("zh", False, 210_000)]
+)
+def test_a_page_of_160_rows_and_90_charts(language: str, data: bool, limit: int) -> None:
+    report = builders.classifier(3)
+    assert build(report).n_rows >= 160
+    assert n_bytes(report, language, data=data) <= limit
+
+
+def test_a_page_of_140_tensors_and_280_charts() -> None:
+    assert n_bytes(builders.classifier(22)) <= 300_000
+
+
+def test_a_page_of_1000_tensors_and_250_charts() -> None:
+    report = builders.huge()
+    assert n_bytes(report) <= 500_000
+    assert n_bytes(report, data=True) <= 1_000_000
+
+
+def test_long_tables_are_laid_out_by_chunks() -> None:
+    """A browser lays out a hundred rows, those in sight, whatever the table has; the others keep their height."""
+    html = to_html(build(builders.huge())).decode()
+    chunks = html.split('<div class="chunk">')[1:]
+    assert len(chunks) > 8
+    assert max(chunk.split("</table>")[0].count("<tr>") for chunk in chunks) <= CHUNK_ROWS + 1
+    assert ".chunk{content-visibility:auto;contain-intrinsic-size:auto 2600px}" in sheet("report.css")
