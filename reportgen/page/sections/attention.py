@@ -111,9 +111,9 @@ def _rollout(facts: AttentionFacts, rollout: Rollout, names: Names) -> Block:
     ).format(n=count(rollout.layers))
     if rollout.picture is not None:
         healthy = _("Healthy: what matters for the answer is light, the rest dark; black is the least, white the most.")
-        pictures = [bitmap(rollout.picture, _("Attention rollout over the image, light is more"), 224, 16)]
+        pictures = [bitmap(rollout.picture, _("Attention rollout over the image, light is more"), 224, 56)]
         if rollout.image is not None:
-            pictures.insert(0, bitmap(rollout.image, _("The sample itself"), 224, 16))
+            pictures.insert(0, bitmap(rollout.image, _("The sample itself"), 224, 56))
         lines = [shape(rollout.grid)]
         caption = " ".join((told, whose, healthy))
         return Gallery(id="rollout", title=title, caption=caption, tiles=[Tile(images=pictures, lines=lines)])

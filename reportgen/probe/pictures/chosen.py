@@ -160,7 +160,7 @@ def said_of(output: Tensor | None, target: Any) -> Said | None:
         return None
     if are_class_scores(output, target):
         return _of_classes(output, target)
-    if output.dim() >= 4 and infer_task(output, target) == "segmentation":
+    if output.dim() >= 4 and infer_task(output[:1], target[:1]) == "segmentation":
         return _of_places(output, target)
     if output.numel() != len(output) or target.numel() != len(target):
         return _of_several(output, target) if output.shape == target.shape else None
@@ -226,7 +226,8 @@ def _of_places(output: Tensor, target: Tensor) -> Said | None:
 
 def _of_several(output: Tensor, target: Tensor) -> Said | None:
     """Compare several answers a sample: the mean cross-entropy of labels, or the mean squared error of numbers."""
-    task = infer_task(output, target)
+    some = slice(1) if output.dim() > 2 else slice(None)  # of images one says what they are
+    task = infer_task(output[some], target[some])
     values = output.flatten(1)
     values = values.float() if values.dtype in (torch.float16, torch.bfloat16) else values
     wanted = target.flatten(1).to(values.device, values.dtype)
