@@ -434,3 +434,76 @@ def test_what_is_added_later_is_not_what_was_written_into_it_since() -> None:
     out = model[0](x).detach().double()
     assert (stats.zeros, stats.sum) == (0, pytest.approx(float(out.sum())))
     assert stats.m2 == pytest.approx(float((out - out.mean()).square().sum()))
+
+
+def test_what_is_not_finite_in_small_outputs_is_found_in_its_own_layer() -> None:
+    torch.manual_seed(6)
+    model = nn.Sequential(*[nn.Linear(8, 8) for _ in range(20)]).eval()
+    made: dict[str, Tensor] = {}
+
+    def spoil(module: nn.Module, args: object, out: Tensor) -> Tensor:
+        spoiled = out.clone()
+        spoiled[3, 2], spoiled[5, 7], spoiled[1, 0] = math.nan, math.inf, -math.inf
+        return spoiled
+
+    model[4].register_forward_hook(spoil)
+    model[5].register_forward_hook(lambda module, args, out: out.nan_to_num(0.0, 0.0, 0.0))
+    for name, module in model.named_children():
+        module.register_forward_hook(lambda m, a, out, name=name: made.__setitem__(name, out))
+    rows = {row.name: row for row in probe(model, [torch.randn(12, 8)]).rows}
+    for name, out in made.items():
+        stats, finite = rows[name].stats, out[out.isfinite()].double()
+        assert (stats.nan, stats.pos_inf, stats.neg_inf) == ((1, 1, 1) if name == "4" else (0, 0, 0))
+        assert (stats.min, stats.max) == (float(finite.min()), float(finite.max()))
+        assert stats.sum == pytest.approx(float(finite.sum()), rel=1e-6)
+        assert stats.std == pytest.approx(float(finite.std(correction=0)), rel=1e-6)
+        spread = rows[name].spread
+        assert spread is not None
+        assert spread.n_samples == 12
+
+
+def test_a_wide_norm_before_an_activation_keeps_its_mean_and_what_is_not_finite() -> None:
+    torch.manual_seed(7)
+    model = nn.Sequential(nn.BatchNorm2d(600), nn.Hardswish()).eval()  # one place of each channel and sample is taken
+    x = torch.randn(6, 600, 10, 10)
+    row, behind = probe(model, [x[:4], x[4:]]).rows
+    with torch.no_grad():
+        y = model[0](x).double()
+    assert row.glanced
+    assert not behind.glanced
+    assert row.stats.mean == pytest.approx(float(y.mean()), rel=1e-4, abs=1e-7)
+    assert row.stats.std == pytest.approx(float(y.std()), rel=0.06)
+    x[5, 17, 3, 3] = math.inf
+    assert [row.stats.pos_inf for row in probe(model, [x]).rows] == [1, 1]
+
+
+class Varying(nn.Module):
+    """Runs its layers in another order, and some of them only, by the size of the batch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(nn.Linear(8, 8) for _ in range(6))
+
+    def forward(self, x: Tensor) -> Tensor:
+        order = {5: range(6), 4: range(5, -1, -1), 3: (0, 3)}[len(x)]
+        for i in order:
+            x = self.layers[i](x).tanh()
+        return x
+
+
+def test_layers_that_run_in_changing_company_keep_their_own_figures() -> None:
+    torch.manual_seed(8)
+    model, inputs = Varying().eval(), [torch.randn(n, 8) for n in (5, 5, 4, 3, 5, 4)]
+    made: dict[str, list[Tensor]] = {}
+    for name, module in model.layers.named_children():
+        module.register_forward_hook(lambda m, a, out, name=name: made.setdefault(f"layers.{name}", []).append(out))
+    rows = {row.name: row for row in probe(model, inputs).rows}
+    assert set(rows) == set(made)
+    for name, outs in made.items():
+        full = torch.cat(outs).double()
+        stats = rows[name].stats
+        assert (stats.count, stats.min, stats.max) == (full.numel(), float(full.min()), float(full.max()))
+        assert stats.sum == pytest.approx(float(full.sum()), rel=1e-6)
+        assert stats.std == pytest.approx(float(full.std(correction=0)), rel=1e-6)
+        assert stats.histogram is not None
+        assert sum(stats.histogram.counts) == full.numel()
