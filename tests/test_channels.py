@@ -71,6 +71,16 @@ def test_what_is_said_to_be_exact_is_exact(name: str, rectified: bool, dtype: to
     assert stats.zero_share == pytest.approx(float((by_channel == 0).double().mean()), abs=error)
 
 
+@pytest.mark.parametrize("name", [n for n in CASES if n != "double"])
+def test_the_way_taken_on_other_devices_comes_to_the_same(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Tensor, "is_cpu", property(lambda tensor: False))
+    x = CASES[name]
+    seen = ChannelAccumulator(x.shape[1], x.device)
+    for part in x.split(2):
+        seen.update(part, 1)
+    check(seen.stats(), x, rel=3e-7)
+
+
 def test_places_taken_see_every_channel_and_the_whole_map() -> None:
     place = torch.arange(49.0).reshape(1, 1, 7, 7).expand(64, 512, 7, 7)  # each place its own value
     seen = ChannelAccumulator(512, place.device)

@@ -59,3 +59,9 @@ def test_tensors_of_one_size_are_measured_together_as_each_alone() -> None:
         assert (stats.min, stats.max) == (float(finite.min()), float(finite.max()))
         assert stats.sum == pytest.approx(float(finite.sum()), rel=1e-5, abs=1e-5)
         assert stats.norm == pytest.approx(float(finite.norm()), rel=1e-5)
+
+
+@pytest.mark.parametrize("name", [n for n in CASES if n != "double"])
+def test_the_way_taken_on_other_devices_comes_to_the_same(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.Tensor, "is_cpu", property(lambda tensor: False))
+    check(totals(CASES[name], 3), CASES[name], rel=1e-6)

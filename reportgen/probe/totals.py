@@ -45,6 +45,7 @@ class RunningTotals:
             return self._rough
         norms, sums, lows, highs, nonzero = zip(*torch.stack(self._figures).tolist(), strict=True)
         total, zeros, (nan, pos_inf, neg_inf) = sum(sums), self.n_taken - round(sum(nonzero)), self._nonfinite.tolist()
+        finite = self.count - nan - pos_inf - neg_inf
         stats = TensorStats(
             count=self.count,
             nan=nan,
@@ -52,9 +53,9 @@ class RunningTotals:
             neg_inf=neg_inf,
             zeros=zeros if self.n_taken == self.count else round(zeros / self.n_taken * self.count),
             sum=total,
-            m2=max(sum(norm * norm for norm in norms) - total * total / self.count, 0.0),
-            min=min(lows),
-            max=max(highs),
+            m2=max(sum(norm * norm for norm in norms) - total * total / finite, 0.0) if finite else 0.0,
+            min=min(lows) if finite else None,
+            max=max(highs) if finite else None,
             histogram=histogram_of(self._bins, max(1, round(self.count / self.n_taken))),
         )
         return stats.merge(self._rough)
@@ -85,21 +86,24 @@ def _add_rows(totals: list[RunningTotals], rows: Tensor) -> Sequence[Tensor | bo
     """Add (K, n), a row to each of K totals."""
     if rows.dtype not in (torch.float32, torch.float64):
         rows = rows.float()
-    norms = torch.linalg.vector_norm(rows, dim=1)
     if not rows.is_cpu:  # a look at the norms would wait for the device
         found = torch.stack([rows.isnan().sum(1), (rows == math.inf).sum(1), (rows == -math.inf).sum(1)], 1)
         for total, counts in zip(totals, found, strict=True):
             total._nonfinite += counts
-        rows = rows.where(torch.isfinite(rows), 0.0)
+        finite = torch.isfinite(rows)
+        calm, low, high = (rows.where(finite, value) for value in (0.0, math.inf, -math.inf))
+        norms = torch.linalg.vector_norm(calm, dim=1, dtype=torch.float64)
+        reduced = [norms, calm.sum(1, dtype=torch.float64), low.amin(1), high.amax(1)]
+    else:
         norms = torch.linalg.vector_norm(rows, dim=1)
-    elif not float(norms.amax()) < _SAFE:  # true of NaN too
-        if len(totals) > 1:
-            return [_add_rows([total], row.unsqueeze(0))[0] for total, row in zip(totals, rows, strict=True)]
-        totals[0]._add_rough(rows[0])
-        return [False]
+        if not float(norms.amax()) < _SAFE:  # true of NaN too
+            if len(totals) > 1:
+                return [_add_rows([total], row.unsqueeze(0))[0] for total, row in zip(totals, rows, strict=True)]
+            totals[0]._add_rough(rows[0])
+            return [False]
+        reduced = [norms, rows.sum(1), rows.amin(1), rows.amax(1)]
     values = rows[:, :: strided(rows[0], _SAMPLE)[1]].contiguous()
-    nonzero = torch.count_nonzero(values, dim=1)
-    figures = torch.stack([norms, rows.sum(1), rows.amin(1), rows.amax(1), nonzero], 1).double()
+    figures = torch.stack([*(x.double() for x in reduced), torch.count_nonzero(values, dim=1).double()], 1)
     for total, figure, counts in zip(totals, figures.unbind(), _bins(values), strict=True):
         total._figures.append(figure)
         total._bins += counts
