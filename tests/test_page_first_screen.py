@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 
 import pytest
@@ -139,3 +140,41 @@ def test_a_layer_that_has_a_number_for_a_name_is_called_a_layer() -> None:
     named = diagnosis(finding("act-dead", "activations", "conv1", share=1.0))
     heads = build(replace(builders.classifier(), diagnoses=[found, named])).verdict.heads
     assert [h.subject for h in heads] == ["layer 3", "conv1"]
+
+
+def test_a_share_is_held_against_the_limit_of_a_share() -> None:
+    found = Finding(
+        rule="grad-dead",
+        severity=Severity.ERROR,
+        subject="model",
+        section="training",
+        evidence={"tensors": 3.0, "share": 0.9953},
+        threshold={"error": 0.1},
+    )
+    svg, _caption = shown(builders.smallest(), found)
+    assert "share 0.995" in svg
+    assert "tensors" not in svg
+
+
+def test_the_strip_of_a_bare_file_shows_the_owners_of_its_tensors() -> None:
+    report = replace(builders.checkpoint(), architecture=replace(builders.architecture(1), rows=[]))
+    names = ["fc"]
+    assert depth.layers(report) == names
+    assert depth.states(report, names) == ["error"]
+
+
+def test_columns_of_many_layers_that_are_alike_are_one() -> None:
+    names = [f"l{i}" for i in range(2000)]
+    known = ["warning"] * 1800 + ["error"] + ["warning"] * 99 + ["ok"] * 100
+    assert [p.state for p in depth.stretches(names, known)] == ["warning", "error", "warning", "ok"]
+    assert len(depth.stretches(names[:10], known[:10])) == 10
+
+
+def test_what_falls_by_many_powers_of_ten_has_a_logarithmic_axis_though_it_ends_in_zeros() -> None:
+    values = [0.0] * 5 + [10.0**-k for k in range(8, -1, -2)]
+    drawn = profile(values, [False] * 10, "t", ("input", "output"))
+    assert drawn is not None
+    tops = [float(y) for y in re.findall(r"V(-?[\d.]+)h", serialise(drawn))]
+    steps = [a - b for a, b in itertools.pairwise(tops)]
+    assert len(tops) == 5
+    assert max(steps[1:]) - min(steps[1:]) < 0.2  # equal factors, equal steps

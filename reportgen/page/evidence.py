@@ -178,7 +178,9 @@ def _against_limit(report: Report, finding: Finding, alike: list[Finding]) -> Ev
     elif len(finding.evidence) == len(limits) == 1:
         key, against_what = next(iter(finding.evidence)), list(limits.values())
     elif levels and len(levels) == len(limits) and finding.evidence:
-        key, against_what = next(iter(finding.evidence)), levels
+        # a limit that is a share is one for a share, whatever is counted beside it
+        of_shares = "share" in finding.evidence and all(0 <= v <= 1 for v in levels)
+        key, against_what = "share" if of_shares else next(iter(finding.evidence)), levels
     else:
         return None
     caption = _("{rule}: what was measured, and its limit").format(rule=rule_title(finding.rule))

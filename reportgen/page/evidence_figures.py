@@ -44,7 +44,9 @@ class _Axis(Struct, frozen=True):
         if not finite:
             return None
         positive = [v for v in finite if v > 0]
-        log = len(positive) >= 0.8 * len(finite) and max(positive) > 100 * min(positive)
+        # zeros have no place on a logarithmic axis: they may be many only where all would be one line without it
+        reach = max(positive) / min(positive) if positive else 1.0
+        log = reach > (100 if len(positive) >= 0.8 * len(finite) else 1e4) and min(finite) >= 0
         low, high = (min(positive), max(positive)) if log else (min(finite), max(finite))
         return cls(low, high, log) if math.isfinite(high - low) else None
 

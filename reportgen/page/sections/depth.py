@@ -36,7 +36,7 @@ def layers(report: Report) -> list[str]:
     names: dict[str, None] = {}
     if report.activations is not None:
         names |= {r.name: None for r in sorted(report.activations.rows, key=lambda r: r.order) if not r.functional}
-    elif report.architecture is not None:
+    elif report.architecture is not None and report.architecture.rows:
         names |= {r.name: None for r in report.architecture.rows if r.is_leaf}
     elif report.weights is not None:
         names |= {r.name.rpartition(".")[0]: None for r in report.weights.rows}
@@ -75,7 +75,8 @@ def stretches(names: list[str], known: list[str], limit: int = COLUMNS) -> list[
     for i in range(0, len(names), each):
         group = names[i : i + each]
         state = max(known[i : i + each], key=rank)
-        if out and out[-1].state == state and state in ("", "ok"):
+        # single layers with a finding stand for themselves; of columns of many, neighbours that are alike are one
+        if out and out[-1].state == state and (state in ("", "ok") or each > 1):
             out[-1] = Stretch(out[-1].first, group[-1], out[-1].n + len(group), state)
         else:
             out.append(Stretch(group[0], group[-1], len(group), state))
