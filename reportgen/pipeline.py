@@ -61,7 +61,7 @@ from .probe.pictures import run as pictures
 from .probe.readings import redrawn
 from .probe.steps import NotMeasuredError, Steps
 from .probe.trials import run as trials
-from .probe.trials.sample import Reservoir
+from .probe.trials.sample import WIDE, Reservoir
 from .subject import checkpoint, hashes, vocabulary
 from .subject.data import Batch, Reading, batches, device_of
 from .subject.handed import Loss, check_handed, name_of, optimizers_in, owned_by
@@ -182,8 +182,15 @@ class _Split:
     """What is kept of one split beyond its pass: some batches for experiments, samples to compare with the other."""
 
     reservoir: Reservoir = field(default_factory=lambda: Reservoir(0))
+    wide: Reservoir = field(default_factory=lambda: Reservoir(1, WIDE))
+    """More samples, for the experiments that learn from them."""
     dataset: DatasetProbe | None = None
     watching: pictures.Watching | None = None
+
+    def keep(self, batch: Batch) -> None:
+        """Let both reservoirs look at a batch."""
+        self.reservoir.update(batch)
+        self.wide.update(batch)
 
 
 @dataclass(frozen=True)
@@ -466,9 +473,11 @@ def _add_trials(subject: _Subject, report: Report, steps: Steps) -> Report:
         steps.skip("trials", "no time was given to them")
         return report
 
+    wide = subject.given.wide.as_read(), subject.training.wide.as_read()
+
     def measure() -> tuple[TrialFacts, dict[str, float]]:
         return trials.run(
-            subject.model, subject.loss, subject.optimizers, given, training, options.trial_budget, options.seed
+            subject.model, subject.loss, subject.optimizers, given, training, options.trial_budget, options.seed, wide
         )
 
     outcome = steps.run("trials", measure)
@@ -494,7 +503,7 @@ class _Readers:
         self.watchers: dict[str, stream.Watcher] = {
             "dataset": lambda output, batch: self._dataset.update(batch),
             "evaluation": self._evaluation.update,
-            "trials": lambda output, batch: kept.reservoir.update(batch),
+            "trials": lambda output, batch: kept.keep(batch),
         }
         if watched:
             hashes = self._dataset.copies

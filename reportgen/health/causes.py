@@ -63,6 +63,8 @@ _NONFINITE = (
 )
 _WAYS = ("faster-helps", "slower-helps", "thawing-helps", "owning-helps", "freedom-helps")
 _STUCK = (
+    "fresh-copy-ahead",
+    "scale-helps",
     "gradient-by-time",
     "h-never-learned",
     "h-underfit",
@@ -94,13 +96,14 @@ _BAD_LABELS = (
     "d-label-mapping",
     "o-inverted",
     "d-labels-unrelated",
+    "only-given-learns",
     "d-label-range",
     "d-label-constant",
     "d-label-signal",
 )
 _HINTS = ("d-label-signal", "d-label-noise")
 
-_AUGMENTED = ("d-labels-unrelated", "d-label-noise")
+_AUGMENTED = ("d-labels-unrelated", "d-label-noise", "only-given-learns")
 
 # facts of the loop and of experiments come before what is inferred from sizes
 SYNDROMES: tuple[Syndrome, ...] = (
@@ -132,7 +135,7 @@ SYNDROMES: tuple[Syndrome, ...] = (
     Syndrome("wrong-loss", ("loss-blind",), (*_UNMOVED, "param-no-grad", "run-no-grad", "param-zero-grad")),
     Syndrome("bad-init", ("equal-units",), (*_SICK_SIGNAL, *_UNMOVED)),
     Syndrome("unregistered-parameters", ("unregistered-parameters",), (*_SLOW, "w-at-default-init")),
-    Syndrome("detached-graph", ("loss-detached", "param-no-grad", "run-no-grad"), _UNMOVED),
+    Syndrome("detached-graph", ("loss-detached", "param-no-grad", "run-no-grad", "gradient-partial"), _UNMOVED),
     Syndrome("unused-parameters", ("run-unused",), ("param-unused", "h-still-improving")),
     Syndrome("params-not-in-optimizer", ("optimizer-missing-params",), _UNMOVED),
     Syndrome("no-weight-update", ("no-weight-update", "param-group-zero-lr", "param-not-moved"), _UNMOVED, _by_loop),
@@ -147,8 +150,13 @@ SYNDROMES: tuple[Syndrome, ...] = (
         ("d-input-scale", "d-dtype"),
         (*_NONFINITE, *_SLOW, *_SICK_SIGNAL, *_WILD, "update-ratio", "h-init-loss"),
     ),
+    Syndrome("loss-shape-broadcast", ("loss-crossed", "loss-broadcast", "loss-shape"), (*_STUCK, "d-target-scale")),
     Syndrome("double-softmax", ("double-softmax", "probabilities-as-scores"), _SLOW),
-    Syndrome("wrong-output-activation", ("output-range",), (*_UNMOVED, "dead-relu", "loss-blind", "param-zero-grad")),
+    Syndrome(
+        "wrong-output-activation",
+        ("output-range", "loss-wants"),
+        (*_UNMOVED, *_NONFINITE, "dead-relu", "dead-rising", "loss-blind", "param-zero-grad"),
+    ),
     Syndrome("wrong-loss", ("loss-mismatch",), (*_SLOW, *_NONFINITE, *_WILD, "update-ratio")),
     Syndrome(
         "wrong-augmentation",
@@ -160,7 +168,7 @@ SYNDROMES: tuple[Syndrome, ...] = (
     Syndrome("data-leakage", ("leakage", "near-leakage", "d-shortcut"), ("h-val-below-train", "d-near-duplicates")),
     Syndrome(
         "train-val-mismatch",
-        ("d-train-val-shift", "d-missing-class", "d-splits-apart", "d-target-shift"),
+        ("d-train-val-shift", "d-missing-class", "d-splits-apart", "d-target-shift", "splits-disagree"),
         (*_STUCK, *_FAR_APART, "few-samples", "bn-stats-mismatch"),
     ),
     Syndrome("unshuffled-data", ("d-order",), (*_SLOW, *_FAR_APART, *_WILD, "bn-stats-mismatch", *_HINTS)),
@@ -199,9 +207,16 @@ SYNDROMES: tuple[Syndrome, ...] = (
     ),
     Syndrome("gradient-clipping-too-small", ("clip-fraction",), (*_SLOW, "update-ratio")),
     Syndrome(
+        "exploding-gradients",
+        ("signal-by-depth", "h-init-loss"),
+        (*_NONFINITE, *_STUCK, *_SICK_SIGNAL, *_WILD, "update-ratio", "h-plateau", "no-weight-update"),
+        _detail("by", "architecture"),
+    ),
+    Syndrome(
         "bad-init",
-        ("signal-by-depth", "init-offset"),
-        (*_NONFINITE, *_STUCK, *_SICK_SIGNAL, *_WILD, "update-ratio", "h-init-loss", "h-plateau", "no-weight-update"),
+        ("signal-by-depth", "init-offset", "h-init-loss"),
+        (*_NONFINITE, *_STUCK, *_SICK_SIGNAL, *_WILD, "update-ratio", "h-plateau", "no-weight-update"),
+        lambda proofs: any(f.rule != "h-init-loss" or f.detail.get("by") == "weights" for f in proofs),
     ),
     Syndrome("frozen-layers", ("thawing-helps",), (*_SLOW, "param-frozen")),
     Syndrome("params-not-in-optimizer", ("owning-helps",), (*_SLOW, "optimizer-missing-params")),
@@ -218,7 +233,14 @@ SYNDROMES: tuple[Syndrome, ...] = (
         (*_UNMOVED, "param-zero-grad", "adam-eps-floor", "rank-one"),
         _detail("direction", "vanishing"),
     ),
-    Syndrome("layer-collapse", ("rank-one",), (*_SLOW, *_DEAD)),
+    Syndrome(
+        "exploding-gradients",
+        ("scale-helps",),
+        (*_NONFINITE, *_WILD, *_UNMOVED, *_DEAD, "signal-by-depth", "w-scale", "h-init-loss"),
+        _detail("direction", "grow"),
+    ),
+    Syndrome("vanishing-gradients", ("scale-helps",), (*_UNMOVED, *_DEAD, "rank-one", "adam-eps-floor")),
+    Syndrome("layer-collapse", ("rank-one", "embedding-collapsed"), (*_SLOW, *_DEAD)),
     Syndrome(
         "exploding-gradients",
         ("grad-depth-slope",),
@@ -227,16 +249,23 @@ SYNDROMES: tuple[Syndrome, ...] = (
     ),
     Syndrome(
         "over-regularised",
-        ("weight-decay-dominance", "weights-shrunk", "dropout-too-strong", "freedom-helps", "plain-helps"),
+        (
+            "weight-decay-dominance",
+            "weights-shrunk",
+            "dropout-too-strong",
+            "freedom-helps",
+            "plain-helps",
+            "penalty-outweighs",
+        ),
         (*_SLOW, *_SICK_SIGNAL, "adam-eps-floor", "update-ratio"),
     ),
+    Syndrome("numerical-instability", ("adam-eps-lost",), (*_NONFINITE, *_STUCK, "mixed-dtypes")),
     # a first value that went wrong outside of the weights came into them by the next step
     Syndrome(
         "numerical-instability", ("run-nonfinite",), (*_NONFINITE, *_STUCK), lambda p: p[0].detail["part"] != "weight"
     ),
     Syndrome("non-finite-weights", ("param-nonfinite",), (*_NONFINITE, *_STUCK)),
     Syndrome("numerical-instability", _NONFINITE, _STUCK),
-    Syndrome("loss-shape-broadcast", ("loss-shape", "loss-broadcast"), _STUCK),
     Syndrome(
         "bn-statistics",
         ("eval-train-gap", "bn-stats-mismatch", "bn-never-updated", "bn-stale"),
@@ -274,12 +303,14 @@ SYNDROMES: tuple[Syndrome, ...] = (
         lambda proofs: any(f.rule == "faster-helps" or f.detail.get("direction") == "low" for f in proofs),
     ),
     Syndrome("vanishing-gradients", ("gradient-by-time",), (*_SLOW, *_FAR_APART)),
+    Syndrome("bad-init", ("fresh-copy-ahead",), _SLOW, _detail("held", "weights")),
 )
 
 # rule -> the cause it stands for when nothing else explains it
 DEFAULTS: dict[str, str] = {
     "act-nonfinite": "numerical-instability",
     "adam-eps-floor": "vanishing-gradients",
+    "adam-eps-lost": "numerical-instability",
     "adam-stale-v": "lr-too-high",
     "affine-pair": "missing-nonlinearity",
     "amp-scaler": "numerical-instability",
@@ -302,7 +333,13 @@ DEFAULTS: dict[str, str] = {
     "d-target-shift": "train-val-mismatch",
     "faster-helps": "lr-too-low",
     "few-samples": "too-little-data",
+    "fresh-copy-ahead": "underfitting",
     "freedom-helps": "over-regularised",
+    "gradient-partial": "detached-graph",
+    "loss-crossed": "loss-shape-broadcast",
+    "loss-wants": "wrong-output-activation",
+    "penalty-outweighs": "over-regularised",
+    "scale-helps": "vanishing-gradients",
     "bn-tiny-var": "bn-statistics",
     "grad-flow-share": "vanishing-gradients",
     "grad-noise-scale": "lr-too-high",
@@ -344,6 +381,7 @@ DEFAULTS: dict[str, str] = {
     "saturation": "saturated-activations",
     "double-softmax": "double-softmax",
     "dropout-misplaced": "idle-parts",
+    "embedding-collapsed": "layer-collapse",
     "equal-units": "bad-init",
     "eval-mode-training": "eval-mode-training",
     "eval-nondeterminism": "dropout-active-in-eval",
@@ -408,6 +446,7 @@ DEFAULTS: dict[str, str] = {
     "o-per-class": "class-imbalance",
     "o-regression-bias": "underfitting",
     "one-batch": "underfitting",
+    "only-given-learns": "label-corruption",
     "optimizer-maximizes": "loss-sign-flipped",
     "optimizer-missing-params": "params-not-in-optimizer",
     "optimizer-state-nonfinite": "numerical-instability",
@@ -427,6 +466,7 @@ DEFAULTS: dict[str, str] = {
     "run-nonfinite": "numerical-instability",
     "run-unused": "unused-parameters",
     "signal-by-depth": "bad-init",
+    "splits-disagree": "train-val-mismatch",
     "step-without-effect": "no-weight-update",
     "sure-and-wrong": "label-noise",
     "too-narrow": "underfitting",

@@ -34,6 +34,7 @@ def context_of(report: Report, limits: Thresholds) -> Context:
         outcome_known=evaluation is not None
         and _is_measured(evaluation)
         and not _small_is_right(report)
+        and not _needs_no_targets(report)
         and same_units(report),
         real_data=report.subject.inputs == "real",
         n_samples=report.subject.n_samples,
@@ -51,6 +52,12 @@ def _small_is_right(report: Report) -> bool:
         return False
     right, wrong = answers.numbers["right"], answers.numbers["wrong"]
     return 0 <= wrong < right
+
+
+def _needs_no_targets(report: Report) -> bool:
+    """Tell whether the loss is the same whatever the targets: outputs are no answers then."""
+    trial = report.trials.done("loss-without-target") if report.trials is not None else None
+    return trial is not None and bool(trial.numbers["ignored"])
 
 
 def state_of(report: Report) -> Literal["untrained", "trained", "unknown"]:

@@ -176,6 +176,14 @@ LIMITS: dict[str, dict[str, str]] = {
     "grad-flow-share": {"share": "flow_share"},
     "bn-tiny-var": {"share": "tiny_rows"},
     "o-below-neighbours": {"difference": "below_neighbours"},
+    "embedding-collapsed": {"spread": "embedding_spread", "angle": "embedding_angle"},
+    "loss-crossed": {"share": "pairs_crossed"},
+    "penalty-outweighs": {"share": "penalty_share", "gain": "penalty_gain"},
+    "gradient-partial": {"skill": "poor_r2"},
+    "scale-helps": {"gap": "anew_gap", "errors": "anew_errors"},
+    "fresh-copy-ahead": {"gap": "anew_gap", "errors": "anew_errors"},
+    "splits-disagree": {"gap": "anew_gap", "errors": "anew_errors", "kept": "skill_kept"},
+    "only-given-learns": {"gap": "anew_gap", "errors": "anew_errors"},
     **{
         rule: {"gain": "way_gain", "times": "way_times", "of_run": "way_of_run"}
         for rule in ("faster-helps", "slower-helps", "thawing-helps", "owning-helps", "freedom-helps")

@@ -244,6 +244,15 @@ class Thresholds(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     flow_share: float = 1e-3
     noise_times: float = 10.0
 
+    embedding_spread: float = 0.05
+    embedding_angle: float = 0.02
+    labels_apart: float = 64.0
+    pairs_crossed: float = 0.2
+    penalty_share: float = 0.1
+    penalty_gain: float = 0.15
+    anew_gap: float = 0.15
+    anew_errors: float = 4.0
+
     # going on with the training in other ways: gains over the loss, over going on as before, over the whole run
     way_gain: float = 0.05
     way_times: float = 3.0

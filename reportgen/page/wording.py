@@ -7,6 +7,8 @@ from collections.abc import Callable
 from ..document.facts import Diagnosis, Finding
 from ..health.causes import is_note
 from . import (
+    words_anew,
+    words_checks,
     words_dataset,
     words_fit,
     words_matrices,
@@ -370,6 +372,8 @@ _RULES |= (
     | words_model.RULES
     | words_fit.RULES
     | words_rounding.RULES
+    | words_anew.RULES
+    | words_checks.RULES
 )
 _CAUSES |= (
     words_run.CAUSES

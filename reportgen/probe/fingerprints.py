@@ -115,6 +115,11 @@ def _by_sample(tensor: Tensor, n: int) -> bool:
     return tensor.layout == torch.strided and tensor.dim() > 0 and tensor.shape[0] == n
 
 
+def hashes(batch: Batch) -> Hashes:
+    """Return a hash of the inputs of each sample, all of whose tensors count samples along dimension 0."""
+    return _hash(list(tensors((batch.args, batch.kwargs))))
+
+
 def _hash(parts: list[Tensor]) -> Hashes:
     """Hash each row of tensors that count samples along dimension 0, by their bits."""
     total: Hashes = np.zeros(len(parts[0]), np.uint64)

@@ -12,6 +12,7 @@ from . import (
     alike,
     attention,
     capacity,
+    checks,
     course,
     dataset,
     evaluation,
@@ -30,6 +31,7 @@ from . import (
     probabilities,
     reach,
     recurrent,
+    relearned,
     repairs,
     rounding,
     samples,
@@ -81,6 +83,8 @@ _BY_SECTION: tuple[tuple[Rule, ...], ...] = (
     fit.RULES,
     probabilities.RULES,
     repairs.RULES,
+    relearned.RULES,
+    checks.RULES,
 )
 
 RULES: dict[str, Rule] = {rule.__name__.replace("_", "-"): rule for section in _BY_SECTION for rule in section}

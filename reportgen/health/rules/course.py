@@ -13,7 +13,8 @@ from ..context import Context
 from ..curves import Curve, both, finite, is_adversarial, losses, scalar
 from ..robust import noise, running_median, spearman, theil_sen
 from ..thresholds import Thresholds
-from .training import h_diverged, h_never_learned, h_overfit, noted
+from .flow import same_anew
+from .training import h_diverged, h_never_learned, h_nonfinite, h_overfit, noted
 
 _ACCURACIES = ("accuracy", "acc", "f1", "auc", "r2")
 
@@ -130,8 +131,9 @@ def h_init_loss(report: Report, context: Context, limits: Thresholds) -> Iterato
 
     Far above it the untrained model is confidently wrong: its initial outputs are too large. More than 30 % above
     informs; more than three times is a warning unless the model works well all the same, more than ten times in any
-    case. Only for a plain cross-entropy (its value agrees with one computed from the outputs), and only where the first
-    step was logged. (Karpathy, "A Recipe for Training Neural Networks".)
+    case. Only for a plain cross-entropy (its value agrees with one computed from the outputs, or its name says so where
+    the outputs are not finite any more), and only where the first step was logged. (Karpathy, "A Recipe for Training
+    Neural Networks".)
     """
     classes, history = _plain_cross_entropy(report), report.training
     first = finite(history.get("train_loss", "step"))[:1] if history is not None else []
@@ -148,12 +150,25 @@ def h_init_loss(report: Report, context: Context, limits: Thresholds) -> Iterato
         "train_loss",
         {"loss": loss, "guess": guess, "ratio": ratio},
         {"ratio": limits.init_loss_warning},
+        by=_amplifier(report, context, limits),
     )
+
+
+def _amplifier(report: Report, context: Context, limits: Thresholds) -> str:
+    """Say what makes the first outputs large where the run broke: 'architecture' or 'weights'; else ''."""
+    broken = any(True for rule in (h_diverged, h_nonfinite) for _ in rule(report, context, limits))
+    if not broken:
+        return ""
+    return "architecture" if same_anew(report) else "weights"
 
 
 def _plain_cross_entropy(report: Report) -> int | None:
     """Return the number of classes, where the loss is the cross-entropy of the outputs and nothing else."""
-    facts = report.evaluation
+    facts, data = report.evaluation, report.train_dataset or report.dataset
+    name = (report.subject.loss or "").lower().replace("_", "")
+    broken = facts is not None and facts.loss is None and facts.outputs is None  # the outputs are not finite
+    if broken and data is not None and name in ("crossentropyloss", "crossentropy"):
+        return data.target_classes if (data.target_classes or 0) > 1 else None
     if facts is None or facts.task != "multiclass" or facts.classification is None or facts.outputs is None:
         return None
     own, loss = facts.outputs.cross_entropy, facts.loss

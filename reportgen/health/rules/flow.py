@@ -20,9 +20,11 @@ def signal_by_depth(report: Report, context: Context, limits: Thresholds) -> Ite
     """At the first step of the run outputs grow exponentially from layer to layer: the initialisation is too large.
 
     log10 of the root mean square of what each Linear or convolution puts out, in order of execution: the robust slope
-    is above 0.3 decades a layer over five layers at least, and the last is more than 100 times the first. Healthy
-    models lie at -0.19 to 0.15. A warning where the run diverged, stopped being finite or ended with a poor fit;
-    otherwise it informs. (Glorot and Bengio 2010; He et al. 2015.)
+    is above 0.3 decades a layer over five layers at least, and the last is more than 100 times the first; or it is
+    above 0.1 and the last is more than 10 000 times the first, as in deep residual nets. Healthy models lie at -0.19 to
+    0.15. Where a copy with weights drawn anew has a first loss like that of the run (within a factor of three), it is
+    the architecture that amplifies, not its initialisation. A warning where the run diverged, stopped being finite or
+    ended with a poor fit; otherwise it informs. (Glorot and Bengio 2010; He et al. 2015.)
     """
     history = report.training
     rows = [row for row in history.layers if row.kind in _AFFINE] if history is not None else []
@@ -31,7 +33,8 @@ def signal_by_depth(report: Report, context: Context, limits: Thresholds) -> Ite
     if history is None or len(sizes) < limits.gradient_layers or len(sizes) < len(rows):
         return
     slope, ratio = theil_sen([math.log10(size) for size in sizes]), sizes[-1] / sizes[0]
-    if slope <= limits.signal_slope or ratio <= limits.signal_ratio:
+    steep = slope > limits.signal_slope and ratio > limits.signal_ratio
+    if not steep and (slope <= limits.signal_slope / 3 or ratio <= limits.signal_ratio**2):
         return
     broken = any(True for rule in (h_diverged, h_nonfinite) for _ in rule(report, context, limits))
     train, _ = losses(history, limits)
@@ -42,7 +45,17 @@ def signal_by_depth(report: Report, context: Context, limits: Thresholds) -> Ite
         rows[0].name,
         {"slope": slope, "ratio": ratio, "layers": len(sizes), "first": sizes[0], "last": sizes[-1]},
         {"slope": limits.signal_slope, "ratio": limits.signal_ratio},
+        by="architecture" if same_anew(report) else "weights",
     )
+
+
+def same_anew(report: Report) -> bool:
+    """Tell whether weights drawn anew give a first loss like that of the run."""
+    fresh = report.trials.done("fresh-start") if report.trials is not None else None
+    steps = finite(report.training.get("train_loss", "step")) if report.training is not None else []
+    if fresh is None or not steps or steps[0][1] <= 0 or fresh.numbers["loss"] <= 0:
+        return False
+    return 1 / 3 < fresh.numbers["loss"] / steps[0][1] < 3
 
 
 def gradient_by_time(report: Report, context: Context, limits: Thresholds) -> Iterator[Finding]:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from math import prod
 
 from ...document.facts import Finding, Report, Severity, WeightRow
+from ...document.scores import accuracy, explained
 from ..context import Context
 from ..curves import losses
 from ..thresholds import Thresholds
@@ -75,15 +76,20 @@ def frozen_at_init(report: Report, context: Context, limits: Thresholds) -> Iter
     Every frozen Linear or convolution of thirty weights or more lies within 1/sqrt(fan_in), comes close to it, and has
     the root mean square of a uniform distribution, 0.577 of it, within four standard errors. A pretrained layer leaves
     that range. A warning: the file that they were to come from was not read (``strict=False`` says nothing of keys that
-    do not match), or they were meant to be trained. Wrong for random features that are left so on purpose.
+    do not match), or they were meant to be trained. Wrong for random features that are left so on purpose. An embedding
+    counts where its mean and root mean square are those of N(0, 1), 0 and 1 within four standard errors, its largest
+    entry is what so many normal numbers make (within a half), and the skill on the data given is below one half.
     """
     rows = report.weights.rows if report.weights is not None else []
+    tables = _random_tables(report, context, limits)
     kernels = [
         row for row in rows if row.module in _KERNELS and row.fan_in and row.stats is not None and row.tied_to is None
     ]
     frozen = [row for row in kernels if row.trainable is False and len(row.shape) > 1 and prod(row.shape) >= 30]
-    if context.state != "trained" or not frozen or not all(map(_is_fresh, frozen)):
+    fresh = bool(frozen) and all(map(_is_fresh, frozen))
+    if context.state != "trained" or not (fresh or tables):
         return
+    frozen, kernels = (frozen, kernels) if fresh else (tables, [r for r in rows if len(r.shape) > 1])
     share = sum(prod(row.shape) for row in frozen) / max(sum(prod(row.shape) for row in kernels), 1)
     yield Finding(
         rule="frozen-at-init",
@@ -94,6 +100,29 @@ def frozen_at_init(report: Report, context: Context, limits: Thresholds) -> Iter
         threshold={"error": 4.0},
         detail={"names": ", ".join(row.name for row in frozen[:5])},
     )
+
+
+def _random_tables(report: Report, context: Context, limits: Thresholds) -> list[WeightRow]:
+    """Return the frozen embeddings that look like N(0, 1) in a model that does not do well."""
+    rows = report.weights.rows if report.weights is not None else []
+    facts = report.evaluation
+    score = accuracy(facts.classification.confusion) if facts is not None and facts.classification is not None else None
+    if score is not None and score.majority < 1:
+        skill: float | None = (score.value - score.majority) / (1 - score.majority)
+    else:
+        skill = explained(facts.regression) if facts is not None and facts.regression is not None else None
+    poor = context.outcome_known and (not context.outcome_ok or (skill is not None and skill < limits.skill_kept))
+    return [r for r in rows if poor and r.trainable is False and r.role == "embedding" and _is_normal(r)]
+
+
+def _is_normal(row: WeightRow) -> bool:
+    """Tell whether a table looks like N(0, 1) by its mean, root mean square and largest entry."""
+    stats = row.stats
+    if stats is None or stats.nonfinite or not stats.rms or stats.count < 100:
+        return False
+    error = 1 / math.sqrt(stats.count)
+    largest = max(abs(stats.min or 0.0), abs(stats.max or 0.0)) / math.sqrt(2 * math.log(stats.count))
+    return abs(stats.mean or 0.0) < 4 * error and abs(stats.rms - 1) < 4 * error and 0.5 < largest < 1.5
 
 
 def _is_fresh(row: WeightRow) -> bool:

@@ -50,8 +50,8 @@ def eval_mode_training(report: Report, context: Context, limits: Thresholds) -> 
     are batch norms that were frozen on purpose: their own parameters do not train, or their statistics come from
     elsewhere (not the initial ones), the model works, and no step at all was in train mode. A warning too where other
     layers trained in train mode and a batch norm never did, though its parameters train and its statistics are still
-    those it was made with: one part was left in eval mode. Validation in train mode
-    counts when there were validation figures, and no pass without gradients was in eval mode.
+    those it was made with, or a dropout whose neighbours train never did: one part was left in eval mode. Validation in
+    train mode counts when there were validation figures, and no pass without gradients was in eval mode.
     """
     loop = _loop(report)
     if loop is None:
@@ -97,8 +97,16 @@ def _part_in_eval(report: Report) -> list[LayerRun]:
     return [
         row
         for row in layers
-        if row.eval_calls >= 3 and not row.train_calls and row.name in fresh and row.name in training
+        if row.eval_calls >= 3
+        and not row.train_calls
+        and ((row.name in fresh and row.name in training) or _is_idle_dropout(row, training))
     ]
+
+
+def _is_idle_dropout(row: LayerRun, training: set[str]) -> bool:
+    """Tell whether a dropout that never ran in train mode stands among layers that train."""
+    beside = row.name.rpartition(".")[0]
+    return "Dropout" in row.kind and bool(beside) and any(name.startswith(f"{beside}.") for name in training)
 
 
 def _in_eval(report: Report) -> list[LayerRun]:

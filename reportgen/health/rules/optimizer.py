@@ -12,6 +12,7 @@ from ..curves import Curve, at_full_rate, finite, learning_rates, losses, update
 from ..robust import running_median, theil_sen
 from ..thresholds import Thresholds
 from .course import h_spikes, h_still_improving, h_underfit
+from .relearned import is_ahead
 from .training import SECTION, h_never_learned, is_lost, is_poor
 
 _ADAPTIVE = ("adam", "lion", "adagrad", "adadelta", "rmsprop", "adafactor", "lamb", "muon", "sophia", "rprop")
@@ -22,10 +23,11 @@ def update_ratio(report: Report, context: Context, limits: Thresholds) -> Iterat
 
     Over the run, while the learning rate stands at half of its peak at least, healthy medians lie at 7e-4 to 2.1e-2;
     above 0.1 is a warning; below 2e-5 only together with a loss that stands still, below 1e-4 also with one that was
-    still falling steeply at the end; exactly 0 says that no step reaches the weights at all. One of the first three
-    steps above 1 is a warning too: it is larger than the weights it moves, so that nothing of the initialisation is
-    left (later the weights have grown, and the ratio looks harmless). Wrong for weights that start near zero (LoRA).
-    Not judged for LBFGS, whose step is a search of many along one line.
+    still falling steeply at the end, or where a fresh copy comes further (``fresh-copy-ahead``); exactly 0 says that no
+    step reaches the weights at all. One of the first three steps above 1 is a warning too: it is larger than the
+    weights it moves, so that nothing of the initialisation is left (later the weights have grown, and the ratio looks
+    harmless). Wrong for weights that start near zero (LoRA). Not judged for LBFGS, whose step is a search of many along
+    one line.
     """
     history = report.training
     points = update_ratios(history) if history is not None else []
@@ -36,7 +38,10 @@ def update_ratio(report: Report, context: Context, limits: Thresholds) -> Iterat
     high = typical > limits.update_ratio_high or first > limits.update_ratio_first
     # a tiny step is a fault only together with a loss to show for it
     low = typical < limits.update_ratio_low and any(True for _ in h_never_learned(report, context, limits))
-    low = low or (typical < limits.update_ratio_info_low and _cut_short(report, context, limits))
+    low = low or (
+        typical < limits.update_ratio_info_low
+        and (_cut_short(report, context, limits) or is_ahead(report, context, limits))
+    )
     if not high and limits.update_ratio_info_low <= typical <= limits.update_ratio_info_high:
         return
     yield Finding(
@@ -104,7 +109,8 @@ def lr_schedule_collapse(report: Report, context: Context, limits: Thresholds) -
     """The schedule took the learning rate to next to nothing while there was still much to learn.
 
     From the point where the rate fell below a hundredth of its peak for good, at least half of the run was left; in it
-    the loss was flat; while the rate stood at a third of its peak at least the loss was still falling; and the end is a
+    the loss was flat; while the rate stood at a third of its peak at least the loss was still falling, or a fresh copy
+    comes further at a steady rate (``fresh-copy-ahead``); and the end is a
     poor fit: no better than a constant guess, or above 0.6 of what such a guess (or the start) gives. A rate near zero
     at the end of a cosine or one-cycle schedule is healthy, and so are drops after a plateau.
     """
@@ -119,7 +125,8 @@ def lr_schedule_collapse(report: Report, context: Context, limits: Thresholds) -
         place, share = found
         full = max(x for x, y in finite(series) if y >= 0.3 * max(v for _, v in finite(series)))
         before, after = _split(history, train, series, full)[0], _split(history, train, series, place)[1]
-        if not _flat(after) or not _was_falling(before):
+        falling = _was_falling(before) or is_ahead(report, context, limits)
+        if not _flat(after) or not falling:
             continue
         yield Finding(
             rule="lr-schedule-collapse",

@@ -123,10 +123,11 @@ def loss_mismatch(report: Report, context: Context, limits: Thresholds) -> Itera
 
     Log-likelihood of raw scores: adding 1 to all outputs lowers the loss by 1, as it does where log-probabilities are
     expected, and the rows' logsumexp is more than 0.1 from 0: such a loss falls without end. Binary cross-entropy with
-    targets outside of [0, 1]. Both errors. Cross-entropy with more than 1.1 true labels a sample on average: a warning,
-    because its classes exclude one another. Class numbers as quantities: one output for whole-numbered integer targets
-    from 0 to at least 2 without a gap and at most 20 of them, under a loss that is lowest where outputs equal them: a
-    warning, wrong where the classes are grades in order.
+    targets outside of [0, 1]. Both errors. Cross-entropy (by its name, or of up to 64 labels by a loss that stays the
+    same when one number is added to all outputs) with more than 1.1 true labels a sample on average: a warning, because
+    its classes exclude one another; over more labels a multinomial likelihood is common. Class numbers as quantities:
+    one output for whole-numbered integer targets from 0 to at least 2 without a gap and at most 20 of them, under a
+    loss that is lowest where outputs equal them: a warning, wrong where the classes are grades in order.
     """
     name = (report.subject.loss or "").lower().replace("_", "")
     for data in (report.train_dataset, report.dataset):
@@ -137,7 +138,8 @@ def loss_mismatch(report: Report, context: Context, limits: Thresholds) -> Itera
                 yield _mismatch(Severity.ERROR, {"min": low, "max": high}, "targets outside of 0 to 1")
                 return
     several = _labels_a_sample(report)
-    if several > 1.1 and name in ("crossentropyloss", "crossentropy"):
+    own = 0 < _labels(report) <= limits.labels_apart and _softmax_inside(report)
+    if several > 1.1 and (own or name in ("crossentropyloss", "crossentropy")):
         yield _mismatch(Severity.WARNING, {"labels": several}, "several labels")
     if _raw_likelihood(report):
         outputs = report.evaluation.outputs if report.evaluation is not None else None
@@ -167,6 +169,10 @@ def _labels_a_sample(report: Report) -> float:
     if facts is None or facts.task != "multilabel" or not facts.n_samples:
         return 0.0
     return sum(row.tp + row.fn for row in facts.labels) / facts.n_samples
+
+
+def _labels(report: Report) -> int:
+    return len(report.evaluation.labels) if report.evaluation is not None else 0
 
 
 def _mismatch(severity: Severity, evidence: dict[str, float], kind: str) -> Finding:

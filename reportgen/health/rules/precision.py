@@ -90,4 +90,30 @@ def mixed_dtypes(report: Report, context: Context, limits: Thresholds) -> Iterat
         )
 
 
-RULES = (fp16_range, fp16_gradients, mixed_dtypes)
+def adam_eps_lost(report: Report, context: Context, limits: Thresholds) -> Iterator[Finding]:
+    """Adam keeps its moments in float16, where its epsilon is zero: gradients whose square underflows divide by zero.
+
+    Parameters stored in float16, in an optimizer of Adam's kind with eps below 2^-25, half of the smallest number that
+    float16 has (the default, 1e-8, is): where the second moment is zero too, a step is m/0. A fact; an error where
+    values that are not finite came up, else a warning. Keep the parameters in float32 and let autocast do the rest, or
+    set eps to 1e-4.
+    """
+    rows = report.weights.rows if report.weights is not None else []
+    half = [row for row in rows if row.trainable and row.dtype.endswith("float16") and not row.dtype.startswith("b")]
+    loop = report.training.loop if report.training is not None else None
+    runs = [run for run in (loop.optimizers if loop is not None else []) if "adam" in run.name.lower()]
+    low = [eps for run in runs if isinstance(eps := run.settings.get("eps"), float) and eps < 2**-25]
+    if not half or not low or report.training is None:
+        return
+    broken = any(event.kind == "nonfinite" for event in report.training.events)
+    yield Finding(
+        rule="adam-eps-lost",
+        severity=Severity.ERROR if broken else Severity.WARNING,
+        subject=half[0].name,
+        section="training",
+        evidence={"eps": min(low), "tensors": len(half)},
+        threshold={"eps": 2**-25},
+    )
+
+
+RULES = (fp16_range, fp16_gradients, mixed_dtypes, adam_eps_lost)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import torch
@@ -209,17 +209,19 @@ def tokens_reordered(lab: Lab) -> Result:
     """Permute the positions of every sequence: a model whose outputs only follow along cannot see the order.
 
     ``change``: largest movement of the outputs (put back in order where there is one to a position), over their spread.
+    Of channels by length both are permuted, of pictures square patches of several sizes that divide them; the smallest
+    movement counts, and ``patch`` says which it was.
     Where the model says the same to every sample, a copy with random weights is asked instead, with elements dealt out
     anew (``drawn``): what no weights can see, the architecture hides.
     """
     batch = lab.samples(32)
     model, n = lab.model, batch.n_samples
     sequence = batch.first
-    if sequence is None or sequence.dim() not in (2, 3) or len(list(tensors((batch.args, batch.kwargs)))) != 1:
+    if sequence is None or sequence.dim() not in (2, 3, 4) or len(list(tensors((batch.args, batch.kwargs)))) != 1:
         raise NotApplicableError("the input is no single sequence")
     if sequence.is_floating_point() and sequence.dim() == 2:
         raise NotApplicableError("the input is a table, not a sequence")
-    if sequence.shape[1] < 2:
+    if not _orders(sequence, lab.seed):
         raise NotApplicableError("the sequences are of one element")
     numbers = {"drawn": 0.0}
     if not _varies(a_row_each(answer(model, batch, lab.seed), n)):
@@ -231,17 +233,59 @@ def tokens_reordered(lab: Lab) -> Result:
     unit = spread(base)
     if float((a_row_each(answer(model, batch, lab.seed), n) - base).abs().max()) > 1e-3 * unit:
         raise NotApplicableError(_UNSTEADY)
-    order = torch.randperm(sequence.shape[1], generator=torch.Generator().manual_seed(lab.seed)).to(sequence.device)
-    order = order.flip(0) if bool((order[1:] > order[:-1]).all()) else order
-    output = answer(model, changed(batch, lambda t: t.index_select(1, order)), lab.seed)
-    same = float((output.reshape(n, -1) - base).abs().max())
-    if output.dim() == 3 and output.shape[1] == sequence.shape[1]:
-        back = output.index_select(1, order.argsort().to(output.device)).reshape(n, -1)
-        same = min(same, float((back - base).abs().max()))
+    moves: dict[int, float] = {}
+    for patch, (permute, order) in _orders(sequence, lab.seed).items():
+        lab.clock.need(1)
+        output = answer(model, changed(batch, permute), lab.seed)
+        same = float((output.reshape(n, -1) - base).abs().max())
+        if output.dim() == 3 and output.shape[1] == len(order) == sequence.shape[1]:
+            back = output.index_select(1, order.argsort().to(output.device)).reshape(n, -1)
+            same = min(same, float((back - base).abs().max()))
+        moves[patch] = same
+    least = min(moves, key=moves.__getitem__)
+    numbers |= {"patch": float(least)} if sequence.dim() == 4 else {}
+    same = moves[least]
     attends = any(isinstance(m, (nn.MultiheadAttention, nn.TransformerEncoderLayer)) for m in model.modules())
     attends |= any("attention" in kind_of(m).lower() or "transformer" in kind_of(m).lower() for m in model.modules())
     recurs = any(isinstance(m, nn.RNNBase) for m in model.modules())
     return Result(numbers | {"change": same / unit, "attention": float(attends), "recurrent": float(recurs)})
+
+
+_Permute = Callable[[Tensor], Tensor]
+
+
+def _orders(sequence: Tensor, seed: int) -> dict[int, tuple[_Permute, Tensor]]:
+    """Return the ways to permute positions: along a dimension by its number, or patches of a picture by their side."""
+    if sequence.dim() == 4:
+        h, w = sequence.shape[2:]
+        sides = [p for p in _SIDES if h % p == 0 == w % p and (h // p) * (w // p) > 1][-_MOST_SIDES:]
+        return {p: _patches(p, _order((h // p) * (w // p), seed)) for p in sides}
+    dims = [1] if sequence.dim() == 2 or not sequence.is_floating_point() else [1, 2]
+    return {d: _along(d, _order(sequence.shape[d], seed).to(sequence.device)) for d in dims if sequence.shape[d] > 1}
+
+
+_SIDES = (1, 2, 3, 4, 5, 6, 7, 8, 14, 16, 32)
+_MOST_SIDES = 6
+
+
+def _order(n: int, seed: int) -> Tensor:
+    order = torch.randperm(n, generator=torch.Generator().manual_seed(seed))
+    return order.flip(0) if bool((order[1:] > order[:-1]).all()) else order
+
+
+def _along(dim: int, order: Tensor) -> tuple[_Permute, Tensor]:
+    return lambda t: t.index_select(dim, order), order
+
+
+def _patches(side: int, order: Tensor) -> tuple[_Permute, Tensor]:
+    def permute(t: Tensor) -> Tensor:
+        n, c, h, w = t.shape
+        rows, columns = h // side, w // side
+        cut = t.reshape(n, c, rows, side, columns, side).permute(0, 2, 4, 1, 3, 5).flatten(1, 2)
+        mixed = cut.index_select(1, order.to(t.device)).reshape(n, rows, columns, c, side, side)
+        return mixed.permute(0, 3, 1, 4, 2, 5).reshape(n, c, h, w)
+
+    return permute, order
 
 
 def _varies(output: Tensor) -> bool:

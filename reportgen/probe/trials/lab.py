@@ -79,6 +79,10 @@ class Lab:
     """Of the training data; the same as ``given`` when there were none."""
     clock: Clock
     seed: int
+    wide_given: list[Batch] = field(default_factory=list)
+    """More samples of the data given, up to a thousand, for what learns from them."""
+    wide_training: list[Batch] = field(default_factory=list)
+    """The same of the training data; empty when there were none."""
 
     @property
     def model(self) -> nn.Module:

@@ -75,7 +75,7 @@ def _has_entries(gradient: Tensor) -> bool:
     return real is None or bool(real.count_nonzero())
 
 
-def _refuse_sparse(parameters: Iterable[Tensor]) -> None:
+def refuse_sparse(parameters: Iterable[Tensor]) -> None:
     if any(p.grad is not None and p.grad.layout != torch.strided for p in parameters):
         raise NotApplicableError("the gradients are sparse, which Adam does not take")
 
@@ -229,7 +229,7 @@ def _by_heart(lab: Lab, work: Outfit, batch: Batch, rate: float, steps: int) -> 
             if numbers["solved"] or step == steps:
                 break
             backward(value)
-            _refuse_sparse(parameters)
+            refuse_sparse(parameters)
             optimizer.step()
     return numbers | {"start": start, "end": end, "steps": float(step)}
 
@@ -356,5 +356,5 @@ def _train(lab: Lab, work: Outfit, batches: list[Batch], *, mixed: bool, steps: 
         if not value.requires_grad or not bool(torch.isfinite(value)):
             raise NotApplicableError("the loss is not finite, or no parameter reaches it")
         backward(value)
-        _refuse_sparse(parameters)
+        refuse_sparse(parameters)
         optimizer.step()

@@ -15,15 +15,18 @@ from ...document.trials import Trial, TrialFacts
 from ...errors import one_line
 from ...subject.data import Batch, call
 from . import (
+    anew,
     answers,
     chance,
     confidence,
     coupling,
+    derivative,
     latent,
     learning,
     longer,
     modes,
     noise,
+    pairing,
     repairs,
     rounding,
     shape,
@@ -52,6 +55,10 @@ EXPERIMENTS: tuple[tuple[str, Experiment, int], ...] = (
     ("one-step", learning.one_step, 4),
     ("loss-of-answers", answers.loss_of_answers, 1),
     ("loss-shifted", answers.loss_shifted, 1),
+    ("loss-of-pairs", pairing.loss_of_pairs, 1),
+    ("loss-domain", pairing.loss_domain, 1),
+    ("loss-without-target", pairing.loss_without_target, 1),
+    ("loss-penalty", pairing.loss_penalty, 1),
     ("neighbours", coupling.neighbours, 6),
     ("later-tokens", coupling.later_tokens, 3),
     ("equal-units", shape.equal_units, 0),
@@ -62,13 +69,15 @@ EXPERIMENTS: tuple[tuple[str, Experiment, int], ...] = (
     ("train-and-eval", modes.train_and_eval, 8),
     ("tokens-reordered", coupling.tokens_reordered, 3),
     ("as-it-is", confidence.as_it_is, 4),
+    ("gradient-check", derivative.gradient_check, 50),
     ("latent-units", latent.latent_units, 1),
     ("gradient-by-time", through_time.gradient_by_time, 4),
     ("fresh-start", learning.fresh_start, 2),
     ("one-batch", learning.one_batch, 60),
     ("trained-on", longer.trained_on, 300),
-    ("shuffled-labels", learning.shuffled_labels, 200),
     ("other-ways", repairs.other_ways, 600),
+    ("learned-anew", anew.learned_anew, 600),
+    ("shuffled-labels", learning.shuffled_labels, 200),
     ("gradient-noise", noise.gradient_noise, 60),
 )
 TIME_UP = "the time given to experiments was used up"
@@ -82,14 +91,16 @@ def run(
     training: list[Batch],
     budget: float,
     seed: int,
+    wide: tuple[list[Batch], list[Batch]] = ([], []),
 ) -> tuple[TrialFacts, dict[str, float]]:
     """Make every experiment on copies; return what came out, and the seconds that each took.
 
-    ``given`` and ``training``: some batches of either split; the second may be empty. The caller holds the guard of the
+    ``given`` and ``training``: some batches of either split; the second may be empty. ``wide``: more of
+    both, for what learns from them. The caller holds the guard of the
     original: nothing here writes to it, but copying and a shared loss call its code. Raises NotApplicableError when
     the model cannot be copied.
     """
-    lab = laboratory(model, loss, optimizers, given, training, Clock(budget), seed)
+    lab = laboratory(model, loss, optimizers, given, training, Clock(budget), seed, wide)
     trials: list[Trial] = []
     seconds: dict[str, float] = {}
     for name, experiment, passes in EXPERIMENTS:
@@ -113,6 +124,7 @@ def laboratory(
     training: list[Batch],
     clock: Clock,
     seed: int,
+    wide: tuple[list[Batch], list[Batch]] = ([], []),
 ) -> Lab:
     """Copy the model with its optimizers and its loss, and lay the batches beside it."""
     model.eval()
@@ -124,6 +136,8 @@ def laboratory(
         training=training or given,
         clock=clock,
         seed=seed,
+        wide_given=wide[0],
+        wide_training=wide[1],
     )
 
 

@@ -14,6 +14,7 @@ from torch.utils import _pytree as pytree
 from ...subject.data import Batch, tensors
 
 SAMPLES = 256
+WIDE = 1024
 MAX_BATCHES = 64
 MIN_BATCHES = 8
 BYTES = 1 << 26
@@ -22,8 +23,9 @@ BYTES = 1 << 26
 class Reservoir:
     """Keeps some batches of a pass, each as likely as any other (Vitter 1985), the same ones in every run."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, samples: int = SAMPLES) -> None:
         self._rng = random.Random(seed)
+        self._samples = samples
         self._kept: list[Batch] = []
         self._room = 0
         self._seen = 0
@@ -31,7 +33,7 @@ class Reservoir:
     def update(self, batch: Batch) -> None:
         """Look at one batch."""
         if not self._room:
-            wanted = min(max(MIN_BATCHES, -(-SAMPLES // max(batch.n_samples, 1))), MAX_BATCHES)
+            wanted = min(max(MIN_BATCHES, -(-self._samples // max(batch.n_samples, 1))), MAX_BATCHES)
             self._room = max(1, min(wanted, BYTES // max(_bytes(batch), 1)))
         self._seen += 1
         if len(self._kept) < self._room:

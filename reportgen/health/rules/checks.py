@@ -1,0 +1,172 @@
+"""Rules on the gradient and the loss held against what they ought to be: experiments that need no threshold of size."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ...document.facts import Finding, Report, Severity
+from ...document.trials import Trial
+from ..context import Context
+from ..curves import is_adversarial, losses
+from ..skill import skill_of
+from ..thresholds import Thresholds
+
+SECTION = "trials"
+
+
+def _trial(report: Report, name: str) -> Trial | None:
+    return report.trials.done(name) if report.trials is not None else None
+
+
+def _is_poor(report: Report, context: Context, limits: Thresholds) -> bool:
+    """Tell whether a trained model has a poor fit: a guess on the data given, or far from its training data."""
+    if context.state != "trained" or not context.outcome_known:
+        return False
+    skill = skill_of(report, context)
+    return not context.outcome_ok or (skill is not None and skill.train < limits.poor_r2)
+
+
+def gradient_partial(report: Report, context: Context, limits: Thresholds) -> Iterator[Finding]:
+    """The backward pass does not give the whole derivative of the loss: one of several paths is cut.
+
+    For the largest tensors of a copy in float64: central differences of the loss along their own gradient against what
+    the backward pass says. The relative difference is 0 to many digits where nothing is cut; from a tenth on a
+    ``detach``, ``.data``, ``no_grad``, a rounding or a re-wrapped tensor lies on a path (a state that is detached at
+    every time step, say), although every parameter gets a gradient. A warning where the fit is poor (no better than a
+    constant guess, or skill below 0.7 on the training data); else it informs. Wrong for gradients that are stopped or
+    replaced on purpose: straight-through estimates, target networks, truncated backpropagation through time.
+    """
+    trial = _trial(report, "gradient-check")
+    if trial is None or not trial.numbers["off"]:
+        return
+    yield Finding(
+        rule="gradient-partial",
+        severity=Severity.WARNING if _is_poor(report, context, limits) else Severity.INFO,
+        subject=trial.detail.get("where", "") or "model",
+        section=SECTION,
+        evidence={key: trial.numbers[key] for key in ("worst", "off", "checked")},
+        threshold={"difference": 0.1},
+        detail={"names": trial.detail.get("names", "")},
+    )
+
+
+def loss_crossed(report: Report, context: Context, limits: Thresholds) -> Iterator[Finding]:
+    """The loss compares every output with every target: shapes are broadcast inside it.
+
+    Second differences of the loss by an output and a target, each moved by a standard deviation: those of different
+    samples are as large as those of one and the same (more than a fifth; a loss of pairs has none, one that takes a
+    root or a correlation over the batch a sixteenth of 16 samples), and between two outputs there are none, as there
+    are in losses that compare two sets of samples on purpose. An error: (N, 1) meets (N,) somewhere.
+    """
+    trial = _trial(report, "loss-of-pairs")
+    if trial is None:
+        return
+    n = trial.numbers
+    if n["own"] <= 0 or n["other"] <= limits.pairs_crossed * n["own"] or n["outputs"] > 0.05 * n["other"]:
+        return
+    yield Finding(
+        rule="loss-crossed",
+        severity=Severity.ERROR,
+        subject="loss",
+        section=SECTION,
+        evidence={key: n[key] for key in ("own", "other", "samples")},
+        threshold={"share": limits.pairs_crossed},
+        detail={"output": trial.detail.get("output", ""), "target": trial.detail.get("target", "")},
+    )
+
+
+def loss_wants(report: Report, context: Context, limits: Thresholds) -> Iterator[Finding]:
+    """The loss wants outputs of another kind than the last activation gives: logarithms, or positive numbers.
+
+    Logarithms: of outputs made up from the targets, their logarithms have the lowest loss (lower than the targets
+    themselves and than logarithms half a unit off), the last activation cannot go below 0, and more than a tenth of the
+    targets are below 1, whose logarithm it cannot say: an error where the model does not work, else a warning.
+    Positive numbers: the loss of -1 is not a finite number, while the last activation goes below 0: an error where
+    values that are not finite came up in the run, else it informs.
+    """
+    trial, head = _trial(report, "loss-domain"), _trial(report, "head-range")
+    if trial is None or head is None:
+        return
+    n, low = trial.numbers, head.numbers["low"]
+    kind = ""
+    if "logarithm" in n and low > -0.05 and n["below_one"] > 0.1:
+        others = [n[key] for key in ("equal", "above", "below") if key in n]
+        kind = "logarithms" if others and n["logarithm"] < min(others) else ""
+    if not n["negative"] and low < -1:
+        kind = "positive"
+    if not kind:
+        return
+    broken = report.training is not None and any(e.kind == "nonfinite" for e in report.training.events)
+    if kind == "logarithms":
+        severity = Severity.WARNING if context.outcome_ok else Severity.ERROR
+    else:
+        severity = Severity.ERROR if broken else Severity.INFO
+    yield Finding(
+        rule="loss-wants",
+        severity=severity,
+        subject="output",
+        section=SECTION,
+        evidence={"low": low} | {key: n[key] for key in ("equal", "logarithm", "below_one") if key in n},
+        threshold={"low": 0.0},
+        detail={"kind": kind, "layer": head.detail.get("layer", "")},
+    )
+
+
+def penalty_outweighs(report: Report, context: Context, limits: Thresholds) -> Iterator[Finding]:
+    """A penalty on the weights inside the loss holds the fit back more than it helps.
+
+    The loss of fixed outputs depends on the weights, and the penalty (the loss of answers that are right and certain)
+    is a tenth of it or more; the run had come to rest, and 120 steps on a copy without the penalty take the rest of the
+    loss, on the data given, down by 15 % or more. A warning. A penalty that helps makes that part rise without it.
+    """
+    trial, ways = _trial(report, "loss-penalty"), _trial(report, "other-ways")
+    train, _ = losses(report.training, limits)
+    if trial is None or ways is None or train is None or not trial.numbers["depends"]:
+        return
+    penalty = trial.numbers.get("penalty", 0.0)
+    before, same = ways.numbers["before"], ways.numbers["same"]
+    rest = before - penalty
+    if penalty < limits.penalty_share * before or rest <= 0 or context.state != "trained":
+        return
+    third = train.smooth[-max(2, len(train.smooth) // 3) :]
+    level = third[0] - third[-1] < max(0.05 * max(train.drop, 0.0), 2 * train.noise)
+    if not level or before - same < limits.penalty_gain * rest:
+        return
+    yield Finding(
+        rule="penalty-outweighs",
+        severity=Severity.WARNING,
+        subject="loss",
+        section=SECTION,
+        evidence={"penalty": penalty, "before": rest, "after": same - penalty, "steps": ways.numbers["steps"]},
+        threshold={"share": limits.penalty_share, "gain": limits.penalty_gain},
+    )
+
+
+def embedding_collapsed(report: Report, context: Context, limits: Thresholds) -> Iterator[Finding]:
+    """A loss that needs no targets was met by giving all samples the same output.
+
+    The loss is the same whatever the targets are, so it compares views of one sample; and outputs of different samples
+    vary by less than a twentieth of their size, or point the same way (length of their mean direction above 0.98),
+    while of a copy with weights drawn anew they lie at least five times as far apart. A warning: nothing keeps the
+    outputs apart (negatives, a stopped gradient with a predictor, a variance term). Wrong for losses that look at the
+    input alone and want one answer for all.
+    """
+    trial = _trial(report, "loss-without-target")
+    adversarial = report.training is not None and is_adversarial(report.training)
+    if trial is None or not trial.numbers["ignored"] or context.state != "trained" or adversarial:
+        return
+    n = trial.numbers
+    near = n["spread"] < limits.embedding_spread and n["spread"] < n["fresh_spread"] / 5
+    aligned = 1 - n["direction"] < limits.embedding_angle and 1 - n["direction"] < (1 - n["fresh_direction"]) / 5
+    if near or aligned:
+        yield Finding(
+            rule="embedding-collapsed",
+            severity=Severity.WARNING,
+            subject="output",
+            section=SECTION,
+            evidence={key: n[key] for key in ("spread", "direction", "fresh_spread", "fresh_direction", "samples")},
+            threshold={"spread": limits.embedding_spread, "direction": 1 - limits.embedding_angle},
+        )
+
+
+RULES = (embedding_collapsed, gradient_partial, loss_crossed, loss_wants, penalty_outweighs)

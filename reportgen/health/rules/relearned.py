@@ -1,0 +1,182 @@
+"""Rules on what a fresh copy of the model learns of either split: whether both hold the same, and any, relation."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+from ...document.facts import Finding, Report, Severity
+from ...document.trials import Trial
+from ..context import Context
+from ..thresholds import Thresholds
+
+SECTION = "trials"
+
+
+def _trial(report: Report, context: Context) -> Trial | None:
+    known = report.trials is not None and context.state == "trained" and context.real_data
+    return report.trials.done("learned-anew") if known and report.trials is not None else None
+
+
+def _error(trial: Trial, asked: str, *scores: float) -> float:
+    """Return the standard error of a score, or of the difference of two: binomial, or of R² by 2/sqrt(n)."""
+    n = trial.numbers[f"asked_{asked}"]
+    if trial.detail.get("kind") == "classes":
+        return math.sqrt(sum(max(s * (1 - s), 0.01) for s in scores) / n)
+    return math.sqrt(sum(4 * max(1 - s, 0.01) ** 2 for s in scores) / n) / 2
+
+
+def _above(trial: Trial, learned: str, asked: str) -> float:
+    """Return by how much a copy is better than a constant answer."""
+    return trial.numbers[f"{learned}_{asked}"] - trial.numbers[f"commonest_{asked}"]
+
+
+def _is_clear(trial: Trial, learned: str, asked: str, limits: Thresholds) -> bool:
+    error = _error(trial, asked, trial.numbers[f"{learned}_{asked}"])
+    return _above(trial, learned, asked) > max(limits.anew_gap, limits.anew_errors * error)
+
+
+def splits_disagree(report: Report, context: Context, limits: Thresholds) -> Iterator[Finding]:
+    """What a fresh copy learns from half of the training data holds in their other half, but not in the data given.
+
+    Accuracy or R² of the copy on training samples that it has not seen is above that of a constant answer by 0.15 and
+    four standard errors, and more than half of that is lost on the data given, by 0.15 and four standard errors too: it
+    is not memory that fails, so the splits are prepared differently (token ids, columns, units, labels) or drawn from
+    other sources. A warning. Not judged where training samples have near doubles among themselves, which make the
+    unseen half look known. Wrong for a split by time, by person or by place that is meant to be hard.
+    """
+    trial = _trial(report, context)
+    if trial is None or not _is_clear(trial, "training", "training", limits) or _has_doubles(report, limits):
+        return
+    own, other = trial.numbers["training_training"], trial.numbers["training_given"]
+    error = math.hypot(_error(trial, "training", own), _error(trial, "given", other))
+    kept, had = _above(trial, "training", "given"), _above(trial, "training", "training")
+    if own - other <= max(limits.anew_gap, limits.anew_errors * error) or kept > limits.skill_kept * had:
+        return
+    yield Finding(
+        rule="splits-disagree",
+        severity=Severity.WARNING,
+        subject="data",
+        section=SECTION,
+        evidence=_evidence(trial, "training"),
+        threshold={"gap": limits.anew_gap, "errors": limits.anew_errors, "kept": limits.skill_kept},
+        detail={
+            "kind": trial.detail.get("kind", ""),
+            "given": "learnable" if _is_clear(trial, "given", "given", limits) else "",
+        },
+    )
+
+
+def only_given_learns(report: Report, context: Context, limits: Thresholds) -> Iterator[Finding]:
+    """A fresh copy learns nothing from half of the training data, though it learns from half of the data given.
+
+    Both from at most 512 samples and by the same steps: learned from the data given, it is better than a constant
+    answer on their other half by 0.15 and four standard errors; learned from at least as many training samples, it is
+    not better on either split by a third of that. The training labels have nothing to do with the training inputs:
+    rows that slipped, labels shuffled, or an augmentation that destroys what the label says. An error.
+    """
+    trial = _trial(report, context)
+    if trial is None or not _is_clear(trial, "given", "given", limits):
+        return
+    n, had = trial.numbers, _above(trial, "given", "given")
+    best = max(_above(trial, "training", "training"), _above(trial, "training", "given"))
+    if n["learned_training"] < n["learned_given"] or best > had / 3:
+        return
+    redrawn = report.splits is not None and report.splits.redrawn
+    yield Finding(
+        rule="only-given-learns",
+        severity=Severity.ERROR,
+        subject="training data",
+        section=SECTION,
+        evidence=_evidence(trial, "given"),
+        threshold={"gap": limits.anew_gap, "errors": limits.anew_errors},
+        detail={"kind": trial.detail.get("kind", "")} | ({"redrawn": "yes"} if redrawn else {}),
+    )
+
+
+def is_ahead(report: Report, context: Context, limits: Thresholds) -> bool:
+    """Tell whether a fresh copy came clearly further on the data given than the whole run did."""
+    trial = _trial(report, context)
+    if trial is None:
+        return False
+    fresh, now = trial.numbers["training_given"], trial.numbers["as_is"]
+    error = _error(trial, "given", fresh, now)
+    return fresh - now > max(limits.anew_gap, limits.anew_errors * error)
+
+
+def fresh_copy_ahead(report: Report, context: Context, limits: Thresholds) -> Iterator[Finding]:
+    """A fresh copy comes further by 300 plain steps on at most 512 samples than the model did by its whole run.
+
+    Weights drawn as PyTorch draws them, Adam at 3e-3, batches of 32: accuracy or R² on the data given is above that of
+    the model by 0.15 and four standard errors. Data and architecture hold more than the run made of them. Where the
+    model's own weights trained alike stay behind (less than half of the way to the fresh copy) it is where they are
+    that holds them: how they were initialised, or what the run did to them; otherwise rate, schedule or regularisation.
+    A warning. Wrong where the loss asks for something else than that answer.
+    """
+    trial = _trial(report, context)
+    if trial is None or not context.outcome_known or not is_ahead(report, context, limits):
+        return
+    n = trial.numbers
+    stuck = "onward" in n and n["onward"] < (n["as_is"] + n["training_given"]) / 2
+    yield Finding(
+        rule="fresh-copy-ahead",
+        severity=Severity.WARNING,
+        subject="model",
+        section=SECTION,
+        evidence={key: n[key] for key in ("as_is", "onward") if key in n}
+        | {"fresh": n["training_given"], "samples": n["learned_training"]},
+        threshold={"gap": limits.anew_gap, "errors": limits.anew_errors},
+        detail={"kind": trial.detail.get("kind", ""), "held": "weights" if stuck else "settings"},
+    )
+
+
+def scale_helps(report: Report, context: Context, limits: Thresholds) -> Iterator[Finding]:
+    """A deep net that learns little from PyTorch's own initialisation learns much from weights scaled layer by layer.
+
+    Six affine layers or more; a fresh copy trained for 300 steps, and one whose layers were scaled to outputs of
+    deviation 1 before (Mishkin and Matas 2016): the second is ahead on the data given by 0.15 and four standard errors.
+    Signals and gradients fade with depth, or grow, as the last layer's deviation over the first one's tells: norm
+    layers, skip connections or another initialisation keep them. A warning.
+    """
+    trial = _trial(report, context)
+    if trial is None or "scaled" not in trial.numbers or not context.outcome_known:
+        return
+    n = trial.numbers
+    error = _error(trial, "given", n["scaled"], n["training_given"])
+    best = max(n["training_given"], n["as_is"])
+    if n["scaled"] - best <= max(limits.anew_gap, limits.anew_errors * error):
+        return
+    yield Finding(
+        rule="scale-helps",
+        severity=Severity.WARNING,
+        subject="model",
+        section=SECTION,
+        evidence={
+            "scaled": n["scaled"],
+            "fresh": n["training_given"],
+            "as_is": n["as_is"],
+            "growth": n.get("growth", 1.0),
+        },
+        threshold={"gap": limits.anew_gap, "errors": limits.anew_errors},
+        detail={"kind": trial.detail.get("kind", ""), "direction": "grow" if n.get("growth", 1.0) > 10 else "fade"},
+    )
+
+
+def _evidence(trial: Trial, learned: str) -> dict[str, float]:
+    n = trial.numbers
+    return {
+        "own": n["training_training"],
+        "other": n["training_given"],
+        "given": n["given_given"],
+        "constant": n["commonest_training"],
+        "constant_given": n["commonest_given"],
+        "samples": n[f"learned_{learned}"],
+    }
+
+
+def _has_doubles(report: Report, limits: Thresholds) -> bool:
+    twins = report.train_dataset.twins if report.train_dataset is not None else None
+    return twins is not None and twins.found > limits.near_duplicates * twins.n + 6 * math.sqrt(twins.n * twins.chance)
+
+
+RULES = (splits_disagree, only_given_learns, scale_helps, fresh_copy_ahead)

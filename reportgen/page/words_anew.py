@@ -1,0 +1,122 @@
+"""The words for what a fresh copy learns of either split."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from ..document.facts import Finding
+from .formats import amount, percent
+from .language import _
+
+
+def _said(f: Finding) -> Callable[[float], str]:
+    return percent if f.detail.get("kind") == "classes" else amount
+
+
+def _disagree(f: Finding) -> str:
+    e, say = f.evidence, _said(f)
+    text = (
+        _(
+            "A fresh copy that learned from {samples} training samples is right on {own} of other training samples, "
+            "and on {other} of the data given, where a constant answer is right on {constant}."
+        )
+        if f.detail.get("kind") == "classes"
+        else _(
+            "A fresh copy that learned from {samples} training samples has an R² of {own} on other training samples, "
+            "and of {other} on the data given."
+        )
+    )
+    return text.format(
+        samples=amount(e["samples"]), own=say(e["own"]), other=say(e["other"]), constant=say(e["constant_given"])
+    )
+
+
+def _only(f: Finding) -> str:
+    e, say = f.evidence, _said(f)
+    text = (
+        _(
+            "Learned from {samples} of the data given, a fresh copy is right on {given} of the others; learned from as "
+            "many training samples, on {own} of other training samples and on {other} of the data given."
+        )
+        if f.detail.get("kind") == "classes"
+        else _(
+            "Learned from {samples} of the data given, a fresh copy has an R² of {given} on the others; learned from "
+            "as many training samples, {own} on other training samples and {other} on the data given."
+        )
+    )
+    return text.format(samples=amount(e["samples"]), given=say(e["given"]), own=say(e["own"]), other=say(e["other"]))
+
+
+def _ahead(f: Finding) -> str:
+    e, say = f.evidence, _said(f)
+    if f.detail.get("held") == "weights":
+        text = _(
+            "A fresh copy reaches {fresh} on the data given after 300 plain steps on {samples} samples, the model has "
+            "{model}, and the same steps from its own weights come to {onward}."
+        )
+        return text.format(
+            fresh=say(e["fresh"]), samples=amount(e["samples"]), model=say(e["as_is"]), onward=say(e["onward"])
+        )
+    text = _(
+        "A fresh copy reaches {fresh} on the data given after 300 plain steps on {samples} samples; the model, after "
+        "its whole run, has {model}."
+    )
+    return text.format(fresh=say(e["fresh"]), samples=amount(e["samples"]), model=say(e["as_is"]))
+
+
+def _scaled(f: Finding) -> str:
+    e, say = f.evidence, _said(f)
+    text = _(
+        "After 300 steps a fresh copy has {fresh} on the data given, and one whose layers were first scaled to outputs "
+        "of deviation 1 has {scaled}."
+    )
+    return text.format(fresh=say(e["fresh"]), scaled=say(e["scaled"]))
+
+
+# rule -> name, sentence, when the rule is wrong
+RULES: dict[str, tuple[str, Callable[[Finding], str], str]] = {
+    "splits-disagree": (
+        "Does what training teaches hold elsewhere?",
+        _disagree,
+        "A split by time, by person or by place may be meant to be hard.",
+    ),
+    "fresh-copy-ahead": (
+        "The model against a fresh copy",
+        _ahead,
+        "The loss may ask for something else than that answer.",
+    ),
+    "scale-helps": ("Scale of the layers at the start", _scaled, ""),
+    "only-given-learns": ("Can anything be learned from the training data?", _only, ""),
+}
+
+Numbers = dict[str, float]
+Detail = dict[str, str]
+
+
+def _anew(n: Numbers, d: Detail) -> str:
+    say = percent if d.get("kind") == "classes" else amount
+    text = (
+        _(
+            "Learned from training data: {own} right on unseen training data, {other} on the data given; learned from "
+            "the data given: {given} on unseen ones of them, {back} on training data."
+        )
+        if d.get("kind") == "classes"
+        else _(
+            "Learned from training data: R² {own} on unseen training data, {other} on the data given; learned from the "
+            "data given: {given} on unseen ones of them, {back} on training data."
+        )
+    )
+    return text.format(
+        own=say(n["training_training"]),
+        other=say(n["training_given"]),
+        given=say(n["given_given"]),
+        back=say(n["given_training"]),
+    )
+
+
+def titles() -> dict[str, str]:
+    """Name each experiment as a reader would ask it."""
+    return {"learned-anew": _("Does what is learned from half of a split hold elsewhere?")}
+
+
+OUTCOMES: dict[str, Callable[[Numbers, Detail], str]] = {"learned-anew": _anew}

@@ -1,0 +1,234 @@
+"""Learning anew from half of either split: does what holds in one half hold in the other, and in the other split?"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+
+import torch
+from torch import Tensor, nn
+
+from ...subject.data import Batch
+from ..fingerprints import hashes
+from ..layers import AFFINE, main_tensor
+from .lab import Lab, NotApplicableError, Outfit, OutOfTimeError, Result, copied, output_of
+from .learning import answered, backward, in_training, refuse_sparse
+from .modes import right_answers
+from .sample import first_samples, is_by_sample, rows
+
+_MOST = 1024  # samples of a split
+_LEAST = 80
+_BATCH = 32
+_STEPS = 300
+_RATE = 3e-3
+_AHEAD = 0.1
+_BEYOND = 1e9
+_DEEP = 6  # affine layers
+_WORKS = 0.5  # of the way from a constant answer to a perfect one
+
+
+def learned_anew(lab: Lab) -> Result:
+    """Train two fresh copies with Adam, one on half of the training data, one on half of the data given; score both.
+
+    At most 300 steps of 32 samples from weights drawn anew (frozen ones stay). ``training_training``: learned from
+    training data, scored on the other half of them; ``training_given``: the same copy on the other split; and so on.
+    Scores are accuracy, beside ``commonest_*``, the share of the commonest class, or R². Samples that occur in the half
+    that was learned from are not scored. ``as_is``: the model as it was handed over, on the data given; ``onward``:
+    what its own weights come to by the same training, where the fresh copy is ahead; ``scaled``: what comes of weights
+    scaled layer by layer to outputs of deviation 1 (Mishkin and Matas 2016), where six affine layers or more learned
+    little from weights drawn as PyTorch draws them, and ``growth`` what these leave at the last layer of the deviation
+    at the first. Made only where the model as it is comes less than half of the way
+    from a constant answer to a perfect one on the data given.
+    """
+    if not lab.wide_training or not lab.wide_given:
+        raise NotApplicableError("no training data were given")
+    splits = {
+        name: _halves(part, lab.seed) for name, part in (("training", lab.wide_training), ("given", lab.wide_given))
+    }
+    numbers: dict[str, float] = {}
+    kind = ""
+    for name, (_, asked) in splits.items():
+        base, kind = _constant(lab.model, asked)
+        numbers |= {f"commonest_{name}": base, f"asked_{name}": float(asked.n_samples)}
+    whole, base = _score(lab.model, splits["given"][1]), numbers["commonest_given"]
+    if base >= 1 or whole - base > _WORKS * (1 - base):
+        raise NotApplicableError("the model works on the data given, or there is nothing to tell apart")
+    numbers["as_is"] = whole
+    for name, (learned, _) in splits.items():
+        work = copied(lab.outfit)
+        drawn_anew(work.model, lab.seed)
+        _learn(lab, work, learned)
+        numbers[f"learned_{name}"] = float(learned.n_samples)
+        for other, (_, asked) in splits.items():
+            numbers[f"{name}_{other}"] = _score(work.model, asked)
+    with suppress(OutOfTimeError, NotApplicableError):
+        _say_what_helps(lab, splits["training"][0], splits["given"][1], numbers)
+    return Result(numbers, {"kind": kind})
+
+
+def _say_what_helps(lab: Lab, learned: Batch, asked: Batch, numbers: dict[str, float]) -> None:
+    """Train two copies more where they decide something."""
+    base, fresh = numbers["commonest_given"], numbers["training_given"]
+    if fresh - numbers["as_is"] > _AHEAD:
+        work = copied(lab.outfit)
+        _learn(lab, work, learned)
+        numbers["onward"] = _score(work.model, asked)
+    affine = [m for m in lab.model.modules() if isinstance(m, AFFINE)]
+    if fresh - base < _WORKS * (1 - base) and len(affine) >= _DEEP:
+        work = copied(lab.outfit)
+        drawn_anew(work.model, lab.seed)
+        numbers["growth"] = _growth(work.model, learned)
+        _to_unit_scale(work.model, rows(learned, torch.arange(min(2 * _BATCH, learned.n_samples))))
+        _learn(lab, work, learned)
+        numbers["scaled"] = _score(work.model, asked)
+
+
+def _growth(model: nn.Module, batch: Batch) -> float:
+    """Return the deviation of what the last affine layer to run puts out, over that of the first."""
+    spreads: list[float] = []
+
+    def note(module: nn.Module, args: object, output: Tensor) -> None:
+        spreads.append(float(output.detach().std()))
+
+    with _hooked(model, note), torch.no_grad():
+        in_training(model, _BATCH)
+        output_of(model, rows(batch, torch.arange(min(_BATCH, batch.n_samples))))
+    if not spreads or not spreads[0]:
+        return 1.0
+    return min(spreads[-1] / spreads[0], _BEYOND) if all(map(math.isfinite, spreads)) else _BEYOND
+
+
+@contextmanager
+def _hooked(model: nn.Module, hook: Callable[..., Tensor | None]) -> Iterator[None]:
+    handles = [m.register_forward_hook(hook) for m in model.modules() if isinstance(m, AFFINE)]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _to_unit_scale(model: nn.Module, batch: Batch) -> None:
+    """Scale the weights of a copy so that the outputs of each affine layer, in order of execution, have deviation 1."""
+
+    def scale(module: nn.Module, args: object, output: Tensor) -> Tensor:
+        spread = float(output.detach().std())
+        weight = module.weight
+        if module in done or not math.isfinite(spread) or not isinstance(weight, Tensor) or not weight.requires_grad:
+            return output
+        done.add(module)
+        # a bias alone makes no spread, and none is left where the input is constant
+        factor = min(max(1 / max(spread, 1e-12), 1e-3), 1e3)
+        weight.mul_(factor)
+        if isinstance(module.bias, Tensor):
+            module.bias.zero_()
+        return (output - output.mean()) * factor
+
+    done: set[nn.Module] = set()
+    with _hooked(model, scale), torch.no_grad():
+        in_training(model, batch.n_samples)
+        output_of(model, batch)
+
+
+def _halves(batches: list[Batch], seed: int) -> tuple[Batch, Batch]:
+    """Cut samples into those to learn from and those to be scored, none of which is among the first."""
+    whole = first_samples(batches, _MOST)
+    if whole is None or whole.target is None or not is_by_sample(whole) or whole.n_samples < _LEAST:
+        raise NotApplicableError(f"fewer than {_LEAST} samples of one shape with targets")
+    order = torch.randperm(whole.n_samples, generator=torch.Generator().manual_seed(seed))
+    marks = hashes(whole)
+    half = whole.n_samples // 2
+    known = set(marks[order[:half].numpy()].tolist())
+    fresh = [place for place in order[half:].tolist() if int(marks[place]) not in known]
+    if len(fresh) < _LEAST // 2:
+        raise NotApplicableError("most inputs occur more than once")
+    return rows(whole, order[:half]), rows(whole, torch.tensor(fresh))
+
+
+def _constant(model: nn.Module, batch: Batch) -> tuple[float, str]:
+    """Return the score of a constant answer, and what the targets are."""
+    with torch.no_grad():
+        output = output_of(model.eval(), batch)
+    target = batch.target
+    assert isinstance(target, Tensor)
+    if right_answers(output, target) is not None:
+        counts = torch.unique(target, return_counts=True)[1]
+        return float(counts.max()) / target.numel(), "classes"
+    told = main_tensor(output)
+    if told is None or told.is_complex() or told.numel() != target.numel() or not target.is_floating_point():
+        raise NotApplicableError("outputs are neither class scores nor numbers to be compared with the targets")
+    return 0.0, "numbers"
+
+
+def _score(model: nn.Module, batch: Batch) -> float:
+    """Return accuracy, or R² (at least -1)."""
+    model.eval()
+    with torch.no_grad():
+        output = output_of(model, batch)
+    target = batch.target
+    assert isinstance(target, Tensor)
+    right = right_answers(output, target)
+    if right is not None:
+        return float(right.double().mean())
+    told = main_tensor(output)
+    assert told is not None
+    wanted = target.double().flatten()
+    spread = float(wanted.var(correction=0))
+    error = float((told.detach().double().flatten() - wanted).square().mean())
+    return max(1 - error / spread, -1.0) if spread and math.isfinite(error) else -1.0
+
+
+def drawn_anew(model: nn.Module, seed: int) -> None:
+    """Draw the trainable weights of a copy anew; what its modules cannot draw gets the mean and spread that it has.
+
+    Frozen parameters, and the statistics of modules all of whose parameters are frozen, stay as they are.
+    """
+    torch.manual_seed(seed)
+    for module in model.modules():
+        own = [p for p in module.parameters(recurse=False)]
+        if not own or not all(p.requires_grad for p in own):
+            continue
+        again = getattr(module, "reset_parameters", None) or getattr(module, "_reset_parameters", None)
+        if again is not None:
+            again()
+            continue
+        with torch.no_grad():
+            for p in own:
+                if p.dim() > 1 and p.is_floating_point():
+                    p.copy_(torch.randn_like(p) * p.std() + p.mean())
+
+
+def _learn(lab: Lab, work: Outfit, batch: Batch) -> None:
+    parameters = [p for p in work.model.parameters() if p.requires_grad]
+    if not parameters:
+        raise NotApplicableError("no parameter is trainable")
+    optimizer = torch.optim.Adam(parameters, lr=_RATE)
+    in_training(work.model, _BATCH)
+    first, level = math.nan, math.nan
+    for step, part in enumerate(_dealt(batch, lab.seed)):
+        if step % 10 == 0:
+            lab.clock.need(30)
+        optimizer.zero_grad()
+        torch.manual_seed(lab.seed + step)
+        _, value = answered(work, part)
+        loss = float(value.detach())
+        if not math.isfinite(loss) or not value.requires_grad:
+            raise NotApplicableError("the loss is not finite, or no parameter reaches it")
+        first = loss if step == 0 else first
+        level = loss if step == 0 else 0.9 * level + 0.1 * loss
+        if step == _STEPS or (first > 0 and level < 0.1 * first):
+            return
+        backward(value)
+        refuse_sparse(parameters)
+        optimizer.step()
+
+
+def _dealt(batch: Batch, seed: int) -> Iterator[Batch]:
+    """Deal samples out in batches, in another order each time round, without end."""
+    generator = torch.Generator().manual_seed(seed)
+    size = min(_BATCH, batch.n_samples)
+    while True:
+        order = torch.randperm(batch.n_samples, generator=generator)
+        for start in range(0, batch.n_samples - size + 1, size):
+            yield rows(batch, order[start : start + size])

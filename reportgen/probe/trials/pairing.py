@@ -1,0 +1,180 @@
+"""What the loss takes beside a sample's own output and target: other samples, logarithms, the weights."""
+
+from __future__ import annotations
+
+import math
+from contextlib import suppress
+
+import torch
+from torch import Tensor
+
+from ...subject.data import Batch
+from ..evaluation import are_class_scores
+from .anew import drawn_anew
+from .lab import Lab, Loss, NotApplicableError, Result, a_row_each, answer, output_of, spread, taken, value_of
+
+_PAIRS = 16
+_SURE = 40.0  # a logit that is as good as certain
+
+
+def loss_of_pairs(lab: Lab) -> Result:
+    """Ask the loss how an output hangs together with the target of its own sample, and with those of others.
+
+    Second differences L(o_i, t_j) of 16 samples, each moved by a standard deviation: ``own`` for i = j, ``other`` for
+    i and j apart, ``outputs`` between two outputs; means of magnitudes. A loss of pairs has nothing between samples,
+    one that takes a root or a correlation over the batch a sixteenth; where (N, 1) and (N,) are broadcast against each
+    other, every output meets every target alike. Targets that are numbers only; of several columns those of fractions.
+    """
+    batch = lab.targeted(_PAIRS, least=_PAIRS)
+    output, target = _numbers(lab, batch)
+    columns = _fractional(target)
+    far_o, far_t = float(output.std()) or 1.0, float(target.reshape(len(target), -1)[:, columns].std()) or 1.0
+
+    def at(i: int | None, j: int | None, k: int | None = None) -> float:
+        o, t = output.clone(), target.clone().reshape(len(target), -1)
+        for place in (i, k):
+            if place is not None:
+                o[place] += far_o
+        if j is not None:
+            t[j, columns] += far_t
+        return _told(lab.loss, o, t.reshape(target.shape))
+
+    base, n = at(None, None), _PAIRS
+    o_alone, t_alone = [at(i, None) for i in range(n)], [at(None, j) for j in range(n)]
+    mixed = [[at(i, j) - o_alone[i] - t_alone[j] + base for j in range(n)] for i in range(n)]
+    between = [at(i, None, (i + 1) % n) - o_alone[i] - o_alone[(i + 1) % n] + base for i in range(n)]
+    own = sum(abs(mixed[i][i]) for i in range(n)) / n
+    other = sum(abs(mixed[i][j]) for i in range(n) for j in range(n) if i != j) / (n * (n - 1))
+    numbers = {"own": own, "other": other, "outputs": sum(map(abs, between)) / n, "samples": float(n)}
+    return Result(numbers, {"output": _shape(output), "target": _shape(target)})
+
+
+def _shape(tensor: Tensor) -> str:
+    return " × ".join(["N", *map(str, tensor.shape[1:])])
+
+
+def loss_domain(lab: Lab) -> Result:
+    """Ask the loss which numbers it takes for an output: whether -1 gives a number, and whether it wants logarithms.
+
+    ``negative``: 1 where outputs of -1 give a finite loss. Where no target is negative: loss of outputs that equal the
+    targets, of their logarithms (0.1 for less), and of these half a unit up and down.
+    """
+    batch = lab.targeted(64, least=8)
+    output, target = _numbers(lab, batch)
+    if output.numel() != target.numel():
+        raise NotApplicableError("outputs and targets are not of one size")
+    target = target.reshape(output.shape)
+    numbers = {"negative": float(math.isfinite(_value(lab.loss, torch.full_like(output, -1.0), batch)))}
+    if float(target.min()) >= 0 and float(target.max()) > 1:
+        logs = target.clamp_min(0.1).log()
+        for name, said in (("equal", target), ("logarithm", logs), ("above", logs + 0.5), ("below", logs - 0.5)):
+            value = _value(lab.loss, said, batch)
+            if math.isfinite(value):
+                numbers[name] = value
+        numbers["below_one"] = float((target < 0.9).double().mean())
+    return Result(numbers)
+
+
+def loss_penalty(lab: Lab) -> Result:
+    """Ask whether the loss depends on the weights although the outputs are fixed: a penalty that it adds itself.
+
+    ``depends``: 1 where a loss of detached outputs needs a gradient for parameters of the model; ``penalty``: the loss
+    of answers that are right and certain, which is what the penalty alone comes to; ``loss``: of the model's answers.
+    """
+    batch = lab.targeted(64, least=4)
+    torch.manual_seed(lab.seed)
+    with torch.no_grad():
+        output = output_of(lab.model, batch)
+    with torch.enable_grad():
+        value = taken(lambda: value_of(lab.loss, output, batch.target), "the loss refuses outputs of eval mode")
+    numbers = {"depends": float(value.requires_grad), "loss": float(value.detach())}
+    if value.requires_grad and isinstance(output, Tensor) and isinstance(batch.target, Tensor):
+        with suppress(NotApplicableError):
+            numbers["penalty"] = _value(lab.loss, _certain(output, batch.target), batch)
+    return Result({k: v for k, v in numbers.items() if math.isfinite(v)})
+
+
+def loss_without_target(lab: Lab) -> Result:
+    """Ask whether the loss looks at the targets, and if not, how far the outputs of different samples lie apart.
+
+    ``ignored``: 1 where the loss is the same to the bit with the targets of other samples and with one target for all.
+    Such a loss compares views of a sample, and is lowest where all outputs are the same. ``spread``: deviation of the
+    outputs over their root mean square; ``direction``: length of the mean of the outputs scaled to length 1, 1 where
+    all point the same way; ``fresh_*``: the same of a copy whose weights were drawn anew.
+    """
+    batch = lab.targeted(64, least=16)
+    target = batch.target
+    if not isinstance(target, Tensor) or not bool((target != target[:1]).any()):
+        raise NotApplicableError("the targets are no tensor that varies")
+    torch.manual_seed(lab.seed)
+    with torch.no_grad():
+        output = output_of(lab.model, batch)
+    told = [_of(lab.loss, output, t) for t in (target, target.roll(len(target) // 2, 0), target[:1].expand_as(target))]
+    numbers = {"ignored": float(told[0] == told[1] == told[2]), "samples": float(batch.n_samples)}
+    if numbers["ignored"]:
+        numbers |= _apart(lab.model, batch, "")
+        fresh = lab.fresh().model.eval()
+        drawn_anew(fresh, lab.seed)
+        numbers |= _apart(fresh, batch, "fresh_")
+    return Result(numbers)
+
+
+def _apart(model: torch.nn.Module, batch: Batch, prefix: str) -> dict[str, float]:
+    found = a_row_each(answer(model, batch), batch.n_samples)
+    size = float(found.square().mean().sqrt())
+    units = found / found.norm(dim=1, keepdim=True).clamp_min(1e-12)
+    return {f"{prefix}spread": spread(found) / size if size else 0.0, f"{prefix}direction": float(units.mean(0).norm())}
+
+
+def _of(loss: Loss, output: object, target: Tensor) -> float:
+    with torch.no_grad():
+        return float(taken(lambda: value_of(loss, output, target), "the loss refuses other targets"))
+
+
+def _certain(output: Tensor, target: Tensor) -> Tensor:
+    if are_class_scores(output, target):
+        return torch.nn.functional.one_hot(target.clamp_min(0), output.shape[1]).to(output) * _SURE
+    if output.numel() != target.numel():
+        raise NotApplicableError("outputs and targets are not of one size")
+    wanted = target.to(output).reshape(output.shape)
+    yes_or_no = bool(((target == 0) | (target == 1)).all())
+    return (2 * wanted - 1) * _SURE if yes_or_no else wanted
+
+
+def _numbers(lab: Lab, batch: Batch) -> tuple[Tensor, Tensor]:
+    """Return outputs in float64 and targets that are numbers with fractions."""
+    torch.manual_seed(lab.seed)
+    with torch.no_grad():
+        output = output_of(lab.model, batch)
+    target = batch.target
+    if not isinstance(output, Tensor) or not isinstance(target, Tensor) or output.is_complex() or output.is_nested:
+        raise NotApplicableError("outputs or targets are no single tensor")
+    if not target.is_floating_point() or not output.is_floating_point() or len(output) != len(target):
+        raise NotApplicableError("the targets are no numbers, one row a sample")
+    if not bool(torch.isfinite(output).all()):
+        raise NotApplicableError("the outputs are not all finite")
+    return output.detach().double(), target.detach().double()
+
+
+def _fractional(target: Tensor) -> list[int]:
+    """Return the columns of the targets that are no whole numbers."""
+    table = target.reshape(len(target), -1)
+    columns = [k for k in range(table.shape[1]) if bool((table[:, k] != table[:, k].round()).any())]
+    if not columns:
+        raise NotApplicableError("the targets are whole numbers")
+    return columns
+
+
+def _told(loss: Loss, output: Tensor, target: Tensor) -> float:
+    with torch.no_grad():
+        value = float(taken(lambda: value_of(loss, output, target), "the loss refuses made-up outputs"))
+    if not math.isfinite(value):
+        raise NotApplicableError("the loss of made-up outputs is not finite")
+    return value
+
+
+def _value(loss: Loss, output: Tensor, batch: Batch) -> float:
+    with torch.no_grad():
+        target = batch.target
+        fit = target.to(output.dtype) if isinstance(target, Tensor) and target.is_floating_point() else target
+        return float(taken(lambda: value_of(loss, output, fit), "the loss refuses made-up outputs"))

@@ -1,0 +1,274 @@
+"""The gradient against differences, and what the loss takes beside a sample's own output and target."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from msgspec import structs
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from reportgen.document.facts import WeightFacts, WeightRow
+from reportgen.document.history import OptimizerRun
+from reportgen.page import words_checks
+from reportgen.probe.trials import coupling, derivative, pairing
+from reportgen.probe.trials import run as trials
+from reportgen.probe.trials.lab import Clock, Lab, NotApplicableError
+from reportgen.subject.data import Batch
+
+from .test_rules_model import BAD, FLAT, GOOD, causes, report, run, severity, tried
+
+
+def lab(model: nn.Module, x: Tensor, y: Tensor, loss: Any) -> Lab:
+    return trials.laboratory(model, loss, (), [Batch((x,), {}, y)], [], Clock(60.0), 0)
+
+
+class Loop(nn.Module):
+    """A recurrence by hand; the state may be cut at every step."""
+
+    def __init__(self, *, cut: bool) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.cell, self.head, self.cut = nn.GRUCell(2, 8), nn.Linear(8, 1), cut
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = torch.zeros(len(x), 8)  # of the default type
+        for t in range(x.shape[1]):
+            h = self.cell(x[:, t], h.detach() if self.cut else h)
+        return self.head(h)
+
+
+def test_a_state_that_is_cut_at_every_step_is_found_by_differences() -> None:
+    x, y = torch.randn(16, 6, 2), torch.randn(16, 1)
+    whole = derivative.gradient_check(lab(Loop(cut=False), x, y, nn.MSELoss())).numbers
+    cut = derivative.gradient_check(lab(Loop(cut=True), x, y, nn.MSELoss()))
+    assert whole["off"] == 0 == whole["worst"]
+    assert whole["checked"] >= 4
+    assert cut.numbers["off"] >= 1
+    assert cut.detail["where"].startswith("cell.")
+    assert torch.get_default_dtype() is torch.float32
+    for numbers, detail in ((whole, {}), (cut.numbers, cut.detail)):
+        assert words_checks.OUTCOMES["gradient-check"](numbers, detail).endswith(".")
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        nn.Sequential(nn.Linear(5, 16), nn.ReLU(), nn.Linear(16, 16), nn.GELU(), nn.Linear(16, 3)),
+        nn.Sequential(nn.Linear(5, 16), nn.BatchNorm1d(16), nn.Tanh(), nn.Dropout(0.5), nn.Linear(16, 3)),
+        nn.Sequential(nn.Linear(5, 16), nn.LayerNorm(16), nn.SiLU(), nn.Linear(16, 3)),
+    ],
+)
+def test_the_gradient_of_usual_layers_is_whole(model: nn.Module) -> None:
+    y = torch.randint(0, 3, (16,))
+    numbers = derivative.gradient_check(lab(model, torch.randn(16, 5), y, nn.CrossEntropyLoss())).numbers
+    assert numbers["checked"] >= 2
+    assert numbers["off"] == 0
+
+
+def test_outputs_that_are_drawn_have_no_differences() -> None:
+    class Noisy(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.fc, self.calls = nn.Linear(5, 1), 0
+
+        def forward(self, x: Tensor) -> Tensor:
+            self.calls += 1
+            return self.fc(x) * self.calls
+
+    with pytest.raises(NotApplicableError, match="two passes"):
+        derivative.gradient_check(lab(Noisy(), torch.randn(8, 5), torch.randn(8, 1), nn.MSELoss()))
+
+
+def _rmse(o: Tensor, t: Tensor) -> Tensor:
+    return F.mse_loss(o, t).sqrt()
+
+
+def _correlation(o: Tensor, t: Tensor) -> Tensor:
+    return 1 - F.cosine_similarity(o - o.mean(0), t - t.mean(0), dim=0).mean()
+
+
+def _two_sets(o: Tensor, t: Tensor) -> Tensor:
+    """Energy distance: every output meets every target on purpose."""
+    return 2 * torch.cdist(o, t).mean() - torch.cdist(o, o).mean()
+
+
+PAIRED: dict[str, tuple[Callable[[Tensor, Tensor], Tensor], bool]] = {
+    "mse": (F.mse_loss, False),
+    "huber": (F.smooth_l1_loss, False),
+    "root": (_rmse, False),
+    "correlation": (_correlation, False),
+    "two sets": (_two_sets, False),
+    "broadcast": (lambda o, t: (o - t[:, 0]).square().mean(), True),
+    "broadcast huber": (lambda o, t: F.smooth_l1_loss(o.expand(len(o), len(o)), t[:, 0].expand(len(t), len(t))), True),
+}
+
+
+@pytest.mark.parametrize("name", PAIRED)
+def test_a_loss_that_compares_all_with_all(name: str) -> None:
+    loss, sick = PAIRED[name]
+    torch.manual_seed(0)
+    model = nn.Linear(4, 1)
+    numbers = pairing.loss_of_pairs(lab(model, torch.randn(16, 4), torch.randn(16, 1), loss)).numbers
+    told = report(BAD, trials=tried("loss-of-pairs", {"output": "N × 1", "target": "N"}, **numbers))
+    assert severity(told, "loss-crossed") == ("error" if sick else None)
+    assert ("loss-shape-broadcast" in causes(told)) is sick
+    assert words_checks.OUTCOMES["loss-of-pairs"](numbers, {}).endswith(".")
+
+
+def test_pairs_need_targets_that_are_numbers() -> None:
+    with pytest.raises(NotApplicableError):
+        pairing.loss_of_pairs(lab(nn.Linear(4, 3), torch.randn(16, 4), torch.randint(0, 3, (16,)), F.cross_entropy))
+    with pytest.raises(NotApplicableError, match="whole"):
+        pairing.loss_of_pairs(lab(nn.Linear(4, 1), torch.randn(16, 4), torch.ones(16, 1), F.mse_loss))
+
+
+@pytest.mark.parametrize(
+    ("loss", "low", "sick"),
+    [
+        (nn.PoissonNLLLoss(), 0.0, "error"),  # wants log rates, a ReLU gives none below rate 1
+        (nn.PoissonNLLLoss(), -40.0, None),
+        (nn.PoissonNLLLoss(log_input=False), 0.0, None),
+        (nn.MSELoss(), 0.0, None),
+    ],
+)
+def test_a_loss_of_logarithms_and_an_activation_without(loss: nn.Module, low: float, sick: str | None) -> None:
+    torch.manual_seed(0)
+    x, y = torch.randn(64, 4), torch.poisson(torch.full((64, 1), 1.5))
+    trial = pairing.loss_domain(lab(nn.Sequential(nn.Linear(4, 1), nn.Softplus()), x, y, loss))
+    both = tried("loss-domain", **trial.numbers)
+    both.trials.extend(tried("head-range", low=low, high=40.0).trials)
+    told = report(BAD, trials=both, training=run(FLAT))
+    assert severity(told, "loss-wants") == sick
+    assert ("wrong-output-activation" in causes(told)) is (sick is not None)
+    assert words_checks.OUTCOMES["loss-domain"](trial.numbers, {}).endswith(".")
+
+
+def test_a_penalty_inside_the_loss_is_found_where_the_outputs_are_fixed() -> None:
+    torch.manual_seed(0)
+    model = nn.Linear(4, 3)
+    x, y = torch.randn(32, 4), torch.randint(0, 3, (32,))
+
+    def loss(o: Tensor, t: Tensor) -> Tensor:
+        return F.cross_entropy(o, t) + 0.1 * model.weight.abs().sum()
+
+    sick = pairing.loss_penalty(lab(model, x, y, loss)).numbers
+    assert sick["depends"] == 1
+    assert sick["penalty"] == pytest.approx(float(0.1 * model.weight.detach().abs().sum()), rel=1e-4)
+    plain = pairing.loss_penalty(lab(model, x, y, F.cross_entropy)).numbers
+    assert plain["depends"] == 0
+    for numbers in (sick, plain):
+        assert words_checks.OUTCOMES["loss-penalty"](numbers, {}).endswith(".")
+
+
+@pytest.mark.parametrize(
+    ("penalty", "same", "expected"),
+    [(0.5, 1.1, "warning"), (0.5, 1.6, None), (0.01, 1.1, None)],
+)
+def test_a_penalty_that_holds_the_fit_back(penalty: float, same: float, expected: str | None) -> None:
+    told = tried("loss-penalty", depends=1.0, loss=1.5, penalty=penalty)
+    told.trials.extend(tried("other-ways", before=1.5, same=same, steps=120.0, rate=0.01, decay=0.0, drop=0.0).trials)
+    facts = report(GOOD, trials=told, training=run([2.3, 1.7, *[1.5] * 18], [1.5] * 20))
+    assert severity(facts, "penalty-outweighs") == expected
+    if expected:
+        assert "over-regularised" in causes(facts)
+
+
+def test_a_gradient_that_lacks_a_part_matters_where_the_fit_is_poor() -> None:
+    trial = tried(
+        "gradient-check", {"where": "cell.weight_hh", "names": "cell.weight_hh"}, off=3.0, checked=6.0, worst=0.4
+    )
+    assert severity(report(BAD, trials=trial, training=run(FLAT)), "gradient-partial") == "warning"
+    assert "detached-graph" in causes(report(BAD, trials=trial, training=run(FLAT)))
+    assert severity(report(GOOD, trials=trial, training=run()), "gradient-partial") == "info"
+    whole = tried("gradient-check", off=0.0, checked=6.0, worst=0.0)
+    assert severity(report(BAD, trials=whole, training=run(FLAT)), "gradient-partial") is None
+
+
+def _views(o: Tensor, t: Tensor) -> Tensor:
+    """A loss that needs no targets."""
+    return (o[:, :4] - o[:, 4:]).square().mean()
+
+
+def test_outputs_that_are_all_alike_under_a_loss_without_targets() -> None:
+    torch.manual_seed(0)
+    model, x, y = nn.Linear(6, 8), torch.randn(64, 6), torch.randint(0, 2, (64,))
+    apart = pairing.loss_without_target(lab(model, x, y, _views)).numbers
+    with torch.no_grad():
+        model.weight.mul_(1e-4)
+        model.bias.fill_(1.0)
+    alike = pairing.loss_without_target(lab(model, x, y, _views)).numbers
+    assert apart["ignored"] == alike["ignored"] == 1
+    sick, well = (report(BAD, trials=tried("loss-without-target", **n), training=run()) for n in (alike, apart))
+    assert severity(sick, "embedding-collapsed") == "warning"
+    assert "layer-collapse" in causes(sick)
+    assert severity(well, "embedding-collapsed") is None
+    assert "underfitting" not in causes(well)  # outputs that are no answers are not scored as such
+    targeted = pairing.loss_without_target(lab(nn.Linear(6, 2), x, y, F.cross_entropy)).numbers
+    assert targeted == {"ignored": 0.0, "samples": 64.0}
+    for numbers in (alike, targeted):
+        assert words_checks.OUTCOMES["loss-without-target"](numbers, {}).endswith(".")
+
+
+class Patches(nn.Module):
+    """Attention over patches, with or without places."""
+
+    def __init__(self, *, places: bool) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.embed, self.head = nn.Linear(4, 16), nn.Linear(16, 3)
+        self.mix = nn.TransformerEncoderLayer(16, 2, 32, 0.0, batch_first=True)
+        self.places = nn.Parameter(torch.randn(16, 16)) if places else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.embed(F.unfold(x, 2, stride=2).transpose(1, 2))
+        h = h if self.places is None else h + self.places
+        return self.head(self.mix(h).mean(1))
+
+
+@pytest.mark.parametrize(
+    ("model", "shape", "blind"),
+    [
+        (Patches(places=False), (16, 1, 8, 8), True),
+        (Patches(places=True), (16, 1, 8, 8), False),
+        (nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.AdaptiveMaxPool2d(1), nn.Flatten()), (16, 1, 8, 8), False),
+        (nn.Sequential(nn.Conv1d(1, 4, 1), nn.ReLU(), nn.AdaptiveMaxPool1d(1), nn.Flatten()), (16, 1, 12), True),
+        (nn.Sequential(nn.Conv1d(1, 4, 3), nn.ReLU(), nn.AdaptiveMaxPool1d(1), nn.Flatten()), (16, 1, 12), False),
+    ],
+)
+def test_places_in_pictures_and_in_series(model: nn.Module, shape: tuple[int, ...], blind: bool) -> None:
+    y = torch.randint(0, 3, (16,))
+    change = coupling.tokens_reordered(lab(model, torch.randn(*shape), y, F.cross_entropy)).numbers["change"]
+    assert (change < 1e-4) is blind
+
+
+def test_patches_are_permuted_and_none_is_lost() -> None:
+    x = torch.arange(2 * 3 * 4 * 6, dtype=torch.float32).reshape(2, 3, 4, 6)
+    ways = coupling._orders(x, 0)
+    assert set(ways) == {1, 2}
+    for side, (permute, order) in ways.items():
+        mixed = permute(x)
+        assert torch.equal(mixed.flatten().sort().values, x.flatten())
+        first = int(order[0])  # the patch that came to the corner
+        row, column = first // (6 // side) * side, first % (6 // side) * side
+        assert torch.equal(mixed[..., :side, :side], x[..., row : row + side, column : column + side])
+
+
+@pytest.mark.parametrize(
+    ("dtype", "eps", "expected"),
+    [("float16", 1e-8, "warning"), ("float16", 1e-4, None), ("float32", 1e-8, None), ("bfloat16", 1e-8, None)],
+)
+def test_adam_in_half_precision_loses_its_eps(dtype: str, eps: float, expected: str | None) -> None:
+    row = WeightRow(name="fc.weight", module="Linear", shape=[3, 4], dtype=dtype, role="weight", trainable=True)
+    history = run()
+    assert history.loop is not None
+    made = OptimizerRun(name="Adam", n_steps=400, settings={"eps": eps})
+    history = structs.replace(history, loop=structs.replace(history.loop, optimizers=[made]))
+    assert float(torch.tensor(eps, dtype=torch.float16)) == 0 or eps > 2**-25
+    facts = report(GOOD, weights=WeightFacts(rows=[row]), training=history)
+    assert severity(facts, "adam-eps-lost") == expected
+    if expected:
+        assert "numerical-instability" in causes(facts)

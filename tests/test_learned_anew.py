@@ -1,0 +1,161 @@
+"""What a fresh copy learns of either split, and what rules make of it: splits that disagree, healthy ones beside."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Any
+
+import pytest
+import torch
+from msgspec import structs
+from torch import Tensor, nn
+
+from reportgen.document.facts import Report
+from reportgen.document.samples import SplitFacts
+from reportgen.page import words_anew
+from reportgen.probe.trials import anew
+from reportgen.probe.trials import run as trials
+from reportgen.probe.trials.lab import Clock, Lab, NotApplicableError
+from reportgen.subject.data import Batch
+
+from .test_rules_model import BAD, FLAT, GOOD, causes, report, run, severity, tried
+
+
+def clusters(n: int, seed: int) -> tuple[Tensor, Tensor]:
+    """Four classes around four corners of a square, in six columns."""
+    g = torch.Generator().manual_seed(seed)
+    y = torch.randint(0, 4, (n,), generator=g)
+    x = torch.randn(n, 6, generator=g)
+    x[:, 0] += 4.0 * (y % 2)
+    x[:, 1] += 4.0 * (y // 2)
+    return x, y
+
+
+def net(*widths: int) -> nn.Sequential:
+    torch.manual_seed(0)
+    layers: list[nn.Module] = []
+    for a, b in pairwise(widths):
+        layers += [nn.Linear(a, b), nn.ReLU()]
+    return nn.Sequential(*layers[:-1])
+
+
+def lab(model: nn.Module, training: tuple[Tensor, Tensor], given: tuple[Tensor, Tensor], loss: Any = None) -> Lab:
+    ours, theirs = ([Batch((x,), {}, y)] for x, y in (training, given))
+    loss = loss or nn.CrossEntropyLoss()
+    return trials.laboratory(model, loss, (), theirs, ours, Clock(120.0), 0, (theirs, ours))
+
+
+def test_what_is_learned_from_one_half_holds_in_the_other_and_in_the_other_split() -> None:
+    result = anew.learned_anew(lab(net(6, 16, 4), clusters(400, 1), clusters(240, 2)))
+    n = result.numbers
+    assert min(n["training_training"], n["training_given"], n["given_given"], n["given_training"]) > 0.85
+    assert n["commonest_training"] < 0.4
+    assert (n["learned_training"], n["learned_given"]) == (200, 120)
+    assert result.detail == {"kind": "classes"}
+    assert words_anew.OUTCOMES["learned-anew"](n, result.detail).endswith(".")
+
+
+def test_columns_in_another_order_teach_nothing_of_the_other_split() -> None:
+    x, y = clusters(240, 2)
+    result = anew.learned_anew(lab(net(6, 16, 4), clusters(400, 1), (x.roll(2, 1), y)))
+    n = result.numbers
+    assert min(n["training_training"], n["given_given"]) > 0.85
+    assert max(n["training_given"], n["given_training"]) < 0.5
+
+
+def test_a_model_that_works_is_left_alone_and_samples_seen_are_not_scored() -> None:
+    x, y = clusters(400, 1)
+    model = net(6, 16, 4)
+    optimizer = torch.optim.Adam(model.parameters(), 1e-2)
+    for _ in range(100):
+        optimizer.zero_grad()
+        nn.functional.cross_entropy(model(x), y).backward()
+        optimizer.step()
+    with pytest.raises(NotApplicableError, match="works"):
+        anew.learned_anew(lab(model, (x, y), clusters(240, 2)))
+    with pytest.raises(NotApplicableError, match="more than once"):
+        anew.learned_anew(lab(net(6, 16, 4), (x[:20].repeat(20, 1), y[:20].repeat(20)), clusters(240, 2)))
+
+
+def test_a_deep_plain_net_learns_from_scaled_weights_and_a_shallow_one_is_not_asked() -> None:
+    deep = anew.learned_anew(lab(net(6, *[16] * 22, 4), clusters(400, 1), clusters(240, 2))).numbers
+    assert deep["scaled"] > deep["training_given"] + 0.2
+    assert "scaled" not in anew.learned_anew(lab(net(6, 16, 4), clusters(400, 1), clusters(240, 2))).numbers
+
+
+def test_numbers_are_scored_by_their_explained_variance() -> None:
+    x, _ = clusters(400, 1)
+    y = x[:, :1] * 2
+    far = net(6, 16, 1)
+    nn.init.constant_(far[2].bias, 30.0)
+    n = anew.learned_anew(lab(far, (x, y), (x[:200] + 0.01, y[:200]), nn.MSELoss())).numbers
+    assert n["training_training"] > 0.8
+    assert n["as_is"] == -1
+    assert n["onward"] < n["training_given"]  # thirty off, which 300 small steps do not make good
+
+
+SCORES = {
+    "commonest_training": 0.25,
+    "commonest_given": 0.25,
+    "asked_training": 450.0,
+    "asked_given": 150.0,
+    "learned_training": 450.0,
+    "learned_given": 150.0,
+    "training_training": 0.9,
+    "training_given": 0.88,
+    "given_given": 0.8,
+    "given_training": 0.8,
+    "as_is": 0.8,
+}
+
+
+NOTHING = {"training_given": 0.3, "training_training": 0.3, "as_is": 0.3, "given_given": 0.3}
+
+
+def facts(table: Any = BAD, redrawn: float | None = None, **scores: float) -> Report:
+    told = tried("learned-anew", {"kind": "classes"}, **SCORES | scores)
+    return report(table, trials=told, training=run(FLAT), splits=SplitFacts(redrawn=redrawn))
+
+
+@pytest.mark.parametrize(
+    ("scores", "rule", "expected", "cause"),
+    [
+        ({"training_given": 0.3}, "splits-disagree", "warning", "train-val-mismatch"),
+        ({"training_training": 0.3, "training_given": 0.27}, "only-given-learns", "error", "label-corruption"),
+        ({"as_is": 0.3, "onward": 0.85}, "fresh-copy-ahead", "warning", "underfitting"),
+        ({"as_is": 0.3, "onward": 0.32}, "fresh-copy-ahead", "warning", "bad-init"),
+        (NOTHING | {"scaled": 0.7}, "scale-helps", "warning", "vanishing-gradients"),
+    ],
+)
+def test_what_the_scores_say(scores: dict[str, float], rule: str, expected: str, cause: str) -> None:
+    sick = facts(**scores)
+    assert severity(sick, rule) == expected
+    assert cause in causes(sick)
+    assert severity(facts(), rule) is None
+
+
+@pytest.mark.parametrize(
+    "scores",
+    [
+        {"training_training": 0.3, "training_given": 0.28, "given_given": 0.29},  # nothing can be learned of either
+        {"training_training": 0.55, "training_given": 0.48},  # a little is lost
+        {"training_training": 0.6, "training_given": 0.55, "given_given": 0.85},  # augmented data teach less
+        {"as_is": 0.8, "training_given": 0.9},
+    ],
+)
+def test_healthy_scores_are_left_alone(scores: dict[str, float]) -> None:
+    told = facts(GOOD, **scores)
+    for rule in ("splits-disagree", "only-given-learns", "fresh-copy-ahead", "scale-helps"):
+        assert severity(told, rule) is None, rule
+
+
+def test_training_data_that_are_drawn_anew_are_spoiled_by_their_augmentation() -> None:
+    spoiled = facts(redrawn=1.0, training_training=0.3, training_given=0.27)
+    assert "wrong-augmentation" in causes(spoiled)
+    assert "label-corruption" not in causes(spoiled)
+
+
+def test_an_untrained_model_and_noise_are_not_judged() -> None:
+    sick = facts(training_given=0.3)
+    noise = structs.replace(sick, subject=structs.replace(sick.subject, inputs="synthetic"))
+    assert severity(noise, "splits-disagree") is None
