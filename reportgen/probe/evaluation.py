@@ -293,13 +293,6 @@ class EvaluationProbe:
             else:
                 self._heads[name] = probe
 
-    def inputs(self) -> dict[int, Tensor]:
-        """Return the inputs of the samples among the examples, by their place in the data; each without the batch."""
-        found: dict[int, Tensor] = {}
-        for probe in self._heads.values():
-            found |= probe.sights().examples.inputs()
-        return found
-
     def facts(self) -> EvaluationFacts | None:
         """Return what was seen; None when nothing could be compared."""
         if self.trouble:

@@ -15,7 +15,6 @@ from .answers import Answers, shuffled
 Reason = Literal["worst", "confident", "typical"]
 KEPT: dict[Reason, int] = {"worst": 6, "confident": 4, "typical": 4}
 _ROW, _TOKENS, _TEXT = 16, 48, 400
-_LARGEST = 1 << 22  # numbers of an input that is kept
 
 
 @dataclass(frozen=True)
@@ -25,8 +24,6 @@ class Kept:
     rank: float
     """The lower, the sooner it is shown."""
     facts: Example
-    input: Tensor | None
-    """Its first input as the model got it, on the CPU, without the batch; None where it is too large to be kept."""
 
 
 class Examples:
@@ -57,8 +54,7 @@ class Examples:
             return
         chosen = places[torch.argsort(rank[places], stable=True)[:n]].tolist()
         for i in chosen:
-            x = _input(batch, i)
-            held.append(Kept(float(rank[i]), _example(i, reason, answers, batch, start, x), x))
+            held.append(Kept(float(rank[i]), _example(i, reason, answers, batch, start, _input(batch, i))))
         self._trim(reason)
 
     def _trim(self, reason: Reason) -> None:
@@ -72,17 +68,12 @@ class Examples:
     def facts(self) -> list[Example]:
         return [kept.facts for held in self.kept.values() for kept in held]
 
-    def inputs(self) -> dict[int, Tensor]:
-        """Return the inputs of the samples kept, by their place in the data."""
-        found = (kept for held in self.kept.values() for kept in held)
-        return {kept.facts.index: kept.input for kept in found if kept.input is not None}
-
 
 def _input(batch: Batch, i: int) -> Tensor | None:
     x = batch.first
     if x is None or x.is_nested or x.layout != torch.strided or not x.dim() or i >= len(x):
         return None
-    return x[i].detach().cpu().clone() if x[i].numel() <= _LARGEST else None
+    return x[i].detach().cpu() if x.dim() == 2 else x[i].detach()
 
 
 def _example(i: int, reason: Reason, answers: Answers, batch: Batch, start: int, x: Tensor | None) -> Example:
