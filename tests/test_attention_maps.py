@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 import torch
@@ -14,7 +15,9 @@ from torch.nn import functional as F
 
 import reportgen
 from reportgen.document.attention import AttentionFacts
+from reportgen.page.blocks import Table
 from reportgen.page.build import build
+from reportgen.page.sections import attention as attention_page
 from reportgen.probe import forward
 from reportgen.probe.attention_facts import facts_of
 from reportgen.probe.attention_maps import AttentionWatch
@@ -372,3 +375,30 @@ def test_attention_is_left_as_it_was() -> None:
     handle.remove()
     with torch.no_grad():
         assert torch.equal(seen[-1], model(x))
+
+
+def test_inputs_of_noise_and_reports_without_pictures_do_not_pay_for_attention(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[int] = []
+
+    class Counted(forward.AttentionWatch):
+        def __init__(self, model: nn.Module, n_samples: int) -> None:
+            made.append(n_samples)
+            super().__init__(model, n_samples)
+
+    monkeypatch.setattr(forward, "AttentionWatch", Counted)
+    layer = nn.TransformerEncoderLayer(16, 2, 32, batch_first=True)
+    options = reportgen.Options(trial_budget=0, input_size=[12, 16])
+    assert reportgen.examine(layer, options=options).attention is None
+    data = [torch.randn(4, 12, 16)]
+    assert reportgen.examine(layer, data, options=reportgen.Options(trial_budget=0, pictures=0)).attention is None
+    assert made == []
+    report = reportgen.examine(layer, data, options=reportgen.Options(trial_budget=0))
+    assert made
+    assert report.attention is not None
+    # one table for what both measurements say of a layer
+    section = attention_page.section(report)
+    assert section is not None
+    assert [b.id for b in section.blocks if isinstance(b, Table)] == ["attention-entropy"]
+    without = attention_page.section(msgspec.structs.replace(report, attention=None))
+    assert without is not None
+    assert [b.id for b in without.blocks if isinstance(b, Table)] == ["attention-rows"]

@@ -9,12 +9,15 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.data import DataLoader, TensorDataset
 
+import reportgen
 from reportgen.document.facts import EvaluationFacts
 from reportgen.page.blocks import Figure, Pictures, Section, Table
 from reportgen.page.planes import Axis, Trace, plane, ticks
 from reportgen.page.sections import dataset, evaluation, overview
 from reportgen.page.sections.classes import classifier, likeness_order
+from reportgen.page.sections.examples import prepared
 from reportgen.page.svg import serialise
 from reportgen.probe.dataset import DatasetProbe
 from reportgen.probe.evaluation import EvaluationProbe
@@ -171,3 +174,19 @@ def test_the_first_screen_names_the_score_of_the_task() -> None:
     pairs = overview.lead(msgspec.structs.replace(builders.smallest(), evaluation=facts))
     found = {pair.label: pair for pair in pairs}
     assert "95 % interval" in found["Perplexity"].note
+
+
+def test_samples_whose_picture_is_shown_are_no_rows_again() -> None:
+    torch.manual_seed(0)
+    x, y = torch.rand(60, 1, 8, 8), torch.arange(60) % 3
+    model, data = nn.Sequential(nn.Flatten(), nn.Linear(64, 3)), DataLoader(TensorDataset(x, y), 20)
+    report = reportgen.examine(model, data, options=reportgen.Options(trial_budget=0))
+    assert report.pictures is not None
+    assert report.evaluation is not None
+    pictured = {view.place for view in report.pictures.samples if view.role == "worst"}
+    assert pictured & {e.index for e in report.evaluation.examples}
+    shown = prepared(report.evaluation, report).examples
+    assert not pictured & {e.index for e in shown}
+    assert {e.reason for e in shown} <= {"worst", "confident"}
+    alone = msgspec.structs.replace(report, pictures=None)
+    assert prepared(report.evaluation, alone).examples == report.evaluation.examples
