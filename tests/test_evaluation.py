@@ -13,6 +13,7 @@ from sklearn import metrics
 from torch import Tensor, nn
 
 from reportgen.probe.evaluation import EvaluationProbe, infer_task
+from reportgen.probe.tasks import heads_of, prepared
 from reportgen.subject.data import Batch
 
 
@@ -292,3 +293,17 @@ def test_without_targets_there_is_a_reason_and_no_figures() -> None:
     probe.update(torch.randn(3, 2), Batch((torch.randn(3, 2),)))
     assert probe.facts() is None
     assert "no target" in probe.trouble
+
+
+def test_a_map_without_a_dimension_for_classes_is_given_one() -> None:
+    output, target = torch.randn(3, 8, 8), torch.randint(2, (3, 8, 8))
+    for shape in ((3, 8, 8), (3, 1, 8, 8)):
+        form = prepared("segmentation", output.reshape(shape), target.reshape(shape))
+        assert not isinstance(form, str)
+        assert torch.equal(form[0], output[:, None])
+        assert torch.equal(form[1], target)
+
+
+def test_what_is_no_target_is_named() -> None:
+    assert heads_of(torch.zeros(2, 3), None) == "the data hold no target tensor"
+    assert heads_of(torch.zeros(2, 3), "cat") == "the data hold no target tensor: the target is of type str"
