@@ -68,6 +68,36 @@ def test_a_turned_tensor_has_its_columns_for_channels(dtype: torch.dtype, turned
     )
 
 
+@pytest.mark.parametrize("dtype", [*TOLERANCE, torch.float8_e4m3fn], ids=str)
+def test_a_turned_matrix_is_read_as_it_lies(dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "SLICE", 1 << 14)
+    torch.manual_seed(0)
+    lying = (torch.randn(301, 700) * 0.5).to(dtype)
+    seen: list[int] = []
+    found, same = sweep(lying.T, lambda part: seen.append(part.numel())), sweep(lying.T.float().contiguous())
+    a = lying.double().numpy().T
+    assert sum(seen) == lying.numel()
+    assert (found.stats.count, found.stats.zeros) == (a.size, int((a == 0).sum()))
+    assert (found.stats.min, found.stats.max) == (a.min(), a.max())
+    assert found.stats.mean == pytest.approx(a.mean(), abs=1e-5)
+    assert found.stats.std == pytest.approx(a.std(), rel=1e-5)
+    np.testing.assert_allclose(found.sums, a.sum(1), atol=1e-3)
+    np.testing.assert_allclose(found.squares, (a**2).sum(1), rtol=1e-5)
+    np.testing.assert_array_equal(found.slab, same.slab)
+    np.testing.assert_array_equal(found.places, same.places)
+    np.testing.assert_array_equal(found.marks, same.marks)
+    assert abs(len(found.sample) - len(same.sample)) <= 2
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_broken_values_in_a_turned_matrix_are_counted(value: float) -> None:
+    x = torch.randn(301, 700)
+    x[200, 5] = value
+    stats = sweep(x.T).stats
+    assert stats.nonfinite == 1
+    assert stats.std == pytest.approx(float(np.nanstd(np.where(np.isfinite(x.numpy()), x.numpy(), np.nan))), rel=1e-5)
+
+
 @given(
     st.sampled_from(list(TOLERANCE)),
     st.lists(st.tuples(st.integers(0, 199_999), st.sampled_from([math.nan, math.inf, -math.inf])), max_size=5),

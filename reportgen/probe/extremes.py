@@ -19,6 +19,7 @@ Bits = NDArray[Any]
 _INTEGERS: dict[int, tuple[torch.dtype, Any]] = {
     2: (torch.int16, np.dtype(np.uint16)),
     4: (torch.int32, np.dtype(np.uint32)),
+    8: (torch.int64, np.dtype(np.uint64)),
 }
 
 
@@ -46,7 +47,7 @@ class Extremes:
             self._unsigned = _INTEGERS[size][1]
             self._sign = 1 << (8 * size - 1)
             self._infinite = int(_bits_of_infinity(dtype)) if dtype.is_floating_point else 0
-            self._most, self._far = -1 << 62, -1  # bits of the largest and, unsigned, of the smallest
+            self._most, self._far = -1 << 64, -1  # bits of the largest and, unsigned, of the smallest
 
     def add(self, part: Tensor) -> bool:
         """Take a slice of any kind; False, and nothing taken, beside NaN and infinity."""

@@ -57,8 +57,10 @@ def sweep(x: Tensor, done: Callable[[Tensor], None] = lambda part: None) -> Swee
     x = x.detach()
     found = None
     if x.numel() > SMALL:
+        if x.dim() == 2 and not x.is_contiguous() and x.T.is_contiguous():
+            found = _turned_pass(x.T, done)
         every = 4 if x.numel() > _LARGE and x.dim() > 1 and x.shape[0] >= 256 else 1
-        found = _pass(x, done, every=every) or (_pass(x, done) if every > 1 else None)
+        found = found or _pass(x, done, every=every) or (_pass(x, done) if every > 1 else None)
     # far from zero, or too large to be squared in float32
     return found or _pass(x, done, exact=True) or _nothing(x)
 
@@ -90,6 +92,40 @@ def _pass(x: Tensor, done: Callable[[Tensor], None], *, every: int = 1, exact: b
     finite = sample[torch.isfinite(sample)] if stats.nonfinite else sample
     told = _with_histogram(stats, sample, taken.stride)
     return Sweep(told, sums, every, squares, finite, slab, places, marks)
+
+
+def _turned_pass(x: Tensor, done: Callable[[Tensor], None]) -> Sweep | None:
+    """Pass over a matrix (d, C) whose channels are its columns, in the order of its memory; None beside broken values.
+
+    Columns read one by one would each touch all of the memory.
+    """
+    length, channels = x.shape
+    stride, (step, width) = _odd(math.ceil(x.numel() / SAMPLE)), slab_of(channels, length)
+    chosen, seen = set(range(0, length, max(1, length // _MARKS))), 0
+    ends, wide, squared = Extremes(x.dtype), _Wide(x), _Wide(x)
+    sums = x.new_zeros(channels, dtype=torch.float64)
+    squares = torch.zeros_like(sums)
+    values, slab, marks = [], [], []
+    for first, _, part, bits in _slices(x, length, channels, done):
+        if not (ends.add(part) if bits is None else ends.add_bits(bits.reshape(-1))):
+            return None
+        own = wide.of(part)
+        out = squared.like(own) if own.dtype is torch.float32 else torch.empty_like(own)
+        sums += own.sum(0)
+        squares += torch.mul(own, own, out=out).sum(0)
+        values.append(part.reshape(-1)[-seen % stride :: stride].clone())
+        seen += part.numel()
+        if first < width:
+            slab.append(part[: width - first, ::step].float())
+        marks += [part[i - first].float() for i in range(first, first + len(part)) if i in chosen]
+    ends.finish()
+    stats = _stats(float(sums.sum()), float(squares.sum()), ends, TensorStats())
+    if stats is None:
+        return None
+    sample, places = torch.cat(values).double(), torch.arange(0, channels, step, device=x.device)
+    kept = torch.stack(marks[:_MARKS], 1).contiguous()
+    told = _with_histogram(stats, sample, stride)
+    return Sweep(told, sums, 1, squares, sample, torch.cat(slab).T.contiguous(), places, kept)
 
 
 class _Taken:
@@ -139,6 +175,25 @@ def _copy(part: Tensor | Bits) -> Tensor | Bits:
     return part.clone() if isinstance(part, Tensor) else part.copy()
 
 
+class _Wide:
+    """Slices in float32, each in the memory of the one before: new memory costs more than what is done with it."""
+
+    def __init__(self, x: Tensor) -> None:
+        self._kept = x.new_empty(0, dtype=torch.float32)
+
+    def of(self, part: Tensor) -> Tensor:
+        """Return a slice in float32 at least; until the next call."""
+        if part.dtype in (torch.float32, torch.float64):
+            return part
+        return self.like(part).copy_(part)
+
+    def like(self, part: Tensor) -> Tensor:
+        """Return memory of its shape."""
+        if self._kept.numel() < part.numel():
+            self._kept = self._kept.new_empty(part.numel())
+        return self._kept[: part.numel()].view(part.shape)
+
+
 class _Rows:
     """Sums and sums of squares of channels, made in float32 and kept in the tensor's own type where that will do.
 
@@ -150,6 +205,7 @@ class _Rows:
         self._own = x.dtype in (torch.float32, torch.float64) or (x.dtype is torch.bfloat16 and channels >= 1024)
         some = math.ceil(channels / every)
         self._length = length
+        self._wide = _Wide(x)
         self.every = every
         self._quick: list[tuple[Tensor, Tensor]] = []
         """Sums and norms of whole rows, in their order."""
@@ -158,7 +214,7 @@ class _Rows:
 
     def add(self, first: int, part: Tensor) -> None:
         """Take rows (r, c), whole or in part."""
-        wide = part if self._own else part.float()
+        wide = part if self._own else self._wide.of(part)
         some = wide[-first % self.every :: self.every] if self.every > 1 else wide
         self._add(first, part.shape[1], some.sum(1), torch.linalg.vector_norm(wide, dim=1))
 
@@ -216,7 +272,8 @@ def _slices(
 
     What was read is handed back many slices at a time: each time is a call of the system.
     """
-    size = max(1, SLICE // x.element_size())
+    # of float16 with the float32 that is made of it
+    size = max(1, SLICE // (x.element_size() + 4 * (x.dtype is torch.float16)))
     if not x.numel():
         return
     if length > 2 * size:
