@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 from msgspec import structs
 
+from reportgen.page import svg
+from reportgen.page.blocks import Figure, Pictures, Prose, Section
 from reportgen.page.build import build
 from reportgen.page.fold import folded
 from reportgen.render import pdf
@@ -151,3 +153,25 @@ def test_a_hundred_rows_and_sixty_charts_take_little_room() -> None:
     page = build(builders.classifier(4))
     assert page.n_rows > 160
     assert len(to_pdf(page)) <= 500_000
+
+
+def test_rows_of_figures_break_between_pages_one_by_one() -> None:
+    """Three rows are lines of one paragraph; unless told, no page holds one of them alone, and half of it is empty."""
+    curves = Pictures(id="p", title="", caption="", figures=[_curve(i) for i in range(5)])
+    above = Prose(paragraphs=["A line of text."] * 24)
+    section = Section(id="s", title="Some", blocks=[above, curves])
+    page = structs.replace(build(builders.smallest()), sections=[section])
+    with pikepdf.open(io.BytesIO(to_pdf(page))) as opened:
+        places = {p.objgen: number for number, p in enumerate(opened.pages)}
+        figures = [e for e in elements(opened) if e.S == "/Figure" and str(e.get("/Alt", "")).startswith("curve")]
+        on = [places[e.Pg.objgen] for e in figures]
+    assert len(on) == 5
+    assert min(on) == 1  # beneath the text, behind the cover
+    assert max(on) > min(on)
+
+
+def _curve(number: int) -> Figure:
+    drawn = svg.drawing(
+        490, 320, f"curve {number}", svg.element("path", d="M0 0h490v320", stroke="#1f2933", fill="none")
+    )
+    return Figure(id=f"c{number}", title=f"curve {number}", caption="", drawing=drawn)
