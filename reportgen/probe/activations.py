@@ -36,7 +36,7 @@ from .reduce import as_real
 
 MAX_CALLS = 8  # calls of one module in one forward that keep channels of their own; later ones share the last
 MAX_CHANNELS = 1 << 17
-MAX_HELD = 1 << 20  # values that wait to be added, of all layers together
+MAX_HELD = 1 << 19  # values that wait to be added, of all layers together
 EXACT = ["count", "mean", "min", "max", "non-finite", "silent"]
 
 
@@ -309,7 +309,7 @@ class ActivationProbe:
         if seen.calm and low is not None and high is not None:
             self._range = Range(low, high)
         few = None if part.concentration is None else part.concentration.pick(seen)
-        self._n_held += seen.taken.numel() + seen.reduced.sums.numel()
+        self._n_held += seen.n_kept
         self._held.append(_Held(layer, part, seen.let_go(), few))
         if self._n_held > MAX_HELD:
             self._add_held()

@@ -49,6 +49,11 @@ class Seen(NamedTuple):
     plain: bool = False
     """The values taken are all there are, one a channel and sample, and nobody has looked at them yet."""
 
+    @property
+    def n_kept(self) -> int:
+        """Values that stay when the tensor is let go."""
+        return self.taken.numel() + sum(x.numel() for x in self.reduced if x is not None)
+
     def let_go(self) -> Seen:
         """Return the same without the tensor, and without views of it: it may be written into from here on."""
         lay, samples, flat, reduced, taken, calm, plain = self

@@ -100,8 +100,8 @@ def reduce(flat: Tensor, lay: Layout, *, lower: bool) -> Reduced:
             return Reduced(wide(rows), rows.amin(0, keepdim=True) if lower else None, rows.amax(0, keepdim=True))
         parts = torch.split(x, 1) if samples > 1 and x[0].numel() > _BLOCK // 8 else (x,)
         seen = [(_sum(p, 1), p.amin((0, 1)) if lower else None, p.amax((0, 1))) for p in parts]
-        low = torch.stack([p[1] for p in seen if p[1] is not None]) if lower else None
-        return Reduced(torch.cat([p[0] for p in seen]), low, torch.stack([p[2] for p in seen]))
+        low = torch.stack([p[1] for p in seen if p[1] is not None]).amin(0, keepdim=True) if lower else None
+        return Reduced(torch.cat([p[0] for p in seen]), low, torch.stack([p[2] for p in seen]).amax(0, keepdim=True))
     if lay.before > 1:
         x = flat.view(samples, lay.before, channels, lay.behind)
         return Reduced(_sum(x, (1, 3)), x.amin((1, 3)) if lower else None, x.amax((1, 3)))
