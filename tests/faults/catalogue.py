@@ -14,6 +14,7 @@ from . import (  # noqa: F401 (each registers its cases)
     fresh2_sick_data,
     fresh2_sick_fit,
     fresh2_sick_graph,
+    fresh2_sick_harder,
     fresh2_sick_loss,
     fresh2_sick_numbers,
     fresh2_sick_steps,

@@ -52,8 +52,15 @@ def _likelihood(output: Tensor, y: Tensor) -> float:
 LIKELIHOOD = Metric(
     "likelihood",
     _likelihood,
-    lambda y: _likelihood((y.flatten().bincount() + 1e-3).log().expand(*y.shape, -1), y),
+    lambda y: _likelihood((y[y >= 0].bincount() + 1e-3).log().expand(*y.shape, -1), y),
 )
+
+TRUST = Metric(
+    "trust",
+    lambda output, y: float(output.softmax(1).gather(1, y[:, None]).mean()),
+    lambda y: float(1 / (y.max() + 1)),
+)
+"""What the right class is given, on average."""
 
 PIXELS = Metric(
     "accuracy",
