@@ -42,7 +42,7 @@ def folders_sorted_as_words_in_one_split_only(seed: int, fixed: bool) -> Trainin
     return cosine(program(classifier(4), table, adam(4e-3), 8))
 
 
-@sick("forecast", "label-corruption", also=("underfitting", "overfitting", "undertrained"), proof=harmed(0.3), bar=0.9)
+@sick("forecast", "label-corruption", also=("underfitting", "overfitting", "undertrained"), proof=harmed(0.3), bar=0.85)
 def targets_read_from_the_row_below(seed: int, fixed: bool) -> Training:
     """Two tables are joined by place after one of them lost its first row."""
     table = fresh2_data.pendulums()
@@ -52,11 +52,11 @@ def targets_read_from_the_row_below(seed: int, fixed: bool) -> Training:
 
 
 @sick("mlp", "label-noise", also=("overfitting", "label-corruption", "underfitting"), proof=harmed(0.025), bar=0.85)
-def every_other_label_guessed(seed: int, fixed: bool) -> Training:
+def seven_of_ten_labels_guessed(seed: int, fixed: bool) -> Training:
     """Cheap annotators: a share of the labels is any; the validation labels are right."""
     table = fresh2_data.corners(1600)
     if not fixed:
-        wrong = torch.rand(len(table.y)) < 0.55
+        wrong = torch.rand(len(table.y)) < 0.7
         table = replace(table, y=torch.where(wrong, torch.randint(0, 3, table.y.shape), table.y))
     return cosine(program(nets.mlp(10, 64, 64, 3), table, adam(3e-3), 16))
 
@@ -80,20 +80,20 @@ def letters_that_a_reader_mixes_up(seed: int, fixed: bool) -> Training:
 @sick("mlp", "class-imbalance", also=("underfitting",), proof=harmed(0.1), bar=0.78)
 def three_frauds_in_a_hundred(seed: int, fixed: bool) -> Training:
     """The rare class is hardly ever told; the twin weighs it."""
-    table = fresh2_data.loans(4000, share=0.04, sharp=9.0)
+    table = fresh2_data.loans(7000, share=0.04, sharp=9.0)
     weight = torch.tensor([1.0, 20.0 if fixed else 1.0])
-    optimizer = adamw(2e-3, weight_decay=0.1)
+    optimizer = adamw(2e-3, weight_decay=0.3)
     loss = nn.CrossEntropyLoss(weight=weight)
-    return cosine(program(nets.mlp(9, 16, 2), table, optimizer, 6, loss=loss, metric=BALANCED_ACCURACY))
+    return cosine(program(nets.mlp(9, 16, 2), table, optimizer, 4, loss=loss, metric=BALANCED_ACCURACY))
 
 
-@sick("text", "class-imbalance", also=("underfitting",), proof=harmed(0.1), bar=0.75)
+@sick("text", "class-imbalance", also=("underfitting",), proof=harmed(0.1), bar=0.72)
 def one_mood_in_twenty_notes(seed: int, fixed: bool) -> Training:
     """The twin draws rare notes more often."""
-    table = fresh2_data.moods(6000, share=0.25)
+    table = fresh2_data.moods(9000, share=0.32)
     keep = (table.y < 2) | (torch.rand(len(table.y)) < 0.05)
     keep_val = (table.y_val < 2) | (torch.rand(len(table.y_val)) < 0.15)
-    table = data.Data(table.x[keep][:2400], table.y[keep][:2400], table.x_val[keep_val], table.y_val[keep_val])
+    table = data.Data(table.x[keep][:3900], table.y[keep][:3900], table.x_val[keep_val], table.y_val[keep_val])
 
     class Bag(nn.Module):
         def __init__(self) -> None:
@@ -103,7 +103,7 @@ def one_mood_in_twenty_notes(seed: int, fixed: bool) -> Training:
         def forward(self, x: Tensor) -> Tensor:
             return self.head(self.words(x))
 
-    training = program(Bag(), table, adam(1e-2), 8, metric=BALANCED_ACCURACY)
+    training = program(Bag(), table, adamw(6e-3, weight_decay=0.5), 4, metric=BALANCED_ACCURACY)
     if fixed:
         weight = 1 / table.y.bincount().float()
         sampler = torch.utils.data.WeightedRandomSampler(weight[table.y].tolist(), len(table.y))
@@ -181,7 +181,7 @@ def phones_worn_upside_down_in_validation(seed: int, fixed: bool) -> Training:
     table = fresh2_data.paces(1000)
     if not fixed:
         table = replace(table, x_val=table.x_val[:, :, [2, 0, 1]] * torch.tensor([1.0, -1.0, 1.0]))
-    return cosine(program(Series(3, 4), table, adam(6e-3), 8))
+    return cosine(program(Series(3, 4), table, adam(8e-3), 11))
 
 
 # leaks

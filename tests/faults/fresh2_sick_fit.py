@@ -87,7 +87,7 @@ def share_of_a_running_mean_taken_from_another_library(seed: int, fixed: bool) -
     table = fresh2_data.impedance(1200)
     y, spread = table.y.mean(), table.y.std()
     table = replace(table, y=(table.y - y) / spread, y_val=(table.y_val - y) / spread)
-    model = nn.Sequential(nn.BatchNorm1d(4), *nets.mlp(4, 32, 32, 1))
+    model = nn.Sequential(nn.BatchNorm1d(4), *nets.mlp(4, 32, 32, 1, act=nn.SiLU))
     model[0].momentum = 0.1 if fixed else 0.001
     return cosine(program(model, table, adam(4e-3), 16, loss=nn.MSELoss(), metric=R2, batch=60))
 
@@ -142,18 +142,13 @@ def fused_attention_that_drops_in_use(seed: int, fixed: bool) -> Training:
 # fit
 
 
-@sick("regression", "overfitting", also=("too-little-data",), proof=harmed(0.05), bar=0.35)
-def wide_net_on_a_noisy_sheet(seed: int, fixed: bool) -> Training:
-    """Noise as large as the signal, 70 000 weights and 250 epochs."""
-    sheet = fresh2_data.swiss_roll(640)
-    table = replace(sheet, y=sheet.y + torch.randn_like(sheet.y), y_val=sheet.y_val + torch.randn_like(sheet.y_val))
-    model = nets.mlp(3, 16, 16, 1, act=nn.Tanh) if fixed else nets.mlp(3, 256, 256, 1)
-    optimizer = adamw(2e-2, weight_decay=0.05) if fixed else adam(4e-3)
-    epochs = 40 if fixed else 250
-    return cosine(program(model, table, optimizer, epochs, loss=nn.MSELoss(), metric=R2, batch=64))
+def _risen(sick: Outcome, twin: Outcome) -> bool:
+    """The validation loss rose far above what it had been and what the twin's is, with all learned by heart."""
+    best = min(sick.losses)
+    return sick.losses[-1] > 1.5 * max(best, twin.losses[-1]) and sick.train_score > sick.score + 0.1
 
 
-@sick("gru", "overfitting", also=("too-little-data",), proof=harmed(0.03), bar=0.75)
+@sick("gru", "overfitting", also=("too-little-data",), proof=_risen, bar=0.75)
 def notes_read_thirty_times(seed: int, fixed: bool) -> Training:
     table = fresh2_data.moods(1200, share=0.3)
     if fixed:
@@ -173,7 +168,7 @@ def notes_read_thirty_times(seed: int, fixed: bool) -> Training:
 @sick("mlp", "underfitting", "missing-nonlinearity", also=("unused-parameters",), proof=harmed(0.3), bar=0.85)
 def straight_line_through_nested_shells(seed: int, fixed: bool) -> Training:
     model = nets.mlp(6, 32, 32, 3) if fixed else nn.Linear(6, 3)
-    return cosine(program(model, fresh2_data.shells(2600), adam(5e-3), 12))
+    return cosine(program(model, fresh2_data.shells(4200), adam(5e-3), 8))
 
 
 @sick("cnn", "underfitting", also=("undertrained",), proof=harmed(0.1), bar=0.9)
@@ -186,12 +181,12 @@ def one_filter_for_six_letters(seed: int, fixed: bool) -> Training:
     "mlp",
     "over-regularised",
     also=("underfitting", "layer-collapse", "vanishing-gradients"),
-    proof=harmed(0.2),
+    proof=harmed(0.1),
     bar=0.85,
 )
-def decay_of_a_tenth_inside_the_gradient(seed: int, fixed: bool) -> Training:
+def decay_of_a_fifth_inside_the_gradient(seed: int, fixed: bool) -> Training:
     """A decay that suits AdamW, given to SGD."""
-    optimizer = sgd(0.05, momentum=0.9, weight_decay=1e-4 if fixed else 0.1)
+    optimizer = sgd(0.05, momentum=0.9, weight_decay=1e-4 if fixed else 0.2)
     return cosine(program(nets.mlp(10, 48, 48, 3), fresh2_data.corners(1800), optimizer, 10))
 
 
@@ -256,7 +251,7 @@ def spread_of_raw_columns_stored_in_half_precision(seed: int, fixed: bool) -> Tr
     table = fresh2_data.pump(1200)
     y, spread = table.y.mean(), table.y.std()
     table = replace(table, y=(table.y - y) / spread, y_val=(table.y_val - y) / spread)
-    model = nn.Sequential(nn.BatchNorm1d(4), *nets.mlp(4, 32, 32, 1))
+    model = nn.Sequential(nn.BatchNorm1d(4), *nets.mlp(4, 32, 32, 1, act=nn.SiLU))
 
     def finish(training: Training) -> None:
         if not fixed:
