@@ -207,6 +207,9 @@ def test_outputs_that_are_all_alike_under_a_loss_without_targets() -> None:
     assert "layer-collapse" in causes(sick)
     assert severity(well, "embedding-collapsed") is None
     assert "underfitting" not in causes(well)  # outputs that are no answers are not scored as such
+    silent = nn.Sequential(nn.Linear(6, 1), nn.Threshold(1e9, 0.0))  # nothing but zeros, which a product hides
+    hidden = pairing.loss_without_target(lab(silent, x, y[:, None].float(), nn.PoissonNLLLoss())).numbers
+    assert hidden["ignored"] == 0
     targeted = pairing.loss_without_target(lab(nn.Linear(6, 2), x, y, F.cross_entropy)).numbers
     assert targeted == {"ignored": 0.0, "samples": 64.0}
     for numbers in (alike, targeted):

@@ -10,6 +10,7 @@ from ...document.history import Event, LayerRun, LoopFacts, Series
 from ..context import Context
 from ..curves import finite, is_gradient_norm, losses
 from ..robust import running_median
+from ..skill import skill_of
 from ..thresholds import Thresholds
 from .course import h_still_improving
 from .optimizer import is_adaptive
@@ -50,8 +51,9 @@ def eval_mode_training(report: Report, context: Context, limits: Thresholds) -> 
     are batch norms that were frozen on purpose: their own parameters do not train, or their statistics come from
     elsewhere (not the initial ones), the model works, and no step at all was in train mode. A warning too where other
     layers trained in train mode and a batch norm never did, though its parameters train and its statistics are still
-    those it was made with, or a dropout whose neighbours train never did: one part was left in eval mode. Validation in
-    train mode counts when there were validation figures, and no pass without gradients was in eval mode.
+    those it was made with, or layers beside a dropout never did and skill on the training data is 0.15 above that on
+    the data given: one part was left in eval mode. Validation in train mode counts when there were validation figures,
+    and no pass without gradients was in eval mode.
     """
     loop = _loop(report)
     if loop is None:
@@ -66,7 +68,7 @@ def eval_mode_training(report: Report, context: Context, limits: Thresholds) -> 
             {"share": limits.eval_steps},
             direction="training",
         )
-    elif part := _part_in_eval(report):
+    elif part := _part_in_eval(report, context, limits):
         yield noted(
             "eval-mode-training",
             Severity.WARNING,
@@ -87,11 +89,12 @@ def eval_mode_training(report: Report, context: Context, limits: Thresholds) -> 
         )
 
 
-def _part_in_eval(report: Report) -> list[LayerRun]:
+def _part_in_eval(report: Report, context: Context, limits: Thresholds) -> list[LayerRun]:
     """Return the batch norms that were to train, stood in eval mode at every looked-at step, and never saw a batch."""
     layers = report.training.layers if report.training is not None else []
     fresh = {n.name for n in report.activations.norms if n.at_default} if report.activations is not None else set()
     training = {p.name.rpartition(".")[0] for p in trainable(report)}
+    beside = _beside_dropout(report, context, limits)
     if not any(row.train_calls for row in layers):
         return []
     return [
@@ -99,14 +102,22 @@ def _part_in_eval(report: Report) -> list[LayerRun]:
         for row in layers
         if row.eval_calls >= 3
         and not row.train_calls
-        and ((row.name in fresh and row.name in training) or _is_idle_dropout(row, training))
+        and ((row.name in fresh and row.name in training) or row.name in beside)
     ]
 
 
-def _is_idle_dropout(row: LayerRun, training: set[str]) -> bool:
-    """Tell whether a dropout that never ran in train mode stands among layers that train."""
-    beside = row.name.rpartition(".")[0]
-    return "Dropout" in row.kind and bool(beside) and any(name.startswith(f"{beside}.") for name in training)
+def _beside_dropout(report: Report, context: Context, limits: Thresholds) -> set[str]:
+    """Return the layers that train beside a dropout, where the training data are known clearly better than others.
+
+    In a model without such a gap, dropout that is off does no harm, and may be meant.
+    """
+    skill = skill_of(report, context)
+    if skill is None or skill.train - skill.given <= max(limits.few_gap, 4 * skill.error):
+        return set()
+    rows = report.architecture.rows if report.architecture is not None else []
+    blocks = {row.name.rpartition(".")[0] for row in rows if "Dropout" in row.kind} - {""}
+    training = {p.name.rpartition(".")[0] for p in trainable(report)}
+    return {name for name in training if name.rpartition(".")[0] in blocks}
 
 
 def _in_eval(report: Report) -> list[LayerRun]:
