@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import pytest
@@ -26,13 +27,16 @@ from reportgen.document.trials import TrialFacts
 
 from .test_left_alone import Made, points, trained
 from .test_left_alone import causes as causes_of
-from .test_rules_model import GOOD, causes, report, run, severity, tried
+from .test_rules_model import GOOD, causes, report, run, series, severity, tried
 
 LEVEL = [2.3, 1.6, *[1.5] * 18]
+STEADY = [1e-2] * 20
+COSINE = [1e-2 * 0.5 * (1 + math.cos(math.pi * e / 20)) for e in range(20)]
+DROPPED = [1e-2 * 0.1**e for e in range(20)]
 
 
 def ways(**numbers: float) -> TrialFacts:
-    usual = {"before": 1.5, "same": 0.5, "steps": 120.0, "rate": 1e-2, "now": 1e-2, "decay": 0.0, "drop": 0.0}
+    usual = {"before": 1.5, "same": 0.5, "steps": 120.0, "rate": 1e-2, "decay": 0.0, "drop": 0.0}
     return tried("other-ways", **usual | numbers)
 
 
@@ -52,16 +56,18 @@ def weight(rms: float) -> WeightFacts:
 
 
 @pytest.mark.parametrize(
-    ("now", "rms", "same", "cause"),
+    ("rates", "rms", "same", "cause"),
     [
-        (1e-6, 0.058, 0.5, "lr-schedule-collapse"),
-        (1e-2, 0.005, 0.5, "over-regularised"),  # the default scale is 0.058 here
-        (1e-2, 0.058, 0.5, None),
-        (1e-6, 0.058, 1.4, None),  # a cosine that ended where there is little left to gain
+        (DROPPED, 0.058, 0.5, "lr-schedule-collapse"),
+        (STEADY, 0.005, 0.5, "over-regularised"),  # the default scale is 0.058 here
+        (STEADY, 0.058, 0.5, None),
+        (COSINE, 0.058, 0.5, None),  # something else held it back
+        (STEADY, 0.005, 1.4, None),  # there was little left to gain
     ],
 )
-def test_a_loop_that_holds_the_run_back(now: float, rms: float, same: float, cause: str | None) -> None:
-    facts = report(None, trials=ways(now=now, same=same), training=run(LEVEL, LEVEL), weights=weight(rms))
+def test_a_loop_that_holds_the_run_back(rates: list[float], rms: float, same: float, cause: str | None) -> None:
+    history = run(LEVEL, LEVEL, series=[series("learning_rate", rates)])
+    facts = report(None, trials=ways(same=same), training=history, weights=weight(rms))
     assert severity(facts, "plain-helps") == ("warning" if cause else None)
     assert causes(facts) == ({cause} if cause else set())
 

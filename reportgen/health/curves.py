@@ -203,6 +203,21 @@ def learning_rates(history: History) -> list[Series]:
     return by_step or named
 
 
+def rate_collapse(series: Series, limits: Thresholds) -> tuple[float, float] | None:
+    """Return where a learning rate fell for good below a hundredth of its peak, and the share of the run that was left.
+
+    None when it did not, or late: a cosine ends there too.
+    """
+    points = finite(series)
+    peak = max((y for _, y in points), default=0.0)
+    if len(points) < 5 or peak <= 0:
+        return None
+    last = max(i for i, (_, y) in enumerate(points) if y >= limits.collapse_rate * peak)
+    first, end, place = points[0][0], points[-1][0], points[last][0]
+    share = (end - place) / (end - first) if end > first else 0.0
+    return (place, share) if share >= limits.collapse_left and last + 1 < len(points) else None
+
+
 def is_rate(name: str) -> bool:
     """Tell whether a scalar is a learning rate by its name."""
     key = name.lower().replace("/", "_").replace("-", "_")

@@ -8,7 +8,7 @@ from statistics import median
 from ...document.facts import Finding, Report, Severity
 from ...document.history import History, ParameterRun, Series
 from ..context import Context
-from ..curves import Curve, at_full_rate, finite, learning_rates, losses, update_ratios
+from ..curves import Curve, at_full_rate, finite, learning_rates, losses, rate_collapse, update_ratios
 from ..robust import running_median, theil_sen
 from ..thresholds import Thresholds
 from .course import h_spikes, h_still_improving, h_underfit
@@ -119,7 +119,7 @@ def lr_schedule_collapse(report: Report, context: Context, limits: Thresholds) -
     if history is None or train is None or not is_poor(train, context):
         return
     for series in learning_rates(history):
-        found = _collapse(series, limits)
+        found = rate_collapse(series, limits)
         if found is None:
             continue
         place, share = found
@@ -144,18 +144,6 @@ def lr_schedule_collapse(report: Report, context: Context, limits: Thresholds) -
             detail={"axis": series.axis},
         )
         return
-
-
-def _collapse(series: Series, limits: Thresholds) -> tuple[float, float] | None:
-    """Return where the rate fell for good, and the share of the run left; None when it did not, or late."""
-    points = finite(series)
-    peak = max((y for _, y in points), default=0.0)
-    if len(points) < 5 or peak <= 0:
-        return None
-    last = max(i for i, (_, y) in enumerate(points) if y >= limits.collapse_rate * peak)
-    first, end, place = points[0][0], points[-1][0], points[last][0]
-    share = (end - place) / (end - first) if end > first else 0.0
-    return (place, share) if share >= limits.collapse_left and last + 1 < len(points) else None
 
 
 def _split(history: History, train: Curve, rate: Series, place: float) -> tuple[list[float], list[float]]:

@@ -15,7 +15,7 @@ from statistics import median
 from ...document.facts import Finding, Report, Severity
 from ...document.trials import Trial
 from ..context import Context
-from ..curves import finite, is_adversarial, losses
+from ..curves import finite, is_adversarial, learning_rates, losses, rate_collapse
 from ..thresholds import Thresholds
 from .training import h_overfit
 
@@ -150,8 +150,8 @@ def plain_helps(report: Report, context: Context, limits: Thresholds) -> Iterato
 
     The run had come to rest (over its last third the training loss changed by less than 5 % of its drop), so the loop
     held it back by something that is not in model, loss and optimizer: a schedule that took the rate below a hundredth
-    of its peak, or a penalty in the loop that pulled half of the weight matrices below 0.3 of the default scale. A
-    warning that names which; without either nothing is said.
+    of its peak for half of the run, or a penalty in the loop that pulled half of the weight matrices below 0.3 of the
+    default scale. A warning that names which; without either nothing is said.
     """
     trial = report.trials.done("other-ways") if report.trials is not None else None
     train, val = losses(report.training, limits)
@@ -166,7 +166,9 @@ def plain_helps(report: Report, context: Context, limits: Thresholds) -> Iterato
         return
     if not 0.2 < n["before"] / max(logged, 1e-12) < 2:
         return
-    schedule = n.get("now", n["rate"]) < limits.collapse_rate * n["rate"]
+    schedule = report.training is not None and any(
+        rate_collapse(series, limits) for series in learning_rates(report.training)
+    )
     if schedule or _are_pulled(report):
         yield Finding(
             rule="plain-helps",

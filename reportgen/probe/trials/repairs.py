@@ -41,7 +41,6 @@ def other_ways(lab: Lab) -> Result:
         raise NotApplicableError(f"the model works (score {score:.2f})")
     numbers = {"before": before, "steps": float(STEPS), "samples": float(n), "rate": _peak(whole.optimizers[0])}
     numbers |= {"decay": _decay(whole.optimizers[0]), "drop": _drop(whole.model)}
-    numbers["now"] = max((float(group["lr"]) for group in whole.optimizers[0].param_groups), default=0.0)
     for name, change, applies in _WAYS:
         if applies(whole):
             with suppress(NotApplicableError):
