@@ -14,9 +14,9 @@ from .lab import Lab, NotApplicableError, Outfit, Result, taken, value_of
 from .learning import backward
 from .sample import changed, mapped
 
-_TENSORS = 12
+_TENSORS = 8
 _STEPS = (1e-4, 2.5e-5)
-_SAMPLES = 32
+_SAMPLES = 8
 _STABLE = 0.05
 
 

@@ -69,7 +69,7 @@ EXPERIMENTS: tuple[tuple[str, Experiment, int], ...] = (
     ("train-and-eval", modes.train_and_eval, 8),
     ("tokens-reordered", coupling.tokens_reordered, 3),
     ("as-it-is", confidence.as_it_is, 4),
-    ("gradient-check", derivative.gradient_check, 50),
+    ("gradient-check", derivative.gradient_check, 30),
     ("latent-units", latent.latent_units, 1),
     ("gradient-by-time", through_time.gradient_by_time, 4),
     ("fresh-start", learning.fresh_start, 2),
