@@ -205,11 +205,11 @@ class Reader(nn.Module):
 
 @healthy("transformer", bar=0.85)
 def moods_of_notes_with_padding(seed: int) -> Training:
-    table = fresh2_data.moods(1500, share=0.45)
+    table = fresh2_data.moods(3000, share=0.45)
     x = torch.cat([table.x, table.x_val]) + 1
     y = torch.cat([table.y, table.y_val])
     gone = torch.arange(x.shape[1]) >= torch.randint(8, x.shape[1] + 1, (len(x),))[:, None]
-    return cosine(program(Reader(31, 3), data.split(x.masked_fill(gone, 0), y), adamw(3e-3, weight_decay=0.1), 8))
+    return cosine(program(Reader(31, 3), data.split(x.masked_fill(gone, 0), y), adamw(3e-3, weight_decay=0.1), 4))
 
 
 @healthy("text", bar=0.85)

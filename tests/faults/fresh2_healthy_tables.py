@@ -89,7 +89,7 @@ def _median_r2(output: Tensor, y: Tensor) -> float:
 def three_quantiles_of_a_pump(seed: int) -> Training:
     metric = Metric("r2_of_median", _median_r2, lambda y: 0.0)
     table = unit_scaled(fresh2_data.pump(1400))
-    return cosine(program(nets.mlp(4, 48, 48, 3), table, adam(6e-3), 20, loss=_pinball, metric=metric))
+    return cosine(program(nets.mlp(4, 48, 48, 3, act=nn.SiLU), table, adam(6e-3), 20, loss=_pinball, metric=metric))
 
 
 class Thresholds(nn.Module):
@@ -259,13 +259,13 @@ class Cloud(nn.Module):
         super().__init__()
         self.one, self.norm1 = nn.Linear(4, width), nn.BatchNorm1d(width)
         self.two, self.norm2 = nn.Linear(width, width), nn.BatchNorm1d(width)
-        self.head = nets.mlp(2 * width, width, 3)
+        self.head = nets.mlp(2 * width, width, 3, act=nn.GELU)
 
     def forward(self, x: Tensor) -> Tensor:
         n, p, _ = x.shape
         flat = torch.cat([x, x.norm(dim=2, keepdim=True)], 2).reshape(n * p, 4)
-        h = F.relu(self.norm1(self.one(flat)))
-        h = F.relu(self.norm2(self.two(h))).reshape(n, p, -1)
+        h = F.gelu(self.norm1(self.one(flat)))
+        h = F.gelu(self.norm2(self.two(h))).reshape(n, p, -1)
         return self.head(torch.cat([h.amax(1), h.mean(1)], 1))
 
 

@@ -181,7 +181,7 @@ def one_filter_for_six_letters(seed: int, fixed: bool) -> Training:
     "mlp",
     "over-regularised",
     also=("underfitting", "layer-collapse", "vanishing-gradients"),
-    proof=harmed(0.1),
+    proof=harmed(0.06),
     bar=0.85,
 )
 def decay_of_a_fifth_inside_the_gradient(seed: int, fixed: bool) -> Training:
