@@ -135,6 +135,7 @@ SYNDROMES: tuple[Syndrome, ...] = (
     Syndrome("wrong-loss", ("loss-blind",), (*_UNMOVED, "param-no-grad", "run-no-grad", "param-zero-grad")),
     Syndrome("bad-init", ("equal-units",), (*_SICK_SIGNAL, *_UNMOVED)),
     Syndrome("unregistered-parameters", ("unregistered-parameters",), (*_SLOW, "w-at-default-init")),
+    Syndrome("unused-parameters", ("param-no-grad", "run-no-grad"), (*_UNMOVED, "run-unused"), _detail("by", "unused")),
     Syndrome("detached-graph", ("loss-detached", "param-no-grad", "run-no-grad", "gradient-partial"), _UNMOVED),
     Syndrome("unused-parameters", ("run-unused",), ("param-unused", "h-still-improving")),
     Syndrome("params-not-in-optimizer", ("optimizer-missing-params",), _UNMOVED),
@@ -505,6 +506,8 @@ def is_note(finding: Finding) -> bool:
 
 
 def _default(finding: Finding) -> str:
+    if finding.detail.get("by") == "unused":
+        return "unused-parameters"
     if finding.rule == "update-ratio":
         return {"low": "lr-too-low", "none": "no-weight-update"}.get(finding.detail.get("direction", ""), "lr-too-high")
     if finding.rule == "plain-helps" and finding.detail.get("reason") == "schedule":

@@ -187,6 +187,7 @@ _TRIALS = (
     "the output holds no floating-point tensor",
     "the output holds no real floating-point tensor",
     "the outputs are not all finite",
+    "every trainable parameter gets a gradient",
     "the outputs are not finite in double precision either",
     "the outputs have another shape in double precision",
     "the parameters are not in float32 throughout",

@@ -200,7 +200,7 @@ def _update(f: Finding) -> str:
 
 def _no_grad(f: Finding) -> str:
     e = f.evidence
-    return _(
+    told = _(
         "{tensors} parameters ({share} of all trainable elements) got no gradient in any of {batches} batches: {names}."
     ).format(
         tensors=_n(e["tensors"]),
@@ -208,6 +208,7 @@ def _no_grad(f: Finding) -> str:
         batches=_n(e["batches"]),
         names=f.detail.get("names", f.subject),
     )
+    return " ".join(part for part in (told, words_run.idle(f)) if part)
 
 
 def _never_learned(f: Finding) -> str:

@@ -105,6 +105,7 @@ Detail = dict[str, str]
 def titles() -> dict[str, str]:
     """Name each experiment as a reader would ask it."""
     return {
+        "without-gradient": _("Does anything depend on what gets no gradient?"),
         "gradient-check": _("Is the gradient the whole derivative of the loss?"),
         "loss-of-pairs": _("Does the loss keep samples apart?"),
         "loss-domain": _("Which outputs does the loss take?"),
@@ -152,7 +153,14 @@ def _targets(n: Numbers, d: Detail) -> str:
     ).format(spread=percent(n["spread"]))
 
 
+def _idle(n: Numbers, d: Detail) -> str:
+    if n["depends"]:
+        return _("Outputs or loss depend on the {n} that get none.").format(n=amount(n["without"]))
+    return _("Neither outputs nor loss depend on the {n} that get none.").format(n=amount(n["without"]))
+
+
 OUTCOMES: dict[str, Callable[[Numbers, Detail], str]] = {
+    "without-gradient": _idle,
     "gradient-check": _checked,
     "loss-of-pairs": _pairs,
     "loss-domain": _domain,

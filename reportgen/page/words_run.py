@@ -114,11 +114,17 @@ def _unreached(what: str) -> Callable[[Finding], str]:
 
     def sentence(f: Finding) -> str:
         e = f.evidence
-        return _(what).format(
+        told = _(what).format(
             n=short(e["tensors"]), share=percent(e["share"]), steps=short(e["steps"]), names=_names(f)
         )
+        return " ".join(part for part in (told, idle(f)) if part)
 
     return sentence
+
+
+def idle(f: Finding) -> str:
+    """Say of parameters without a gradient that nothing depends on them, where that was found."""
+    return _("Other values of theirs change neither outputs nor loss.") if f.detail.get("by") == "unused" else ""
 
 
 def _collapse(f: Finding) -> str:

@@ -10,6 +10,7 @@ from ...document.facts import Finding, GradientRow, Report, Severity
 from ..context import Context
 from ..robust import theil_sen
 from ..thresholds import Thresholds
+from .reach import are_idle
 
 SECTION = "gradients"
 
@@ -42,7 +43,9 @@ def param_no_grad(report: Report, context: Context, limits: Thresholds) -> Itera
     """Trainable parameters whose layer ran, but which no batch's backward pass reached.
 
     The graph is cut between them and the loss: detach, no_grad, argmax, a tensor re-wrapped. An error from 10 % of the
-    trainable parameters on. Wrong for branches that only some inputs take; all probed batches are joined first.
+    trainable parameters on. Where neither outputs nor loss change when these are moved on a copy, the graph is whole
+    and what they make is used nowhere: a warning then, by ``unused``. Wrong for branches that only some inputs take;
+    all probed batches are joined first.
     """
     yield from _unreached(report, limits, executed=True)
 
@@ -66,6 +69,8 @@ def _unreached(report: Report, limits: Thresholds, *, executed: bool) -> Iterato
         return
     share = sum(sizes.get(row.name, 0) for row in cut) / total
     severe = Severity.ERROR if share > limits.no_grad_share_error else Severity.WARNING
+    idle = executed and are_idle(report, (row.name for row in cut))
+    severe = Severity.WARNING if idle else severe
     reached = [row.name for row in trainable if row.n_none < report.gradients.n_batches]
     yield Finding(
         rule="param-no-grad" if executed else "param-unused",
@@ -74,7 +79,8 @@ def _unreached(report: Report, limits: Thresholds, *, executed: bool) -> Iterato
         section=SECTION,
         evidence={"tensors": len(cut), "share": share, "batches": report.gradients.n_batches},
         threshold={"error": limits.no_grad_share_error},
-        detail={"names": ", ".join(row.name for row in cut[:5]), "reached": reached[0] if reached else ""},
+        detail={"names": ", ".join(row.name for row in cut[:5]), "reached": reached[0] if reached else ""}
+        | ({"by": "unused"} if idle else {}),
     )
 
 

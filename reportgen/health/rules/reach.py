@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from math import prod
 
 from ...document.facts import Finding, Report, Severity
@@ -101,7 +101,9 @@ def run_no_grad(report: Report, context: Context, limits: Thresholds) -> Iterato
 
     Left out: layers that never ran, parameters that moved all the same (someone else updates them: a moving average),
     and runs in which no parameter at all has a gradient left at a step although backward passes reached them. An error
-    from 10 % of the trainable elements on. Wrong for heads whose output is no part of the loss.
+    from 10 % of the trainable elements on. Where neither outputs nor loss change when these are moved on a copy, the
+    graph is whole and what they make is used nowhere: a warning then, by ``unused``. Wrong for heads whose output is no
+    part of the loss.
     """
     parameters = trainable(report)
     ran = {row.name for row in report.training.layers if row.train_calls + row.eval_calls} if report.training else set()
@@ -118,14 +120,24 @@ def run_no_grad(report: Report, context: Context, limits: Thresholds) -> Iterato
     if not cut or cleared:
         return
     share = _size(cut) / max(_size(parameters), 1)
+    idle = are_idle(report, (p.name for p in cut))
     yield noted(
         "run-no-grad",
-        Severity.ERROR if share > limits.no_grad_share_error else Severity.WARNING,
+        Severity.ERROR if share > limits.no_grad_share_error and not idle else Severity.WARNING,
         cut[0].name,
         {"tensors": len(cut), "share": share, "steps": cut[0].n_looked},
         {"error": limits.no_grad_share_error},
         names=", ".join(p.name for p in cut[:5]),
+        **({"by": "unused"} if idle else {}),
     )
+
+
+def are_idle(report: Report, names: Iterable[str]) -> bool:
+    """Tell whether a trial moved just these parameters and found that nothing depends on them."""
+    trial = report.trials.done("without-gradient") if report.trials is not None else None
+    if trial is None or trial.numbers["depends"]:
+        return False
+    return set(names) <= set(trial.detail.get("names", "").split(", "))
 
 
 def run_unused(report: Report, context: Context, limits: Thresholds) -> Iterator[Finding]:

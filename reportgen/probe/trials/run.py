@@ -21,6 +21,7 @@ from . import (
     confidence,
     coupling,
     derivative,
+    idle,
     latent,
     learning,
     longer,
@@ -53,6 +54,7 @@ Experiment = Callable[[Lab], Result]
 EXPERIMENTS: tuple[tuple[str, Experiment, int], ...] = (
     ("eval-twice", chance.eval_twice, 3),
     ("one-step", learning.one_step, 4),
+    ("without-gradient", idle.without_gradient, 6),
     ("loss-of-answers", answers.loss_of_answers, 1),
     ("loss-shifted", answers.loss_shifted, 1),
     ("loss-of-pairs", pairing.loss_of_pairs, 1),
