@@ -11,7 +11,6 @@ from .arguments import WHOLE, are_texts, expect, is_number, is_whole
 MAX_SEED = 2**32 - 1
 SECTIONS = (
     "diagnoses",
-    "overview",
     "evaluation",
     "pictures",
     "training",
@@ -23,6 +22,7 @@ SECTIONS = (
     "dataset",
     "deployment",
     "trials",
+    "overview",
     "by-layer",
     "coverage",
     "provenance",
