@@ -119,6 +119,18 @@ def test_a_loss_that_compares_all_with_all(name: str) -> None:
     assert words_checks.OUTCOMES["loss-of-pairs"](numbers, {}).endswith(".")
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_rounding_of_a_loss_that_takes_no_notice_is_no_meeting_of_pairs(dtype: torch.dtype) -> None:
+    votes = torch.distributions.Multinomial(10, torch.tensor([0.4, 0.3, 0.2, 0.1])).sample((16,)) / 10
+
+    def divergence(output: Tensor, target: Tensor) -> Tensor:
+        return F.kl_div(output.to(dtype).log_softmax(1), target.to(dtype), reduction="batchmean")
+
+    numbers = pairing.loss_of_pairs(lab(nn.Linear(4, 4), torch.randn(16, 4), votes, divergence)).numbers
+    assert numbers["own"] == numbers["other"] == 0
+    assert severity(report(BAD, trials=tried("loss-of-pairs", **numbers)), "loss-crossed") is None
+
+
 def test_pairs_need_targets_that_are_numbers() -> None:
     with pytest.raises(NotApplicableError):
         pairing.loss_of_pairs(lab(nn.Linear(4, 3), torch.randn(16, 4), torch.randint(0, 3, (16,)), F.cross_entropy))

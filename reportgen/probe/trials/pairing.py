@@ -15,6 +15,7 @@ from .lab import Lab, Loss, NotApplicableError, Result, a_row_each, answer, outp
 from .sample import mapped
 
 _PAIRS = 16
+_ROUNDING = 1e-6  # of the loss, which may be computed in float32
 _SURE = 40.0  # a logit that is as good as certain
 
 
@@ -46,7 +47,10 @@ def loss_of_pairs(lab: Lab) -> Result:
     between = [at(i, None, (i + 1) % n) - o_alone[i] - o_alone[(i + 1) % n] + base for i in range(n)]
     own = sum(abs(mixed[i][i]) for i in range(n)) / n
     other = sum(abs(mixed[i][j]) for i in range(n) for j in range(n) if i != j) / (n * (n - 1))
-    numbers = {"own": own, "other": other, "outputs": sum(map(abs, between)) / n, "samples": float(n)}
+    # of a loss that takes no notice of such a move (softmax of a row moved as a whole) rounding alone is left
+    floor = _ROUNDING * max(map(abs, (base, *o_alone, *t_alone)))
+    seen = {"own": own, "other": other, "outputs": sum(map(abs, between)) / n}
+    numbers = {key: value if value > floor else 0.0 for key, value in seen.items()} | {"samples": float(n)}
     return Result(numbers, {"output": _shape(output), "target": _shape(target)})
 
 
