@@ -29,7 +29,7 @@ from .pictures import PictureFacts
 from .samples import Copies, Order, Padding, Shortcut, Signal, SplitFacts, TargetCounts, TensorRow, TokenInputs, Twins
 from .states import OptimizerState
 from .stats import TensorStats
-from .trials import TrialFacts
+from .trials import Trial, TrialFacts
 
 
 class Meta(Struct, frozen=True, kw_only=True):
@@ -486,3 +486,7 @@ class Report(Struct, frozen=True, kw_only=True):
     def verdict(self) -> Severity | None:
         """The worst severity among the diagnoses, never an average; None when there is none."""
         return max((d.severity for d in self.diagnoses), key=lambda s: s.rank, default=None)
+
+    def tried(self, name: str) -> Trial | None:
+        """Return an experiment that was made; None when there were none, or this one was skipped."""
+        return self.trials.done(name) if self.trials is not None else None

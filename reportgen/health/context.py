@@ -47,7 +47,7 @@ def _small_is_right(report: Report) -> bool:
 
     Accuracy takes the sign of an output for the answer, so of such a model it says nothing.
     """
-    answers = report.trials.done("loss-of-answers") if report.trials is not None else None
+    answers = report.tried("loss-of-answers")
     if answers is None or answers.detail.get("answers") == "numbers":
         return False
     right, wrong = answers.numbers["right"], answers.numbers["wrong"]
@@ -56,7 +56,7 @@ def _small_is_right(report: Report) -> bool:
 
 def _needs_no_targets(report: Report) -> bool:
     """Tell whether the loss is the same whatever the targets: outputs are no answers then."""
-    trial = report.trials.done("loss-without-target") if report.trials is not None else None
+    trial = report.tried("loss-without-target")
     return trial is not None and bool(trial.numbers["ignored"])
 
 

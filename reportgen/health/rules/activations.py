@@ -139,7 +139,7 @@ def bn_stats_mismatch(report: Report, context: Context, limits: Thresholds) -> I
 
 def _is_harmless(report: Report, context: Context) -> bool:
     """Tell whether the model works, and loses nothing by its running statistics."""
-    trial = report.trials.done("train-and-eval") if report.trials is not None else None
+    trial = report.tried("train-and-eval")
     if trial is None or "norms_loss" not in trial.numbers or not context.outcome_ok:
         return False
     return trial.numbers["eval_loss"] <= 1.1 * trial.numbers["norms_loss"]

@@ -17,10 +17,6 @@ _LEAST_WIDTH = 4
 _ROUNDING = 1e-6
 
 
-def _trial(report: Report, name: str) -> Trial | None:
-    return report.trials.done(name) if report.trials is not None else None
-
-
 def rank_one(report: Report, context: Context, limits: Thresholds) -> Iterator[Finding]:
     """All channels of a layer say the same number up to a factor, though the layer before says more.
 
@@ -78,9 +74,9 @@ def too_narrow(report: Report, context: Context, limits: Thresholds) -> Iterator
     other causes, nor where the loss of that batch came down to a tenth: such a loss (a cosine, a rank) is content
     without the targets' own values.
     """
-    trial, (train, _) = _trial(report, "one-batch"), losses(report.training, limits)
+    trial, (train, _) = report.tried("one-batch"), losses(report.training, limits)
     fit = _fit(report.train_evaluation or report.evaluation, limits)
-    affine = _trial(report, "affinity")
+    affine = report.tried("affinity")
     if trial is None or train is None or fit is None or trial.numbers["solved"] or _content(trial):
         return
     name, value, poor = fit
@@ -130,7 +126,7 @@ def latent_collapse(report: Report, context: Context, limits: Thresholds) -> Ite
     averaged over elements beside a divergence summed over dimensions, a decoder that needs no latent variable.
     (Bowman et al. 2016; Burda, Grosse and Salakhutdinov 2016.)
     """
-    trial = _trial(report, "latent-units")
+    trial = report.tried("latent-units")
     if trial is None or context.state != "trained" or trial.numbers["divergence"] >= limits.latent_nats:
         return
     n = trial.numbers
@@ -152,7 +148,7 @@ def sure_and_wrong(report: Report, context: Context, limits: Thresholds) -> Iter
     overlap, mistakes lie where the model is unsure; labels that are wrong at random strike anywhere. At least 100
     samples with one label each. A warning. Wrong for a badly overfitted model, which is sure of everything.
     """
-    trial = _trial(report, "as-it-is")
+    trial = report.tried("as-it-is")
     if trial is None or context.state != "trained" or "surer" not in trial.numbers:
         return
     n = trial.numbers
@@ -177,7 +173,7 @@ def cut_short(report: Report, context: Context, limits: Thresholds) -> Iterator[
     of its start; a copy trained on for 120 steps with its own optimizer has a loss lower by a tenth on the data given;
     and its score there (accuracy, R²) was 0.9 at most before. A warning. Longer runs are judged by their curves alone.
     """
-    trial, history = _trial(report, "trained-on"), report.training
+    trial, history = report.tried("trained-on"), report.training
     series = history.get("val_loss") if history is not None else None
     values = [y for _, y in finite(series)]
     steps = [y for _, y in finite(history.get("train_loss", "step"))] if history is not None else []

@@ -5,17 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ...document.facts import Finding, Report, Severity
-from ...document.trials import Trial
 from ..context import Context
 from ..curves import is_adversarial, losses
 from ..skill import skill_of
 from ..thresholds import Thresholds
 
 SECTION = "trials"
-
-
-def _trial(report: Report, name: str) -> Trial | None:
-    return report.trials.done(name) if report.trials is not None else None
 
 
 def _is_poor(report: Report, context: Context, limits: Thresholds) -> bool:
@@ -36,7 +31,7 @@ def gradient_partial(report: Report, context: Context, limits: Thresholds) -> It
     constant guess, or skill below 0.7 on the training data); else it informs. Wrong for gradients that are stopped or
     replaced on purpose: straight-through estimates, target networks, truncated backpropagation through time.
     """
-    trial = _trial(report, "gradient-check")
+    trial = report.tried("gradient-check")
     if trial is None or not trial.numbers["off"]:
         return
     yield Finding(
@@ -58,7 +53,7 @@ def loss_crossed(report: Report, context: Context, limits: Thresholds) -> Iterat
     root or a correlation over the batch a sixteenth of 16 samples), and between two outputs there are none, as there
     are in losses that compare two sets of samples on purpose. An error: (N, 1) meets (N,) somewhere.
     """
-    trial = _trial(report, "loss-of-pairs")
+    trial = report.tried("loss-of-pairs")
     if trial is None:
         return
     n = trial.numbers
@@ -84,7 +79,7 @@ def loss_wants(report: Report, context: Context, limits: Thresholds) -> Iterator
     Positive numbers: the loss of -1 is not a finite number, while the last activation goes below 0: an error where
     values that are not finite came up in the run, else it informs.
     """
-    trial, head = _trial(report, "loss-domain"), _trial(report, "head-range")
+    trial, head = report.tried("loss-domain"), report.tried("head-range")
     if trial is None or head is None:
         return
     n, low = trial.numbers, head.numbers["low"]
@@ -119,7 +114,7 @@ def penalty_outweighs(report: Report, context: Context, limits: Thresholds) -> I
     is a tenth of it or more; the run had come to rest, and 120 steps on a copy without the penalty take the rest of the
     loss, on the data given, down by 15 % or more. A warning. A penalty that helps makes that part rise without it.
     """
-    trial, ways = _trial(report, "loss-penalty"), _trial(report, "other-ways")
+    trial, ways = report.tried("loss-penalty"), report.tried("other-ways")
     train, _ = losses(report.training, limits)
     if trial is None or ways is None or train is None or not trial.numbers["depends"]:
         return
@@ -151,7 +146,7 @@ def embedding_collapsed(report: Report, context: Context, limits: Thresholds) ->
     outputs apart (negatives, a stopped gradient with a predictor, a variance term). Wrong for losses that look at the
     input alone and want one answer for all.
     """
-    trial = _trial(report, "loss-without-target")
+    trial = report.tried("loss-without-target")
     adversarial = report.training is not None and is_adversarial(report.training)
     if trial is None or not trial.numbers["ignored"] or context.state != "trained" or adversarial:
         return

@@ -51,7 +51,7 @@ def signal_by_depth(report: Report, context: Context, limits: Thresholds) -> Ite
 
 def same_anew(report: Report) -> bool:
     """Tell whether weights drawn anew give a first loss like that of the run."""
-    fresh = report.trials.done("fresh-start") if report.trials is not None else None
+    fresh = report.tried("fresh-start")
     steps = finite(report.training.get("train_loss", "step")) if report.training is not None else []
     if fresh is None or not steps or steps[0][1] <= 0 or fresh.numbers["loss"] <= 0:
         return False
@@ -66,7 +66,7 @@ def gradient_by_time(report: Report, context: Context, limits: Thresholds) -> It
     where the trained model is no better than a constant guess on the data given, though its outputs follow the input;
     otherwise it informs. Wrong where the answer stands in the last steps. (Bengio, Simard and Frasconi 1994.)
     """
-    trial = report.trials.done("gradient-by-time") if report.trials is not None else None
+    trial = report.tried("gradient-by-time")
     if trial is None or context.state != "trained" or trial.numbers["steps"] < limits.time_steps:
         return
     n = trial.numbers
@@ -86,7 +86,7 @@ def gradient_by_time(report: Report, context: Context, limits: Thresholds) -> It
 
 def _follows(report: Report, limits: Thresholds) -> bool:
     """Tell whether outputs vary with the input; where they do not, nothing came into the recurrent layer."""
-    trial = report.trials.done("inputs-permuted") if report.trials is not None else None
+    trial = report.tried("inputs-permuted")
     return trial is None or trial.numbers["spread"] >= limits.output_spread
 
 
@@ -98,7 +98,7 @@ def is_guessing(report: Report, context: Context) -> bool:
     """
     if context.outcome_known:
         return not context.outcome_ok
-    trial = report.trials.done("as-it-is") if report.trials is not None else None
+    trial = report.tried("as-it-is")
     if trial is None or "accuracy" not in trial.numbers:
         return False
     n = trial.numbers
@@ -115,7 +115,7 @@ def grad_noise_scale(report: Report, context: Context, limits: Thresholds) -> It
     the batch could be smaller at no loss. It grows in training as the gradient shrinks, so of a finished model it is
     that of the end; where no gradient is left beyond the noise there is no upper bound, and nothing is told.
     """
-    trial = report.trials.done("gradient-noise") if report.trials is not None else None
+    trial = report.tried("gradient-noise")
     size = _batch_size(report)
     if trial is None or size is None or "high" not in trial.numbers:
         return

@@ -66,7 +66,7 @@ def measured_otherwise(report: Report, context: Context, limits: Thresholds) -> 
 
 def _tried(report: Report) -> float | None:
     """Return the loss on some of the data given, where answers are of no task that is evaluated."""
-    trial = report.trials.done("as-it-is") if report.trials is not None else None
+    trial = report.tried("as-it-is")
     return trial.numbers["loss"] if trial is not None else None
 
 

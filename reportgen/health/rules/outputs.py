@@ -22,7 +22,7 @@ def output_range(report: Report, context: Context, limits: Thresholds) -> Iterat
     softmax itself: a lower or upper bound inside [-2, 2] (sigmoid, tanh, ReLU) is a warning; log-probabilities are
     fine. A single unit that gives one value whatever comes in (softmax over one unit) is an error.
     """
-    head = report.trials.done("head-range") if report.trials is not None else None
+    head = report.tried("head-range")
     if head is None:
         return
     if head.numbers["low"] == head.numbers["high"]:
@@ -83,7 +83,7 @@ def _is_softmax(head: Trial) -> bool:
 
 def _softmax_inside(report: Report) -> bool:
     """Tell whether the loss applies softmax itself: adding one number to all scores does not change it."""
-    shifted = report.trials.done("loss-shifted") if report.trials is not None else None
+    shifted = report.tried("loss-shifted")
     if shifted is None or not shifted.numbers["pull"]:
         return False
     n = shifted.numbers
@@ -97,7 +97,7 @@ def probabilities_as_scores(report: Report, context: Context, limits: Thresholds
     number is added to all outputs, as only a loss with a softmax of its own does. For yes-or-no answers: the last
     activation reaches from 0 to 1, and the loss is named as one of logits. Facts, so an error whatever the scores.
     """
-    head = report.trials.done("head-range") if report.trials is not None else None
+    head = report.tried("head-range")
     if head is None or not 0 <= head.numbers["low"] < head.numbers["high"] <= 1 + 1e-6:
         return
     softmax = _is_softmax(head) and _softmax_inside(report)
@@ -145,7 +145,7 @@ def loss_mismatch(report: Report, context: Context, limits: Thresholds) -> Itera
         outputs = report.evaluation.outputs if report.evaluation is not None else None
         error = outputs.log_sum_exp_error if outputs is not None else None
         yield _mismatch(Severity.ERROR, {"log_sum_exp_error": error or 0.0}, "raw scores")
-    answers = report.trials.done("loss-of-answers") if report.trials is not None else None
+    answers = report.tried("loss-of-answers")
     data = report.train_dataset or report.dataset
     if answers is not None and data is not None and answers.detail.get("answers") == "class numbers":
         n = data.target_classes or 0
@@ -155,7 +155,7 @@ def loss_mismatch(report: Report, context: Context, limits: Thresholds) -> Itera
 
 
 def _raw_likelihood(report: Report) -> bool:
-    shifted = report.trials.done("loss-shifted") if report.trials is not None else None
+    shifted = report.tried("loss-shifted")
     outputs = report.evaluation.outputs if report.evaluation is not None else None
     if shifted is None or outputs is None or outputs.log_sum_exp_error is None or report.evaluation is None:
         return False
@@ -192,7 +192,7 @@ def loss_broadcast(report: Report, context: Context, limits: Thresholds) -> Iter
     Targets are handed to the loss as outputs, once in the shape that the model gives and once in their own: another
     value means that (N, 1) and (N,) are broadcast against each other. Told for any loss, one of your own too.
     """
-    answers = report.trials.done("loss-of-answers") if report.trials is not None else None
+    answers = report.tried("loss-of-answers")
     if answers is None or answers.numbers.get("same_shape", 1.0) or "aligned" not in answers.numbers:
         return
     n = answers.numbers

@@ -134,7 +134,7 @@ def run_no_grad(report: Report, context: Context, limits: Thresholds) -> Iterato
 
 def are_idle(report: Report, names: Iterable[str]) -> bool:
     """Tell whether a trial moved just these parameters and found that nothing depends on them."""
-    trial = report.trials.done("without-gradient") if report.trials is not None else None
+    trial = report.tried("without-gradient")
     if trial is None or trial.numbers["depends"]:
         return False
     return set(names) <= set(trial.detail.get("names", "").split(", "))

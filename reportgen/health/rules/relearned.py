@@ -14,8 +14,7 @@ SECTION = "trials"
 
 
 def _trial(report: Report, context: Context) -> Trial | None:
-    known = report.trials is not None and context.state == "trained" and context.real_data
-    return report.trials.done("learned-anew") if known and report.trials is not None else None
+    return report.tried("learned-anew") if context.state == "trained" and context.real_data else None
 
 
 def _error(trial: Trial, asked: str, *scores: float) -> float:

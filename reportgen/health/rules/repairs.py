@@ -26,7 +26,7 @@ _STEPS = 40  # of a run without curves
 
 
 def _found(report: Report, context: Context, limits: Thresholds, way: str, rule: str) -> Iterator[Finding]:
-    trial = report.trials.done("other-ways") if report.trials is not None else None
+    trial = report.tried("other-ways")
     course = _course(report, limits)
     if trial is None or course is None or context.state != "trained" or report.training is None:
         return
@@ -64,7 +64,7 @@ def _found(report: Report, context: Context, limits: Thresholds, way: str, rule:
 
 def rests_on_frozen(report: Report) -> bool:
     """Tell whether the frozen weights were learned before, and training them too would bring the most: it is meant."""
-    trial = report.trials.done("other-ways") if report.trials is not None else None
+    trial = report.tried("other-ways")
     if trial is None or trial.numbers.get("learned", 0.0) <= 0.5:
         return False
     return trial.numbers["thawed"] == min(trial.numbers[way] for way in _WAYS if way in trial.numbers)
@@ -153,7 +153,7 @@ def plain_helps(report: Report, context: Context, limits: Thresholds) -> Iterato
     of its peak for half of the run, or a penalty in the loop that pulled half of the weight matrices below 0.3 of the
     default scale. A warning that names which; without either nothing is said.
     """
-    trial = report.trials.done("other-ways") if report.trials is not None else None
+    trial = report.tried("other-ways")
     train, val = losses(report.training, limits)
     if trial is None or train is None or context.state != "trained":
         return

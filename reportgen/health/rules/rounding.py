@@ -20,8 +20,8 @@ def precision_lost(report: Report, context: Context, limits: Thresholds) -> Iter
     round on purpose. Healthy models in float32 lie below 0.1 %. Not judged where two passes differ already. (Higham
     2002, section 1.9: the two-pass and the one-pass variance.)
     """
-    trial = report.trials.done("in-double") if report.trials is not None else None
-    twice = report.trials.done("eval-twice") if report.trials is not None else None
+    trial = report.tried("in-double")
+    twice = report.tried("eval-twice")
     if trial is None or (twice is not None and twice.numbers["change"] > limits.eval_change):
         return
     n = trial.numbers

@@ -17,10 +17,6 @@ SECTION = "trials"
 _ROUTED = ("moe", "expert", "router", "switch")
 
 
-def _trial(report: Report, name: str) -> Trial | None:
-    return report.trials.done(name) if report.trials is not None else None
-
-
 def _numbers(trial: Trial, *names: str) -> dict[str, float]:
     return {name: trial.numbers[name] for name in names if name in trial.numbers}
 
@@ -34,7 +30,7 @@ def eval_nondeterminism(report: Report, context: Context, limits: Thresholds) ->
     one is meant to), unless it is a classifier whose outputs move by more than a hundredth, or keeps state between
     passes. Wrong for Monte-Carlo dropout, which is left on for its purpose.
     """
-    trial = _trial(report, "eval-twice")
+    trial = report.tried("eval-twice")
     if trial is None or max(trial.numbers["change"], trial.numbers["same_seed"]) <= limits.eval_change:
         return
     source = trial.detail.get("source", "")
@@ -61,7 +57,7 @@ def batch_coupling(report: Report, context: Context, limits: Thresholds) -> Iter
     the first layer that couples is a batch norm and the model works, or experts are routed with a capacity. Wrong for
     retrieval over the batch by design.
     """
-    trial = _trial(report, "neighbours")
+    trial = report.tried("neighbours")
     if trial is None or trial.numbers["change"] <= max(limits.coupling, 20 * trial.numbers["noise"]):
         return
     first = trial.detail.get("first", "")
@@ -87,7 +83,7 @@ def causal_leak(report: Report, context: Context, limits: Thresholds) -> Iterato
     outputs, above 1e-3. Judged only where the target is the input shifted by one, so that the future is the answer, and
     only where outputs do not already depend on the other samples of the batch.
     """
-    trial, coupled = _trial(report, "later-tokens"), _trial(report, "neighbours")
+    trial, coupled = report.tried("later-tokens"), report.tried("neighbours")
     if trial is None or trial.numbers["change"] <= limits.coupling:
         return
     if coupled is not None and coupled.numbers["change"] > limits.coupling:
@@ -111,7 +107,7 @@ def missing_nonlinearity(report: Report, context: Context, limits: Thresholds) -
     branches) or every inner layer is a bottleneck (a factorisation, a linear autoencoder). One affine layer is a
     regression on purpose and passes.
     """
-    trial = _trial(report, "affinity")
+    trial = report.tried("affinity")
     if trial is None or trial.numbers["departure"] >= limits.affine_departure:
         return
     factorised = trial.numbers["collapsible"] == 0
@@ -133,7 +129,7 @@ def affine_pair(report: Report, context: Context, limits: Thresholds) -> Iterato
     The tensor that enters the second is the output of the first, and the inner width is not below both outer ones. It
     only informs: projections of attention and adapters are made so.
     """
-    trial = _trial(report, "affinity")
+    trial = report.tried("affinity")
     if trial is None or not trial.numbers["redundant"] or trial.numbers["departure"] < limits.affine_departure:
         return
     yield Finding(
@@ -153,7 +149,7 @@ def unregistered_parameters(report: Report, context: Context, limits: Thresholds
     no nn.Parameter: they are not moved with the model, not saved, and not trained. An error where optimizers were given
     and do not hold them, else a warning. Wrong where another optimizer, not given, owns them.
     """
-    trial = _trial(report, "one-step")
+    trial = report.tried("one-step")
     if trial is None or not trial.numbers.get("strangers"):
         return
     yield Finding(
@@ -173,7 +169,7 @@ def loss_detached(report: Report, context: Context, limits: Thresholds) -> Itera
     ``loss.requires_grad`` is False though parameters are trainable: a ``detach()``, ``.data``, ``no_grad``, ``argmax``,
     ``.item()`` or a tensor made anew lies between all of them and the loss.
     """
-    trial = _trial(report, "one-step")
+    trial = report.tried("one-step")
     if trial is None or trial.numbers["connected"] or not trial.numbers["trainable"]:
         return
     yield Finding(
@@ -193,7 +189,7 @@ def step_without_effect(report: Report, context: Context, limits: Thresholds) ->
     nothing at all moves; parameters that the optimizers do not hold are told of elsewhere. A rate of zero is no fault
     here: schedules end there.
     """
-    trial = _trial(report, "one-step")
+    trial = report.tried("one-step")
     if trial is None or "moved" not in trial.numbers:
         return
     n = trial.numbers
@@ -218,7 +214,7 @@ def loss_sign(report: Report, context: Context, limits: Thresholds) -> Iterator[
     answers, because distances are scores that are small where they are right; where targets are numbers, a loss that is
     highest for outputs that equal them is a reward.
     """
-    step, answers = _trial(report, "one-step"), _trial(report, "loss-of-answers")
+    step, answers = report.tried("one-step"), report.tried("loss-of-answers")
     uphill = step is not None and step.numbers.get("slope", 0.0) > limits.uphill
     negated = False
     if answers is not None:
@@ -247,7 +243,7 @@ def loss_blind(report: Report, context: Context, limits: Thresholds) -> Iterator
 
     Cross-entropy over a single column is such a loss: it is zero whatever the model says.
     """
-    answers = _trial(report, "loss-of-answers")
+    answers = report.tried("loss-of-answers")
     if answers is None:
         return
     right, wrong = answers.numbers["right"], answers.numbers["wrong"]
@@ -273,7 +269,7 @@ def eval_train_gap(report: Report, context: Context, limits: Thresholds) -> Iter
     It informs where the validation loss doubled at the last moment only, with a momentum below 0.5: the statistics did
     describe the data until the last steps moved the weights away from them, and the next epoch brings them back.
     """
-    trial = _trial(report, "train-and-eval")
+    trial = report.tried("train-and-eval")
     if trial is None or "norms_loss" not in trial.numbers or context.state == "untrained":
         return
     n = trial.numbers
@@ -306,7 +302,7 @@ def bn_stale(report: Report, context: Context, limits: Thresholds) -> Iterator[F
     here. With statistics that are means over the training batches the loss in eval mode is lower by a tenth, in four of
     five batches at least, of four or more. A warning.
     """
-    trial = _trial(report, "train-and-eval")
+    trial = report.tried("train-and-eval")
     if trial is None or "refreshed_loss" not in trial.numbers or context.state == "untrained":
         return
     n = trial.numbers
@@ -330,7 +326,7 @@ def dropout_too_strong(report: Report, context: Context, limits: Thresholds) -> 
     batch is learned by heart once dropout is off. A warning. Some libraries count the share that is kept, PyTorch the
     share that is dropped.
     """
-    trial, heart = _trial(report, "train-and-eval"), _trial(report, "one-batch")
+    trial, heart = report.tried("train-and-eval"), report.tried("one-batch")
     train, _ = losses(report.training, limits)
     if trial is None or heart is None or train is None or context.state != "trained":
         return
@@ -355,7 +351,7 @@ def input_ignored(report: Report, context: Context, limits: Thresholds) -> Itera
     error; it informs where nothing says whether the model was trained: a new head may be all zeros. In an adversarial
     run (optimizers that step apart) the model is a generator, and below 0.02 it has one sample for every noise.
     """
-    trial = _trial(report, "inputs-permuted")
+    trial = report.tried("inputs-permuted")
     generator = report.training is not None and is_adversarial(report.training)
     line = limits.generator_spread if generator else limits.output_spread
     if trial is None or context.state == "untrained" or trial.numbers["spread"] >= line:
@@ -380,7 +376,7 @@ def position_unseen(report: Report, context: Context, limits: Thresholds) -> Ite
     bag of words is often all that a task needs. So it does where the training data were learned: then it is something
     else that fails on the data given.
     """
-    trial = _trial(report, "tokens-reordered")
+    trial = report.tried("tokens-reordered")
     if trial is None or trial.numbers["change"] >= limits.order_change:
         return
     train, _ = losses(report.training, limits)
@@ -405,7 +401,7 @@ def equal_units(report: Report, context: Context, limits: Thresholds) -> Iterato
     altogether in a trained model that is no better than a guess: an error too, because nothing passes it either way.
     Zero heads and zero branches of an untrained model are made so on purpose.
     """
-    trial = _trial(report, "equal-units")
+    trial = report.tried("equal-units")
     if trial is None:
         return
     stuck = context.state == "trained" and not context.outcome_ok
@@ -437,7 +433,7 @@ def one_batch(report: Report, context: Context, limits: Thresholds) -> Iterator[
     for 32 samples and for contradictory labels; never judged where the model works, nor where the loss of that batch
     came down to a tenth without its targets being met: a margin asks for no more.
     """
-    trial = _trial(report, "one-batch")
+    trial = report.tried("one-batch")
     if trial is None or trial.numbers["solved"] or context.state != "trained":
         return
     if not context.outcome_known or context.outcome_ok or _content(trial):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +11,7 @@ from torch import Tensor, nn
 from ...subject.data import Batch, call
 from .lab import Lab, NotApplicableError, Outfit, Result, taken, value_of
 from .learning import backward
-from .sample import changed, mapped
+from .sample import doubled
 
 _TENSORS = 8
 _STEPS = (1e-4, 2.5e-5)
@@ -45,7 +44,7 @@ def _checked(lab: Lab) -> Result:
     work = lab.fresh()
     taken(work.model.double, "the model cannot be computed in float64")
     work.model.eval()
-    batch = _doubled(batch)
+    batch = doubled(batch)
     loss = _loss_of(lab, work, batch)
     base = float(loss().detach())
     with torch.no_grad():
@@ -99,13 +98,6 @@ def _derivative(parameter: nn.Parameter, loss: Callable[[], Tensor], whole: floa
     if not (math.isfinite(far) and math.isfinite(near)) or abs(far - near) > _STABLE * max(abs(far), abs(near)):
         return None
     return abs(near - length) / max(abs(near), length)
-
-
-def _doubled(batch: Batch) -> Batch:
-    def double(t: Tensor) -> Tensor:
-        return t.double() if t.is_floating_point() else t
-
-    return replace(changed(batch, double), target=mapped(batch.target, double))
 
 
 def _loss_of(lab: Lab, work: Outfit, batch: Batch) -> Callable[[], Tensor]:

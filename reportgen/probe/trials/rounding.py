@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 from typing import NamedTuple
 
 import torch
@@ -13,7 +12,7 @@ from ...subject.data import Batch
 from ..layers import main_tensor
 from .lab import Lab, NotApplicableError, Outfit, Result, output_of, taken, value_of
 from .learning import reset
-from .sample import changed
+from .sample import doubled
 
 _VARIES = 1e-3  # of the outputs' size
 
@@ -40,7 +39,7 @@ def in_double(lab: Lab) -> Result:
     batch = lab.samples(32, least=2)
     anew = not all(bool(p.isfinite().all()) for p in floats)
     single = _passed(lab, batch, anew, double=False)
-    exact = _passed(lab, _doubled(batch), anew, double=True)
+    exact = _passed(lab, doubled(batch), anew, double=True)
     if single.rows.shape != exact.rows.shape:
         raise NotApplicableError("the outputs have another shape in double precision")
     fine = exact.rows.isfinite().all(1)
@@ -58,15 +57,6 @@ def in_double(lab: Lab) -> Result:
     if exact.gradient and single.gradient is not None:
         numbers["gradient_lost"] = float(not single.gradient)
     return Result(numbers)
-
-
-def _doubled(batch: Batch) -> Batch:
-    made = changed(batch, _double)
-    return replace(made, target=_double(made.target)) if isinstance(made.target, Tensor) else made
-
-
-def _double(t: Tensor) -> Tensor:
-    return t.double() if t.is_floating_point() else t
 
 
 def _passed(lab: Lab, batch: Batch, anew: bool, *, double: bool) -> _Pass:

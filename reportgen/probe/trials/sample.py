@@ -64,6 +64,15 @@ def changed(batch: Batch, change: Callable[[Tensor], Tensor]) -> Batch:
     return replace(batch, args=mapped(batch.args, change), kwargs=mapped(batch.kwargs, change))
 
 
+def doubled(batch: Batch) -> Batch:
+    """Return the batch in double precision: floating-point inputs and targets."""
+
+    def double(t: Tensor) -> Tensor:
+        return t.double() if t.is_floating_point() else t
+
+    return replace(changed(batch, double), target=mapped(batch.target, double))
+
+
 def rows(batch: Batch, index: Tensor) -> Batch:
     """Return the batch made of these samples."""
     place = {t.device: index.to(t.device) for t in tensors((batch.args, batch.kwargs, batch.target))}
