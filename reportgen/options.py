@@ -64,6 +64,9 @@ class Options(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     max_batches: int | None = None
     """Stop reading the data after so many batches; None: all of them."""
     gradient_batches: int = 4
+    merge_processes: bool | None = None
+    """Put the scores together that several processes of ``torch.distributed`` have, each of its part of the data. None:
+    where a distributed sampler deals out the samples; True: whatever the data are; False: never."""
     trial_budget: float = 20.0
     """Seconds that all experiments on copies of the model together may take; 0: none are made."""
     inference_budget: float = 0.0

@@ -31,7 +31,7 @@ def by_name(scores: list[Score]) -> dict[str, Score]:
 def numbers(p: Tensor, y: Tensor, size: int = 33) -> NumberScores:
     scores, start = NumberScores(p[0].numel() if p.dim() == 2 else 1), 0
     for a, b in zip(p.split(size), y.split(size), strict=True):
-        scores.update(a, b, start)
+        scores.update(a, b, start + torch.arange(len(a)))
         start += len(a)
     return scores
 
@@ -107,8 +107,8 @@ def test_parts_whose_targets_lie_far_apart_merge_to_the_whole() -> None:
     y[0], y[-1] = math.nan, math.nan
     both = [torch.tensor(v)[:, None] for v in (p, y)]
     one, other = (NumberScores(1) for _ in range(2))
-    one.update(both[0][:200], both[1][:200], 0)
-    other.update(both[0][200:], both[1][200:], 200)
+    one.update(both[0][:200], both[1][:200], torch.arange(200))
+    other.update(both[0][200:], both[1][200:], torch.arange(200, 300))
     one.merge(other)
     whole = numbers(*both, size=300)
     assert one.ignored == whole.ignored == 2
@@ -201,7 +201,7 @@ def test_a_language_model_is_held_against_the_next_token() -> None:
 def regions(z: Tensor, y: Tensor, size: int = 4) -> RegionScores:
     scores, start = RegionScores(z.shape[1], None, -100), 0
     for a, b in zip(z.split(size), y.split(size), strict=True):
-        scores.update(a, b, start)
+        scores.update(a, b, start + torch.arange(len(a)))
         start += len(a)
     return scores
 

@@ -52,6 +52,9 @@ class Meta(Struct, frozen=True, kw_only=True):
     hashes: dict[str, str] = {}
     """Fingerprints of what was read, SHA-256: 'checkpoint', 'first batch'."""
     inference: InferenceTimes | None = None
+    process: int = 0
+    """Which of the processes that examined the model together made this report; the first one's is written."""
+    processes: int = 1
     sections: list[str] = []
     """Those that the page shows; empty: all."""
     language: str = "en"

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import msgspec
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
@@ -69,7 +70,7 @@ class Session:
             accumulation=accumulation,
             hyperparameters=settings,
             progress=False,
-            options=plan.options,
+            options=_alone(plan.options),
         )
         monitor.__enter__()
         return cls(plan, model, monitor)
@@ -108,6 +109,12 @@ class Session:
         except ForwardError:
             # the trainer's own batches were only an offer: what they hold may not be what forward takes
             return self.monitor.report()
+
+
+def _alone(options: Options | None) -> Options:
+    """Return options of a report that one process makes, as the others do not come to a callback's end."""
+    options = options or Options()
+    return msgspec.structs.replace(options, merge_processes=False)
 
 
 def _is_scalar(value: Any) -> bool:

@@ -66,7 +66,8 @@ def examine(
     ``loss(output, target)`` returns a scalar tensor; with it gradients are measured over the first few batches.
     ``train_data`` is evaluated beside for the gap between the splits. The model, its gradients and the random number
     generators are left bit for bit as they were. A model in shards (``fully_shard``, DTensor) is examined by all of its
-    processes together, each of which gets the figures of the whole.
+    processes together, each of which gets the figures of the whole. Scores of processes that each read a part of the
+    data are put together where a distributed sampler deals it out, or ``Options(merge_processes=True)`` says so.
 
     ``real`` is for generators: samples, or batches of them, to hold what the model makes against, or a mapping of
     ``real_feats`` and ``fake_feats`` (N, D). ``extractor(samples)`` returns the features that are compared; without it

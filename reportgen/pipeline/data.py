@@ -22,7 +22,6 @@ from ..probe import (
 )
 from ..probe.activations import ActivationProbe
 from ..probe.dataset import DatasetProbe, compare
-from ..probe.evaluation import EvaluationProbe
 from ..probe.inputs import guarded
 from ..probe.pictures import run as pictures
 from ..probe.readings import redrawn
@@ -30,18 +29,22 @@ from ..probe.steps import Steps
 from ..subject import hashes
 from ..subject.data import Batch, Reading, batches, device_of
 from ..subject.handed import name_of
+from .processes import Together
 from .reasons import NOISE
 from .subject import Split, Subject
 
 _NO_LOSS = "no loss was given"
 _NOTHING_TRAINABLE = "no parameter takes a gradient"
+_NO_PASS = "the pass over the data failed"
 
 
-def add_data(subject: Subject, report: Report, batches: Iterator[Batch], steps: Steps) -> Report:
+def add_data(subject: Subject, report: Report, data: Any, batches: Iterator[Batch], steps: Steps) -> Report:
     """Read all batches once for activations, data and evaluation, then a few of them again for gradients."""
     model, options = subject.model, subject.options
     probe, real = ActivationProbe(model), report.subject.inputs == "real"
-    readers = _Readers(subject, subject.given, watched=bool(options.pictures)) if real else None
+    together = Together(subject, data if real else None)
+    report, batches = together.told_in(report), together.own(batches)
+    readers = _Readers(subject, subject.given, together, watched=bool(options.pictures)) if real else None
 
     def read() -> tuple[stream.Passage, ActivationFacts]:
         with probe.attached(), readers.attached() if readers is not None else nullcontext():
@@ -51,6 +54,7 @@ def add_data(subject: Subject, report: Report, batches: Iterator[Batch], steps: 
 
     outcome = steps.run("activations", read)
     if outcome is None:
+        together.miss(_NO_PASS)
         return report
     passage, activations = outcome
     if real and passage.kept:
@@ -93,11 +97,12 @@ def _without_the_used(
 
 def add_training_data(subject: Subject, data: Iterable[Any], report: Report, steps: Steps) -> Report:
     """Run the model over its training data too, for the gap between the splits."""
-    readers = _Readers(subject, subject.training)
+    together = Together(subject, data)
+    readers = _Readers(subject, subject.training, together)
     model, limit = subject.model, subject.options.max_batches
     reading = Reading(feed=subject.reading.feed, carried=subject.reading.carried)
     read = guarded(batches(data, model, device_of(model), limit, reading))
-    passage = stream.run(model, read, lambda batch: None, readers.watchers, 0)
+    passage = stream.run(model, together.own(read), lambda batch: None, readers.watchers, 0)
     dataset, evaluation = readers.facts(passage, steps, "training ")
     steps.remark("training dataset", reading.told())
     ours, theirs, splits = subject.training.dataset, subject.given.dataset, None
@@ -109,10 +114,10 @@ def add_training_data(subject: Subject, data: Iterable[Any], report: Report, ste
 class _Readers:
     """The parts that read batches and outputs of one split."""
 
-    def __init__(self, subject: Subject, kept: Split, *, watched: bool = False) -> None:
-        self._kept = kept
+    def __init__(self, subject: Subject, kept: Split, together: Together, *, watched: bool = False) -> None:
+        self._kept, self._together = kept, together
         self._dataset = kept.dataset = DatasetProbe(subject.model)
-        self._evaluation = EvaluationProbe(subject.loss, subject.options.task, subject.options.class_names)
+        self._evaluation = together.probe()
         self.watchers: dict[str, stream.Watcher] = {
             "dataset": lambda output, batch: self._dataset.update(batch),
             "evaluation": self._evaluation.update,
@@ -140,11 +145,12 @@ class _Readers:
             dataset = steps.run(f"{prefix}dataset", self._dataset.facts)
             if self._dataset.limits:
                 steps.partial(f"{prefix}dataset", self._dataset.limits)
-        reason = passage.failed.get("evaluation") or self._evaluation.trouble
+        self._evaluation, reason = self._together.merged(self._evaluation, passage.failed.get("evaluation", ""))
         if reason:
             steps.skip(f"{prefix}evaluation", reason, failed="evaluation" in passage.failed)
         else:
             evaluation = steps.run(f"{prefix}evaluation", self._evaluation.facts)
+            steps.remark(f"{prefix}evaluation", self._together.told())
         if passage.trouble:
             for part in (f"{prefix}dataset", f"{prefix}evaluation"):
                 steps.partial(part, passage.trouble, failed=True)

@@ -80,7 +80,7 @@ def examine_model(subject: Subject, data: Iterable[Any] | None, steps: Steps) ->
         for part in ("activations", "gradients", "dataset", "evaluation"):
             steps.skip(part, NO_DATA if first is None else _NO_VALUES)
     else:
-        report = add_data(subject, report, chain([first], rest), steps)
+        report = add_data(subject, report, data, chain([first], rest), steps)
 
     report = _with_attention(report, model, seen, first, options, steps)
 

@@ -37,8 +37,8 @@ class Sights:
     def __init__(self) -> None:
         self.examples, self.slices = Examples(), Slices()
 
-    def update(self, answers: Answers, batch: Batch, start: int) -> None:
-        self.examples.update(answers, batch, start)
+    def update(self, answers: Answers, batch: Batch, places: Tensor) -> None:
+        self.examples.update(answers, batch, places)
         self.slices.update(answers, batch)
 
     def merge(self, other: Sights) -> None:
@@ -63,8 +63,8 @@ class HeadProbe:
         self.low, self.high = math.inf, -math.inf
         self.trouble = ""
 
-    def update(self, head: Head, batch: Batch, start: int) -> None:
-        """Add one batch; ``start`` is the place of its first sample in the data."""
+    def update(self, head: Head, batch: Batch, places: Tensor) -> None:
+        """Add one batch; ``places`` (N,) are those of its samples in the data."""
         output, target = head.output, head.target
         if self.task is None:
             task = infer_task(output, target, self._loss_name)
@@ -87,11 +87,11 @@ class HeadProbe:
             self.scores = self._made(*form, batch)
         if self.trouble or not self._fits(form[1]):
             return
-        answers = self._told(*form, start)
+        answers = self._told(*form, places)
         self.n_samples += len(output)
-        self._seen.update(answers, batch, start)
+        self._seen.update(answers, batch, places)
         if self._as_probabilities is not None and answers.as_probabilities is not None:
-            self._as_probabilities.update(answers.as_probabilities, batch, start)
+            self._as_probabilities.update(answers.as_probabilities, batch, places)
         else:
             self._as_probabilities = None
 
@@ -133,9 +133,9 @@ class HeadProbe:
             self.trouble = f"targets were 0 and 1 at first, and then {other:g}: state the task in Options(task=...)"
         return not self.trouble
 
-    def _told(self, output: Tensor, target: Tensor, start: int) -> Answers:
+    def _told(self, output: Tensor, target: Tensor, places: Tensor) -> Answers:
         if isinstance(self.scores, (NumberScores, RegionScores)):
-            return self.scores.update(output, target, start)
+            return self.scores.update(output, target, places)
         assert self.scores is not None
         return self.scores.update(output, target)
 
@@ -223,11 +223,17 @@ class EvaluationProbe:
     """Outputs against targets, batch by batch, by head; ``trouble`` says why there is nothing to report."""
 
     def __init__(
-        self, loss: Callable[[Any, Any], Any] | None, task: Tasks = None, names: list[str] | None = None, start: int = 0
+        self,
+        loss: Callable[[Any, Any], Any] | None,
+        task: Tasks = None,
+        names: list[str] | None = None,
+        start: int = 0,
+        step: int = 1,
     ) -> None:
+        """``start`` is the place of the first sample in the data, ``step`` how far the next one is from it."""
         self._loss, self._task, self._names = loss, task, names
         self._heads: dict[str, HeadProbe] = {}
-        self._place = start
+        self._start, self._step, self._n_read = start, step, 0
         self._loss_sum = 0.0
         self._loss_n = 0
         self.trouble = ""
@@ -244,6 +250,7 @@ class EvaluationProbe:
             self._heads = {name: self._made(name, alone=len(heads) == 1) for name in heads}
         if self._loss is not None:
             self._add_loss(output, batch)
+        n = len(next(iter(heads.values())).output)
         for name, probe in self._heads.items():
             if probe.trouble:
                 continue
@@ -251,16 +258,18 @@ class EvaluationProbe:
                 probe.trouble = f"a later batch holds no {name!r}"
                 continue
             self._update(probe, heads[name], batch)
-        self._place += len(next(iter(heads.values())).output)
+        self._n_read += n
         if all(probe.trouble for probe in self._heads.values()):
             self.trouble = "; ".join(dict.fromkeys(self._told()))
 
     def _update(self, probe: HeadProbe, head: Head, batch: Batch) -> None:
+        first = self._start + self._n_read * self._step
+        places = first + self._step * torch.arange(len(head.output))
         if len(self._heads) == 1:
-            probe.update(head, batch, self._place)
+            probe.update(head, batch, places)
             return
         try:
-            probe.update(head, batch, self._place)
+            probe.update(head, batch, places)
         except Exception as error:  # one head that fails leaves the others to be seen
             probe.trouble = one_line(error)
 
@@ -283,7 +292,7 @@ class EvaluationProbe:
             self._loss_n += batch.n_samples
 
     def merge(self, other: EvaluationProbe) -> None:
-        """Add what another process saw of other samples. Places of samples should not overlap: see ``start``."""
+        """Add what another process saw of other samples. Their places should differ: see ``start`` and ``step``."""
         self.trouble = self.trouble or other.trouble
         self._loss_sum += other._loss_sum
         self._loss_n += other._loss_n
@@ -292,6 +301,10 @@ class EvaluationProbe:
                 self._heads[name].merge(probe)
             else:
                 self._heads[name] = probe
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what another process can add: the loss, which may be any function, is not part of it."""
+        return vars(self) | {"_loss": None}
 
     def facts(self) -> EvaluationFacts | None:
         """Return what was seen; None when nothing could be compared."""

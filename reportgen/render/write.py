@@ -132,6 +132,7 @@ def write(
 ) -> Path:
     """Write the report to a file, in the format that the suffix names.
 
+    Of a report that several processes made together the first process's is written; the others do nothing here.
     ``language``: 'en' or 'zh'; that of the options it was made with if left out.
     ``look``: colours, logo, footer and order of a house. ``sections``: one's own, ``reportgen.page.Section``.
     """
@@ -141,6 +142,8 @@ def write(
     expect("look", look, look is None or isinstance(look, Look), "a reportgen.Look")
     path, manner = Path(path), Manner(language=language or spoken(report), look=look or Look(), sections=sections)
     suffix = check_suffix(path)
+    if report.meta.process:
+        return path
     if manner.look.sidecar_css and suffix in (".html", ".htm"):
         from .html import style_sheet
 

@@ -61,6 +61,9 @@ def _meta(meta: Meta) -> list[Pair]:
     for label, value in (*made, (_("Machine"), meta.machine), (_("Device"), meta.device)):
         if value:
             pairs.append(Pair(label=label, value=name(told(value))))
+    if meta.processes > 1:
+        text = _("{n}: the scores are of all their data, everything else of the first one’s part")
+        pairs.append(Pair(label=_("Processes"), value=text.format(n=count(meta.processes))))
     return pairs
 
 

@@ -32,29 +32,31 @@ class Examples:
     def __init__(self) -> None:
         self.kept: dict[Reason, list[Kept]] = {reason: [] for reason in KEPT}
 
-    def update(self, answers: Answers, batch: Batch, start: int) -> None:
-        """Look at one batch; ``start`` is the place of its first sample in the data."""
+    def update(self, answers: Answers, batch: Batch, places: Tensor) -> None:
+        """Look at one batch; ``places`` (N,) are those of its samples in the data."""
         loss = answers.loss
         known = ~loss.isnan()
         if not bool(known.any()):
             return
-        self._add("worst", -loss.where(known, -torch.inf), known, answers, batch, start)
+        self._add("worst", -loss.where(known, -torch.inf), known, answers, batch, places)
         if answers.right is not None and answers.confidence is not None:
             wrong = known & ~answers.right & ~answers.confidence.isnan()
-            self._add("confident", -answers.confidence.double(), wrong, answers, batch, start)
-        rank = shuffled(torch.arange(start, start + len(loss))).double()
-        self._add("typical", rank, known, answers, batch, start)
+            self._add("confident", -answers.confidence.double(), wrong, answers, batch, places)
+        rank = shuffled(places).double()
+        self._add("typical", rank, known, answers, batch, places)
 
-    def _add(self, reason: Reason, rank: Tensor, allowed: Tensor, answers: Answers, batch: Batch, start: int) -> None:
+    def _add(
+        self, reason: Reason, rank: Tensor, allowed: Tensor, answers: Answers, batch: Batch, places: Tensor
+    ) -> None:
         held, n = self.kept[reason], KEPT[reason]
         if len(held) >= n:
             allowed = allowed & (rank < held[-1].rank)
-        places = allowed.nonzero().flatten()
-        if not len(places):
+        open_to = allowed.nonzero().flatten()
+        if not len(open_to):
             return
-        chosen = places[torch.argsort(rank[places], stable=True)[:n]].tolist()
+        chosen = open_to[torch.argsort(rank[open_to], stable=True)[:n]].tolist()
         for i in chosen:
-            held.append(Kept(float(rank[i]), _example(i, reason, answers, batch, start, _input(batch, i))))
+            held.append(Kept(float(rank[i]), _example(i, reason, answers, batch, int(places[i]), _input(batch, i))))
         self._trim(reason)
 
     def _trim(self, reason: Reason) -> None:
@@ -76,14 +78,14 @@ def _input(batch: Batch, i: int) -> Tensor | None:
     return x[i].detach().cpu() if x.dim() == 2 else x[i].detach()
 
 
-def _example(i: int, reason: Reason, answers: Answers, batch: Batch, start: int, x: Tensor | None) -> Example:
+def _example(i: int, reason: Reason, answers: Answers, batch: Batch, place: int, x: Tensor | None) -> Example:
     target, prediction = answers.describe(i)
     confidence = answers.confidence
     sure = None if confidence is None or bool(confidence[i].isnan()) else float(confidence[i])
     whole = x is not None and x.dim() == 1 and not x.is_floating_point() and not x.is_complex()
     row = x is not None and x.dim() == 1 and x.is_floating_point() and len(x) <= _ROW
     return Example(
-        index=start + i,
+        index=place,
         reason=reason,
         loss=float(answers.loss[i].clamp(-1e300, 1e300)),
         target=target,

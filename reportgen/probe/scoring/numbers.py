@@ -33,8 +33,8 @@ class NumberScores:
         self.sample = PairSample(_SAMPLE, 2)
         self.ignored = 0
 
-    def update(self, output: Tensor, target: Tensor, start: int) -> Answers:
-        """Add one batch, on the CPU; ``start`` is the place of its first sample in the data."""
+    def update(self, output: Tensor, target: Tensor, places: Tensor) -> Answers:
+        """Add one batch, on the CPU; ``places`` (N,) are those of its samples in the data."""
         n = len(output)
         p, y = (x.reshape(n, -1).double() for x in (output, target))
         legal = torch.isfinite(p) & torch.isfinite(y)
@@ -43,8 +43,8 @@ class NumberScores:
         if bool(legal.any()):
             self._add(p, y, legal)
             width = p.shape[1]
-            places = torch.arange(start * width, (start + n) * width)[legal.reshape(-1)]
-            self.sample.update(places, torch.stack([y[legal], p[legal]], 1))
+            cells = (places[:, None] * width + torch.arange(width))[legal]
+            self.sample.update(cells, torch.stack([y[legal], p[legal]], 1))
         counts = legal.sum(1)
         loss = error.square().sum(1) / counts
         loss[counts == 0] = math.nan

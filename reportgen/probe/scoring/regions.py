@@ -30,8 +30,8 @@ class RegionScores:
         self.ignored = 0
         self.probabilities: bool | None = None
 
-    def update(self, output: Tensor, target: Tensor, start: int) -> Answers:
-        """Add one batch; ``start`` is the place of its first sample in the data."""
+    def update(self, output: Tensor, target: Tensor, places: Tensor) -> Answers:
+        """Add one batch; ``places`` (N,) are those of its samples in the data."""
         n = len(output)
         y = target.reshape(n, -1)
         z = output.reshape(n, output.shape[1], -1).float()
@@ -45,7 +45,7 @@ class RegionScores:
         mean[counts.cpu() == 0] = math.nan
         self.nll += torch.stack([loss.sum().cpu(), counts.sum().double().cpu()])
         self.ignored += int((~legal).sum())
-        self._count(y.cpu(), named.cpu(), legal.cpu(), start)
+        self._count(y.cpu(), named.cpu(), legal.cpu(), places)
         shares = ((named == y) & legal).sum(1).double().cpu() / counts.cpu().clamp_min(1)
 
         def describe(i: int) -> tuple[str, str]:
@@ -65,7 +65,7 @@ class RegionScores:
             return torch.cat([F.logsigmoid(-x), F.logsigmoid(x)], 1)
         return z.clamp_min(1e-38).log() if self.probabilities else F.log_softmax(z, 1)
 
-    def _count(self, y: Tensor, named: Tensor, legal: Tensor, start: int) -> None:
+    def _count(self, y: Tensor, named: Tensor, legal: Tensor, places: Tensor) -> None:
         n, k = len(y), self.n_classes
         index = (torch.arange(n)[:, None] * k + y) * k + named
         tables = torch.bincount(index[legal], minlength=n * k * k).view(n, k, k)
@@ -75,7 +75,7 @@ class RegionScores:
         union = truth + given - hit
         self.samples += (union > 0).sum(0)
         # the weights of a sample hang on its place alone, so that parts add up to the same draws
-        keys = shuffled((torch.arange(start, start + n)[:, None] + 1) * 1_000_003 + torch.arange(_DRAWS))
+        keys = shuffled((places[:, None] + 1) * 1_000_003 + torch.arange(_DRAWS))
         weights = torch.bucketize((keys.double() / 2**63).float(), _POISSON, right=True).double()  # (N, draws)
         for row, values in zip(self.drawn, (hit, union, truth), strict=True):
             row += weights.T @ values
