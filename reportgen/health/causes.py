@@ -304,6 +304,8 @@ SYNDROMES: tuple[Syndrome, ...] = (
         lambda proofs: any(f.rule == "faster-helps" or f.detail.get("direction") == "low" for f in proofs),
     ),
     Syndrome("vanishing-gradients", ("gradient-by-time",), (*_SLOW, *_FAR_APART)),
+    # a copy that goes on learning is not held by anything but the end
+    Syndrome("undertrained", ("cut-short",), ("fresh-copy-ahead", "o-below-neighbours", "h-still-improving")),
     Syndrome("bad-init", ("fresh-copy-ahead",), _SLOW, _detail("held", "weights")),
 )
 

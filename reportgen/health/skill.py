@@ -48,3 +48,11 @@ def _one(facts: EvaluationFacts | None) -> tuple[float, float, str] | None:
         # of a mean of n squared Gaussian residuals the relative standard error is sqrt(2/n)
         return (r2, max(1 - r2, 0.0) * math.sqrt(2 / n) + 1 / n, "r2") if n >= 20 else None
     return None
+
+
+def score_of(facts: EvaluationFacts | None) -> float | None:
+    """Return accuracy, or R² where targets are numbers; None where neither was measured."""
+    if facts is not None and facts.classification is not None:
+        score = accuracy(facts.classification.confusion)
+        return score.value if score is not None else None
+    return explained(facts.regression) if facts is not None and facts.regression is not None else None

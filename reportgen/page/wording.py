@@ -14,6 +14,7 @@ from . import (
     words_matrices,
     words_model,
     words_notes,
+    words_position,
     words_rounding,
     words_run,
     words_samples,
@@ -375,6 +376,7 @@ _RULES |= (
     | words_rounding.RULES
     | words_anew.RULES
     | words_checks.RULES
+    | words_position.RULES
 )
 _CAUSES |= (
     words_run.CAUSES

@@ -236,13 +236,6 @@ RULES: dict[str, tuple[str, Callable[[Finding], str], str]] = {
         "A linear model may be meant.",
     ),
     "one-batch": ("One batch learned by heart", _by_heart, "The model may be too small for a batch."),
-    "position-unseen": (
-        "Order of the elements",
-        lambda f: _("Permuting the elements moves the outputs by {change} of their spread at most.").format(
-            change=amount(f.evidence["change"])
-        ),
-        "A bag of words is all that many tasks need.",
-    ),
     "step-without-effect": (
         "One step of the optimizer",
         lambda f: _(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from itertools import pairwise
 
@@ -169,19 +170,22 @@ def sure_and_wrong(report: Report, context: Context, limits: Thresholds) -> Iter
 def cut_short(report: Report, context: Context, limits: Thresholds) -> Iterator[Finding]:
     """A run of a few epochs that was stopped while both losses fell, and that goes on learning when it is gone on with.
 
-    Two to seven validations, each better than the one before; at the last step the training loss stands above a quarter
+    One to seven validations, each better than the one before; at the last step the training loss stands above a quarter
     of its start; a copy trained on for 120 steps with its own optimizer has a loss lower by a tenth on the data given;
-    and its score there (accuracy, R²) was 0.9 at most before. A warning. Longer runs are judged by their curves alone.
+    and its score there (accuracy, R²) was 0.9 at most before. Of a run with a single validation, which has no trend,
+    the score must rise by 0.15 and four standard errors too. A warning. Longer runs are judged by their curves alone.
     """
     trial, history = report.tried("trained-on"), report.training
     series = history.get("val_loss") if history is not None else None
     values = [y for _, y in finite(series)]
     steps = [y for _, y in finite(history.get("train_loss", "step"))] if history is not None else []
-    if trial is None or not 2 <= len(values) < 8 or len(steps) < 20 or any(b >= a for a, b in pairwise(values)):
+    if trial is None or not 1 <= len(values) < 8 or len(steps) < 20 or any(b >= a for a, b in pairwise(values)):
         return
     first, last = steps[0], sum(steps[-10:]) / 10
     better = trial.numbers["after"] < (1 - limits.longer_gain) * trial.numbers["before"]
     better = better and trial.numbers.get("score_before", 0.0) <= limits.short_score
+    if len(values) == 1:
+        better = better and _rises(trial, limits)
     if last <= 0.25 * abs(first) or not better or any(True for _ in h_overfit(report, context, limits)):
         return
     yield Finding(
@@ -192,6 +196,16 @@ def cut_short(report: Report, context: Context, limits: Thresholds) -> Iterator[
         evidence={"before": trial.numbers["before"], "after": trial.numbers["after"], "first": first, "last": last},
         threshold={"gain": limits.longer_gain, "score": limits.short_score},
     )
+
+
+def _rises(trial: Trial, limits: Thresholds) -> bool:
+    """Tell whether going on lifts accuracy or R² clearly."""
+    n = trial.numbers
+    if "score_before" not in n:
+        return False
+    before, after = n["score_before"], n["score_after"]
+    error = math.sqrt(sum(max(s * (1 - s), 0.01) for s in (before, after)) / n["samples"])
+    return after - before > max(limits.anew_gap, limits.anew_errors * error)
 
 
 RULES = (rank_one, too_narrow, latent_collapse, sure_and_wrong, cut_short)

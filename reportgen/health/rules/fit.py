@@ -6,9 +6,8 @@ import math
 from collections.abc import Iterator
 
 from ...document.facts import Finding, Report, Severity
-from ...document.scores import accuracy, explained
 from ..context import Context
-from ..skill import Skill, skill_of
+from ..skill import Skill, score_of, skill_of
 from ..thresholds import Thresholds
 from .repairs import rests_on_frozen
 
@@ -79,12 +78,8 @@ def o_below_neighbours(report: Report, context: Context, limits: Thresholds) -> 
     facts = report.evaluation
     if signal is None or facts is None or context.state != "trained" or not context.outcome_known:
         return
-    score = None
-    if signal.kind == "classes" and facts.classification is not None:
-        table = accuracy(facts.classification.confusion)
-        score = table.value if table is not None else None
-    elif signal.kind == "numbers" and facts.regression is not None:
-        score = explained(facts.regression)
+    alike = signal.kind == ("classes" if facts.classification is not None else "numbers")
+    score = score_of(facts) if alike else None
     if score is None or signal.n < 50:
         return
     told = signal.score if signal.vote is None else signal.vote

@@ -8,10 +8,7 @@ from ...document.facts import Finding, Report, Severity
 from ...document.trials import Trial
 from ..context import Context
 from ..curves import is_adversarial, losses
-from ..skill import skill_of
 from ..thresholds import Thresholds
-from .flow import is_guessing
-from .training import is_poor
 
 SECTION = "trials"
 _ROUTED = ("moe", "expert", "router", "switch")
@@ -367,33 +364,6 @@ def input_ignored(report: Report, context: Context, limits: Thresholds) -> Itera
     )
 
 
-def position_unseen(report: Report, context: Context, limits: Thresholds) -> Iterator[Finding]:
-    """The model cannot see the order of a sequence: its outputs follow any permutation of the positions.
-
-    Positions are permuted (of pictures: patches), outputs put back in order; largest movement over the spread of the
-    outputs below 1e-4. A warning where the trained model is no better than a constant guess, or uses attention and
-    ended with a training loss above 0.6 of what a constant guess (or the start) gives; otherwise it informs, because a
-    bag of words is often all that a task needs. So it does where the training data were learned: then it is something
-    else that fails on the data given.
-    """
-    trial = report.tried("tokens-reordered")
-    if trial is None or trial.numbers["change"] >= limits.order_change:
-        return
-    train, _ = losses(report.training, limits)
-    poor = bool(trial.numbers.get("attention")) and train is not None and is_poor(train, context)
-    skill = skill_of(report, context)
-    fitted = skill is not None and skill.train > limits.skill_high
-    failed = context.state == "trained" and not fitted and (poor or is_guessing(report, context))
-    yield Finding(
-        rule="position-unseen",
-        severity=Severity.WARNING if failed else Severity.INFO,
-        subject="model",
-        section=SECTION,
-        evidence=_numbers(trial, "change", "attention"),
-        threshold={"change": limits.order_change},
-    )
-
-
 def equal_units(report: Report, context: Context, limits: Thresholds) -> Iterator[Finding]:
     """All units of a layer hold the same weights: made alike, they get the same gradient and stay alike for ever.
 
@@ -463,7 +433,6 @@ RULES = (
     bn_stale,
     dropout_too_strong,
     input_ignored,
-    position_unseen,
     equal_units,
     one_batch,
 )

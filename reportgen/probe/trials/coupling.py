@@ -11,10 +11,12 @@ from torch import Tensor, nn
 from ...subject.data import Batch, tensors
 from ..layers import kind_of, layers_of, main_tensor
 from .lab import Lab, NotApplicableError, Result, a_row_each, answer, output_of, spread
+from .order import worth_of_order
 from .sample import changed, rows
 
 _ROUNDING = 4e-6  # of the largest output: other batch sizes take other kernels, which add up in another order
 
+_BLIND = 1e-4  # movement of the outputs, in their spread, below which the model sees no order
 _UNSTEADY = "two passes over one input differ, with the same random numbers too"
 
 
@@ -212,7 +214,8 @@ def tokens_reordered(lab: Lab) -> Result:
     Of channels by length both are permuted, of pictures square patches of several sizes that divide them; the smallest
     movement counts, and ``patch`` says which it was.
     Where the model says the same to every sample, a copy with random weights is asked instead, with elements dealt out
-    anew (``drawn``): what no weights can see, the architecture hides.
+    anew (``drawn``): what no weights can see, the architecture hides. Where nothing moves, ``ordered`` and ``mixed``
+    say what a simple learner makes of the order (see ``worth_of_order``).
     """
     batch = lab.samples(32)
     model, n = lab.model, batch.n_samples
@@ -248,7 +251,11 @@ def tokens_reordered(lab: Lab) -> Result:
     attends = any(isinstance(m, (nn.MultiheadAttention, nn.TransformerEncoderLayer)) for m in model.modules())
     attends |= any("attention" in kind_of(m).lower() or "transformer" in kind_of(m).lower() for m in model.modules())
     recurs = any(isinstance(m, nn.RNNBase) for m in model.modules())
-    return Result(numbers | {"change": same / unit, "attention": float(attends), "recurrent": float(recurs)})
+    numbers |= {"change": same / unit, "attention": float(attends), "recurrent": float(recurs)}
+    if numbers["change"] < _BLIND:
+        lab.clock.need(10)
+        numbers |= worth_of_order(lab)
+    return Result(numbers)
 
 
 _Permute = Callable[[Tensor], Tensor]

@@ -1,0 +1,61 @@
+"""The rule on models that cannot see the order of a sequence, and whether its order matters."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+from ...document.facts import Finding, Report, Severity
+from ...document.trials import Trial
+from ..context import Context
+from ..curves import losses
+from ..skill import score_of, skill_of
+from ..thresholds import Thresholds
+from .flow import is_guessing
+from .training import is_poor
+
+
+def position_unseen(report: Report, context: Context, limits: Thresholds) -> Iterator[Finding]:
+    """The model cannot see the order of a sequence: its outputs follow any permutation of the positions.
+
+    Positions are permuted (of pictures: patches), outputs put back in order; largest movement over the spread of the
+    outputs below 1e-4. A warning where the trained model is no better than a constant guess, or uses attention and
+    ended with a training loss above 0.6 of what a constant guess (or the start) gives, or where order is what is
+    lacking: a linear learner of elements, their places and neighbours is better on the data given than the model, and
+    than the same learner with the elements of each sample in another order, by 0.15 and four standard errors. Otherwise
+    it informs, because a bag of words is often all that a task needs. So it does where the training data were learned:
+    then it is something else that fails on the data given.
+    """
+    trial = report.tried("tokens-reordered")
+    if trial is None or trial.numbers["change"] >= limits.order_change:
+        return
+    train, _ = losses(report.training, limits)
+    poor = bool(trial.numbers.get("attention")) and train is not None and is_poor(train, context)
+    skill = skill_of(report, context)
+    fitted = skill is not None and skill.train > limits.skill_high
+    lacking = poor or is_guessing(report, context) or _order_lacks(report, trial, limits)
+    failed = context.state == "trained" and not fitted and lacking
+    yield Finding(
+        rule="position-unseen",
+        severity=Severity.WARNING if failed else Severity.INFO,
+        subject="model",
+        section="trials",
+        evidence={
+            name: trial.numbers[name] for name in ("change", "attention", "ordered", "mixed") if name in trial.numbers
+        },
+        threshold={"change": limits.order_change},
+    )
+
+
+def _order_lacks(report: Report, trial: Trial, limits: Thresholds) -> bool:
+    """Tell whether a simple learner that sees order is ahead of the model, and of itself without order."""
+    score = score_of(report.evaluation)
+    if score is None or "ordered" not in trial.numbers:
+        return False
+    n = trial.numbers
+    best = max(score, n["mixed"], 0.0)
+    spread = 2 * max(n["ordered"] * (1 - n["ordered"]), 0.01)
+    return n["ordered"] - best > max(limits.anew_gap, limits.anew_errors * math.sqrt(spread / n["asked"]))
+
+
+RULES = (position_unseen,)

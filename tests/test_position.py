@@ -1,0 +1,123 @@
+"""Models that cannot see order: does the order of these sequences tell the target? And runs of one epoch."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from reportgen.probe.trials.coupling import tokens_reordered
+
+from .test_learned_anew import lab
+from .test_rules_fit import scored
+from .test_rules_model import causes, report, run, series, severity, tried
+
+
+class Bag(nn.Module):
+    """Embeddings, or vectors, and their mean."""
+
+    def __init__(self, classes: int, vectors: bool) -> None:
+        super().__init__()
+        self.embed = nn.Linear(4, 8) if vectors else nn.Embedding(20, 8)
+        self.head = nn.Linear(8, classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.embed(x).mean(1))
+
+
+def first_element(n: int, g: torch.Generator) -> tuple[Tensor, Tensor]:
+    x = torch.randint(0, 4, (n, 10), generator=g)
+    return x, x[:, 0].clone()
+
+
+def which_first(n: int, g: torch.Generator) -> tuple[Tensor, Tensor]:
+    x = torch.randint(2, 8, (n, 8), generator=g)
+    places = torch.rand(n, 8, generator=g).argsort(1)[:, :2]
+    x.scatter_(1, places, torch.tensor([0, 1]).expand(n, 2))
+    return x, (places[:, 0] < places[:, 1]).long()
+
+
+def pair(n: int, g: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Element 1 directly after element 0, somewhere; both occur in every sequence."""
+    x, y = torch.randint(2, 20, (n, 9), generator=g), torch.arange(n) % 2
+    for i in range(n):
+        place = int(torch.randint(0, 4, (), generator=g))
+        x[i, place], x[i, place + (1 if y[i] else 3)] = 0, 1
+    return x, y
+
+
+def slope(n: int, g: torch.Generator) -> tuple[Tensor, Tensor]:
+    x = torch.randn(n, 8, 4, generator=g)
+    return x, x[:, :4, 0].mean(1) - x[:, 4:, 0].mean(1)
+
+
+def majority(n: int, g: torch.Generator) -> tuple[Tensor, Tensor]:
+    x = torch.randint(0, 20, (n, 9), generator=g)
+    return x, ((x < 10).sum(1) > 4).long()
+
+
+def cloud(n: int, g: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Points whose spread tells the class, in any order."""
+    y = torch.arange(n) % 2
+    return torch.randn(n, 8, 4, generator=g) * (1 + y[:, None, None]), y
+
+
+def chance(n: int, g: torch.Generator) -> tuple[Tensor, Tensor]:
+    return torch.randint(0, 20, (n, 9), generator=g), torch.randint(0, 2, (n,), generator=g)
+
+
+@pytest.mark.parametrize("make", [first_element, which_first, pair, slope])
+def test_order_that_tells_the_target_is_worth_something(make: Any) -> None:
+    n = _tried(make)
+    assert n["ordered"] > n["mixed"] + 0.3
+    assert n["asked"] == 300
+
+
+@pytest.mark.parametrize("make", [majority, cloud, chance])
+def test_order_that_tells_nothing_is_worth_nothing(make: Any) -> None:
+    n = _tried(make)
+    assert n["ordered"] < n["mixed"] + 0.1
+
+
+def _tried(make: Any) -> dict[str, float]:
+    g = torch.Generator().manual_seed(1)
+    train, given = make(600, g), make(300, g)
+    numbers = train[1].is_floating_point()
+    model = Bag(1 if numbers else 4, train[0].is_floating_point())
+    result = tokens_reordered(lab(model, train, given, nn.MSELoss() if numbers else None))
+    assert result.numbers["change"] < 1e-4
+    return result.numbers
+
+
+@pytest.mark.parametrize(
+    ("ordered", "mixed", "given", "expected"),
+    [
+        (0.95, 0.5, 0.6, "warning"),
+        (0.95, 0.9, 0.6, "info"),  # the elements alone tell it as well: another reason holds the model back
+        (0.95, 0.5, 0.88, "info"),  # the model is about as good
+        (0.65, 0.5, 0.57, "info"),
+    ],
+)
+def test_a_bag_is_at_fault_where_order_is_what_is_lacking(
+    ordered: float, mixed: float, given: float, expected: str
+) -> None:
+    trial = tried(
+        "tokens-reordered", change=0.0, attention=0.0, recurrent=0.0, ordered=ordered, mixed=mixed, asked=400.0
+    )
+    facts = scored(0.7, given, trials=trial)
+    assert severity(facts, "position-unseen") == expected
+    assert ("missing-position-info" in causes(facts)) == (expected == "warning")
+
+
+@pytest.mark.parametrize(
+    ("after", "expected"),
+    [({"after": 0.3, "score_after": 0.9}, "warning"), ({"after": 1.0, "score_after": 0.58}, None)],
+)
+def test_a_single_epoch_that_goes_on_learning(after: dict[str, float], expected: str | None) -> None:
+    trial = tried("trained-on", before=1.5, samples=400.0, score_before=0.5, **after)
+    slow = [1.7 - 0.005 * step for step in range(40)]
+    facts = report(trials=trial, training=run(slow, [1.5], series=[series("train_loss", slow, axis="step")]))
+    assert severity(facts, "cut-short") == expected
+    assert ("undertrained" in causes(facts)) == (expected == "warning")
