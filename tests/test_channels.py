@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from reportgen.document.stats import TensorStats
-from reportgen.probe.channels import ChannelAccumulator
+from reportgen.probe.channels import ChannelAccumulator, Seen, add_all
 from reportgen.probe.places import SAMPLE
 
 from .test_reduce import CASES, check
@@ -124,6 +124,32 @@ def test_a_mean_far_above_the_deviation_costs_no_precision() -> None:
         seen.update(part, 1)
     assert seen.stats().std == pytest.approx(float(x.double().std()), rel=0.02)
     assert seen.variances().mean() == pytest.approx(1.0, abs=0.05)
+
+
+def test_outputs_of_several_batches_and_layers_may_be_added_at_once() -> None:
+    """Maps of several sizes and batches, layers of several widths, looked at in full and with a glance."""
+    at_once: list[tuple[ChannelAccumulator, Seen]] = []
+    layers = []
+    for i, (width, glance, rectified) in enumerate([(6, True, False), (6, False, True), (9, False, False)]):
+        alone, together = (ChannelAccumulator(width, torch.device("cpu"), rectified=rectified) for _ in range(2))
+        layers.append((alone, together))
+        for j, side in enumerate([40, 40, 52, 40]):
+            x = torch.randn((4 if j < 3 else 3, width, side, side), generator=generator(10 * i + j)) + 1.0
+            x = x.relu() if rectified else x
+            if i == 2 and j == 1:
+                x[0, 0, 0, 0] = math.inf
+            for to, add in ((alone, alone.add), (together, lambda seen, to=together: at_once.append((to, seen)))):
+                seen = to.look(x, 1, glance=glance)
+                assert seen is not None
+                add(seen.let_go())
+    add_all(at_once)
+    for alone, together in layers:
+        assert together.count == alone.count
+        assert together.n_batches == alone.n_batches == 4
+        assert float(together.sums.sum()) / together.count == pytest.approx(1.0, abs=0.1)  # also where but a few tell
+        torch.testing.assert_close(together.tally.figures, alone.tally.figures, rtol=1e-12, atol=1e-9)
+        assert torch.equal(together.bins, alone.bins)
+        assert torch.equal(together.nonfinite, alone.nonfinite)
 
 
 def test_empty_outputs_add_nothing() -> None:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from reportgen.probe.activations import ActivationProbe
+from reportgen.probe.activations import MAX_HELD, ActivationProbe
 from reportgen.probe.memory import LiveBytes
 from reportgen.probe.spread import MIN_HELD
 from reportgen.subject.data import Batch
@@ -77,10 +77,11 @@ def test_what_is_kept_does_not_grow_with_maps_or_batches() -> None:
             probe.next_batch(Batch((x,)))
             return weigh.bytes.now
 
-    held = 8 * MIN_HELD * len(list(model.modules()))  # what sketches add several batches of at once
+    # what sketches, and all layers together, add several batches of at once
+    held = 8 * MIN_HELD * len(list(model.modules())) + 4 * MAX_HELD
     assert kept(128, 1) <= 1.02 * kept(32, 1)
     assert kept(32, 6) <= kept(32, 1) + held
-    assert kept(32, 200) <= kept(32, 1) + held
+    assert kept(32, 400) <= kept(32, 1) + held
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")

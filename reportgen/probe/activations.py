@@ -36,7 +36,8 @@ from .reduce import as_real
 
 MAX_CALLS = 8  # calls of one module in one forward that keep channels of their own; later ones share the last
 MAX_CHANNELS = 1 << 17
-MAX_HELD = 1 << 19  # values that wait to be added, of all layers together
+MAX_HELD = 1 << 21  # values that wait to be added, of all layers and some batches together
+MAX_OUTPUTS = 1 << 12  # outputs that they come from
 EXACT = ["count", "mean", "min", "max", "non-finite", "silent"]
 
 
@@ -130,8 +131,6 @@ class ActivationProbe:
         self._n_batches += 1
         self._n_samples += batch.n_samples
         self._settle()
-        self._add_held()
-        self._blocks.add_held()
         self._made.clear()
         self._attention.next_batch()
         self._given = {_address(t) for t in tensors((batch.args, batch.kwargs))}
@@ -311,7 +310,7 @@ class ActivationProbe:
         few = None if part.concentration is None else part.concentration.pick(seen)
         self._n_held += seen.n_kept
         self._held.append(_Held(layer, part, seen.let_go(), few))
-        if self._n_held > MAX_HELD:
+        if self._n_held > MAX_HELD or len(self._held) >= MAX_OUTPUTS:
             self._add_held()
         return seen.calm
 
@@ -322,7 +321,7 @@ class ActivationProbe:
         for layer, part, seen, few in held:
             try:
                 if part.spread is not None:
-                    part.spread.update(seen.reduced.sums, seen.layout.before * seen.layout.behind)
+                    part.spread.update(seen.sums, seen.layout.before * seen.layout.behind)
                 if part.saturation is not None:
                     part.saturation.update(seen.taken)
                 if part.concentration is not None and few is not None:

@@ -13,7 +13,7 @@ from .layers import kind_of, main_tensor
 from .norms import first_tensor
 from .reduce import as_real
 
-SAMPLE = 256  # values of each sample
+SAMPLE = 128  # values of each sample
 MAX_HELD = 1 << 17  # values that wait to be compared
 
 

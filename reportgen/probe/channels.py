@@ -17,7 +17,7 @@ from torch import Tensor
 
 from ..document.stats import N_BINS, Histogram, TensorStats
 from . import tally
-from .places import SAMPLE, Layout, Reduced, estimate, in_memory_order, layout_of, reduce, sums_alone, take, wide
+from .places import SAMPLE, Layout, Reduced, in_memory_order, layout_of, reduce, sums_alone, take, wide
 from .reduce import bin_index, count_bins, histogram_of
 from .tally import Tally
 
@@ -53,6 +53,19 @@ class Seen(NamedTuple):
     def n_kept(self) -> int:
         """Values that stay when the tensor is let go."""
         return self.taken.numel() + sum(x.numel() for x in self.reduced if x is not None)
+
+    @property
+    def sums(self) -> Tensor:
+        """Sums of each sample (B, C)."""
+        if self.reduced.sums is not None:
+            return self.reduced.sums
+        few = self.taken.view(self.samples, -1, self.taken.shape[1])
+        return few.sum(1) * (self.layout.before * self.layout.behind / few.shape[1])
+
+    @property
+    def stands_for(self) -> float:
+        """Values of the output for each one taken."""
+        return self.samples * self.layout.size / self.taken.numel()
 
     def let_go(self) -> Seen:
         """Return the same without the tensor, and without views of it: it may be written into from here on."""
@@ -120,24 +133,24 @@ class ChannelAccumulator:
         samples = x.shape[0] if x.dim() > 1 else 1
         if later and x.is_cpu and x.numel() == samples * self.n_channels:
             taken = wide(x.reshape(samples, -1).clone())
-            return Seen(self._plain, samples, None, Reduced(taken, None, None), taken, True, True)
+            return Seen(self._plain, samples, None, Reduced(None, None, None), taken, True, True)
         x, dim = in_memory_order(x, dim)
         lay = self._layout(x, dim)
         # a part of a larger tensor has gaps between its samples
         flat = x.view(samples, -1) if x.is_contiguous() else x.reshape(samples, -1).contiguous()
-        taken = take(flat, lay)
         if not x.is_cpu:
             # a look at the sums would wait for the device, so every tensor takes the careful way
-            return Seen(lay, samples, flat, self._careful(flat, lay, None), taken, False)
+            return Seen(lay, samples, flat, self._careful(flat, lay, None), take(flat, lay), False)
         glance = glance and lay.mostly_left_out
         self.glanced |= glance
         if glance:
-            reduced = estimate(taken, lay) if lay.crowded else Reduced(sums_alone(flat, lay), None, None)
+            reduced = Reduced(None if lay.crowded else sums_alone(flat, lay), None, None)
         elif known is not None:
             reduced = Reduced(sums_alone(flat, lay), known.low, known.high)
         else:
             reduced = reduce(flat, lay, lower=not self.rectified)
-        calm = abs(reduced.sums.sum().item()) < _SAFE
+        taken = take(flat, lay)  # of a small output, after it was brought into the cache
+        calm = abs((taken if reduced.sums is None else reduced.sums).sum().item()) < _SAFE
         if not calm:
             reduced = self._careful(flat, lay, reduced.sums)
         elif self.rectified and reduced.low is None and taken.min().item() != 0.0:
@@ -199,7 +212,7 @@ class ChannelAccumulator:
 
     @property
     def fired(self) -> Tensor:
-        """Samples on which each channel was above zero."""
+        """Samples on which each channel of a rectifier was above zero; of no meaning for other layers."""
         return self.tally.figures[3]
 
     @property
@@ -259,35 +272,39 @@ class ChannelAccumulator:
 
 def add_all(held: Sequence[tuple[ChannelAccumulator, Seen]]) -> None:
     """Add many outputs to their layers; what is the same for every value is done for all of them at once."""
-    for group in _alike(held):
-        _add_alike([accumulator for accumulator, _ in group], [seen for _, seen in group])
+    for layers, rounds in _alike(held):
+        _add_alike(layers, rounds)
 
 
-def _alike(held: Sequence[tuple[ChannelAccumulator, Seen]]) -> Iterator[list[tuple[ChannelAccumulator, Seen]]]:
-    """Cut into groups that may lie side by side in one tensor, and hold no layer twice."""
-    groups: dict[tuple[object, ...], dict[int, tuple[ChannelAccumulator, Seen]]] = {}
-    for one in held:
-        accumulator, seen = one
-        group = groups.setdefault(_form(seen), {})
-        if id(accumulator) in group or len(group) == _TOGETHER:
-            yield list(group.values())
-            group.clear()
-        group[id(accumulator)] = one
+def _alike(
+    held: Sequence[tuple[ChannelAccumulator, Seen]],
+) -> Iterator[tuple[list[ChannelAccumulator], list[tuple[Seen, ...]]]]:
+    """Cut into groups that may lie in one tensor: layers side by side, their batches (rounds) beneath each other."""
+    by_layer: dict[int, dict[object, list[tuple[ChannelAccumulator, Seen]]]] = {}
+    for one in held:  # a value taken stands for as many in all rounds of a layer: they are of one layout
+        of_layer = by_layer.setdefault(id(one[0]), {})
+        of_layer.setdefault((_form(one[1]), id(one[1].layout)), []).append(one)
+    groups: dict[object, list[list[tuple[ChannelAccumulator, Seen]]]] = {}
+    for of_layer in by_layer.values():
+        for nth, rounds in enumerate(of_layer.values()):  # no group holds a layer twice
+            groups.setdefault((_form(rounds[0][1]), len(rounds), nth), []).append(rounds)
     for group in groups.values():
-        yield list(group.values())
+        for start in range(0, len(group), _TOGETHER):
+            columns = group[start : start + _TOGETHER]
+            yield [rounds[0][0] for rounds in columns], list(zip(*([s for _, s in r] for r in columns), strict=True))
 
 
 def _form(seen: Seen) -> tuple[object, ...]:
-    taken, (sums, low, high) = seen.taken, seen.reduced
-    lows, highs = None if low is None else low.shape[0], None if high is None else high.shape[0]
-    return (taken.dtype, taken.device, taken.shape[0], sums.shape[0], lows, highs, seen.plain, seen.calm)
+    rows = [None if figure is None else figure.shape[0] for figure in seen.reduced]
+    return (seen.taken.dtype, seen.taken.device, seen.taken.shape[0], *rows, seen.plain, seen.calm)
 
 
-def _add_alike(layers: list[ChannelAccumulator], seen: list[Seen]) -> None:
-    """Add one output to each layer. Calls of torch are what this costs, so layers lie side by side in one tensor."""
-    taken = _beside([one.taken for one in seen])  # (B·P, all channels of all layers)
+def _add_alike(layers: list[ChannelAccumulator], rounds: list[tuple[Seen, ...]]) -> None:
+    """Add outputs to each layer. Calls of torch are what this costs, so all of them lie in one tensor."""
+    first = rounds[0][0]
+    taken = _joined([_joined([one.taken for one in seen], 1) for seen in rounds], 0)  # (rounds·B·P, all channels)
     values = taken.to(torch.float64, copy=True)
-    if not seen[0].calm:
+    if not first.calm:
         finite = torch.isfinite(taken)
         values.masked_fill_(finite.logical_not(), 0.0)
         for layer, part in zip(layers, torch.split(finite, [layer.n_channels for layer in layers], 1), strict=True):
@@ -295,21 +312,39 @@ def _add_alike(layers: list[ChannelAccumulator], seen: list[Seen]) -> None:
     added = values.new_empty((4, taken.shape[1]))
     total, squares, of_all, fired = added.unbind()
     torch.sum(values, 0, out=total)
-    if seen[0].plain and not abs(total.sum().item()) < _SAFE:
-        return add_all([(layer, layer.settled(one)) for layer, one in zip(layers, seen, strict=True)])
+    if first.plain and not abs(total.sum().item()) < _SAFE:
+        settled = [(layer, layer.settled(one)) for seen in rounds for layer, one in zip(layers, seen, strict=True)]
+        return add_all(settled)
     torch.sum(values.square_(), 0, out=squares)
-    sums = taken if seen[0].plain else _beside([one.reduced.sums for one in seen])
-    torch.sum(sums, 0, dtype=torch.float64, out=of_all)
-    torch.sum(sums > 0, 0, dtype=torch.float64, out=fired)
-    lows, highs = [one.reduced.low for one in seen], [one.reduced.high for one in seen]
-    low, high = _beside(lows, taken).amin(0), _beside(highs, taken).amax(0)
+    sums, low, high = (_laid_out(rounds, figure) for figure in range(3))
+    if sums is not None:
+        torch.sum(sums, 0, dtype=torch.float64, out=of_all)
+    else:
+        of_all.copy_(total)
+        for one, part in zip(rounds[0], torch.split(of_all, [layer.n_channels for layer in layers]), strict=True):
+            part.mul_(one.stands_for)
+    fired.zero_()
+    if any(layer.rectified for layer in layers):
+        torch.sum((taken if sums is None else sums).sign().relu_(), 0, dtype=torch.float64, out=fired)
+    low, high = (taken if low is None else low).amin(0), (taken if high is None else high).amax(0)
     row = _side_by_side(layers)
     row.tally.add(added, low, high, _bins(taken, row))
-    for layer, one in zip(layers, seen, strict=True):
-        layer.n_samples += one.samples
-        layer.n_batches += 1
-        layer.count += one.samples * one.layout.size
-        layer.n_taken += one.taken.numel()
+    for seen in rounds:
+        for layer, one in zip(layers, seen, strict=True):
+            layer.n_samples += one.samples
+            layer.n_batches += 1
+            layer.count += one.samples * one.layout.size
+            layer.n_taken += one.taken.numel()
+
+
+def _laid_out(rounds: list[tuple[Seen, ...]], figure: int) -> Tensor | None:
+    """Lay one of the ``Reduced`` (rows, C) of many layers side by side, and rounds of them beneath each other."""
+    lines = [[part for one in seen if (part := one.reduced[figure]) is not None] for seen in rounds]
+    return _joined([_joined(parts, 1) for parts in lines], 0) if lines[0] else None
+
+
+def _joined(parts: list[Tensor], dim: int) -> Tensor:
+    return parts[0] if len(parts) == 1 else torch.cat(parts, dim)
 
 
 def _side_by_side(layers: list[ChannelAccumulator]) -> _Row:
@@ -321,14 +356,6 @@ def _side_by_side(layers: list[ChannelAccumulator]) -> _Row:
         for i, (layer, part) in enumerate(zip(layers, parts, strict=True)):
             layer.tally, layer.row = part, (row, i)
     return row
-
-
-def _beside(parts: Sequence[Tensor | None], otherwise: Tensor | None = None) -> Tensor:
-    """Lay (rows, C) of many layers side by side; ``otherwise`` where they have none."""
-    found = [part for part in parts if part is not None]
-    if not found and otherwise is not None:
-        return otherwise
-    return found[0] if len(found) == 1 else torch.cat(found, 1)
 
 
 def _bins(taken: Tensor, row: _Row) -> Tensor:

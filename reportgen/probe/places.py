@@ -43,10 +43,10 @@ class Layout(NamedTuple):
 
 
 class Reduced(NamedTuple):
-    """Figures of one tensor. Extremes are None where the values taken tell them."""
+    """Figures of one tensor, each None where the values taken tell it."""
 
-    sums: Tensor
-    """(B, C) of each sample, or (1, C) of all."""
+    sums: Tensor | None
+    """(B, C) of each sample."""
     low: Tensor | None
     """(any, C): the smallest of its rows counts."""
     high: Tensor | None
@@ -120,12 +120,6 @@ def sums_alone(flat: Tensor, lay: Layout) -> Tensor:
     if lay.before == 1:
         return _sum(flat.view(-1, lay.behind), 1).view(flat.shape[0], lay.channels)
     return _sum(flat.view(flat.shape[0], lay.before, lay.channels, lay.behind), (1, 3))
-
-
-def estimate(taken: Tensor, lay: Layout) -> Reduced:
-    """Return sums, smallest and largest as the values taken tell them."""
-    few = taken.view(-1, len(lay.picked) // lay.channels if lay.picked is not None else 1, lay.channels)
-    return Reduced(few.sum(1) * (lay.before * lay.behind / few.shape[1]), None, None)
 
 
 def _reduce_rows(rows: Tensor, channels: int, *, lower: bool) -> Reduced:

@@ -28,27 +28,30 @@ from reportgen.subject.model import load_model
 from ..test_probe_cost import peak
 from .pairs import ratio, show
 
+BATCHES = 4  # of one look at the activations: what is done once a report is shared by them
 MODELS = ["resnet18", "resnet50", "vit_b_16", "mobilenet_v3_large"]
 
 
-def bare_forward(model: nn.Module, x: Tensor) -> Callable[[], None]:
+def bare_forward(model: nn.Module, x: Tensor, batches: int = 1) -> Callable[[], None]:
     def run() -> None:
         with torch.no_grad():
-            model(x)
+            for _ in range(batches):
+                model(x)
 
     return run
 
 
 def activations(model: nn.Module, x: Tensor) -> None:
-    """Compare one hooked forward pass with a bare one."""
+    """Compare hooked forward passes, hooks put on and off around them, with bare ones."""
     probe = ActivationProbe(model)
 
     def hooked() -> None:
         with torch.no_grad(), probe.attached():
-            probe.next_batch(Batch((x,)))
-            model(x)
+            for _ in range(BATCHES):
+                probe.next_batch(Batch((x,)))
+                model(x)
 
-    show("  activations of all layers / forward", ratio(hooked, bare_forward(model, x), pairs=9))
+    show("  activations of all layers / forward", ratio(hooked, bare_forward(model, x, BATCHES), pairs=9))
 
 
 def memory(model: nn.Module, x: Tensor) -> None:
