@@ -152,7 +152,7 @@ def test_a_share_is_held_against_the_limit_of_a_share() -> None:
         threshold={"error": 0.1},
     )
     svg, _caption = shown(builders.smallest(), found)
-    assert "share 0.995" in svg
+    assert "share 99.5\u00a0%" in svg
     assert "tensors" not in svg
 
 

@@ -98,7 +98,7 @@ def test_a_diagnosis_shows_evidence_and_folds_the_rest() -> None:
     softmax = cards(builders.page("classifier"))[0]
     assert softmax.consequences is not None
     assert softmax.consequences.folded == "2 consequences"
-    assert column(softmax.evidence, "Measured")[0].startswith("row sum error = ")
+    assert column(softmax.evidence, "Measured")[0].startswith("departure of row sums from 1: ")
 
 
 def test_absent_parts_have_no_section_but_a_reason() -> None:

@@ -249,7 +249,7 @@ def test_provenance_tells_what_was_set_and_what_became_of_each_waiver() -> None:
     (block,) = [b for b in page.section("provenance").blocks if getattr(b, "id", "") == "rule-settings"]  # type: ignore[union-attr]
     told = [tuple(cell.text for cell in row) for row in block.rows]  # type: ignore[union-attr]
     assert told == [
-        ("dead-relu", "info = 0.2", "in force"),
+        ("dead-relu", "a note from: 20\xa0%", "in force"),
         ("dead-relu", f"waiver for *: {REASON}", "1 finding"),
         ("dead-relu", "waiver for nowhere: x", "matched nothing"),
         ("w-scale", "severity info", "in force"),
@@ -261,7 +261,7 @@ def test_provenance_tells_what_was_set_and_what_became_of_each_waiver() -> None:
 def test_thresholds_set_for_all_rules_are_in_the_report() -> None:
     facts = judge(sick(), Thresholds().replace({"dead_relu_info": 0.2}))
     assert facts.thresholds == {"dead_relu_info": 0.2}
-    assert "dead relu info = 0.2" in text_of(facts)
+    assert "dead_relu_info = 0.2" in text_of(facts)
 
 
 def test_the_appendix_prints_the_record_of_each_rule() -> None:

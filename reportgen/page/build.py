@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from ..document.facts import Report, SubjectFacts
+from ..document.facts import Report
 from ..look import Look
 from ..options import LANGUAGES
 from .blocks import Page, Section
@@ -70,7 +70,7 @@ def build(report: Report, language: str = "en", look: Look | None = None, own: S
     with speaking(language):
         page = Page(
             title=name(_title(report)),
-            subtitle=_subtitle(report.subject),
+            subtitle=_subtitle(report),
             lang=language,
             created=name(report.meta.created) if report.meta.created else "",
             verdict=overview.verdict(report),
@@ -104,7 +104,8 @@ def _shown(title: str) -> str:
     return told(title) if title in TITLES else title
 
 
-def _subtitle(subject: SubjectFacts) -> str:
+def _subtitle(report: Report) -> str:
+    subject = report.subject
     if subject.kind == "run":
         return _(", ").join((name(_shown(subject.name)), _("the history of a training run")))
     kind = {"model": _("model"), "checkpoint": _("checkpoint file")}[subject.kind]
@@ -115,4 +116,7 @@ def _subtitle(subject: SubjectFacts) -> str:
         "synthetic": plural("seen on {n} made-up input", "seen on {n} made-up inputs", subject.n_samples),
         "none": _("not run on any data"),
     }[subject.inputs]
-    return _(", ").join((name(subject.name), kind, seen.format(n=count(subject.n_samples))))
+    parts = [name(subject.name), kind, seen.format(n=count(subject.n_samples))]
+    if parts[0] == name(_title(report)):  # said just above
+        parts = [kind[:1].upper() + kind[1:], *parts[2:]]
+    return _(", ").join(parts)

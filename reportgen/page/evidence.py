@@ -4,31 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from msgspec import Struct
-
 from ..document.facts import Diagnosis, Finding, Report, Severity
 from ..document.history import History, Series
 from ..document.stats import TensorStats
+from .data_evidence import Drawn, of_data
 from .evidence_figures import Curve, against, curves, distribution, profile
-from .formats import name, words
-from .language import _, term
+from .formats import name
+from .language import _
 from .sections.curves import axis_name, metric_name
-from .svg import Element
 from .wording import rule_title
+from .words_evidence import measured, quantity
 
 _LEVELS = ("info", "warning", "error")
 _POINTS = 120
 _SPLITS = ("train_", "val_")
 
 
-class Evidence(Struct, frozen=True):
-    """A drawing and the sentence that says what it shows."""
-
-    drawing: Element
-    caption: str
-
-
-def picture(report: Report, diagnosis: Diagnosis) -> Evidence | None:
+def picture(report: Report, diagnosis: Diagnosis) -> Drawn | None:
     """Draw what proves a diagnosis best; None where no finding of it can be drawn."""
     proofs = sorted(diagnosis.findings, key=lambda f: -f.severity.rank)
     for finding in proofs:
@@ -43,7 +35,7 @@ def picture(report: Report, diagnosis: Diagnosis) -> Evidence | None:
 # ------------------------------------------------------------------------------------------------- over time
 
 
-def _over_time(report: Report, finding: Finding, alike: list[Finding]) -> Evidence | None:
+def _over_time(report: Report, finding: Finding, alike: list[Finding]) -> Drawn | None:
     history = report.training
     if history is None or finding.section != "training":
         return None
@@ -52,8 +44,11 @@ def _over_time(report: Report, finding: Finding, alike: list[Finding]) -> Eviden
     if not found:
         return None
     title = _("{metric} by {axis}").format(metric=metric_name(_metric(found[0])), axis=axis_name(found[0].axis))
-    drawn = curves([Curve(_split(s), *_thinned(s)) for s in found[:3]], title, axis_name(found[0].axis))
-    return None if drawn is None else Evidence(drawn, title)
+    lines = [Curve(_split(s), *_thinned(s), broken=s.first_nonfinite) for s in found[:3]]
+    drawn = curves(lines, title, axis_name(found[0].axis))
+    if any(line.broken is not None for line in lines):
+        title = _("{figure}; × where it is not finite").format(figure=title)
+    return None if drawn is None else Drawn(drawn, title)
 
 
 def _lines(history: History, metric: str) -> list[Series]:
@@ -125,7 +120,7 @@ _BY_SECTION = {
 }
 
 
-def _over_depth(report: Report, finding: Finding, alike: list[Finding]) -> Evidence | None:
+def _over_depth(report: Report, finding: Finding, alike: list[Finding]) -> Drawn | None:
     kind = _BY_RULE.get(finding.rule) or _BY_SECTION.get(finding.section)
     if kind is None:
         return None
@@ -138,13 +133,13 @@ def _over_depth(report: Report, finding: Finding, alike: list[Finding]) -> Evide
     caption = kind[1]()
     ends = (_("input"), _("output"))
     drawn = profile(list(values.values()), marked, caption, ends)
-    return None if drawn is None else Evidence(drawn, caption)
+    return None if drawn is None else Drawn(drawn, caption)
 
 
 # ----------------------------------------------------------------------------------------------- of a tensor
 
 
-def _of_tensor(report: Report, finding: Finding, alike: list[Finding]) -> Evidence | None:
+def _of_tensor(report: Report, finding: Finding, alike: list[Finding]) -> Drawn | None:
     weights = {r.name: r.stats for r in report.weights.rows} if report.weights is not None else {}
     outputs = {r.name: r.stats for r in report.activations.rows} if report.activations is not None else {}
     first, second = (outputs, weights) if finding.section == "activations" else (weights, outputs)
@@ -158,17 +153,17 @@ def _of_tensor(report: Report, finding: Finding, alike: list[Finding]) -> Eviden
     return None
 
 
-def _distribution(stats: TensorStats | None, place: str, *, outputs: bool) -> Evidence | None:
+def _distribution(stats: TensorStats | None, place: str, *, outputs: bool) -> Drawn | None:
     said = _("Outputs of {name}, the middle 99 %") if outputs else _("Values of {name}, the middle 99 %")
     caption = said.format(name=name(place))
     drawn = distribution(stats, caption)
-    return None if drawn is None else Evidence(drawn, caption)
+    return None if drawn is None else Drawn(drawn, caption)
 
 
 # ------------------------------------------------------------------------------------------- against a limit
 
 
-def _against_limit(report: Report, finding: Finding, alike: list[Finding]) -> Evidence | None:
+def _against_limit(report: Report, finding: Finding, alike: list[Finding]) -> Drawn | None:
     """Hold the number that the rule judges against its limits: the one of the same name, or else its first."""
     limits = finding.threshold
     shared = [key for key in finding.evidence if key in limits]
@@ -184,8 +179,13 @@ def _against_limit(report: Report, finding: Finding, alike: list[Finding]) -> Ev
     else:
         return None
     caption = _("{rule}: what was measured, and its limit").format(rule=rule_title(finding.rule))
-    drawn = against(finding.evidence[key], against_what, caption, (term(words(key)), _("dashed: the limit")))
-    return None if drawn is None else Evidence(drawn, caption)
+    said = (quantity(finding.rule, key), _("dashed: the limit"))
+    drawn = against(finding.evidence[key], against_what, caption, said, lambda v: measured(finding.rule, key, v))
+    return None if drawn is None else Drawn(drawn, caption)
 
 
-_MAKERS = (_over_time, _over_depth, _of_tensor, _against_limit)
+def _of_data(report: Report, finding: Finding, alike: list[Finding]) -> Drawn | None:
+    return of_data(report, finding)
+
+
+_MAKERS = (_of_data, _over_time, _over_depth, _of_tensor, _against_limit)

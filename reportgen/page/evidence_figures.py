@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from msgspec import Struct
 
@@ -24,6 +24,8 @@ class Curve(Struct, frozen=True):
     label: str
     x: list[float]
     y: list[float | None]
+    broken: float | None = None
+    """Where it stopped being a finite number."""
 
 
 def text(words: str, x: float, y: float, anchor: str | None = None, fill: str = MUTED) -> Element:
@@ -114,6 +116,12 @@ def curves(lines: Sequence[Curve], title: str, axis_title: str) -> Element | Non
                 f"{pen}{decimal(round(_LEFT + (x - first) / span * (WIDTH - _LEFT), 1))} {decimal(round(place, 1))}"
             )
             pen = "L"
+        if line.broken is not None and first <= line.broken <= first + span:
+            before = [y for x, y in zip(line.x, line.y, strict=True) if x < line.broken and y is not None]
+            level = axis.height(before[-1]) if before else None
+            place = _LEFT + (line.broken - first) / span * (WIDTH - _LEFT)
+            cross = f"M{decimal(round(place - 4, 1))} {decimal(round((level or _BOTTOM) - 4, 1))}l8 8m-8 0l8-8"
+            parts.append(element("path", d=cross, fill="none", stroke=ERROR, stroke_width=2))
         look = {"stroke": SERIES[i % len(SERIES)], "stroke_dasharray": _DASHES[i % len(_DASHES)], "stroke_width": 1.6}
         parts.append(element("path", d="".join(path), fill="none", **look))
         parts.append(element("path", d=f"M{decimal(at)} {HEIGHT - 8}h16", **look))
@@ -149,8 +157,13 @@ def _hump(counts: Sequence[float], low: float, high: float, title: str) -> Eleme
     return drawing(WIDTH, HEIGHT, title, *parts, class_="chart")
 
 
-def against(value: float, limits: Sequence[float], title: str, words: tuple[str, str]) -> Element | None:
-    """Draw one measured number on a line with the limits that it was held against: ``words`` name both."""
+def against(
+    value: float, limits: Sequence[float], title: str, words: tuple[str, str], shown: Callable[[float], str]
+) -> Element | None:
+    """Draw one measured number on a line with the limits that it was held against.
+
+    ``words``: what the number is, and what the limit is. ``shown``: writes a number of this kind with its unit.
+    """
     axis = _Axis.over([value, *limits])
     if axis is None or axis.high == axis.low:
         return None
@@ -164,10 +177,10 @@ def against(value: float, limits: Sequence[float], title: str, words: tuple[str,
     for limit in limits:
         x = place(limit)
         parts.append(element("path", d=f"M{decimal(x)} 34V58", stroke=MUTED, stroke_width=2, stroke_dasharray="3 2"))
-        parts.append(text(number(limit, 2), x, 73, "middle"))
+        parts.append(text(shown(limit), x, 73, "middle"))
     x = place(value)
     parts.append(element("path", d=f"M{decimal(x)} 44l6-10h-12z", fill=ERROR))
-    said = f"{words[0]} {number(value)}"
+    said = f"{words[0]} {shown(value)}"
     half = 3.2 * sum(1 if c < "\u2e80" else 1.8 for c in said)  # a Chinese character is wider
     parts.append(text(said, min(max(x, half), max(WIDTH - half, half)), 26, "middle", INK))
     parts.append(text(words[1], 8, HEIGHT - 4))

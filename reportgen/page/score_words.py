@@ -5,7 +5,7 @@ from __future__ import annotations
 from ..document.evaluation import EvaluationFacts, Score
 from .blocks import Cell, Column, Table
 from .cells import missing, of_text
-from .formats import number, percent, short
+from .formats import number, percent
 from .language import _
 
 _SHARES = frozenset(("accuracy", "balanced_accuracy", "macro_f1", "micro_f1", "top_5_accuracy", "exact_match")) | {
@@ -48,7 +48,7 @@ def score_name(score: str) -> tuple[str, str]:
 
 def shown(name: str, value: float | None) -> str:
     """Show the value of a figure of merit in its unit."""
-    return percent(value) if name in _SHARES else short(value) if value is None or abs(value) < 10 else number(value)
+    return percent(value) if name in _SHARES else number(value)
 
 
 def score_table(facts: EvaluationFacts, id: str) -> Table:

@@ -66,11 +66,12 @@ def _intro(facts: ActivationFacts) -> str:
         text += " " + _(
             "Taken from every value: {names}. In layers marked * the rest comes from evenly spread places of every "
             "sample; what a batch norm reads, marked †, is worked back from its output."
-        ).format(names=listing([term(key) for key in facts.exact]))
+        ).format(names=listing([_exact(key) for key in facts.exact]))
     if any(row.glanced for row in facts.rows):
         text += " " + _(
-            "Of layers marked ‡, whose activation is measured in full, all figures come from such places, the smallest "
-            "and the largest too."
+            "Of layers marked ‡, whose activation is measured in full, the smallest and the largest come from such "
+            "places too, and so does the mean where many places of every channel are among them; else it is of every "
+            "value."
         )
     return text
 
@@ -176,3 +177,8 @@ def _passing(rows: list[BlockRow]) -> Table:
     note = _("How far each block moves what passes it; with a skip connection inside, this is the size of the branch.")
     caption = _("Blocks with outputs of the shape of their inputs")
     return Table(id="blocks", caption=caption, note=note, columns=columns, rows=body, total_rows=len(rows))
+
+
+def _exact(key: str) -> str:
+    named = {"count": _("count"), "non-finite": _("non-finite"), "silent": _("silent channels")}
+    return named.get(key) or term(key)

@@ -8,12 +8,13 @@ from msgspec.structs import replace
 
 from ...document.facts import Diagnosis, Finding, Report
 from ..blocks import Block, Cell, Column, Diagnoses, DiagnosisCard, Section, Table, Tone
-from ..cells import of_name, of_text
-from ..formats import name, short, words
+from ..cells import of_text
 from ..icons import icon, severity_word
 from ..language import _, plural, term
+from ..places import place
 from ..wording import cause_title, describe, diagnosis_title, doubt, rule_title, summary
 from ..words_doubts import candidates, unchecked
+from ..words_evidence import limits, numbers
 from .headlines import ranked, subject
 from .overview import measured_anything
 from .waivers import waived_table
@@ -94,13 +95,10 @@ def _findings(id: str, caption: str, findings: Sequence[Finding]) -> Table:
 
 
 def _finding(finding: Finding) -> list[Cell]:
-    numbers = [f"{term(words(k))} = {short(v)}" for k, v in finding.evidence.items()]
-    numbers += [_("{key}: {value}").format(key=term(words(k)), value=name(term(v))) for k, v in finding.detail.items()]
-    limits = [f"{term(words(k))} = {short(v)}" for k, v in finding.threshold.items()]
-    where = of_text(_("whole model")) if finding.subject in ("", "model") else of_name(finding.subject)
+    where = of_text(place(finding.subject, finding.section) or _("whole model"))
     return [
         Cell(describe(finding), rule_title(finding.rule)),
         where,
-        of_text("\n".join(numbers) or "–"),
-        of_text("\n".join(limits) or "–"),
+        of_text("\n".join(numbers(finding)) or "–"),
+        of_text("\n".join(limits(finding)) or "–"),
     ]

@@ -7,9 +7,10 @@ import re
 from ...document.facts import Diagnosis, Report, Severity
 from ..blocks import Headline, Link, Tone
 from ..evidence import picture
-from ..formats import count, name
+from ..formats import count
 from ..icons import icon
-from ..language import _, plural, term
+from ..language import plural, term
+from ..places import place
 from ..wording import describe, diagnosis_title, summary
 
 SHOWN = 3
@@ -47,11 +48,9 @@ def _tone(diagnosis: Diagnosis) -> Tone:
 
 
 def subject(diagnosis: Diagnosis) -> str:
-    """Name what a diagnosis is about; '' for the model as a whole. A bare number is a layer of a sequence."""
-    if diagnosis.subject in ("", "model"):
-        return ""
-    shown = name(diagnosis.subject)
-    return shown if any(c.isalpha() for c in shown) else _("layer {name}").format(name=shown)
+    """Name what a diagnosis is about; '' for all of the model or of the data."""
+    section = diagnosis.findings[0].section if diagnosis.findings else ""
+    return "" if diagnosis.subject == "data" else place(diagnosis.subject, section)
 
 
 def _link(place: int, diagnosis: Diagnosis) -> Link:

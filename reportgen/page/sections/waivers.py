@@ -9,9 +9,10 @@ from ...document.findings import RuleSettings, Waived, Waiver
 from ...health.policy import day_of, is_expired
 from ..blocks import Cell, Column, Table
 from ..cells import of_name, of_text
-from ..formats import count, name, short, words
+from ..formats import count, name, short
 from ..language import _, plural, term
 from ..wording import describe, rule_title
+from ..words_evidence import limit
 
 
 def waived_table(report: Report) -> Table | None:
@@ -46,10 +47,10 @@ def settings_table(report: Report) -> Table | None:
     """List what the project set for rules, and what became of each waiver."""
     rows = []
     for rule, settings in report.rules.items():
-        rows += [[of_name(rule), of_text(told), of_text(_("in force"))] for told in _set(settings)]
+        rows += [[of_name(rule), of_text(told), of_text(_("in force"))] for told in _set(rule, settings)]
         rows += [[of_name(rule), of_text(_told(w)), _became(report, rule, w)] for w in settings.waive]
     rows += [
-        [of_text(_("all rules")), of_text(f"{term(words(field))} = {short(value)}"), of_text(_("in force"))]
+        [of_text(_("all rules")), of_name(f"{field} = {short(value)}"), of_text(_("in force"))]
         for field, value in report.thresholds.items()
     ]
     if not rows:
@@ -59,11 +60,11 @@ def settings_table(report: Report) -> Table | None:
     return Table(id="rule-settings", caption=title, columns=columns, rows=rows, total_rows=len(rows))
 
 
-def _set(settings: RuleSettings) -> list[str]:
+def _set(rule: str, settings: RuleSettings) -> list[str]:
     told = [_("off")] if settings.off else []
     if settings.severity is not None:
         told.append(_("severity {level}").format(level=term(settings.severity.value)))
-    return told + [f"{term(words(key))} = {short(value)}" for key, value in settings.thresholds.items()]
+    return [*told, *(limit(rule, key, value) for key, value in settings.thresholds.items())]
 
 
 def _told(waiver: Waiver) -> str:
