@@ -69,8 +69,9 @@ class Options(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     where a distributed sampler deals out the samples; True: whatever the data are; False: never."""
     trial_budget: float = 20.0
     """Seconds that all experiments on copies of the model together may take; 0: none are made."""
-    inference_budget: float = 0.0
-    """Seconds for timing forward passes by batch size; 0: they are not timed."""
+    inference_budget: float | None = None
+    """Seconds for timing forward passes, by batch size and by group. None: single samples of the groups that batches
+    carry, for a second at most, to name the slowest; 0: nothing is timed."""
     export_budget: float = 0.0
     """Seconds after which no further export is tried; 0: none is. One that was begun is finished."""
     earlier: list[str] = []
@@ -143,13 +144,14 @@ class Options(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     def _numbers(self) -> list[tuple[str, bool, str]]:
         size: Any = self.input_size
+        wait = self.inference_budget
         sized = size is None or (isinstance(size, (list, tuple)) and all(is_whole(n, -MAX_SEED) for n in size))
         return [
             ("input_size", sized, "the shape of one sample, such as [3, 224, 224]"),
             ("batch_size", is_whole(self.batch_size, 1), WHOLE),
             ("max_batches", self.max_batches is None or is_whole(self.max_batches, 1), f"{WHOLE}, or None for all"),
             ("gradient_batches", is_whole(self.gradient_batches, 1), WHOLE),
-            ("inference_budget", is_number(self.inference_budget, 0), "seconds, 0 for no timing"),
+            ("inference_budget", wait is None or is_number(wait, 0), "seconds, 0 for no timing"),
             ("export_budget", is_number(self.export_budget, 0), "seconds, 0 for no export"),
             ("pictures", is_whole(self.pictures, 0), "bytes, 0 for no pictures"),
             ("input_mean", _are_numbers(self.input_mean), "a number for each channel, such as [0.485, 0.456, 0.406]"),

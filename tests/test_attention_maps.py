@@ -252,6 +252,54 @@ def test_models_of_transformers(name: str, implementation: str) -> None:
     np.testing.assert_allclose(watch.rolled.numpy(), rolled, atol=1e-5)
 
 
+@pytest.mark.parametrize("fused", [True, False])
+@pytest.mark.parametrize(
+    ("name", "more", "tokens"),
+    [
+        ("vit_tiny_patch16_224", {}, 17),
+        ("deit_tiny_distilled_patch16_224", {}, 18),
+        ("vit_tiny_patch16_224", {"qk_norm": True, "reg_tokens": 4, "global_pool": "avg"}, 21),
+    ],
+)
+def test_vision_transformers_of_timm(name: str, more: dict[str, Any], tokens: int, fused: bool) -> None:
+    prepare()
+    timm = pytest.importorskip("timm")
+    torch.manual_seed(0)
+    size = {"img_size": 16, "patch_size": 4, "embed_dim": 32, "depth": 3, "num_heads": 4, "num_classes": 5}
+    model = timm.create_model(name, **size, **more).eval()
+    wanted = []
+
+    def by_hand(attention: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+        x = args[0]
+        q, k, _ = attention.qkv(x).reshape(*x.shape[:2], 3, 4, 8).permute(2, 0, 3, 1, 4).unbind(0)
+        q, k = attention.q_norm(q), attention.k_norm(k)
+        wanted.append((q @ k.transpose(-2, -1) * 8**-0.5).softmax(-1)[0])
+
+    for block in model.blocks:
+        block.attn.qkv.weight.data *= 8  # of a fresh model all weights are nearly alike
+        block.attn.fused_attn = fused
+    handles = [block.attn.register_forward_hook(by_hand) for block in model.blocks]
+    x = torch.randn(2, 3, 16, 16)
+    with torch.no_grad():
+        model(x)
+    for handle in handles:
+        handle.remove()
+    watch = watched(model, x)
+    check(watch, wanted)
+    assert [s.fused for s in watch.seen] == [fused] * 3
+    assert watch.seen[0].n_keys == tokens
+    rolled = np.eye(tokens)
+    for weights in wanted:
+        rolled = (weights.mean(0).double().numpy() + np.eye(tokens)) / 2 @ rolled
+    assert watch.rolled is not None
+    np.testing.assert_allclose(watch.rolled.numpy(), rolled, atol=1e-5)
+    found = facts_of(watch, model, Batch((x,))).rollout
+    assert found is not None
+    assert found.grid == [4, 4]
+    assert found.query == "first"
+    np.testing.assert_allclose(found.weights, rolled[0, -16:], atol=1e-4)
+
+
 def test_one_sequence_that_attends_to_another_is_not_rolled_out() -> None:
     model = nn.Transformer(16, 2, 1, 1, 32, batch_first=True)
     watch = watched(model, torch.randn(2, 5, 16), torch.randn(2, 5, 16))

@@ -66,6 +66,27 @@ def test_a_run_looks_at_the_layers_named_in_their_share_of_the_looks() -> None:
     assert some["4"] < every["4"]
 
 
+def test_histograms_of_weights_and_gradients_are_of_the_layers_named_and_norms_of_all() -> None:
+    def watched(layers: Any) -> Any:
+        torch.manual_seed(0)
+        model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 1))
+        optimizer = torch.optim.SGD(model.parameters(), 0.01)
+        with reportgen.Monitor(model, optimizer, layers=layers, progress=False) as monitor:
+            for _ in range(60):
+                optimizer.zero_grad()
+                model(torch.randn(16, 4)).square().mean().backward()
+                optimizer.step()
+        return monitor.history()
+
+    every, some, rare = watched(None), watched(["2", "4"]), watched({"*": 0.3})
+    drawn = [{(bars.name, bars.part) for bars in history.histograms} for history in (every, some)]
+    assert {name for name, part in drawn[0] if part == "gradient"} == {"0.weight", "2.weight", "4.weight"}
+    assert drawn[1] == {pair for pair in drawn[0] if pair[0] in ("2", "2.weight", "4", "4.weight")}
+    assert 0 < len(rare.histograms) < len(every.histograms)
+    assert [p.name for p in some.parameters] == [p.name for p in every.parameters]
+    assert all(p.changed and p.n_looked == q.n_looked for p, q in zip(some.parameters, every.parameters, strict=True))
+
+
 def test_the_sections_that_are_named_are_shown_and_everything_is_judged() -> None:
     assert SECTIONS == IDS
     torch.manual_seed(0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import itertools
 
 import msgspec
 import pytest
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 
 import reportgen
 from reportgen.document.deployment import DeploymentFacts, Export, GroupTime, InferenceTimes, Latency
+from reportgen.page import build
 from reportgen.page.blocks import Table
 from reportgen.page.sections import deployment as page
 from reportgen.probe import deployment, latency
@@ -73,6 +75,51 @@ def test_samples_of_a_group_are_run_alone() -> None:
     batch = Batch((x,), carried={"site": ["slow"] * 5 + ["fast"] * 5})
     times = latency.measure(Deep().eval(), [batch], budget=5.0)
     assert [(g.key, g.value, g.n) for g in times.groups] == [("site", "slow", 3), ("site", "fast", 3)]
+
+
+def test_groups_that_a_batch_carries_are_timed_without_being_asked_for() -> None:
+    batch = Batch((torch.randn(20, 4),), carried={"site": ["a"] * 12 + ["b"] * 8})
+    model = Counted().eval()
+    times = latency.measure(model, [batch], budget=None)
+    assert times is not None
+    assert (times.rows, times.out_of_time) == ([], False)
+    assert {(g.value, g.n) for g in times.groups} == {("a", 3), ("b", 3)}
+    # three samples of each in three rounds, and two runs to warm up
+    assert model.sizes == [1] * (2 * 3 * 3 + 2)
+    assert latency.measure(model, [Batch((torch.randn(20, 4),))], budget=None) is None
+
+
+def test_the_time_for_groups_is_dealt_out_in_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = itertools.count()
+    monkeypatch.setattr(latency.time, "perf_counter", lambda: next(now) / 100)
+    batch = Batch((torch.randn(60, 4),), carried={"site": [str(i % 15) for i in range(60)]})
+    times = latency.measure(Counted().eval(), [batch], budget=None)
+    assert times is not None
+    assert len(times.groups) == 15  # each once or twice, instead of the first ones alone
+    assert {g.n for g in times.groups} <= {1, 2, 3}
+
+
+@pytest.mark.parametrize(("budget", "timed"), [(None, True), (0.0, False)])
+def test_the_slowest_groups_are_in_a_report_unless_nothing_is_to_be_timed(budget: float | None, timed: bool) -> None:
+    class Named(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = nn.Linear(4, 2)
+
+        def forward(self, x: Tensor) -> Tensor:
+            out: Tensor = self.layer(x)
+            return out
+
+    data = [{"x": torch.randn(8, 4), "label": torch.arange(8) % 2, "site": ["a", "b"] * 4}] * 2
+    options = reportgen.Options(trial_budget=0, pictures=0, inference_budget=budget)
+    report = reportgen.examine(Named(), data, options=options)
+    assert (report.meta.inference is not None) == timed
+    assert ("latency" in {row.part for row in report.coverage}) == timed
+    if timed:
+        tables = {
+            block.id for section in build.build(report).sections for block in section.blocks if isinstance(block, Table)
+        }
+        assert "slowest-groups" in tables
 
 
 def test_an_export_gives_the_same_outputs_for_any_batch() -> None:

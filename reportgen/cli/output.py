@@ -42,7 +42,8 @@ Slices = Annotated[
     str | None, typer.Option(help="Comma-separated entries of a batch by which scores are told: site,device.")
 ]
 InferenceBudget = Annotated[
-    float | None, typer.Option(min=0, help="Seconds for timing forward passes by batch size; none are timed without.")
+    float | None,
+    typer.Option(min=0, help="Seconds for timing forward passes by batch size; without it only groups are timed."),
 ]
 ExportBudget = Annotated[
     float | None, typer.Option(min=0, help="Seconds after which no further export is tried; none is tried without.")

@@ -23,10 +23,11 @@ def add_use(subject: Subject, report: Report, steps: Steps) -> Report:
     options, batches = subject.options, subject.given.reservoir.as_read()
     asked = {"latency": options.inference_budget, "export": options.export_budget}
     if not batches:
-        for part in (part for part, budget in asked.items() if budget > 0):
+        for part in (part for part, budget in asked.items() if budget):
             steps.skip(part, NO_DATA)
         return report
-    if options.inference_budget > 0:
+    # what groups a batch carries is asked for by carrying them
+    if options.inference_budget or (options.inference_budget is None and any(batch.carried for batch in batches)):
         times = steps.run("latency", lambda: latency.measure(subject.model, batches, options.inference_budget))
         if times is not None and times.out_of_time:
             steps.partial("latency", "larger batches were left out: the time given was up")

@@ -21,6 +21,7 @@ BUDGET = 24_000
 MAX_PICTURES = 6
 TOKENS = 64
 _MIN_PATCHES = 4
+MAX_BEFORE = 9  # positions before those of patches: a class token, and up to eight registers
 
 
 def facts_of(watch: AttentionWatch, model: nn.Module, batch: Batch) -> AttentionFacts:
@@ -96,12 +97,16 @@ def _rollout(watch: AttentionWatch, model: nn.Module, x: Tensor | None) -> tuple
 
 
 def _of_image(weights: Tensor, layers: int, model: nn.Module, x: Tensor) -> tuple[Rollout | None, str]:
-    """Put the weights of patches in their places, rows first; a position too many is a class token, and first."""
+    """Put the weights of patches in their places, rows first.
+
+    Positions too many stand before them: a class token, and after it perhaps others (of distillation, registers).
+    """
     n = len(weights)
-    ways: list[tuple[Literal["mean", "first"], Tensor]] = [("mean", weights.mean(0)), ("first", weights[0, 1:])]
-    for query, row in ways:
-        grid = _grid(len(row), x)
+    for before in range(MAX_BEFORE + 1):
+        grid = _grid(n - before, x)
         if grid is not None:
+            query: Literal["mean", "first"] = "first" if before else "mean"
+            row = weights[0, before:] if before else weights.mean(0)
             levels = grey_levels(row.reshape(grid).numpy(), float(row.min()), float(row.max()))
             picture = of_levels(levels)
             rollout = Rollout(layers=layers, query=query, weights=_rounded(row), grid=list(grid), picture=picture)

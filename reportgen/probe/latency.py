@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import platform
 import time
 from collections.abc import Iterator
@@ -21,32 +22,31 @@ from .scoring.slices import values_of
 from .trials.sample import first_samples, is_by_sample, rows
 
 _RUNS, _LEAST, _WARM = 100, 5, 2
-_GROUPS, _OF_GROUP = 40, 3
+_GROUPS, _OF_GROUP, _ROUNDS = 40, 3, 3
 _FOR_GROUPS = 0.3  # of the time, where batches carry groups
+ALONE = 1.0  # seconds for groups where no time was given to anything
 LARGEST = 64
 
 
-def measure(model: nn.Module, batches: list[Batch], budget: float) -> InferenceTimes:
+def measure(model: nn.Module, batches: list[Batch], budget: float | None) -> InferenceTimes | None:
     """Time batches of 1, 2, 4, ... samples of the data, then single samples by group; at most ``budget`` seconds.
 
     The caller holds the guard. Each size has its share of the time, and is run five times at least if that was begun.
+    Without a budget groups alone are timed, for at most a second; None where the batches carry none.
     """
     device = device_of(model)
-    model.eval()
     grouped = any(batch.carried for batch in batches)
+    if budget is None and not grouped:
+        return None
+    model.eval()
     started = time.perf_counter()
-    until = started + budget * (1 - _FOR_GROUPS * grouped)
-    found: list[Latency] = []
-    late = False
-    sized = list(_sized(batches))
     with torch.no_grad():
-        for i, (n, batch) in enumerate(sized):
-            now = time.perf_counter()
-            if now >= until and found:
-                late = True
-                break
-            found.append(_row(model, batch, n, now + (until - now) / (len(sized) - i), device))
-        groups = list(_by_group(model, batches, started + budget, device)) if grouped else []
+        found: list[Latency] = []
+        late = False
+        if budget is not None:
+            found, late = _by_size(model, batches, started + budget * (1 - _FOR_GROUPS * grouped), device)
+        end = started + (ALONE if budget is None else budget)
+        groups = list(_by_group(model, batches, end, device)) if grouped else []
     return InferenceTimes(
         machine=machine(device),
         threads=torch.get_num_threads(),
@@ -54,6 +54,18 @@ def measure(model: nn.Module, batches: list[Batch], budget: float) -> InferenceT
         groups=sorted(groups, key=lambda g: -g.seconds),
         out_of_time=late,
     )
+
+
+def _by_size(model: nn.Module, batches: list[Batch], until: float, device: torch.device) -> tuple[list[Latency], bool]:
+    """Return a row for each batch size, and whether larger ones were left out."""
+    found: list[Latency] = []
+    sized = list(_sized(batches))
+    for i, (n, batch) in enumerate(sized):
+        now = time.perf_counter()
+        if now >= until and found:
+            return found, True
+        found.append(_row(model, batch, n, now + (until - now) / (len(sized) - i), device))
+    return found, False
 
 
 def machine(device: torch.device) -> str:
@@ -137,7 +149,34 @@ def _finished(device: torch.device) -> None:
 
 
 def _by_group(model: nn.Module, batches: list[Batch], until: float, device: torch.device) -> Iterator[GroupTime]:
-    """Time single samples of each group; groups that the time did not suffice for are left out."""
+    """Time single samples of each group, in turns, so that what else the machine does falls on all of them alike.
+
+    The fastest of three runs of a sample counts; when the time is up, every group has been run as often, or once more.
+    Groups that the time did not suffice for are left out.
+    """
+    groups = _members(batches)
+    fastest: list[dict[int, float]] = [{} for _ in groups]
+    turns = [(i, at) for _ in range(_ROUNDS) for at in range(_OF_GROUP) for i in range(len(groups))]
+    cold = True
+    for i, at in turns:
+        samples = groups[i][1]
+        if time.perf_counter() >= until:
+            break
+        if at >= len(samples):
+            continue
+        batch, row = samples[at]
+        one = rows(batch, torch.tensor([row]))
+        for _ in range(_WARM if cold else 0):
+            _timed(model, one, device)
+        cold = False
+        fastest[i][at] = min(_timed(model, one, device), fastest[i].get(at, math.inf))
+    for ((key, value), _samples), taken in zip(groups, fastest, strict=True):
+        if taken:
+            yield GroupTime(key=key, value=value, n=len(taken), seconds=median(taken.values()))
+
+
+def _members(batches: list[Batch]) -> list[tuple[tuple[str, str], list[tuple[Batch, int]]]]:
+    """Find a few samples of each group, as batch and row in it."""
     members: dict[tuple[str, str], list[tuple[Batch, int]]] = {}
     for batch in batches:
         if not is_by_sample(batch):
@@ -147,9 +186,4 @@ def _by_group(model: nn.Module, batches: list[Batch], until: float, device: torc
                 held = members.setdefault((key, value), []) if value is not None else []
                 if len(held) < _OF_GROUP:
                     held.append((batch, i))
-    for (key, value), samples in list(members.items())[:_GROUPS]:
-        if time.perf_counter() >= until:
-            return
-        alone = [rows(batch, torch.tensor([i])) for batch, i in samples]
-        fastest = [min(_timed(model, one, device) for _ in range(3)) for one in alone]
-        yield GroupTime(key=key, value=value, n=len(samples), seconds=median(fastest))
+    return list(members.items())[:_GROUPS]

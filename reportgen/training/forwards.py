@@ -14,7 +14,6 @@ from torch.nn.modules.batchnorm import _NormBase
 
 from ..probe.layers import RECTIFIERS, channel_dim, kind_of, layers_of, main_tensor
 from ..subject.data import tensors
-from .choice import Choice
 from .movement import MAX_PORTRAITS, draw, spread
 from .naming import modules_of
 from .observations import NOTHING, LayerEntry, Layers, Outputs
@@ -94,9 +93,8 @@ class _Layer:
 class ForwardWatch:
     """One light hook on each model all the time, and one on each layer while ``armed``."""
 
-    def __init__(self, run: Run, choice: Choice | None = None) -> None:
+    def __init__(self, run: Run) -> None:
         self.run = run
-        self._choice = choice or Choice()
         self.validated = False
         """A forward pass without gradients has run since the last step."""
         self.passes = 0
@@ -120,7 +118,7 @@ class ForwardWatch:
         self._roots = [m for m in models.values() if not isinstance(m, torch.jit.ScriptModule)]
         self._modal = [m for model in models.values() for m in model.modules() if has_two_modes(m)]
         layers = {id(m) for model in models.values() for m in layers_of(model).values()}
-        found = [(name, m) for name, m in modules_of(models) if id(m) in layers and self._choice.share(name) > 0]
+        found = [(name, m) for name, m in modules_of(models) if id(m) in layers and self.run.choice.share(name) > 0]
         # dropouts are no layers of the reports, but they are what modes are about
         known = {id(m) for _, m in found}
         drops = [m for m in self._modal if id(m) not in known]
@@ -153,7 +151,7 @@ class ForwardWatch:
         step = self.run.notebook.tally.steps
         for place, layer in enumerate(self._layers):
             named = place < len(self._entries)
-            if named and not self._choice.at(self._entries[place].name, step):
+            if named and not self.run.choice.at(self._entries[place].name, step):
                 continue
             what = functools.partial(self._output, layer, place in chosen, named)
             self._armed.append(layer.module.register_forward_hook(Hook(self, layer.module, what)))

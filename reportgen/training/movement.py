@@ -121,16 +121,22 @@ def _ratio(a: float, b: float) -> float | None:
 
 
 def take_portrait(run: Run, index: int) -> None:
-    """Make histograms of some of an optimizer's weight matrices, spread over the model, and of their gradients."""
-    table = run.table()
-    matrices = [p for p in table.covers[index] if len(table.entries[p].shape) >= 2]
+    """Make histograms of some of an optimizer's weight matrices, spread over the model, and of their gradients.
+
+    Of layers that the user named, where any were: norms and steps are those of all, as the rules ask for them.
+    """
+    table, step = run.table(), run.notebook.tally.steps
+    layers = {p: table.entries[p].name.rpartition(".")[0] for p in table.covers[index]}
+    matrices = [p for p, layer in layers.items() if len(table.entries[p].shape) >= 2 and run.choice.share(layer) > 0]
     samples: list[tuple[str, str, Tensor]] = []
     for place in spread(matrices, MAX_PORTRAITS):
+        if not run.choice.at(layers[place], step):
+            continue
         p: nn.Parameter = table.parameters[place]
         samples.append((table.entries[place].name, "weight", entries(p)))
         if p.grad is not None:
             samples.append((table.entries[place].name, "gradient", entries(p.grad)))
-    draw(run, run.notebook.tally.steps, samples)
+    draw(run, step, samples)
 
 
 def spread(items: list[int], n: int) -> list[int]:

@@ -10,6 +10,7 @@ from weakref import WeakSet
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from .choice import Choice
 from .naming import label_of, parameter_names
 from .notebook import Notebook
 from .observations import Parameters, Standing, Standings
@@ -28,6 +29,8 @@ class Run:
     """A word for each optimizer that tells it from the others."""
     notebook: Notebook
     scaler: Any = None
+    choice: Choice = field(default_factory=Choice)
+    """Layers whose outputs, and whose weights and gradients as histograms, are looked at."""
     paused: bool = False
     scale: float | None = None
     """The AMP scale when it was last read."""

@@ -62,7 +62,7 @@ class Watch:
         expect("scaler", scaler, scales, "the torch.amp.GradScaler of the loop")
         models = models_of(model)
         optimizers, labels = optimizers_of(optimizer, models)
-        self.run = Run(models, [*optimizers], labels, Notebook(), scaler)
+        self.run = Run(models, [*optimizers], labels, Notebook(), scaler, choice)
         self._log = None if log is None else Path(log)
         self._given = plain(hyperparameters or {})
         self._accumulation, self._progress, self._source = accumulation, progress, source
@@ -73,7 +73,7 @@ class Watch:
         self._lead: StepWatch | None = None
         """The optimizer by whose steps the layers are looked at."""
         self._newcomers = Newcomers(self.run, self._join)
-        self._forwards = ForwardWatch(self.run, choice)
+        self._forwards = ForwardWatch(self.run)
         self._armed = False
         self._epoch: float | None = None
         self._epoch_offset: float | None = None
