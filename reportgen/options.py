@@ -33,8 +33,6 @@ LANGUAGES = ("en", "zh")
 TASKS = ("multiclass", "binary", "multilabel", "regression", "tokens", "segmentation")
 TaskName = Literal["multiclass", "binary", "multilabel", "regression", "tokens", "segmentation"]
 _PROJECTIONS = ("pca", "tsne", "umap")
-
-
 _SECTIONS = ", ".join(map(repr, SECTIONS))
 _TASK_EXPECTED = f"one of {', '.join(map(repr, TASKS))}, or a dict of head and task"
 
@@ -123,11 +121,7 @@ class Options(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         placed = device is None or isinstance(device, str) or type(device).__name__ == "device"
         return [
             ("title", self.title is None or isinstance(self.title, str), "a text"),
-            (
-                "task",
-                self.task is None or _is_task(self.task),
-                f"one of {', '.join(map(repr, TASKS))}, or a dict of head and task",
-            ),
+            ("task", self.task is None or _is_task(self.task), _TASK_EXPECTED),
             ("class_names", self.class_names is None or are_texts(self.class_names), "a list of texts"),
             ("slices", are_texts(self.slices), "a list of entries of a batch"),
             ("device", placed, "a text such as 'cpu' or 'cuda:0'"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import shutil
 import signal
 import sys
@@ -172,6 +173,17 @@ def test_an_interrupted_run_goes_on_to_the_same_end(run: Run, tmp_path: Path) ->
     assert any(event.kind == "gap" for event in resumed.events)
     for name, value in weights(tmp_path / "whole" / "best.last.pt").items():
         assert torch.equal(value, weights(tmp_path / "run" / "best.last.pt")[name])
+
+
+def test_weights_to_begin_from_may_hold_the_classes_that_the_settings_allow(run: Run, tmp_path: Path) -> None:
+    run("train", "settings.toml", "--epochs", "1")
+    torch.save({"state_dict": weights(tmp_path / "run" / "best.pt"), "args": argparse.Namespace()}, "start.pt")
+    settings = tmp_path / "settings.toml"
+    settings.write_text('checkpoint = "start.pt"\n' + SETTINGS)
+    told = ("train", "settings.toml", "--epochs", "1", "--folder", "second")
+    assert "argparse.Namespace" in run(*told, code=2)[1]
+    settings.write_text('checkpoint = "start.pt"\nallow_globals = ["argparse.Namespace"]\n' + SETTINGS)
+    assert "trained 1 epochs" in run(*told)[0]
 
 
 def test_early_stopping(run: Run, tmp_path: Path) -> None:

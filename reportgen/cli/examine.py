@@ -36,14 +36,13 @@ from .output import (
     strictly,
     written,
 )
-from .values import ManyCheckpoints
+from .values import WEIGHT_SUFFIXES, ManyCheckpoints
 
 if TYPE_CHECKING:
     from ..document.facts import Report
     from ..document.history import History
     from ..settings import Settings
 
-WEIGHT_SUFFIXES = (".safetensors", ".pt", ".pth", ".ckpt", ".bin")
 _SUBJECT = (
     "pkg.mod:name, file.py:name, torchvision:name, torchscript:file.pt, export:file.pt2, a weights file, a folder "
     "of shards, or a settings file (.toml)"
@@ -207,4 +206,4 @@ def _told(target: dict[str, Any]) -> str:
 
 def is_weights_file(name: str) -> bool:
     """Tell a file or a folder from an import target: a target has a colon before its name."""
-    return Path(name).exists() or (":" not in name and name.endswith((*WEIGHT_SUFFIXES, ".index.json")))
+    return Path(name).exists() or (":" not in name and name.endswith(WEIGHT_SUFFIXES))

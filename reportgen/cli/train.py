@@ -146,7 +146,7 @@ def _made(given: Settings) -> _Parts:
     seed_all(given.options.seed)
     model = specs.model_of(spec(given.model or ""))
     if given.checkpoint is not None:
-        checkpoint.load_into(model, checkpoint.read(Path(given.checkpoint)))
+        checkpoint.load_into(model, checkpoint.read(Path(given.checkpoint), given.options.allow_globals))
     loss = specs.loss_of(spec(given.loss or "", "torch.nn"))
     if given.options.device is not None:
         model = specs.moved(model, given.options.device)

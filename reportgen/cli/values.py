@@ -9,7 +9,7 @@ from typing import Any
 from typer.core import TyperCommand
 
 CHECKPOINT = "--checkpoint"
-_WEIGHT_SUFFIXES = (".safetensors", ".pt", ".pth", ".ckpt", ".bin", ".index.json")
+WEIGHT_SUFFIXES = (".safetensors", ".pt", ".pth", ".ckpt", ".bin", ".index.json")
 
 
 class ManyCheckpoints(TyperCommand):
@@ -41,4 +41,4 @@ def spread(arguments: Sequence[str]) -> list[str]:
 
 
 def _is_weights(name: str) -> bool:
-    return ":" not in name and (name.endswith(_WEIGHT_SUFFIXES) or Path(name).is_dir())
+    return ":" not in name and (name.endswith(WEIGHT_SUFFIXES) or Path(name).is_dir())

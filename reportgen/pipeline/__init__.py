@@ -15,12 +15,7 @@ from torch.optim import Optimizer
 
 from ..arguments import expect
 from ..document.codec import FORMAT_VERSION, decode, encode
-from ..document.facts import (
-    Coverage,
-    Meta,
-    Report,
-    SubjectFacts,
-)
+from ..document.facts import Coverage, Meta, Report, SubjectFacts
 from ..document.history import History
 from ..errors import OptionError
 from ..health.judge import judge

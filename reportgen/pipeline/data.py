@@ -8,18 +8,8 @@ from typing import Any
 
 import msgspec
 
-from ..document.facts import (
-    ActivationFacts,
-    ArchitectureFacts,
-    DatasetFacts,
-    EvaluationFacts,
-    GradientFacts,
-    Report,
-)
-from ..probe import (
-    gradients,
-    stream,
-)
+from ..document.facts import ActivationFacts, ArchitectureFacts, DatasetFacts, EvaluationFacts, GradientFacts, Report
+from ..probe import gradients, stream
 from ..probe.activations import ActivationProbe
 from ..probe.dataset import DatasetProbe, compare
 from ..probe.inputs import guarded

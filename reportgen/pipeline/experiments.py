@@ -4,14 +4,9 @@ from __future__ import annotations
 
 import msgspec
 
-from ..document.facts import (
-    Report,
-)
+from ..document.facts import Report
 from ..document.trials import TrialFacts
-from ..probe import (
-    deployment,
-    latency,
-)
+from ..probe import deployment, latency
 from ..probe.steps import Steps
 from ..probe.trials import run as trials
 from .reasons import NO_DATA, NOISE

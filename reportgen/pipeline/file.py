@@ -8,20 +8,9 @@ import msgspec
 from tqdm import tqdm
 
 from ..document.codec import FORMAT_VERSION
-from ..document.facts import (
-    Meta,
-    Report,
-    SubjectFacts,
-    WeightFacts,
-)
+from ..document.facts import Meta, Report, SubjectFacts, WeightFacts
 from ..options import Options
-from ..probe import (
-    architecture,
-    course,
-    hub,
-    states,
-    weights,
-)
+from ..probe import architecture, course, hub, states, weights
 from ..probe.pictures import run as pictures
 from ..probe.steps import Steps
 from ..subject import checkpoint, hashes

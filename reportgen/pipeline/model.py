@@ -11,18 +11,10 @@ import msgspec
 from torch import nn
 
 from ..document.codec import FORMAT_VERSION
-from ..document.facts import (
-    Meta,
-    Report,
-    SubjectFacts,
-)
+from ..document.facts import Meta, Report, SubjectFacts
 from ..document.pictures import PictureFacts
 from ..options import Options
-from ..probe import (
-    architecture,
-    attention_facts,
-    weights,
-)
+from ..probe import architecture, attention_facts, weights
 from ..probe.forward import ForwardPass
 from ..probe.inputs import first_pass
 from ..probe.layers import kind_of

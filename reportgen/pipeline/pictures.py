@@ -6,9 +6,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from ..document.facts import (
-    Report,
-)
+from ..document.facts import Report
 from ..document.pictures import PictureFacts
 from ..options import Options
 from ..probe.steps import NotMeasuredError, Steps

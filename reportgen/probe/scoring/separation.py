@@ -46,8 +46,11 @@ class Separation:
         step = torch.diff(tp, prepend=tp.new_zeros(1))
         ap = float((step / p * tp / (tp + fp).clamp_min(1)).sum())
         ap_low, ap_high = _log_odds_interval(ap, p)
-        rows = [(edge, int(t), int(f)) for edge, t, f in zip(_EDGES, tp.tolist(), fp.tolist(), strict=True)]
         f1 = 2 * tp / (tp + fp + p)
+
+        def row(place: int) -> tuple[float, int, int]:
+            return _EDGES[place], int(tp[place]), int(fp[place])
+
         return Curve(
             label=name,
             positives=int(p),
@@ -58,9 +61,9 @@ class Separation:
             average_precision=ap,
             ap_low=ap_low,
             ap_high=ap_high,
-            points=[rows[i] for i in _spread(tp / p + fp / n)],
-            sweep=[rows[_bin_of(t)] for t in _SWEEP] if swept else [],
-            best=rows[int(f1.argmax())] if swept else None,
+            points=[row(i) for i in _spread(tp / p + fp / n)],
+            sweep=[row(_bin_of(t)) for t in _SWEEP] if swept else [],
+            best=row(int(f1.argmax())) if swept else None,
         )
 
 

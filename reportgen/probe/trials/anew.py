@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from ...subject.data import Batch
 from ..fingerprints import hashes
 from ..layers import AFFINE, main_tensor
+from .drawn import draw_trainable
 from .lab import Lab, NotApplicableError, Outfit, OutOfTimeError, Result, copied, output_of
 from .learning import answered, backward, in_training, refuse_sparse
 from .modes import right_answers
@@ -57,7 +58,7 @@ def learned_anew(lab: Lab) -> Result:
     numbers["as_is"] = whole
     for name, (learned, _) in splits.items():
         work = copied(lab.outfit)
-        drawn_anew(work.model, lab.seed)
+        draw_trainable(work.model, lab.seed)
         _learn(lab, work, learned)
         numbers[f"learned_{name}"] = float(learned.n_samples)
         for other, (_, asked) in splits.items():
@@ -77,7 +78,7 @@ def _say_what_helps(lab: Lab, learned: Batch, asked: Batch, numbers: dict[str, f
     affine = [m for m in lab.model.modules() if isinstance(m, AFFINE)]
     if fresh - base < _WORKS * (1 - base) and len(affine) >= _DEEP:
         work = copied(lab.outfit)
-        drawn_anew(work.model, lab.seed)
+        draw_trainable(work.model, lab.seed)
         numbers["growth"] = _growth(work.model, learned)
         _to_unit_scale(work.model, rows(learned, torch.arange(min(2 * _BATCH, learned.n_samples))))
         _learn(lab, work, learned)
@@ -177,26 +178,6 @@ def _score(model: nn.Module, batch: Batch) -> float:
     spread = float(wanted.var(correction=0))
     error = float((told.detach().double().flatten() - wanted).square().mean())
     return max(1 - error / spread, -1.0) if spread and math.isfinite(error) else -1.0
-
-
-def drawn_anew(model: nn.Module, seed: int) -> None:
-    """Draw the trainable weights of a copy anew; what its modules cannot draw gets the mean and spread that it has.
-
-    Frozen parameters, and the statistics of modules all of whose parameters are frozen, stay as they are.
-    """
-    torch.manual_seed(seed)
-    for module in model.modules():
-        own = [p for p in module.parameters(recurse=False)]
-        if not own or not all(p.requires_grad for p in own):
-            continue
-        again = getattr(module, "reset_parameters", None) or getattr(module, "_reset_parameters", None)
-        if again is not None:
-            again()
-            continue
-        with torch.no_grad():
-            for p in own:
-                if p.dim() > 1 and p.is_floating_point():
-                    p.copy_(torch.randn_like(p) * p.std() + p.mean())
 
 
 def _learn(lab: Lab, work: Outfit, batch: Batch) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
@@ -15,6 +15,7 @@ from torch.optim import Optimizer
 from ...subject.data import Batch, tensors
 from ..layers import main_tensor
 from ..reduce import as_real
+from .drawn import draw_all
 from .lab import Lab, NotApplicableError, Outfit, Result, optimizers_own, output_of, taken, value_of
 from .modes import right_answers
 from .sample import shuffled
@@ -269,7 +270,7 @@ def fresh_start(lab: Lab) -> Result:
     """
     batch = lab.targeted(64)
     work = lab.fresh()
-    reset(work.model, lab.seed)
+    draw_all(work.model, lab.seed)
     in_training(work.model, batch.n_samples)
     with torch.no_grad():
         value = float(_value(work, batch, lab.seed).detach())
@@ -281,19 +282,6 @@ def fresh_start(lab: Lab) -> Result:
         shares = counts[counts > 0] / counts.sum()
         numbers["constant"] = float(-(shares * shares.log()).sum())
     return Result(numbers)
-
-
-def reset(model: nn.Module, seed: int) -> None:
-    """Draw all weights anew; raise where a module holds parameters and cannot do so."""
-    torch.manual_seed(seed)
-    for module in model.modules():
-        if not module._parameters and not module._buffers:
-            continue
-        again: Callable[[], None] | None = getattr(module, "reset_parameters", None)
-        again = again or getattr(module, "_reset_parameters", None)
-        if again is None:
-            raise NotApplicableError(f"{type(module).__name__} cannot be initialised anew")
-        again()
 
 
 def shuffled_labels(lab: Lab) -> Result:
@@ -309,7 +297,7 @@ def shuffled_labels(lab: Lab) -> Result:
     shares = []
     for mixed in (False, True):
         work = lab.fresh()
-        reset(work.model, lab.seed)
+        draw_all(work.model, lab.seed)
         _train(lab, work, batches, mixed=mixed)
         work.model.eval()
         with torch.no_grad():

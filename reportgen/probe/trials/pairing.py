@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ...subject.data import Batch
 from ..evaluation import are_class_scores
-from .anew import drawn_anew
+from .drawn import draw_trainable
 from .lab import Lab, Loss, NotApplicableError, Result, a_row_each, answer, output_of, spread, taken, value_of
 from .sample import mapped
 
@@ -121,7 +121,7 @@ def loss_without_target(lab: Lab) -> Result:
     if numbers["ignored"]:
         numbers |= _apart(lab.model, batch, "")
         fresh = lab.fresh().model.eval()
-        drawn_anew(fresh, lab.seed)
+        draw_trainable(fresh, lab.seed)
         numbers |= _apart(fresh, batch, "fresh_")
     return Result(numbers)
 

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from ...subject.data import Batch
 from ..layers import main_tensor
+from .drawn import draw_all
 from .lab import Lab, NotApplicableError, Outfit, Result, output_of, taken, value_of
-from .learning import reset
 from .sample import doubled
 
 _VARIES = 1e-3  # of the outputs' size
@@ -62,7 +62,7 @@ def in_double(lab: Lab) -> Result:
 def _passed(lab: Lab, batch: Batch, anew: bool, *, double: bool) -> _Pass:
     work = lab.fresh()
     if anew:
-        reset(work.model, lab.seed)
+        draw_all(work.model, lab.seed)
     if double:
         taken(work.model.double, "the model does not go into double precision")
         if isinstance(work.loss, nn.Module):
