@@ -620,3 +620,18 @@ def test_nothing_is_harmed(kind: str, optimizer: Any) -> None:
     assert [m.training for m in model.modules()] == modes_
     assert {k: v for k, v in vars(model).items() if isinstance(v, (int, list))} == plain
     assert torch.equal(torch.get_rng_state(), rng)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16, torch.complex64])
+def test_a_step_in_one_call_is_that_of_adam(dtype: torch.dtype) -> None:
+    start, pushes = torch.randn(40, dtype=dtype), torch.randn(6, 40, dtype=dtype)
+    ours, theirs = nn.Parameter(start.clone()), nn.Parameter(start.clone())
+    steppers = learning.adam([ours], 0.01), torch.optim.Adam([theirs], lr=0.01, foreach=False)
+    for push in pushes:
+        ours.grad, theirs.grad = push.clone(), push.clone()
+        for stepper in steppers:
+            stepper.step()
+    apart = (ours - theirs).detach().abs().max()
+    moved = (ours - start).detach().abs().max()
+    assert float(apart) < (0.02 if dtype == torch.bfloat16 else 1e-6)
+    assert float(moved) > 0.005

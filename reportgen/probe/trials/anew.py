@@ -12,9 +12,10 @@ from torch import Tensor, nn
 from ...subject.data import Batch
 from ..fingerprints import hashes
 from ..layers import AFFINE, main_tensor
+from ..seeding import seed_generators
 from .drawn import draw_trainable
 from .lab import Lab, NotApplicableError, Outfit, OutOfTimeError, Result, copied, output_of
-from .learning import answered, backward, in_training, refuse_sparse
+from .learning import adam, answered, backward, in_training, refuse_sparse
 from .modes import right_answers
 from .sample import first_samples, is_by_sample, rows
 
@@ -184,14 +185,14 @@ def _learn(lab: Lab, work: Outfit, batch: Batch) -> None:
     parameters = [p for p in work.model.parameters() if p.requires_grad]
     if not parameters:
         raise NotApplicableError("no parameter is trainable")
-    optimizer = torch.optim.Adam(parameters, lr=_RATE)
+    optimizer = adam(parameters, _RATE)
     in_training(work.model, _BATCH)
     first, level = math.nan, math.nan
     for step, part in enumerate(_dealt(batch, lab.seed)):
         if step % 10 == 0:
             lab.clock.need(30)
         optimizer.zero_grad()
-        torch.manual_seed(lab.seed + step)
+        seed_generators(lab.seed + step)
         _, value = answered(work, part)
         loss = float(value.detach())
         if not math.isfinite(loss) or not value.requires_grad:

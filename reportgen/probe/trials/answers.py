@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ..evaluation import are_class_scores
+from ..seeding import seed_generators
 from .lab import Lab, Loss, NotApplicableError, Result, output_of, taken, value_of
 
 
@@ -21,7 +22,7 @@ def loss_of_answers(lab: Lab) -> Result:
     depends on the shape is broadcast. ``pull``: largest derivative by the model's own outputs.
     """
     batch = lab.targeted(64, least=6)
-    torch.manual_seed(lab.seed)
+    seed_generators(lab.seed)
     with torch.no_grad():
         output = output_of(lab.model, batch)
     if not isinstance(output, Tensor) or not isinstance(batch.target, Tensor):
@@ -46,7 +47,7 @@ def loss_shifted(lab: Lab) -> Result:
     Unchanged: the loss applies softmax itself. Lower by 1: it takes the outputs as log-probabilities.
     """
     batch = lab.targeted(64, least=2)
-    torch.manual_seed(lab.seed)
+    seed_generators(lab.seed)
     with torch.no_grad():
         output = output_of(lab.model, batch)
     if not isinstance(output, Tensor) or output.dim() < 2 or output.is_nested or not output.is_floating_point():

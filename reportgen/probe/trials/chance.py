@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from ...subject.data import Batch
+from ..seeding import seed_generators
 from .lab import Lab, NotApplicableError, Result, answer, as_answer, output_of
 
 _DROPS = {
@@ -97,7 +98,7 @@ def _source(lab: Lab, batch: Batch, numbers: dict[str, float]) -> str:
     """Say what makes two passes differ: dropout, noise on the input, sampling, other random numbers, or state."""
     if numbers["same_seed"] > 0.5 * numbers["change"]:
         return "state"
-    torch.manual_seed(lab.seed)
+    seed_generators(lab.seed)
     with torch.no_grad(), watched() as watch:
         as_answer(output_of(lab.model, batch))
     if watch.drops:

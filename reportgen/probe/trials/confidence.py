@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ...subject.data import Batch
 from ..layers import main_tensor
+from ..seeding import seed_generators
 from .lab import Lab, NotApplicableError, Result, output_of, taken, value_of
 
 _LEFT_OUT = -100
@@ -30,7 +31,7 @@ def as_it_is(lab: Lab) -> Result:
     told: list[tuple[Tensor, Tensor]] = []
     for batch in lab.given:
         lab.clock.need(1)
-        torch.manual_seed(lab.seed)
+        seed_generators(lab.seed)
         with torch.no_grad():
             output = output_of(lab.model, batch)
             value = taken(partial(value_of, lab.loss, output, batch.target), "the loss refuses outputs of eval mode")

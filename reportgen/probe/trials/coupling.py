@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from ...subject.data import Batch, tensors
 from ..layers import kind_of, layers_of, main_tensor
+from ..seeding import seed_generators
 from .lab import Lab, NotApplicableError, Result, a_row_each, answer, output_of, spread
 from .order import worth_of_order
 from .sample import changed, rows
@@ -107,7 +108,7 @@ def _layer_rows(lab: Lab, batch: Batch, kept: Tensor) -> Iterator[tuple[str, Ten
 
     handles = [module.register_forward_hook(watch(name)) for name, module in layers_of(lab.model).items()]
     try:
-        torch.manual_seed(lab.seed)
+        seed_generators(lab.seed)
         with torch.no_grad():
             output_of(lab.model, batch)
     finally:
@@ -309,7 +310,7 @@ def _scattered(sequence: Tensor) -> Tensor:
 def _drawn(lab: Lab) -> nn.Module:
     """Return a copy whose weights of two dimensions and more are random, scaled by their fan-in."""
     model = lab.fresh().model
-    torch.manual_seed(lab.seed)
+    seed_generators(lab.seed)
     with torch.no_grad():
         for p in model.parameters():
             if p.dim() >= 2 and p.is_floating_point():

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ...subject.data import Batch, call
+from ..seeding import seed_generators
 from .lab import Lab, NotApplicableError, Outfit, Result, taken, value_of
 from .learning import backward
 from .sample import doubled
@@ -102,7 +103,7 @@ def _derivative(parameter: nn.Parameter, loss: Callable[[], Tensor], whole: floa
 
 def _loss_of(lab: Lab, work: Outfit, batch: Batch) -> Callable[[], Tensor]:
     def loss() -> Tensor:
-        torch.manual_seed(lab.seed)
+        seed_generators(lab.seed)
         rule = work.loss if work.loss is not None else lab.loss
         output = taken(lambda: call(work.model, batch), "the model refuses numbers in float64")
         return taken(lambda: value_of(rule, output, batch.target), "the loss refuses numbers in float64")

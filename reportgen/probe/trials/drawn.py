@@ -7,12 +7,13 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
+from ..seeding import seed_generators
 from .lab import NotApplicableError
 
 
 def draw_all(model: nn.Module, seed: int) -> None:
     """Draw all weights of a copy anew. Raises NotApplicableError where a module holds some and cannot draw them."""
-    torch.manual_seed(seed)
+    seed_generators(seed)
     for module in model.modules():
         if not module._parameters and not module._buffers:
             continue
@@ -27,7 +28,7 @@ def draw_trainable(model: nn.Module, seed: int) -> None:
 
     Frozen parameters, and the statistics of modules all of whose parameters are frozen, stay as they are.
     """
-    torch.manual_seed(seed)
+    seed_generators(seed)
     for module in model.modules():
         own = list(module.parameters(recurse=False))
         if not own or not all(p.requires_grad for p in own):

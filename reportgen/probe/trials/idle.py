@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ...subject.data import Batch, tensors
+from ..seeding import seed_generators
 from .lab import Lab, NotApplicableError, Outfit, Result, output_of, taken, value_of
 from .learning import answered, backward
 
@@ -49,7 +50,7 @@ def _move(parameters: Iterable[Tensor], seed: int) -> None:
 
 def _seen(lab: Lab, work: Outfit, batch: Batch) -> tuple[list[Tensor], float] | None:
     """Return all outputs and the loss; None where they are not finite."""
-    torch.manual_seed(lab.seed)
+    seed_generators(lab.seed)
     with torch.no_grad():
         output = output_of(work.model, batch)
         value = float(taken(lambda: value_of(lab.loss, output, batch.target), "the loss refuses outputs of eval mode"))

@@ -15,6 +15,7 @@ from torch.optim import Optimizer
 from ...errors import one_line
 from ...subject.data import Batch, call
 from ..layers import main_tensor
+from ..seeding import seed_generators
 from ..steps import NotMeasuredError
 from .sample import first_samples, is_by_sample
 
@@ -161,7 +162,7 @@ def output_of(model: nn.Module, batch: Batch) -> Any:
 
 def answer(model: nn.Module, batch: Batch, seed: int = 0) -> Tensor:
     """Run the model without gradients from fixed random numbers; return its first floating-point output."""
-    torch.manual_seed(seed)
+    seed_generators(seed)
     with torch.no_grad():
         return as_answer(output_of(model, batch))
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ...subject.data import tensors
+from ..seeding import seed_generators
 from .lab import Lab, NotApplicableError, Result, output_of
 
 _ACTIVE = 0.01  # variance over samples of the posterior mean, in units of the prior (Burda et al. 2016)
@@ -22,7 +23,7 @@ def latent_units(lab: Lab) -> Result:
     ``divergence``: Kullback-Leibler divergence from N(0, 1), in nats a sample.
     """
     batch = lab.samples(64, least=8)
-    torch.manual_seed(lab.seed)
+    seed_generators(lab.seed)
     with torch.no_grad():
         output = output_of(lab.model, batch)
     if isinstance(output, Tensor):

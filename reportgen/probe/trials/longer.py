@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ...subject.data import Batch
 from ..layers import main_tensor
+from ..seeding import seed_generators
 from .confidence import class_scores
 from .lab import Lab, NotApplicableError, Outfit, Result, output_of, taken, value_of
 from .learning import answered, backward
@@ -38,7 +39,7 @@ def trained_on(lab: Lab) -> Result:
         if batch.target is None or batch.n_samples < 2:
             raise NotApplicableError("no batches of two samples or more with targets")
         work.model.train()
-        torch.manual_seed(lab.seed + step)
+        seed_generators(lab.seed + step)
         _, value = answered(work, batch)
         if not value.requires_grad or not math.isfinite(float(value.detach())):
             raise NotApplicableError("the loss is not finite, or no parameter reaches it")
@@ -61,7 +62,7 @@ def scored(lab: Lab, work: Outfit) -> tuple[float, float | None, int]:
     work.model.eval()
     for batch in lab.given:
         lab.clock.need(1)
-        torch.manual_seed(lab.seed)
+        seed_generators(lab.seed)
         with torch.no_grad():
             output = output_of(work.model, batch)
             loss = lab.loss if work.loss is None else work.loss

@@ -13,6 +13,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from ...subject.data import Batch
 from ..evaluation import are_class_scores
 from ..layers import main_tensor
+from ..seeding import seed_generators
 from .lab import Lab, NotApplicableError, Result, output_of, value_of
 from .sample import shuffled
 
@@ -73,7 +74,7 @@ def _score(lab: Lab, batches: list[Batch], *, norms: bool, all_: bool, refresh: 
         if isinstance(module, _BatchNorm):
             module.training = norms
     losses, right, weight = [], [], []
-    torch.manual_seed(lab.seed)
+    seed_generators(lab.seed)
     with torch.no_grad():
         for batch in batches:
             lab.clock.need(1)
@@ -93,7 +94,7 @@ def _refresh(lab: Lab, model: nn.Module, batches: list[Batch]) -> None:
         if isinstance(module, _BatchNorm) and module.track_running_stats:
             module.reset_running_stats()
             module.momentum, module.training = None, True
-    torch.manual_seed(lab.seed)
+    seed_generators(lab.seed)
     with torch.no_grad():
         for batch in batches:
             lab.clock.need(1)

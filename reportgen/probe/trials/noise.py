@@ -7,6 +7,7 @@ import math
 import torch
 from torch import Tensor
 
+from ..seeding import seed_generators
 from .lab import Lab, NotApplicableError, Result
 from .learning import answered, backward
 from .sample import first_samples, is_by_sample, rows
@@ -38,7 +39,7 @@ def gradient_noise(lab: Lab) -> Result:
     for i in range(count):
         if i % 4 == 0:
             lab.clock.need(12)
-        torch.manual_seed(lab.seed)
+        seed_generators(lab.seed)
         work.model.zero_grad(set_to_none=True)
         _, value = answered(work, rows(whole, torch.arange(i * size, (i + 1) * size)))
         if not value.requires_grad or not math.isfinite(float(value.detach())):

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ...subject.data import Batch
 from ..evaluation import are_class_scores
+from ..seeding import seed_generators
 from .drawn import draw_trainable
 from .lab import Lab, Loss, NotApplicableError, Result, a_row_each, answer, output_of, spread, taken, value_of
 from .sample import mapped
@@ -87,7 +88,7 @@ def loss_penalty(lab: Lab) -> Result:
     of answers that are right and certain, which is what the penalty alone comes to; ``loss``: of the model's answers.
     """
     batch = lab.targeted(64, least=4)
-    torch.manual_seed(lab.seed)
+    seed_generators(lab.seed)
     with torch.no_grad():
         output = output_of(lab.model, batch)
     with torch.enable_grad():
@@ -111,7 +112,7 @@ def loss_without_target(lab: Lab) -> Result:
     target = batch.target
     if not isinstance(target, Tensor) or not bool((target != target[:1]).any()):
         raise NotApplicableError("the targets are no tensor that varies")
-    torch.manual_seed(lab.seed)
+    seed_generators(lab.seed)
     with torch.no_grad():
         output = output_of(lab.model, batch)
     # outputs that are all 0 may hide the targets of a loss that multiplies both
@@ -150,7 +151,7 @@ def _certain(output: Tensor, target: Tensor) -> Tensor:
 
 def _numbers(lab: Lab, batch: Batch) -> tuple[Tensor, Tensor]:
     """Return outputs in float64 and targets that are numbers with fractions."""
-    torch.manual_seed(lab.seed)
+    seed_generators(lab.seed)
     with torch.no_grad():
         output = output_of(lab.model, batch)
     target = batch.target

@@ -6,11 +6,11 @@ import math
 from collections.abc import Callable
 from contextlib import suppress
 
-import torch
 from torch import nn
 from torch.optim import Optimizer
 
 from ..initial import is_arranged
+from ..seeding import seed_generators
 from .lab import Lab, NotApplicableError, Outfit, OutOfTimeError, Result, optimizers_own, taken
 from .learning import answered, backward, in_training, without_dropout
 from .longer import scored
@@ -68,7 +68,7 @@ def _gone_on(lab: Lab, change: Callable[[Outfit], None]) -> float:
             lab.clock.need(30)
         batch = lab.training[step % len(lab.training)]
         in_training(work.model, batch.n_samples)
-        torch.manual_seed(lab.seed + step)
+        seed_generators(lab.seed + step)
         _, value = answered(work, batch)
         if not value.requires_grad or not math.isfinite(float(value.detach())):
             raise NotApplicableError("the loss is not finite, or no parameter reaches it")

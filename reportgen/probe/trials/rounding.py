@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from ...subject.data import Batch
 from ..layers import main_tensor
+from ..seeding import seed_generators
 from .drawn import draw_all
 from .lab import Lab, NotApplicableError, Outfit, Result, output_of, taken, value_of
 from .sample import doubled
@@ -68,7 +69,7 @@ def _passed(lab: Lab, batch: Batch, anew: bool, *, double: bool) -> _Pass:
         if isinstance(work.loss, nn.Module):
             work.loss.double()
     work.model.eval()
-    torch.manual_seed(lab.seed)
+    seed_generators(lab.seed)
     with torch.enable_grad():
         output = output_of(work.model, batch)
         tensor = main_tensor(output)

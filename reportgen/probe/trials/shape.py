@@ -14,6 +14,7 @@ from torch.nn.modules.conv import _ConvNd
 from ...subject.data import Batch, tensors
 from ..layers import main_tensor
 from ..reduce import as_real
+from ..seeding import seed_generators
 from .lab import Lab, NotApplicableError, Result, answer, as_answer, output_of
 from .sample import changed
 
@@ -186,7 +187,7 @@ def head_range(lab: Lab) -> Result:
 
     handle = last.register_forward_hook(replace)
     try:
-        torch.manual_seed(lab.seed)
+        seed_generators(lab.seed)
         with torch.no_grad():
             reached = main_tensor(output_of(model, batch))
     finally:

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..seeding import seed_generators
 from .lab import Lab, NotApplicableError, Result
 from .learning import answered, in_training, without_dropout
 
@@ -29,7 +30,7 @@ def gradient_by_time(lab: Lab) -> Result:
     work = lab.fresh()
     in_training(work.model, batch.n_samples)
     with _watched(work.model) as seen, without_dropout(work.model), torch.enable_grad():
-        torch.manual_seed(lab.seed)
+        seed_generators(lab.seed)
         _, value = answered(work, batch)
         steps = seen.steps()
         if not value.requires_grad:
