@@ -26,7 +26,19 @@ from .history import History
 from .hub import HubConfig
 from .matrices import EmbeddingFacts, GainFacts, GateFacts, MatrixFacts, ShapeFacts
 from .pictures import PictureFacts
-from .samples import Copies, Order, Padding, Shortcut, Signal, SplitFacts, TargetCounts, TensorRow, TokenInputs, Twins
+from .samples import (
+    Copies,
+    Order,
+    Padding,
+    Rows,
+    Shortcut,
+    Signal,
+    SplitFacts,
+    TargetCounts,
+    TensorRow,
+    TokenInputs,
+    Twins,
+)
 from .states import OptimizerState
 from .stats import TensorStats
 from .trials import Trial, TrialFacts
@@ -437,6 +449,7 @@ class DatasetFacts(Struct, frozen=True, kw_only=True):
     signal: Signal | None = None
     twins: Twins | None = None
     shortcut: Shortcut | None = None
+    rows: Rows | None = None
     tensors: list[TensorRow] = []
     """Of a batch, inputs first; at most 24."""
     targets: list[TargetCounts] = []

@@ -69,6 +69,34 @@ class Order(Struct, frozen=True, kw_only=True):
     """Correlation of neighbours, where targets are numbers."""
 
 
+class RowPart(Struct, frozen=True, kw_only=True):
+    """A stretch of rows, and how well their labels fit their inputs."""
+
+    first: int
+    last: int
+    own: float | None
+    """Standard deviations by which labels fit better than when they are dealt out anew within the stretch; None where
+    they are all the same."""
+    shift: int
+    """Rows up (above 0: the label of a later row) at which labels fit best, 0 left aside."""
+    shifted: float
+    """The same as ``own`` of the labels there."""
+
+
+class Rows(Struct, frozen=True, kw_only=True):
+    """Rows in the order of their file: whether each label belongs to its row."""
+
+    n: int
+    """Rows looked at."""
+    of: int
+    chained: float
+    """Largest correlation of any column with any column up to 8 rows on, in standard errors: below 6 rows come in no
+    particular order."""
+    whole: list[float]
+    """How well labels fit, as ``RowPart.own``, when all of them are moved by -8 to 8 rows."""
+    parts: list[RowPart]
+
+
 class Padding(Struct, frozen=True, kw_only=True):
     """The token that sequences are filled up with at their end."""
 

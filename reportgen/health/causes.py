@@ -95,6 +95,7 @@ _FAR_APART = ("h-overfit", "h-overconfident", "h-generalisation-gap", "o-skill-l
 _BAD_LABELS = (
     "d-label-mapping",
     "o-inverted",
+    "d-rows-slipped",
     "d-labels-unrelated",
     "only-given-learns",
     "d-label-range",
@@ -367,6 +368,7 @@ DEFAULTS: dict[str, str] = {
     "d-label-signal": "label-corruption",
     "d-labels-unrelated": "label-corruption",
     "d-missing-class": "train-val-mismatch",
+    "d-rows-slipped": "label-corruption",
     "d-near-duplicates": "redundant-data",
     "d-nonfinite": "nan-in-data",
     "d-order": "unshuffled-data",

@@ -108,7 +108,9 @@ RIVALS: dict[str, Rivals] = {
     ),
     "exploding-gradients": Rivals(("lr-too-high", "bad-init"), "fresh-start"),
     "label-corruption": Rivals(
-        ("train-val-mismatch",), "look-at-samples", ("d-label-mapping", "d-label-range", "d-label-constant")
+        ("train-val-mismatch",),
+        "look-at-samples",
+        ("d-label-mapping", "d-label-range", "d-label-constant", "d-rows-slipped"),
     ),
     "label-noise": Rivals(
         ("train-val-mismatch",), "look-at-samples", ("d-conflicting-labels",), always=("train-val-mismatch",)

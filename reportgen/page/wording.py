@@ -16,6 +16,7 @@ from . import (
     words_notes,
     words_position,
     words_rounding,
+    words_rows,
     words_run,
     words_samples,
     words_trials,
@@ -377,6 +378,7 @@ _RULES |= (
     | words_anew.RULES
     | words_checks.RULES
     | words_position.RULES
+    | words_rows.RULES
 )
 _CAUSES |= (
     words_run.CAUSES

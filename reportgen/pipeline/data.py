@@ -15,6 +15,7 @@ from ..probe.dataset import DatasetProbe, compare
 from ..probe.inputs import guarded
 from ..probe.pictures import run as pictures
 from ..probe.readings import redrawn
+from ..probe.slips import rows_of
 from ..probe.steps import Steps
 from ..subject import hashes
 from ..subject.data import Batch, Reading, batches, device_of
@@ -34,7 +35,7 @@ def add_data(subject: Subject, report: Report, data: Any, batches: Iterator[Batc
     probe, real = ActivationProbe(model), report.subject.inputs == "real"
     together = Together(subject, data if real else None)
     report, batches = together.told_in(report), together.own(batches)
-    readers = _Readers(subject, subject.given, together, watched=bool(options.pictures)) if real else None
+    readers = _Readers(subject, subject.given, together, data, watched=bool(options.pictures)) if real else None
 
     def read() -> tuple[stream.Passage, ActivationFacts]:
         with probe.attached(), readers.attached() if readers is not None else nullcontext():
@@ -88,7 +89,7 @@ def _without_the_used(
 def add_training_data(subject: Subject, data: Iterable[Any], report: Report, steps: Steps) -> Report:
     """Run the model over its training data too, for the gap between the splits."""
     together = Together(subject, data)
-    readers = _Readers(subject, subject.training, together)
+    readers = _Readers(subject, subject.training, together, data)
     model, limit = subject.model, subject.options.max_batches
     reading = Reading(feed=subject.reading.feed, carried=subject.reading.carried)
     read = guarded(batches(data, model, device_of(model), limit, reading))
@@ -104,8 +105,10 @@ def add_training_data(subject: Subject, data: Iterable[Any], report: Report, ste
 class _Readers:
     """The parts that read batches and outputs of one split."""
 
-    def __init__(self, subject: Subject, kept: Split, together: Together, *, watched: bool = False) -> None:
-        self._kept, self._together = kept, together
+    def __init__(
+        self, subject: Subject, kept: Split, together: Together, source: Any, *, watched: bool = False
+    ) -> None:
+        self._kept, self._together, self._source = kept, together, source
         self._dataset = kept.dataset = DatasetProbe(subject.model)
         self._evaluation = together.probe()
         self.watchers: dict[str, stream.Watcher] = {
@@ -132,7 +135,7 @@ class _Readers:
         if "dataset" in passage.failed:
             steps.skip(f"{prefix}dataset", passage.failed["dataset"], failed=True)
         else:
-            dataset = steps.run(f"{prefix}dataset", self._dataset.facts)
+            dataset = steps.run(f"{prefix}dataset", lambda: self._dataset.facts(rows_of(self._source)))
             if self._dataset.limits:
                 steps.partial(f"{prefix}dataset", self._dataset.limits)
         self._evaluation, reason = self._together.merged(self._evaluation, passage.failed.get("evaluation", ""))

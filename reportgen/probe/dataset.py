@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ..document.facts import DatasetFacts, FeatureStats
-from ..document.samples import SplitFacts
+from ..document.samples import Rows, SplitFacts
 from ..document.stats import TensorStats, merge_all
 from ..subject.data import Batch
 from ..subject.shapes import shape_of
@@ -129,8 +129,8 @@ class DatasetProbe:
             counts = _padded(counts, size) + _padded(self._counts, size)
         self._counts = counts
 
-    def facts(self) -> DatasetFacts:
-        """Return what was seen."""
+    def facts(self, rows: Rows | None = None) -> DatasetFacts:
+        """Return what was seen, with what was found in the order of the file beside it (see ``rows_of``)."""
         self._measure()
         features = [stats for _, stats in sorted(self._features.items())]
         return DatasetFacts(
@@ -155,6 +155,7 @@ class DatasetProbe:
             tensors=self._tensors.rows(merge_all(msgspec.structs.replace(s, histogram=None) for s in features)),
             targets=self._tensors.counts(),
             tokens=self._tensors.tokens(),
+            rows=rows,
             shortcut=shortcut(self.neighbours.table(), self.neighbours.kind, self.neighbours.step),
         )
 

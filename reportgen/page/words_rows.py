@@ -1,0 +1,45 @@
+"""The words for labels that belong to other rows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from ..document.facts import Finding
+from .formats import amount
+from .language import N_, _
+
+_WHERE = N_(
+    "{subject}: labels stand {own} standard deviations above a random order of them, and {shifted} with each label "
+    "taken from {rows} rows {side}."
+)
+_SENTENCES = {
+    "shifted": _WHERE,
+    "ordered": _WHERE,
+    "part shifted": N_(
+        "{subject}, rows {first} to {last}: labels stand {own} standard deviations above a random order of them, and "
+        "{shifted} with each label taken from {rows} rows {side}; elsewhere they fit."
+    ),
+    "part unrelated": N_(
+        "{subject}, rows {first} to {last}: labels stand {own} standard deviations above a random order of them, and "
+        "no labels near by do better; elsewhere they fit."
+    ),
+}
+
+
+def _slipped(f: Finding) -> str:
+    e = f.evidence
+    return _(_SENTENCES[f.detail.get("kind", "shifted")]).format(
+        subject=f.subject,
+        own=f"{e['own']:.1f}",
+        shifted=f"{e['shifted']:.1f}",
+        rows=amount(abs(e["shift"])),
+        side=_("further down") if e["shift"] > 0 else _("further up"),
+        first=amount(e.get("first", 0.0)),
+        last=amount(e.get("last", 0.0)),
+    )
+
+
+# rule -> name, sentence, when the rule is wrong
+RULES: dict[str, tuple[str, Callable[[Finding], str], str]] = {
+    "d-rows-slipped": ("Labels of other rows", _slipped, "The target may be meant to be of another row."),
+}
