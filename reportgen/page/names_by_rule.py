@@ -48,6 +48,15 @@ OF_RULE: dict[str, dict[str, tuple[str, Unit]]] = {
     "d-nonfinite": {"features": (N_("columns or channels with them"), COUNT)},
     "d-order": {"same": (N_("samples with the label of the one before"), COUNT)},
     "d-padding": {"share": (N_("share of padding"), SHARE), "token": (N_("token of the padding"), COUNT)},
+    "d-rows-slipped": {
+        "shift": (N_("rows between a label and where it fits best"), COUNT),
+        "own": (N_("labels as they are, in standard deviations above chance"), NUMBER),
+        "shifted": (N_("labels moved along, in standard deviations above chance"), NUMBER),
+        "first": (N_("first row"), COUNT),
+        "last": (N_("last row"), COUNT),
+        "parts": (N_("parts of the file"), COUNT),
+        "rows": (N_("rows looked at"), COUNT),
+    },
     "d-shortcut": {
         "gap": (N_("distance of the class means, in standard deviations"), NUMBER),
         "score": (N_("score of this column"), NUMBER),
@@ -167,6 +176,10 @@ OF_RULE: dict[str, dict[str, tuple[str, Unit]]] = {
     },
     "precision-lost": {"difference": (N_("difference of the outputs, of their spread"), NUMBER)},
     "q-channel-range": {"ratio": (N_("largest channel, of the median"), TIMES)},
+    "position-unseen": {
+        "ordered": (N_("score of a learner that sees the order"), NUMBER),
+        "mixed": (N_("score of the same without the order"), NUMBER),
+    },
     "rank-one": {"before": (N_("directions in use before it"), NUMBER)},
     "rnn-spectral-radius": {
         "low": (N_("radius, at least"), NUMBER),
