@@ -103,6 +103,8 @@ _BAD_LABELS = (
     "d-label-signal",
 )
 _HINTS = ("d-label-signal", "d-label-noise")
+# where next to no gradient comes, decay is larger than the steps whatever its strength
+_NO_PULL = ("weight-decay-dominance", "weights-shrunk", "w-scale")
 
 _AUGMENTED = ("d-labels-unrelated", "d-label-noise", "only-given-learns")
 
@@ -131,13 +133,15 @@ SYNDROMES: tuple[Syndrome, ...] = (
     Syndrome(
         "loss-sign-flipped",
         ("loss-sign", "optimizer-maximizes"),
-        (*_NONFINITE, *_SLOW, *_SICK_SIGNAL, *_WILD, "update-ratio"),
+        ("o-inverted", *_NONFINITE, *_SLOW, *_SICK_SIGNAL, *_WILD, "update-ratio"),
     ),
-    Syndrome("wrong-loss", ("loss-blind",), (*_UNMOVED, "param-no-grad", "run-no-grad", "param-zero-grad")),
-    Syndrome("bad-init", ("equal-units",), (*_SICK_SIGNAL, *_UNMOVED)),
+    Syndrome("wrong-loss", ("loss-blind",), (*_UNMOVED, *_NO_PULL, "param-no-grad", "run-no-grad", "param-zero-grad")),
+    Syndrome("bad-init", ("equal-units", "zero-start"), (*_SICK_SIGNAL, *_UNMOVED, *_NO_PULL, "h-init-loss")),
     Syndrome("unregistered-parameters", ("unregistered-parameters",), (*_SLOW, "w-at-default-init")),
     Syndrome("unused-parameters", ("param-no-grad", "run-no-grad"), (*_UNMOVED, "run-unused"), _detail("by", "unused")),
-    Syndrome("detached-graph", ("loss-detached", "param-no-grad", "run-no-grad", "gradient-partial"), _UNMOVED),
+    Syndrome(
+        "detached-graph", ("loss-detached", "param-no-grad", "run-no-grad", "gradient-partial"), (*_UNMOVED, *_NO_PULL)
+    ),
     Syndrome("unused-parameters", ("run-unused",), ("param-unused", "h-still-improving")),
     Syndrome("params-not-in-optimizer", ("optimizer-missing-params",), _UNMOVED),
     Syndrome("no-weight-update", ("no-weight-update", "param-group-zero-lr", "param-not-moved"), _UNMOVED, _by_loop),
@@ -157,7 +161,7 @@ SYNDROMES: tuple[Syndrome, ...] = (
     Syndrome(
         "wrong-output-activation",
         ("output-range", "loss-wants"),
-        (*_UNMOVED, *_NONFINITE, "dead-relu", "dead-rising", "loss-blind", "param-zero-grad"),
+        (*_UNMOVED, *_NONFINITE, *_NO_PULL, "dead-relu", "dead-rising", "loss-blind", "param-zero-grad"),
     ),
     Syndrome("wrong-loss", ("loss-mismatch",), (*_SLOW, *_NONFINITE, *_WILD, "update-ratio")),
     Syndrome(
@@ -232,7 +236,7 @@ SYNDROMES: tuple[Syndrome, ...] = (
         "vanishing-gradients",
         ("grad-depth-slope",),
         # what no gradient reaches stays the contraction that it was drawn as
-        (*_UNMOVED, "param-zero-grad", "adam-eps-floor", "rank-one"),
+        (*_UNMOVED, *_NO_PULL, "param-zero-grad", "adam-eps-floor", "rank-one"),
         _detail("direction", "vanishing"),
     ),
     Syndrome(
@@ -274,7 +278,11 @@ SYNDROMES: tuple[Syndrome, ...] = (
         (*_STUCK, "measured-otherwise"),
     ),
     Syndrome("checkpoint-not-loaded", ("measured-otherwise",), (*_STUCK, "w-at-default-init")),
-    Syndrome("bad-init", ("w-scale", "h-init-loss"), (*_STUCK, *_DEAD, "param-zero-grad")),
+    Syndrome(
+        "bad-init",
+        ("w-scale", "h-init-loss"),
+        (*_SLOW, *_DEAD, *_NO_PULL, "dead-rising", "update-ratio", "adam-eps-floor", "param-zero-grad"),
+    ),
     # dead layers pass no gradient, so the steps behind them are nothing
     Syndrome(
         "dead-relu",
@@ -480,6 +488,7 @@ DEFAULTS: dict[str, str] = {
     "w-at-default-init": "frozen-layers",
     "w-scale": "bad-init",
     "weight-decay-dominance": "over-regularised",
+    "zero-start": "bad-init",
     "weights-set-back": "checkpoint-not-loaded",
     "weights-shrunk": "over-regularised",
 }
@@ -512,6 +521,8 @@ def is_note(finding: Finding) -> bool:
 def _default(finding: Finding) -> str:
     if finding.detail.get("by") == "unused":
         return "unused-parameters"
+    if finding.rule == "param-zero-grad" and finding.detail.get("constant") == "yes":
+        return "bad-init"
     if finding.rule == "update-ratio":
         return {"low": "lr-too-low", "none": "no-weight-update"}.get(finding.detail.get("direction", ""), "lr-too-high")
     if finding.rule == "plain-helps" and finding.detail.get("reason") == "schedule":

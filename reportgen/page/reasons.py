@@ -193,6 +193,7 @@ _TRIALS = (
     "the output holds no real floating-point tensor",
     "the outputs are not all finite",
     "every trainable parameter gets a gradient",
+    "no trainable matrix is all zero",
     "the outputs are not finite in double precision either",
     "the outputs have another shape in double precision",
     "the parameters are not in float32 throughout",

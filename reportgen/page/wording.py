@@ -19,6 +19,7 @@ from . import (
     words_rows,
     words_run,
     words_samples,
+    words_start,
     words_trials,
     words_units,
 )
@@ -375,6 +376,7 @@ _RULES |= (
     | words_model.RULES
     | words_fit.RULES
     | words_rounding.RULES
+    | words_start.RULES
     | words_anew.RULES
     | words_checks.RULES
     | words_position.RULES

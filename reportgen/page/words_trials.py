@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from ..document.facts import Finding
 from ..document.trials import Trial
-from . import words_anew, words_checks, words_fit, words_model, words_rounding
+from . import words_anew, words_checks, words_fit, words_model, words_rounding, words_start
 from .formats import amount, name, percent
 from .language import N_, _
 
@@ -279,6 +279,7 @@ def titles() -> dict[str, str]:
         **words_model.titles(),
         **words_fit.titles(),
         **words_rounding.titles(),
+        **words_start.titles(),
         **words_anew.titles(),
         **words_checks.titles(),
     }
@@ -402,6 +403,7 @@ _OUTCOMES: dict[str, Callable[[Numbers, Detail], str]] = {
     **words_model.OUTCOMES,
     **words_fit.OUTCOMES,
     **words_rounding.OUTCOMES,
+    **words_start.OUTCOMES,
     **words_anew.OUTCOMES,
     **words_checks.OUTCOMES,
 }

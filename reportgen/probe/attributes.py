@@ -57,11 +57,20 @@ def with_hidden(model: nn.Module) -> list[nn.Module]:
 
 def hidden_leaves(modules: Iterable[nn.Module]) -> list[Tensor]:
     """Return the tensors that take a gradient and are attributes, or lie in a list or dict that is one."""
+    return [t for t in _hidden(modules) if t.requires_grad and t.is_leaf]
+
+
+def hidden_results(modules: Iterable[nn.Module]) -> list[Tensor]:
+    """Return the tensors among such that were computed of others: a parameter that was converted where it was made."""
+    return [t for t in _hidden(modules) if not t.is_leaf]
+
+
+def _hidden(modules: Iterable[nn.Module]) -> list[Tensor]:
     found: dict[int, Tensor] = {}
     for module in modules:
         for value in _own(module).values():
             for item in chain((value,), _inside(value, _DEPTH)):
-                if isinstance(item, Tensor) and item.requires_grad and item.is_leaf:
+                if isinstance(item, Tensor):
                     found[id(item)] = item
     return list(found.values())
 

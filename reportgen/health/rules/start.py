@@ -62,4 +62,32 @@ def _offset(p: ParameterRun) -> float:
     return abs(p.start_mean or 0.0) / (p.start_rms or 1.0)
 
 
-RULES = (init_offset,)
+def zero_start(report: Report, context: Context, limits: Thresholds) -> Iterator[Finding]:
+    """Weight matrices that started at zero and can never leave it: each waits for another one that is zero too.
+
+    An experiment on a copy: three steps leave them exactly zero, and once they are drawn at random a gradient reaches
+    them. So it is with both thin matrices of a low-rank adapter at zero, where one of them is meant to be. After a run,
+    only of those that were zero at its start, and did not move. A warning; it informs where nothing says how they
+    started, for weights that were pruned away are zero too.
+    """
+    trial = report.tried("zero-start")
+    if trial is None or not trial.numbers.get("woken"):
+        return
+    names = trial.detail.get("names", "").split(", ")
+    runs = {p.name: p for p in report.training.parameters} if report.training is not None else {}
+    if runs:
+        names = [n for n in names if (p := runs.get(n)) is not None and p.start_rms == 0 and not p.changed]
+    if not names:
+        return
+    yield Finding(
+        rule="zero-start",
+        severity=Severity.WARNING if runs or context.state == "untrained" else Severity.INFO,
+        subject=names[0],
+        section="trials",
+        evidence={"matrices": len(names), "zero": trial.numbers["zero"]},
+        threshold={"matrices": 0},
+        detail={"names": ", ".join(names[:5])},
+    )
+
+
+RULES = (init_offset, zero_start)

@@ -14,6 +14,7 @@ from torch.optim import Optimizer
 
 from ...errors import one_line
 from ...subject.data import Batch, call
+from ..attributes import hidden_results, with_hidden
 from ..layers import main_tensor
 from ..seeding import seed_generators
 from ..steps import NotMeasuredError
@@ -140,7 +141,7 @@ def copied(outfit: Outfit) -> Outfit:
     size = sum(p.numel() * p.element_size() for p in outfit.model.parameters())
     if size > COPY_BYTES:
         raise NotApplicableError("the model is too large to be copied")
-    memo: dict[int, Any] = {}
+    memo: dict[int, Any] = {id(t): _leaf_of(t) for t in hidden_results(with_hidden(outfit.model))}
     model = copy.deepcopy(outfit.model, memo)
     if not isinstance(model, nn.Module):
         raise NotApplicableError(f"the model cannot be copied: copying it gave a {type(model).__name__}")
@@ -152,6 +153,11 @@ def copied(outfit: Outfit) -> Outfit:
     return Outfit(
         model, optimizers, copy.deepcopy(outfit.loss, memo) if isinstance(outfit.loss, nn.Module) else outfit.loss
     )
+
+
+def _leaf_of(result: Tensor) -> Tensor:
+    """Return the value of a computed tensor as one of its own: a graph cannot be copied, nor trained through again."""
+    return result.detach().clone().requires_grad_(result.requires_grad)
 
 
 def output_of(model: nn.Module, batch: Batch) -> Any:

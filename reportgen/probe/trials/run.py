@@ -31,6 +31,7 @@ from . import (
     repairs,
     rounding,
     shape,
+    stillness,
     through_time,
 )
 from .lab import (
@@ -55,6 +56,7 @@ EXPERIMENTS: tuple[tuple[str, Experiment, int], ...] = (
     ("eval-twice", chance.eval_twice, 3),
     ("one-step", learning.one_step, 4),
     ("without-gradient", idle.without_gradient, 6),
+    ("zero-start", stillness.zero_start, 10),
     ("loss-of-answers", answers.loss_of_answers, 1),
     ("loss-shifted", answers.loss_shifted, 1),
     ("loss-of-pairs", pairing.loss_of_pairs, 1),
