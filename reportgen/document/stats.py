@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import struct
 from collections.abc import Callable, Iterable
-from functools import reduce
+from functools import cache, reduce
 
 from msgspec import Struct
 
@@ -26,6 +26,7 @@ def _as_float(bits: int) -> float:
     return float(struct.unpack("<f", struct.pack("<I", bits))[0])
 
 
+@cache  # of 4096 bins
 def bin_edges(index: int) -> tuple[float, float]:
     """Return the lower and the upper edge of a bin on the number line.
 

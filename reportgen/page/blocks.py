@@ -59,6 +59,11 @@ class Cell(Struct, frozen=True):
     link: str = ""
     """Place in the page that tells more."""
 
+    @property
+    def plain(self) -> bool:
+        """There is nothing but the text."""
+        return self.chart is None and not (self.tone or self.spoken or self.link)
+
 
 class Column(Struct, frozen=True):
     """Heading of a column; ``hint`` explains it on hovering."""

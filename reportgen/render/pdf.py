@@ -15,7 +15,7 @@ from ..look import Look
 from ..page.blocks import Page
 from ..page.fold import folded
 from ..page.theme import printed
-from . import columns, numbering, streams, tags, typeface
+from . import columns, crossref, numbering, streams, tags, typeface
 from .assets import sheet
 from .fill import fill
 
@@ -51,7 +51,7 @@ def to_pdf(page: Page, data: bytes | None = None, look: Look | None = None) -> b
         styles = [weasyprint.CSS(string=rules, url_fetcher=fetcher, font_config=fonts)]
         attached = [] if data is None else [_attachment(weasyprint, data)]
         options = {"pdf_variant": variant, "attachments": attached, "finisher": _finish}
-        return bytes(document.write_pdf(stylesheets=styles, font_config=fonts, **options))
+        return crossref.packed(bytes(document.write_pdf(stylesheets=styles, font_config=fonts, **options)))
 
 
 def _finish(document: Any, pdf: Any) -> None:

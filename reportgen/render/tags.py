@@ -25,6 +25,7 @@ def slim(pdf: Any) -> list[Any]:
     _point_to(moved, pdf)
     for element in elements.values():
         _scope(element, elements)
+        _whole(element)
     return [element for element in elements.values() if not element]
 
 
@@ -49,6 +50,13 @@ def _point_to(moved: dict[bytes, bytes], pdf: Any) -> None:
     for entry in tree["Nums"]:
         if isinstance(entry, list):
             entry[:] = [moved.get(reference, reference) for reference in entry]
+
+
+def _whole(element: Any) -> None:
+    """Tell the box of a figure in whole points."""
+    box = element.get("A", {}).get("BBox") if element.get("S") == "/Figure" else None
+    if box is not None:
+        box[:] = [round(float(place)) for place in box]
 
 
 def _scope(element: Any, elements: dict[bytes, Any]) -> None:

@@ -35,7 +35,7 @@ _PREFERRED = (  # regular sans-serif faces of simplified Chinese before all othe
 )
 _OTHER_WEIGHTS = ("bold", "black", "light", "thin", "medium", "heavy", "mono", "serif")
 _FOLDERS = ("/usr/share/fonts", "/usr/local/share/fonts", "/System/Library/Fonts", "/Library/Fonts", "C:/Windows/Fonts")
-_GRID = 256
+_GRID = 192
 _SUFFIXES = (".ttf", ".otf", ".ttc", ".otc")
 
 NOTICE = (
@@ -186,7 +186,7 @@ def _struck_twice(data: bytes) -> bytes | None:
 
 
 def _coarsen(font: Any) -> None:
-    """Put the points of outlines on a grid of 256 to the em: a sixth of a pixel in the largest heading.
+    """Put the points of outlines on a grid of 192 to the em: a quarter of a pixel in the largest heading.
 
     For screens that have no such font of their own, and for outlines of TrueType; those of CFF stay as they are.
     """

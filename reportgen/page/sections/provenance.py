@@ -28,7 +28,7 @@ def section(report: Report) -> Section | None:
     if (settings := settings_table(report)) is not None:
         blocks.append(settings)
     if report.meta.seconds:
-        blocks.append(_cost(report.meta.seconds))
+        blocks.append(_cost({k: v for k, v in report.meta.seconds.items() if not _told_elsewhere(report, k)}))
     return Section(id="provenance", title=_("Provenance"), blocks=blocks) if blocks else None
 
 
@@ -65,6 +65,12 @@ def _meta(meta: Meta) -> list[Pair]:
         text = _("{n}: the scores are of all their data, everything else of the first one’s part")
         pairs.append(Pair(label=_("Processes"), value=text.format(n=count(meta.processes))))
     return pairs
+
+
+def _told_elsewhere(report: Report, part: str) -> bool:
+    """Tell whether the section of what was tried has the price of this part."""
+    done = {f"trial {trial.name}" for trial in report.trials.trials} if report.trials is not None else set()
+    return part in done
 
 
 def _cost(parts: dict[str, float]) -> Table:

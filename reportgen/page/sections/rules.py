@@ -48,8 +48,11 @@ def _table(report: Report, card: Scorecard) -> Table:
     off = {rule for rule, settings in report.rules.items() if settings.off}
     rules = list(dict.fromkeys([*card.rules, *here]))
     quiet = [r for r in rules if r not in off and not here[r] and not waived[r] and _untried(card.rules.get(r))]
+    silent = [r for r in rules if r not in off and not here[r] and not waived[r]]
+    perfect = [r for r in silent if r not in quiet and _missed_nothing(card.rules.get(r))]
     rows = []
-    for rule in sorted(set(rules) - set(quiet), key=lambda r: (not (here[r] or waived[r]) and r not in off, r)):
+    shown = set(rules) - set(quiet) - set(perfect)
+    for rule in sorted(shown, key=lambda r: (not (here[r] or waived[r]) and r not in off, r)):
         score = card.rules.get(rule)
         rows.append(
             [
@@ -69,6 +72,12 @@ def _table(report: Report, card: Scorecard) -> Table:
     ]
     title = _("The record of {n} rules").format(n=count(len(rules)))
     note = _("A rule with nothing under “here” was silent; a dash: no faulty program for it was tried.")
+    if perfect:
+        cases = [_("{name} ({n})").format(name=name(r), n=count(card.rules[r].known)) for r in sorted(perfect)]
+        note += " " + _(
+            "Not in the table: {n} rules that were silent here, fired on every faulty program that was made for them "
+            "(in brackets: how many), and on no healthy one: {names}."
+        ).format(n=count(len(perfect)), names=_(", ").join(cases))
     if quiet:
         note += " " + _(
             "Not in the table: {n} rules for which no faulty program was tried, and that fired neither here nor on any "
@@ -82,6 +91,10 @@ def _table(report: Report, card: Scorecard) -> Table:
 def _untried(score: RuleScore | None) -> bool:
     """Tell whether there is nothing to say of a rule but that it raised no false alarm."""
     return score is not None and not score.known and not score.false
+
+
+def _missed_nothing(score: RuleScore | None) -> bool:
+    return score is not None and score.known > 0 and score.fired == score.known and not score.false
 
 
 def _said(found: int, waived: int, off: bool) -> Cell:
