@@ -109,26 +109,24 @@ def _ask(
         distance.fill_diagonal_(torch.inf)
     closest, nearest = distance.topk(NEIGHBOURS, dim=1, largest=False)
     generator = torch.Generator().manual_seed(0)
-    null = []
-    for _ in range(PERMUTATIONS):
-        order = torch.randperm(len(labels), generator=generator)
-        mixed = labels[order]
-        null.append(_score(mixed[nearest], mixed if inside else truth, kind))
-    spread = torch.tensor(null)
+    orders = torch.stack([torch.randperm(len(labels), generator=generator) for _ in range(PERMUTATIONS)])
+    mixed = labels[orders]  # (permutations, known)
+    null = _score(mixed[:, nearest], mixed if inside else truth, kind)
     return Signal(
         kind=kind,
         n=len(asked),
         k=NEIGHBOURS,
-        score=_score(labels[nearest], truth, kind),
-        null_mean=float(spread.mean()),
-        null_std=float(spread.std()),
+        score=float(_score(labels[nearest], truth, kind)),
+        null_mean=float(null.mean()),
+        null_std=float(null.std()),
         vote=float((labels[nearest].mode(1).values == truth).double().mean()) if kind == "classes" else None,
         distance=float(closest[:, 0].median()) / known.shape[1] ** 0.5,
     )
 
 
-def _score(answers: Tensor, truth: Tensor, kind: Literal["classes", "numbers"]) -> float:
+def _score(answers: Tensor, truth: Tensor, kind: Literal["classes", "numbers"]) -> Tensor:
+    """Hold the neighbours' targets (..., asked, k) against the true ones (..., asked): the share that agrees, or R²."""
     if kind == "classes":
-        return float((answers == truth[:, None]).double().mean())
-    error = (answers.mean(1) - truth).square().mean()
-    return float(1 - error / truth.var(correction=0).clamp_min(1e-300))
+        return (answers == truth[..., None]).double().mean((-2, -1))
+    error = (answers.mean(-1) - truth).square().mean(-1)
+    return 1 - error / truth.var(-1, correction=0).clamp_min(1e-300)
