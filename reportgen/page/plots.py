@@ -113,14 +113,17 @@ def _axes(width: float, height: float) -> tuple[Any, Any]:
 
 
 def _log_axis(axes: Any, values: Sequence[float]) -> None:
-    """Put y on a logarithmic axis with plain numbers: setting powers of ten as formulas takes longer than the curve."""
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+    """Put y on a logarithmic axis with plain numbers: setting powers of ten as formulas takes longer than the curve.
+
+    It has no minor ticks: they are drawn with no length and no name, and to place them takes half of the drawing time.
+    """
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
     axes.set_yscale("log")
     narrow = bool(values) and max(values) / min(values) < 100
     axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if narrow else (1.0,), numticks=8))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, place: f"{value:g}"))
-    axes.yaxis.set_minor_formatter(NullFormatter())
+    axes.yaxis.set_minor_locator(NullLocator())
 
 
 def curves(id: str, title: str, lines: Sequence[Line], *, x_label: str, y_label: str) -> Element:
