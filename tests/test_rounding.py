@@ -12,6 +12,8 @@ from torch.utils.data import DataLoader, TensorDataset
 import reportgen
 from reportgen.document.facts import Report
 
+pytestmark = pytest.mark.usefixtures("without_learning")
+
 
 class OnePass(nn.Module):
     """Standardises rows by sqrt(E[x²] - E[x]²), or by two passes."""
