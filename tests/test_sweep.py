@@ -11,6 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from reportgen.probe import slices
 from reportgen.probe import sweep as module
 from reportgen.probe.sweep import sweep
 
@@ -70,7 +71,7 @@ def test_a_turned_tensor_has_its_columns_for_channels(dtype: torch.dtype, turned
 
 @pytest.mark.parametrize("dtype", [*TOLERANCE, torch.float8_e4m3fn], ids=str)
 def test_a_turned_matrix_is_read_as_it_lies(dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "SLICE", 1 << 14)
+    monkeypatch.setattr(slices, "SLICE", 1 << 14)
     torch.manual_seed(0)
     lying = (torch.randn(301, 700) * 0.5).to(dtype)
     seen: list[int] = []
@@ -135,7 +136,7 @@ def test_tiny_tensors_pass(shape: tuple[int, ...]) -> None:
 
 
 def test_every_slice_is_handed_back_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "SLICE", 1 << 12)
+    monkeypatch.setattr(slices, "SLICE", 1 << 12)
     for x in (torch.randn(300, 301), torch.randn(7, 40_001), torch.randn(99_999)):
         seen: list[tuple[int, int]] = []
         sweep(x, lambda part, seen=seen: seen.append((part.data_ptr(), part.numel())))  # type: ignore[misc]
@@ -161,3 +162,32 @@ def test_the_mean_of_a_very_large_tensor_is_of_every_fourth_channel(
     assert found.stats.mean == pytest.approx(float(taken.nanmean()), rel=close)
     assert found.stats.std == pytest.approx(float((rows.square().nanmean() - rows.nanmean() ** 2).sqrt()), rel=5e-3)
     np.testing.assert_allclose(found.squares, rows.square().nansum(1), rtol=close)
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_values_whose_squares_leave_float32_at_the_lower_end_are_measured(turned: bool) -> None:
+    x = torch.randn(400, 300) * 1e-21
+    found = sweep(x.T if turned else x)
+    assert found.stats.std == pytest.approx(float(x.double().std(correction=0)), rel=1e-6)
+    np.testing.assert_allclose(found.squares, x.double().square().sum(0 if turned else 1), rtol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [torch.float8_e4m3fn, torch.float8_e5m2, torch.float8_e4m3fnuz], ids=str)
+def test_floats_of_8_bits_are_read_as_those_that_they_are(dtype: torch.dtype) -> None:
+    x = (torch.randn(500, 300, generator=torch.Generator().manual_seed(0)) * 0.1).to(dtype)
+    x.view(-1)[7] = math.nan
+    found, a = sweep(x), x.double().numpy()
+    assert (found.stats.nan, found.stats.zeros) == (1, int((a == 0).sum()))
+    assert (found.stats.min, found.stats.max) == (np.nanmin(a), np.nanmax(a))
+    assert found.stats.std == pytest.approx(np.nanstd(a), rel=1e-6)
+    np.testing.assert_allclose(found.squares, np.nansum(a**2, 1), rtol=1e-5)
+
+
+def test_a_convolution_that_lies_with_its_channels_last_is_read_in_that_order() -> None:
+    x = torch.randn(128, 64, 3, 3)
+    lying = x.to(memory_format=torch.channels_last)
+    found, same = sweep(lying), sweep(x)
+    np.testing.assert_allclose(found.squares, same.squares, rtol=1e-5)
+    np.testing.assert_allclose(found.sums, same.sums, atol=1e-4)
+    assert (found.stats.min, found.stats.max, found.stats.zeros) == (same.stats.min, same.stats.max, 0)
+    np.testing.assert_array_equal(found.slab, lying.permute(0, 2, 3, 1).flatten(1)[found.places])

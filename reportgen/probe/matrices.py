@@ -52,6 +52,8 @@ class Rows(NamedTuple):
 def rows_of(found: Sweep, length: int, first: int = 0, last: int | None = None) -> Rows:
     """Return a range of the channels."""
     last = len(found.squares) if last is None else last
+    if (first, last) == (0, len(found.squares)):
+        return Rows(np.arange(last), found.sums, found.squares, found.slab, length, found.marks)
     inside = (found.places >= first) & (found.places < last)
     sums = found.sums[math.ceil(first / found.every) : math.ceil(last / found.every)]
     places = np.arange(first, last)
@@ -81,22 +83,23 @@ def filters(rows: Rows, x: Tensor, folding: Tensor | None = None) -> Filters:
 
     ``folding``: (C,) factors of a batch norm that follows.
     """
-    norms = rows.squares.sqrt()
-    zero = int((rows.squares == 0).sum())
+    squares, slab = rows.squares.numpy(), rows.slab.numpy()  # small operations, which numpy begins sooner than torch
+    norms = np.sqrt(squares)
     if folding is not None:
-        norms = norms * folding.to(norms)
-    median = float(norms.median())
-    dead = int((norms <= _DEAD * median).sum()) if median else int((norms == 0).sum())
-    rms, means = rows.rms, rows.sums / max(rows.length, 1)
-    spread = float(means.std()) if len(means) > 1 else 0.0
-    pairs = _pairs(rows.slab)
+        norms = norms * folding.cpu().numpy()
+    norms.sort()
+    median = float(norms[(len(norms) - 1) // 2])
+    rms, means = rows.rms, rows.sums.numpy() / max(rows.length, 1)
+    spread = float(means.std(ddof=1)) if len(means) > 1 else 0.0
+    tops = np.maximum(slab.max(1), -slab.min(1)) if slab.size else np.zeros(0, np.float32)
+    pairs = _pairs(slab, tops)
     return Filters(
-        dead=dead,
-        zero=zero,
+        dead=int(np.searchsorted(norms, _DEAD * median, side="right")),
+        zero=len(squares) - int(np.count_nonzero(squares)),
         folded=folding is not None,
-        norm_low=float(norms.min()),
+        norm_low=float(norms[0]),
         norm_median=median,
-        norm_high=float(norms.max()),
+        norm_high=float(norms[-1]),
         copies=copies(rows, x),
         compared=pairs.compared,
         similar=pairs.similar,
@@ -106,7 +109,7 @@ def filters(rows: Rows, x: Tensor, folding: Tensor | None = None) -> Filters:
         dimensions=pairs.dimensions,
         diversity=spread * math.sqrt(rows.length) / rms if rms else 0.0,
         diversity_raw=spread,
-        dead_raw=float((rows.slab.abs().amax(1) < _SMALL_RAW).double().mean()) if rows.slab.numel() else 0.0,
+        dead_raw=float((tops < _SMALL_RAW).mean()) if slab.size else 0.0,
         correlation_raw=pairs.pearson,
     )
 
@@ -121,38 +124,57 @@ class _Pairs(NamedTuple):
     pearson: float | None = None
 
 
-def _pairs(slab: Tensor) -> _Pairs:
-    """Compare channels pair by pair, so many of them as the work allowed for permits, evenly spaced."""
-    d = slab.shape[1] if slab.dim() == 2 else 0
-    alive = slab.any(1) if slab.numel() else None
-    live = slab if alive is None or bool(alive.all()) else slab[alive]
+def _pairs(slab: NDArray[np.float32], tops: NDArray[np.float32]) -> _Pairs:
+    """Compare channels pair by pair, so many of them as the work allowed for permits, evenly spaced.
+
+    ``tops``: the largest magnitude of each.
+    """
+    d = slab.shape[1] if slab.ndim == 2 else 0
+    live = slab if bool((tops > 0).all()) else slab[tops > 0]
     n = min(len(live), max(2, math.isqrt(_GRAM // max(d, 1))))
     if n < 2 or d < 2:
         return _Pairs(len(live))
-    x = live if n == len(live) else live[torch.linspace(0, len(live) - 1, n, device=live.device).round().long()]
+    x = live if n == len(live) else live[np.linspace(0, len(live) - 1, n).round().astype(np.intp)]
     gram = x @ x.T
-    squares, means = gram.diagonal(), x.mean(1)
-    above = torch.ones(n, n, dtype=torch.bool, device=x.device).triu_(1)
-    cosine = gram / (squares[:, None] * squares[None]).sqrt()
-    off = cosine[above]
-    squared = float(off.double().square().mean())
+    squares, means = gram.diagonal().copy(), x.mean(1)
+    lengths = np.sqrt(squares)
+    with np.errstate(divide="ignore", invalid="ignore"):  # squares that left float32: what cannot be told is no pair
+        cosine = np.nan_to_num(gram / (lengths[:, None] * lengths[None]), copy=False, posinf=0.0, neginf=0.0)
+    np.fill_diagonal(cosine, 0.0)
+    squared = float(np.einsum("ij,ij->", cosine, cosine, dtype=np.float64)) / (n * (n - 1))
+    np.fill_diagonal(cosine, -1.0)
+    largest = float(cosine.max())
     dimensions = min(max(1.0 / squared, 1.0), float(d)) if squared > 0 else float(d)
     chance = chance_cosine(n, dimensions)
     judged = d >= 16 and dimensions >= 8
     line = max(_NEAR, chance)
-    centred, variances = gram - d * means[:, None] * means[None], squares - d * means.square()
-    varied = variances > 1e-6 * squares
-    pearson = centred / (variances[:, None] * variances[None]).clamp_min(1e-30).sqrt()
-    known = pearson[above & varied[:, None] & varied[None]]
+    similar = 0 if largest <= line else int(np.triu(cosine > line, 1).any(0).sum())
     return _Pairs(
         compared=n,
-        similar=int(((cosine > line) & above).any(0).sum()) if judged else None,
-        largest=float(off.max()),
+        similar=similar if judged else None,
+        largest=largest,
         line=line if judged else None,
         chance=chance,
         dimensions=dimensions,
-        pearson=float(known.topk(min(5, len(known))).values.mean()) if len(known) else None,
+        pearson=_pearson(gram, squares, means, d),
     )
+
+
+def _pearson(
+    gram: NDArray[np.float32], squares: NDArray[np.float32], means: NDArray[np.float32], d: int
+) -> float | None:
+    """Return the mean of the five largest correlations between different rows; None where fewer than two rows vary."""
+    centred, variances = gram - d * means[:, None] * means[None], squares - d * means * means
+    varied = variances > 1e-6 * squares
+    m = int(varied.sum())
+    if m < 2:
+        return None
+    scale = np.sqrt(np.maximum(variances, 1e-30))
+    pearson = centred / (scale[:, None] * scale[None])
+    np.fill_diagonal(pearson, -np.inf)
+    both = pearson[varied][:, varied].reshape(-1) if m < len(varied) else pearson.reshape(-1)
+    n = min(10, m * (m - 1))  # every pair stands there twice
+    return float(np.partition(both, len(both) - n)[-n:].mean(dtype=np.float64))
 
 
 def chance_cosine(n: int, dimensions: float) -> float:
@@ -189,46 +211,59 @@ def quantisation(slab: Tensor, largest: float) -> Quantisation | None:
     """Round to integers and back; ``largest``: the largest magnitude of the whole tensor."""
     if not slab.numel() or not largest:
         return None
-    width = slab.shape[1] - slab.shape[1] % _GROUP or slab.shape[1]
-    groups = slab[:, :width].reshape(-1, min(_GROUP, width))
-    largest_of_groups = groups.abs().amax(1, keepdim=True)
-    rows = largest_of_groups.view(len(slab), -1).amax(1, keepdim=True)
-    if width < slab.shape[1]:
-        rows = torch.maximum(rows, slab[:, width:].abs().amax(1, keepdim=True))
+    x = slab.numpy()
+    width = x.shape[1] - x.shape[1] % _GROUP or x.shape[1]
+    groups = x[:, :width].reshape(-1, min(_GROUP, width))
+    largest_of_groups = np.maximum(groups.max(1), -groups.min(1))
+    rows = largest_of_groups.reshape(len(x), -1).max(1)
+    if width < x.shape[1]:
+        rows = np.maximum(rows, np.abs(x[:, width:]).max(1))
     return Quantisation(
-        int8_tensor=_sqnr(slab, torch.tensor(largest / 127, device=slab.device), 127),
-        int8_channel=_sqnr(slab, rows / 127, 127),
-        int4_group=_sqnr(groups, largest_of_groups / 7, 7),
+        int8_tensor=_sqnr(x, np.full(len(x), largest / 127, np.float32)),
+        int8_channel=_sqnr(x, rows / np.float32(127)),
+        int4_group=_sqnr(groups, largest_of_groups / np.float32(7)),
     )
 
 
-def _sqnr(x: Tensor, scale: Tensor, levels: int) -> float | None:
-    """Return 10·log10(Σx²/Σ(x-q)²); None where nothing is lost."""
-    scale = torch.where(scale > 0, scale, 1.0)
-    noise = (x / scale).round_().clamp_(-levels, levels).mul_(scale).sub_(x)
-    lost, signal = float(torch.linalg.vector_norm(noise)), float(torch.linalg.vector_norm(x))
-    return 20 * math.log10(signal / lost) if lost > 0 and signal > 0 else None
+def _sqnr(x: NDArray[np.float32], scale: NDArray[np.float32]) -> float | None:
+    """Return 10·log10(Σx²/Σ(x-q)²) of rows, each rounded in steps of its own; None where nothing is lost.
+
+    No value is larger than what its scale was made for, so that none is cut off.
+    """
+    steps = np.where(scale > 0, scale, np.float32(1.0))[:, None]
+    scaled = x / steps
+    noise = np.rint(scaled)
+    noise -= scaled
+    with np.errstate(over="ignore"):
+        lost, signal = _energy(noise, steps), _energy(x)
+    return 10 * math.log10(signal / lost) if lost > 0 and 0 < signal < math.inf else None
+
+
+def _energy(x: NDArray[np.float32], scale: NDArray[np.float32] | float = 1.0) -> float:
+    """Return the sum of squares of rows, each times a number of its own."""
+    rows = np.matmul(x[:, None, :], x[:, :, None]).reshape(-1, 1).astype(np.float64)
+    return float((rows * np.square(scale, dtype=np.float64)).sum())
 
 
 def distribution(found: Sweep, dtype: torch.dtype) -> ShapeFacts | None:
     """Tell of heavy tails and of the range of float16; None for a tensor with too few values."""
-    stats, sample = found.stats, found.sample
-    if stats.finite < 8 or stats.min is None or stats.max is None or not sample.numel():
+    stats, sample = found.stats, found.sample.numpy()
+    if stats.finite < 8 or stats.min is None or stats.max is None or not sample.size:
         return None
     largest, rms = max(-stats.min, stats.max), stats.rms or 0.0
-    deviations = sample - sample.mean()
-    squares = deviations.square_()
+    squares = sample - sample.mean()
+    squares *= squares
     variance = float(squares.mean())
-    magnitude = sample.abs()
-    kept = int((magnitude > 0).sum())
+    kept = int(np.count_nonzero(sample))
     wide = dtype in (torch.float32, torch.float64, torch.bfloat16)
+    lost = int(np.count_nonzero(np.abs(sample) <= FP16_LOST)) - (len(sample) - kept)
     return ShapeFacts(
         sample=len(sample),
         exact=len(sample) == stats.finite,
-        kurtosis=float(squares.square().mean()) / variance**2 - 3 if variance**2 > 0 else None,
+        kurtosis=float(squares @ squares) / len(sample) / variance**2 - 3 if variance**2 > 0 else None,
         outlier=largest / rms / math.sqrt(2 * math.log(stats.finite)) if rms else None,
         fp16_overflow=largest > FP16_LARGEST,
-        fp16_lost=int(((magnitude > 0) & (magnitude <= FP16_LOST)).sum()) / kept if wide and kept else None,
+        fp16_lost=lost / kept if wide and kept else None,
         pattern=_pattern(found.slab, stats),
     )
 
