@@ -59,6 +59,12 @@ def row_of(report: Report, end: str) -> WeightRow:
     return row
 
 
+def in_blocks() -> Tensor:
+    """Stack as CodeGen does: four blocks of query, value, key."""
+    q, k, v = (x.reshape(4, -1, WIDTH) for x in parts(HEADS))
+    return torch.cat([q, v, k], 1).reshape(-1, WIDTH)
+
+
 CASES = {
     "gpt_neox": ({"num_attention_heads": HEADS, "hidden_size": WIDTH}, by_groups(HEADS), HEADS),
     "bloom": ({"n_head": HEADS, "hidden_size": WIDTH}, by_groups(HEADS), HEADS),
@@ -69,6 +75,24 @@ CASES = {
         2,
     ),
     "RefinedWebModel": ({"n_head": HEADS, "hidden_size": WIDTH, "multi_query": True}, in_parts(1), 1),
+    "chatglm": (
+        {"num_attention_heads": HEADS, "hidden_size": WIDTH, "position_encoding_2d": True},
+        by_groups(HEADS),
+        4,
+    ),
+    "chatglm, later": (
+        {
+            "model_type": "chatglm",
+            "num_attention_heads": HEADS,
+            "hidden_size": WIDTH,
+            "kv_channels": SIZE,
+            "multi_query_attention": True,
+            "multi_query_group_num": 2,
+        },
+        in_parts(2),
+        2,
+    ),
+    "codegen": ({"n_head": HEADS, "n_embd": WIDTH}, in_blocks(), HEADS),
     "some_other": ({"num_attention_heads": HEADS, "num_key_value_heads": 2, "head_dim": SIZE}, in_parts(2), 2),
 }
 
@@ -78,7 +102,7 @@ CASES = {
 def test_query_key_and_value_are_cut_by_heads(tmp_path: Path, kind: str, spectra: str) -> None:
     config, stacked, kv = CASES[kind]
     weights = {"model.layers.0.self_attn.query_key_value.weight": stacked, OUTPUT: torch.randn(WIDTH, WIDTH)}
-    row = row_of(examined(tmp_path, weights, config | {"model_type": kind}, spectra=spectra), "query_key_value.weight")
+    row = row_of(examined(tmp_path, weights, {"model_type": kind} | config, spectra=spectra), "query_key_value.weight")
     assert [m.part for m in row.matrices] == ["query", "key", "value"]
     for matrix, own in zip(row.matrices, parts(kv), strict=True):
         own = own.reshape(-1, WIDTH)
@@ -108,7 +132,6 @@ def test_rows_that_repeat_are_found_in_a_part_that_lies_in_turn(tmp_path: Path) 
         {"model_type": "gpt_neox"},
         {"model_type": "gpt_neox", "num_attention_heads": 5, "hidden_size": WIDTH},
         {"model_type": "gpt_neox", "num_attention_heads": HEADS, "hidden_size": 64, "head_dim": 7},
-        {"model_type": "chatglm", "num_attention_heads": HEADS, "hidden_size": WIDTH},
         {"model_type": "unheard_of", "num_attention_heads": HEADS, "hidden_size": WIDTH},
     ],
 )

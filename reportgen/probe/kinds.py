@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Mapping, Sequence
 from typing import Literal, NamedTuple
@@ -18,7 +17,10 @@ Role = Literal["weight", "bias", "norm", "embedding", "other"]
 _NORM = re.compile(r"(^|[._])(bn|ln|norm|layernorm|rmsnorm|groupnorm)|norm\d*$|(^|_)ln_?[a-z\d]*$", re.IGNORECASE)
 _EMBEDDING = re.compile(r"emb|^(wte|wpe)$", re.IGNORECASE)
 _KINDS = (
-    ("attention qkv", r"(^|[._])(qkv(_proj)?|in_proj|query_key_value|c_attn|wqkv|qkv_mix)$"),
+    (
+        "attention qkv",
+        r"(^|[._])(qkv(_proj)?|query_key_value|c_attn|wqkv|w_pack|qkv_mix)$|(^|[._])(\w*attn|\w*attention)\.in_proj$",
+    ),
     ("attention query", r"(^|[._])(q|wq|q_?proj|query|q_lin|to_q)$"),
     ("attention key", r"(^|[._])(k|wk|k_?proj|key|k_lin|to_k)$"),
     ("attention value", r"(^|[._])(v|wv|v_?proj|value|v_lin|to_v)$"),
@@ -26,16 +28,19 @@ _KINDS = (
         "attention output",
         r"(self_attn|attn|attention|self_attention)(\.\w+)*\.(o|wo|out|o_proj|out_proj|c_proj|proj|dense)$",
     ),
-    ("mlp gate and up", r"(^|[._])(gate_up_proj|w12)$"),
-    ("mlp gate", r"(mlp|ffn|feed_forward|experts\.\d+)\.(gate_proj|w1|gate)$"),
-    ("mlp up", r"(^|[._])(up_proj|fc1|c_fc|lin1|linear1|w3|dense_h_to_4h|intermediate\.dense|wi(_\d)?)$"),
-    ("mlp down", r"(^|[._])(down_proj|fc2|lin2|linear2|w2|dense_4h_to_h|wo)$|mlp\.c_proj$|output\.dense$"),
+    ("state space input", r"(^|\.)mixer\.in_proj$"),
+    ("mlp gate and up", r"(^|[._])(gate_up_proj|w12)$|moe\.input_linear$"),
+    ("mlp gate", r"(mlp|ffn|feed_forward|experts(\.\d+)?)\.(gate_proj|w1|gate)$"),
+    ("mlp up", r"(^|[._])(up_proj|fc1|fc_in|c_fc|lin1|linear1|w3|v1|dense_h_to_4h|intermediate\.dense|wi(_\d)?)$"),
+    (
+        "mlp down",
+        r"(^|[._])(down_proj|fc2|fc_out|lin2|linear2|w2|dense_4h_to_h|wo)$|mlp\.c_proj$|output\.dense$|"
+        r"moe\.output_linear$",
+    ),
     ("head", r"(^|[._])(lm_head|head|classifier|cls|fc|score|heads\.head|embed_out)$"),
 )
 _KNOWN = [(kind, re.compile(pattern, re.IGNORECASE)) for kind, pattern in _KINDS]
-_RECURRENT = re.compile(r"(^|\.)weight_(ih|hh)(_l\d+(_reverse)?)?$")
-_GATES = {4: ("input gate", "forget gate", "cell", "output gate"), 3: ("reset gate", "update gate", "new gate")}
-_QKV = ("query", "key", "value")
+RECURRENT = re.compile(r"(^|\.)weight_(ih|hh)(_l\d+(_reverse)?)?$")
 _WHOLE = {torch.uint8, torch.int8, torch.int16, torch.int32, torch.uint16, torch.uint32, PACKED} - {None}
 _NO_WEIGHT = re.compile(r"(bias|mask|ind(ex|ices)|ids?|idx)$", re.IGNORECASE)  # bias: the causal mask of GPT-2
 _CONV1D = re.compile(r"(^|\.)(c_attn|c_fc|c_proj|q_attn)\.weight$")  # GPT-2 stores these as (in, out)
@@ -73,8 +78,10 @@ def kind_by_name(name: str, shape: Sequence[int], role: Role) -> str:
         return role
     if role != "weight":
         return ""
-    if _RECURRENT.search(name):
+    if RECURRENT.search(name):
         return "recurrent"
+    if name.endswith("in_proj_weight"):  # of nn.MultiheadAttention
+        return "attention qkv"
     owner = name.rpartition(".")[0] if name.endswith(".weight") else re.sub(r"_weight$", "", name)
     for kind, pattern in _KNOWN:
         if pattern.search(owner):
@@ -82,104 +89,6 @@ def kind_by_name(name: str, shape: Sequence[int], role: Role) -> str:
     if len(shape) >= 3:
         return "depthwise convolution" if shape[1] == 1 and shape[0] > 1 else "convolution"
     return "linear"
-
-
-class Part(NamedTuple):
-    """One of the matrices that are stacked in a tensor: its next channels, or some in every ``period`` of them."""
-
-    name: str
-    channels: int
-    period: int = 0
-    start: int = 0
-    """Where it begins in each period."""
-
-
-def stack_of(kind: str, name: str, shape: Sequence[int], beside: Shape) -> tuple[Part, ...]:
-    """Name the matrices that are stacked along the channels of one tensor, in their order; none when it is one."""
-    channels, length = (shape[0], math.prod(shape[1:])) if len(shape) >= 2 else (0, 0)
-    names: tuple[str, ...] = ()
-    if kind == "attention qkv":
-        return _qkv(name, channels, length, beside)
-    if kind == "mlp gate and up":
-        names = ("gate", "up")
-    elif kind == "recurrent" and "weight_hh" in name and length and channels % length == 0:
-        names = _GATES.get(channels // length, ())
-    return _even(names, channels)
-
-
-def _even(names: Sequence[str], channels: int) -> tuple[Part, ...]:
-    if not names or channels % len(names):
-        return ()
-    return tuple(Part(name, channels // len(names)) for name in names)
-
-
-def _qkv(name: str, channels: int, length: int, beside: Shape) -> tuple[Part, ...]:
-    """Cut query, key and value apart; with fewer heads for keys than for queries the parts differ in size.
-
-    The query has as many channels as the output projection beside it reads. What lies head by head (BLOOM, GPT-NeoX,
-    Falcon; InternLM where heads are shared) is cut only where a configuration tells the heads and the shapes agree.
-    """
-    owner = re.sub(r"[._]weight$", "", name)
-    read = _read_by_output(owner, beside)
-    cut = _by_heads(owner, channels, length, read, beside.heads)
-    if cut is not None:
-        return cut
-    uneven = channels != 3 * (read or length)
-    if owner.endswith("query_key_value") or (uneven and owner.endswith("attention.wqkv")):
-        return ()
-    if not uneven:
-        return _even(_QKV, channels)
-    rest = channels - read if read is not None else 0
-    if read is None or rest <= 0 or rest % 2 or read % (rest // 2):
-        return ()
-    return _three(read, rest // 2, rest // 2)
-
-
-def _by_heads(owner: str, channels: int, length: int, read: int | None, heads: Heads | None) -> tuple[Part, ...] | None:
-    """Cut by the heads that a configuration tells; None where it says nothing of this tensor or shapes contradict."""
-    if heads is None or not length:
-        return None
-    size = heads.size or (read or length) // heads.queries
-    query, key = heads.queries * size, heads.keys * size
-    if query + 2 * key != channels or (read is not None and read != query):
-        return None
-    if heads.order == "unknown":
-        return ()
-    if heads.order == "parts":
-        # without a name that tells, rows of query_key_value may lie in any order
-        return None if owner.endswith("query_key_value") and heads.keys == heads.queries else _three(query, key, key)
-    groups = heads.keys
-    period, shared = channels // groups, query // groups
-    return (
-        Part("query", query, period, 0),
-        Part("key", key, period, shared),
-        Part("value", key, period, shared + size),
-    )
-
-
-def _three(query: int, key: int, value: int) -> tuple[Part, ...]:
-    return Part("query", query), Part("key", key), Part("value", value)
-
-
-def _read_by_output(owner: str, beside: Shape) -> int | None:
-    """Return how many values the output projection of an attention reads, by the shape of its weight."""
-    parent = owner.rpartition(".")[0]
-    for last in ("o_proj", "out_proj", "c_proj", "proj", "dense", "wo", "o"):
-        name = f"{parent}.{last}.weight"
-        shape = beside.get(name)
-        if shape is not None and len(shape) == 2:
-            return shape[0] if is_transposed(name, shape, beside) else shape[1]
-    return None
-
-
-def gates_of(name: str, beside: Shape) -> tuple[Part, ...]:
-    """Name the gates stacked in an input weight of a recurrent layer, which its recurrent weight counts."""
-    twin = name.replace("weight_ih", "weight_hh")
-    shape = beside.get(twin)
-    if shape is None or not _RECURRENT.search(name):
-        return ()
-    names = [part.name for part in stack_of("recurrent", twin, shape, beside)]
-    return _even(names, (beside.get(name) or (0,))[0])
 
 
 def is_transposed(name: str, shape: Sequence[int], beside: Shape) -> bool:
@@ -228,8 +137,3 @@ def norm_after(name: str, channels: int, beside: Shape) -> str | None:
 def shapes_of(tensors: Mapping[str, Tensor], heads: Heads | None = None) -> Shape:
     """Collect the shapes; no value is read."""
     return Shape({name: tuple(tensors[name].shape) for name in tensors}, heads)
-
-
-def told_whole(kind: str, stack: Sequence[Part]) -> str:
-    """Say of stacked attention weights that they could not be cut apart."""
-    return "attention qkv, not cut apart" if kind == "attention qkv" and not stack else kind

@@ -60,18 +60,17 @@ def rows_of(found: Sweep, length: int, first: int = 0, last: int | None = None) 
     return Rows(places, sums, found.squares[first:last], found.slab[inside], length, found.marks[first:last])
 
 
-def rows_in_turn(found: Sweep, length: int, period: int, start: int, run: int) -> Rows:
-    """Return, of every ``period`` channels, the ``run`` from ``start`` on."""
-    channels = torch.arange(len(found.squares), device=found.squares.device)
-    inside = (channels % period >= start) & (channels % period < start + run)
-    places = inside.nonzero().flatten()
+def rows_at(found: Sweep, length: int, places: NDArray[np.intp]) -> Rows:
+    """Return channels by their places, which ascend."""
+    taken = found.places.numpy()
+    at = torch.from_numpy(places)
     return Rows(
-        places.cpu().numpy(),
-        found.sums[inside[:: found.every]],
-        found.squares[places],
-        found.slab[inside[found.places.long()]],
+        places,
+        found.sums[torch.from_numpy(places[places % found.every == 0] // found.every)],
+        found.squares[at],
+        found.slab[torch.from_numpy(np.isin(taken, places))],
         length,
-        found.marks[places],
+        found.marks[at],
     )
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..document.matrices import GateFacts
 from ..subject.shapes import is_plain
-from .kinds import Part
+from .stacks import Part
 
 LARGEST = 2048  # states up to which a matrix is multiplied with itself
 _DOUBLE = 512

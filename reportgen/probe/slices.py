@@ -8,11 +8,9 @@ with themselves by BLAS 0.05 against 0.1 of ``vector_norm``; 5.1 for 8-bit float
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from .extremes import Bits, from_bits
@@ -114,9 +112,10 @@ class Rows:
     def _squares(self, wide: Tensor) -> Tensor:
         """Return sums of squares, or their roots in the type that they are kept in."""
         if self._roots:
-            return torch.linalg.vector_norm(wide, dim=1)
+            norms: Tensor = torch.linalg.vector_norm(wide, dim=1)
+            return norms
         rows = wide.numpy()
-        return _as_tensor(np.matmul(rows[:, None, :], rows[:, :, None]).reshape(-1))
+        return torch.from_numpy(np.matmul(rows[:, None, :], rows[:, :, None]).reshape(-1))
 
     def add_exact(self, first: int, part: Tensor) -> None:
         """Take rows in float64. Sums are of all of them: of a tensor with such rows none is left out."""
@@ -232,10 +231,6 @@ class Taken:
             return torch.cat(tensors)
         bits = [part for part in parts if not isinstance(part, Tensor)]
         return from_bits(np.concatenate(bits), self._empty.dtype) if bits else self._empty.reshape((0,) * dim)
-
-
-def _as_tensor(values: NDArray[Any]) -> Tensor:
-    return torch.from_numpy(values)
 
 
 def _copy(part: Tensor | Bits) -> Tensor | Bits:

@@ -9,7 +9,7 @@ handed back soon after they were read, so that a file of any size passes through
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -17,10 +17,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..document.stats import TensorStats
+from ..document.stats import TensorStats, merge_all
 from .extremes import Bits, Extremes, bits_of
 from .reduce import bin_counts, even_bars, histogram_of, slice_stats
-from .slices import Columns, Lifted, Rows, Taken, lifted_type, slice_of
+from .slices import SAMPLE, Columns, Lifted, Rows, Taken, lifted_type, odd, slice_of
 
 _HANDED_BACK = 16  # slices at a time
 SMALL = 1 << 16  # elements up to which everything is exact in float64
@@ -69,6 +69,24 @@ def _as_it_lies(x: Tensor) -> Tensor:
     strides = x.stride()
     lying = x.permute(0, *sorted(range(1, x.dim()), key=lambda dim: -strides[dim]))
     return lying if lying.is_contiguous() else x
+
+
+def joined(sweeps: Sequence[Sweep]) -> Sweep:
+    """Join what was found of tensors of one shape, as if their channels followed each other; every sum is there."""
+    channels = len(sweeps[0].squares)
+    sample = torch.cat([one.sample for one in sweeps])
+    sample = sample[:: odd(math.ceil(len(sample) / SAMPLE))]
+    stats = merge_all(msgspec.structs.replace(one.stats, histogram=None, bars=None) for one in sweeps)
+    return Sweep(
+        _with_histogram(stats, sample, max(1, round(stats.count / max(len(sample), 1)))),
+        torch.cat([one.sums for one in sweeps]),
+        1,
+        torch.cat([one.squares for one in sweeps]),
+        sample,
+        torch.cat([one.slab for one in sweeps]),
+        torch.cat([one.places + i * channels for i, one in enumerate(sweeps)]),
+        torch.cat([one.marks for one in sweeps]),
+    )
 
 
 def _nothing(x: Tensor) -> Sweep:

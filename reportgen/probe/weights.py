@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from msgspec.structs import replace
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 
@@ -19,25 +21,13 @@ from ..subject.hub_config import Heads
 from ..subject.shapes import is_plain, whole
 from . import recurrent
 from .initial import default_init, testable
-from .kinds import (
-    Part,
-    Role,
-    Shape,
-    gates_of,
-    is_packed,
-    is_transposed,
-    kind_by_name,
-    norm_after,
-    role_of,
-    shapes_of,
-    stack_of,
-    told_whole,
-)
+from .kinds import Role, Shape, is_packed, is_transposed, kind_by_name, norm_after, role_of, shapes_of
 from .layers import NORMS, kind_of
-from .matrices import distribution, embedding, filters, gains, quantisation, rows_in_turn, rows_of
+from .matrices import Rows, distribution, embedding, filters, gains, quantisation, rows_at, rows_of
 from .reduce import as_real, tensor_stats
 from .spectra import Method, spectrum
-from .sweep import Sweep, sweep
+from .stacks import Experts, Part, experts_of, gates_of, stack_of, told_whole
+from .sweep import Sweep, joined, sweep
 
 
 def of_model(model: nn.Module, owned: set[int] | None = None, spectra: Method = "off") -> WeightFacts:
@@ -73,6 +63,7 @@ def of_model(model: nn.Module, owned: set[int] | None = None, spectra: Method = 
     return WeightFacts(rows=rows, buffers=buffers)
 
 
+_ALL_EXPERTS, _SOME_EXPERTS = 16, 8
 _TOO_LARGE = 1e75
 """Of values beyond it fourth powers leave float64; nothing is derived from them."""
 
@@ -134,14 +125,15 @@ def _add_tensor(
         stats = tensor_stats(tensor)
         buffers.append(BufferRow(name=name, shape=list(tensor.shape), dtype=_dtype(tensor), stats=stats))
     elif tensor.is_floating_point() or tensor.is_complex() or tensor.is_quantized:
-        role = role_of(name, tensor.shape, beside)
+        experts = experts_of(name, tensor.shape, beside)
+        role = "weight" if experts is not None else role_of(name, tensor.shape, beside)
         turned = role == "weight" and is_transposed(name, tensor.shape, beside)
         channels = tensor.shape[1 if turned else 0] if tensor.dim() > 1 else 0
         norm = norm_after(name, channels, beside) if role == "weight" else None
         kind = kind_by_name(name, tensor.shape, role)
         stack = stack_of(kind, name, _as_channels(tensor.shape, turned), beside) or gates_of(name, beside)
         kind = told_whole(kind, stack)
-        about = _About(role, kind, norm is not None, turned, stack, _folding(norm, tensors) if norm else None)
+        about = _About(role, kind, norm is not None, turned, stack, _folding(norm, tensors) if norm else None, experts)
         row = _measured(_blank(name, tensor, about), tensor, about, spectra, release)
         rows.append(_through_time(row, tensor, stack, tensors.get))
 
@@ -165,12 +157,14 @@ class _About(NamedTuple):
     """Dimension 1 is the channels."""
     stack: tuple[Part, ...] = ()
     folding: Tensor | None = None
+    experts: Experts | None = None
 
 
 def _about(name: str, parameter: Tensor, owner: nn.Module, norm: nn.Module | None, beside: Shape) -> _About:
     """Tell from the modules what can be told from them, and the rest from names and shapes."""
-    role = _role(name, parameter, owner)
     shape = beside.of[name]
+    experts = experts_of(name, shape, beside)
+    role = "weight" if experts is not None else _role(name, parameter, owner)
     kind = kind_by_name(name, shape, role)
     turned = bool(getattr(owner, "transposed", False)) and len(shape) > 1
     turned = turned or (type(owner).__name__ == "Conv1D" and len(shape) == 2)  # of GPT-2
@@ -186,13 +180,16 @@ def _about(name: str, parameter: Tensor, owner: nn.Module, norm: nn.Module | Non
         folding = folding if norm.weight is None else folding * whole(norm.weight.detach()).double().abs()
         channels = shape[1 if turned else 0] if len(shape) > 1 else 0
         folding = folding if len(folding) == channels and bool(torch.isfinite(folding).all()) else None
-    return _About(role, told_whole(kind, stack), norm is not None, turned, stack, folding)
+    return _About(role, told_whole(kind, stack), norm is not None, turned, stack, folding, experts)
 
 
 def _blank(name: str, tensor: Tensor, about: _About) -> WeightRow:
     """Begin a row with what needs no reading."""
     shape = [] if _unshaped(tensor) else list(tensor.shape)
     fan_in = math.prod(shape) // max(shape[1 if about.turned else 0], 1) if len(shape) >= 2 else None
+    if about.experts is not None:
+        rows = math.prod(shape[:-1]) // about.experts.number
+        fan_in = rows if about.experts.turned else shape[-1]
     return WeightRow(
         name=name,
         module="",
@@ -217,8 +214,8 @@ def _measured(
     real = None if _unshaped(tensor) or tensor.is_meta else as_real(tensor)
     if real is None:
         return row
-    x = real.transpose(0, 1) if about.turned else real
-    found = sweep(x, release)
+    x = _with_channels_first(real, about)
+    found = joined([sweep(one, release) for one in x]) if about.experts is not None else sweep(x, release)
     row = replace(row, stats=found.stats)
     if not found.stats.finite or found.stats.nonfinite:
         return replace(row, at_default_init=False if row.fan_in and testable(row.shape) else None)
@@ -226,6 +223,9 @@ def _measured(
         return row
     if about.role == "norm":
         return row if row.name.endswith("bias") else replace(row, gains=gains(real))
+    if about.experts is not None:
+        row = replace(row, matrices=_of_experts(found, x, about.experts, spectra))
+        return replace(row, distribution=distribution(found, real.dtype))
     length = x.numel() // max(x.shape[0], 1) if x.dim() > 1 else x.numel()
     if about.role == "embedding" and x.dim() == 2:
         row = replace(row, embedding=embedding(rows_of(found, length), x))
@@ -246,40 +246,78 @@ def _through_time(row: WeightRow, tensor: Tensor, stack: tuple[Part, ...], fetch
     return replace(row, radius=recurrent.radius(tensor.detach()))
 
 
+def _with_channels_first(x: Tensor, about: _About) -> Tensor:
+    """Return (channels, ...), of experts (experts, channels, values)."""
+    if about.experts is None:
+        return x.transpose(0, 1) if about.turned else x
+    each = x.reshape(about.experts.number, -1, x.shape[-1])
+    return each.transpose(1, 2) if about.experts.turned else each
+
+
 def _matrices(found: Sweep, x: Tensor, about: _About, spectra: Method) -> list[MatrixFacts]:
     """Measure the matrix of a weight, or each of those that are stacked in it."""
     parts, length = about.stack or (Part("", x.shape[0]),), x.numel() // max(x.shape[0], 1)
     largest = max(abs(found.stats.min or 0.0), abs(found.stats.max or 0.0))
+    folding = None if about.stack else about.folding
     out = []
-    first = 0
-    for part in parts:
-        if part.period:
-            run = part.channels * part.period // x.shape[0]
-            rows = rows_in_turn(found, length, part.period, part.start, run)
+    for part, places in _places(parts, x.shape[0]):
+        if len(parts) == 1 or not part.period:
+            rows = rows_of(found, length, int(places[0]), int(places[-1]) + 1)
         else:
-            rows = rows_of(found, length, first, first + part.channels)
-        own = _own(x, part, first) if spectra != "off" else None
-        first += part.channels
-        out.append(
-            MatrixFacts(
-                part=part.name,
-                channels=len(rows.squares),
-                fan_in=length,
-                rms=rows.rms,
-                filters=filters(rows, x, None if about.stack else about.folding),
-                quantisation=quantisation(rows.slab, largest),
-                spectrum=None if own is None else spectrum(own.flatten(1), spectra),
-            )
-        )
+            rows = rows_at(found, length, places)
+        own = _own(x, part, places) if spectra != "off" else None
+        out.append(_matrix(part.name, rows, x, (largest, folding), own, spectra))
     return out
 
 
-def _own(x: Tensor, part: Part, first: int) -> Tensor:
+def _of_experts(found: Sweep, x: Tensor, experts: Experts, spectra: Method) -> list[MatrixFacts]:
+    """Measure the matrices of experts (E, C, d) one by one; of very many, of some that are evenly spaced."""
+    count, channels, length = x.shape
+    largest = max(abs(found.stats.min or 0.0), abs(found.stats.max or 0.0))
+    parts = experts.parts or (Part("", channels),)
+    chosen = range(count) if count <= _ALL_EXPERTS else [i * count // _SOME_EXPERTS for i in range(_SOME_EXPERTS)]
+    out = []
+    for i in chosen:
+        for part, places in _places(parts, channels):
+            rows = rows_at(found, length, places + i * channels)._replace(places=places)
+            own = _own(x[i], part, places) if spectra != "off" else None
+            name = f"expert {i + 1} of {count}" + (f": {part.name}" if part.name else "")
+            out.append(_matrix(name, rows, x[i], (largest, None), own, spectra))
+    return out
+
+
+def _places(parts: Sequence[Part], channels: int) -> Iterator[tuple[Part, NDArray[np.intp]]]:
+    """Yield which channels each part has."""
+    first = 0
+    for part in parts:
+        if part.period:
+            turn = np.arange(channels) % part.period - part.start
+            yield part, np.flatnonzero((turn >= 0) & (turn < part.channels * part.period // channels))
+        else:
+            yield part, np.arange(first, first + part.channels)
+        first += part.channels
+
+
+def _matrix(
+    name: str, rows: Rows, x: Tensor, beside: tuple[float, Tensor | None], own: Tensor | None, spectra: Method
+) -> MatrixFacts:
+    """Measure one; ``beside``: the largest magnitude of the tensor, and what a batch norm multiplies channels with."""
+    return MatrixFacts(
+        part=name,
+        channels=len(rows.squares),
+        fan_in=rows.length,
+        rms=rows.rms,
+        filters=filters(rows, x, beside[1]),
+        quantisation=quantisation(rows.slab, beside[0]),
+        spectrum=None if own is None else spectrum(own.flatten(1), spectra),
+    )
+
+
+def _own(x: Tensor, part: Part, places: NDArray[np.intp]) -> Tensor:
     """Return the channels of a part: a view, or a copy of those that lie in turn with others."""
     if not part.period:
-        return x[first : first + part.channels]
-    run = part.channels * part.period // x.shape[0]
-    return x.reshape(-1, part.period, *x.shape[1:])[:, part.start : part.start + run].flatten(0, 1)
+        return x[int(places[0]) : int(places[-1]) + 1]
+    return x[torch.from_numpy(places).to(x.device)]
 
 
 def _as_channels(shape: Sequence[int], turned: bool) -> Sequence[int]:

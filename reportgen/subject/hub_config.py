@@ -24,10 +24,12 @@ _NUMBERS = {
 _BY_HEAD = ("gpt_neox", "gpt_neox_japanese", "bloom", "persimmon")
 _FALCON = ("falcon", "RefinedWeb", "RefinedWebModel")
 
-Order = Literal["parts", "heads", "groups", "unknown"]
-"""Of the rows of stacked query, key and value: one after the other; head by head; by groups of heads that share a key.
+Order = Literal["parts", "heads", "groups", "blocks"]
+"""Of the rows of stacked query, key and value: one after the other; head by head; by groups of heads that share a key;
+by the four blocks of CodeGen.
 
-As the layers of the transformers library cut them (modeling_gpt_neox, _bloom, _falcon, _gpt_bigcode, _internlm2).
+As the layers of the transformers library cut them (modeling_gpt_neox, _bloom, _falcon, _gpt_bigcode, _internlm2,
+_codegen), and ChatGLM's own, the first of which differs from the later ones.
 """
 
 
@@ -102,8 +104,10 @@ def _heads(config: HubConfig, table: Mapping[Any, Any]) -> Heads | None:
         order, keys = ("parts", 1) if table.get("multi_query") is not False else ("heads", queries)
     elif kind == "internlm2":
         order = "groups"
-    elif kind in ("codegen", "chatglm"):
-        order = "unknown"
+    elif kind == "codegen":
+        order = "blocks"
+    elif kind == "chatglm" and table.get("multi_query_attention") is not True:
+        order, keys = "heads", queries
     keys = keys or queries
     return Heads(queries, keys, config.head_size, order) if queries % keys == 0 else None
 
