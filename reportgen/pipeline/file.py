@@ -13,7 +13,7 @@ from ..options import Options
 from ..probe import architecture, course, hub, states, weights
 from ..probe.pictures import run as pictures
 from ..probe.steps import Steps
-from ..subject import checkpoint, hashes
+from ..subject import checkpoint, hashes, packed
 from .pictures import with_pictures
 
 _NO_MODEL = "a weights file holds no model to run"
@@ -21,21 +21,29 @@ _PACKED = "weights in whole or packed numbers were not measured"
 
 
 def examine_file(path: Path, options: Options, steps: Steps) -> Report:
-    file = checkpoint.read(path, options.allow_globals)
-    earlier = [checkpoint.read(Path(one), options.allow_globals) for one in options.earlier]
+    file, kinds = packed.decoded(checkpoint.read(path, options.allow_globals))
+    earlier = [packed.decoded(checkpoint.read(Path(one), options.allow_globals))[0] for one in options.earlier]
     steps.hashes["checkpoint"] = hashes.of_file(path)
     report = Report(
         format_version=FORMAT_VERSION,
         title=options.title or path.name,
         meta=Meta(sources={"checkpoint": str(path)}),
         subject=SubjectFacts(name=path.name, kind="checkpoint"),
-        weights=_weights_of_file(file, earlier, options, steps),
+        weights=_with_kinds(_weights_of_file(file, earlier, options, steps), kinds),
         architecture=steps.run("architecture", lambda: architecture.of_tensors(file.outlines)),
     )
     steps.partial("architecture", f"{_NO_MODEL}; only sizes are known")
     for part in ("activations", "gradients", "dataset", "evaluation", "trials"):
         steps.skip(part, _NO_MODEL)
     return with_pictures(report, steps, options, lambda: pictures.of_file(file.tensors, options))
+
+
+def _with_kinds(facts: WeightFacts | None, kinds: dict[str, str]) -> WeightFacts | None:
+    """Say of weights that were decoded what they are in the file."""
+    if facts is None or not kinds:
+        return facts
+    rows = [msgspec.structs.replace(row, dtype=kinds.get(row.name, row.dtype)) for row in facts.rows]
+    return msgspec.structs.replace(facts, rows=rows)
 
 
 def _weights_of_file(
