@@ -74,13 +74,13 @@ def test_overlap_is_counted_and_beyond_the_sketch_it_is_estimated(monkeypatch: p
     given[:300] = train[:300]
     labels, truths = torch.zeros(4000), torch.zeros(1000)
     truths[:10] = 1
-    assert overlap(fed(Fingerprints(), train, labels), fed(Fingerprints(), given, truths)) == (1000, 300, 10)
+    assert overlap(fed(Fingerprints(), train, labels), fed(Fingerprints(), given, truths)) == (1000, 300, 10, 300)
     monkeypatch.setattr(fingerprints, "KEPT", 1 << 8)
     big, small = fed(Fingerprints(), train, labels), fed(Fingerprints(), given, truths)
     assert len(big.table()[0]) <= 2 * 256 + 32
     found = overlap(big, small)
     assert found is not None
-    compared, shared, _ = found
+    compared, shared, *_ = found
     assert shared / compared == pytest.approx(0.3, abs=0.12)  # three binomial standard errors on some 130 samples
     few = fed(Fingerprints(), torch.arange(3.0).repeat(3000)[:, None])
     assert len(few.table()[0]) <= 4 * 256 + 32

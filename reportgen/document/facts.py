@@ -28,6 +28,7 @@ from .matrices import EmbeddingFacts, GainFacts, GateFacts, MatrixFacts, ShapeFa
 from .pictures import PictureFacts
 from .samples import (
     Copies,
+    Filled,
     Order,
     Padding,
     Rows,
@@ -449,6 +450,7 @@ class DatasetFacts(Struct, frozen=True, kw_only=True):
     signal: Signal | None = None
     twins: Twins | None = None
     shortcut: Shortcut | None = None
+    filled: Filled | None = None
     rows: Rows | None = None
     tensors: list[TensorRow] = []
     """Of a batch, inputs first; at most 24."""

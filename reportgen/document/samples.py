@@ -20,6 +20,8 @@ class Copies(Struct, frozen=True, kw_only=True):
     """Different inputs among those kept."""
     conflicting: int
     """Samples kept whose input occurs with another target too."""
+    repeated: int | None = None
+    """Different inputs among those kept that occur more than once."""
 
 
 class Twins(Struct, frozen=True, kw_only=True):
@@ -54,6 +56,30 @@ class Shortcut(Struct, frozen=True, kw_only=True):
     """The best that any feature reaches with permuted targets, the highest of 20 permutations."""
     gap: float | None = None
     """Least distance between the means of classes along the feature, over the largest deviation within a class."""
+    places: int | None = None
+    """Places on an even lattice from its smallest to its largest value; None where values repeat or lie on none."""
+
+
+class Filled(Struct, frozen=True, kw_only=True):
+    """A feature that has a value for one class alone, and is empty (its commonest value) for the others."""
+
+    feature: int
+    """Place in the flattened input."""
+    label: int
+    filled: int
+    """Samples in which it has a value."""
+    inside: int
+    """Of those, samples of the class."""
+    of: int
+    """Samples of the class."""
+    n: int
+    second: float = 0.0
+    """``share`` of the next such feature; 0 where there is none."""
+
+    @property
+    def share(self) -> float:
+        """Part of the class for which it is filled."""
+        return self.inside / self.of
 
 
 class Order(Struct, frozen=True, kw_only=True):
@@ -151,6 +177,8 @@ class SplitFacts(Struct, frozen=True, kw_only=True):
     """Samples given that could be looked for in the training data."""
     shared: int | None = None
     """Of those, samples whose input is in the training data bit for bit."""
+    shared_inputs: int | None = None
+    """Different inputs among those."""
     shared_other_target: int | None = None
     """Of those, samples that never have the same target there."""
     across: Signal | None = None
@@ -162,6 +190,9 @@ class SplitFacts(Struct, frozen=True, kw_only=True):
     twins: Twins | None = None
     """Samples given with a near double in the training data."""
     apart: Apart | None = None
+    halves: float | None = None
+    """Share of pairs of different training samples whose even, or odd, columns agree: where it is 0, samples do not
+    repeat by chance."""
     redrawn: float | None = None
     """Share of some training samples that were another at a second reading: they are augmented. None where samples
     cannot be asked for by place."""

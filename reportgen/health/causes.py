@@ -171,7 +171,11 @@ SYNDROMES: tuple[Syndrome, ...] = (
         _detail("redrawn", "yes"),
     ),
     Syndrome("label-corruption", _BAD_LABELS, (*_SLOW, *_FAR_APART, *_HINTS)),
-    Syndrome("data-leakage", ("leakage", "near-leakage", "d-shortcut"), ("h-val-below-train", "d-near-duplicates")),
+    Syndrome(
+        "data-leakage",
+        ("leakage", "near-leakage", "d-shortcut", "d-filled-in"),
+        ("h-val-below-train", "d-near-duplicates"),
+    ),
     Syndrome(
         "train-val-mismatch",
         ("d-train-val-shift", "d-missing-class", "d-splits-apart", "d-target-shift", "splits-disagree"),
@@ -377,6 +381,7 @@ DEFAULTS: dict[str, str] = {
     "d-labels-unrelated": "label-corruption",
     "d-missing-class": "train-val-mismatch",
     "d-rows-slipped": "label-corruption",
+    "d-filled-in": "data-leakage",
     "d-near-duplicates": "redundant-data",
     "d-nonfinite": "nan-in-data",
     "d-order": "unshuffled-data",

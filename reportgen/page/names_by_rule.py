@@ -30,6 +30,12 @@ OF_RULE: dict[str, dict[str, tuple[str, Unit]]] = {
     "d-conflicting-labels": {"samples": (N_("samples with several labels"), COUNT), "of": (N_("samples"), COUNT)},
     "d-constant-feature": {"constant": (N_("constant columns or channels"), COUNT)},
     "d-duplicates": {"share": (N_("share of copies"), SHARE)},
+    "d-filled-in": {
+        "filled": (N_("samples with a value"), COUNT),
+        "inside": (N_("of those, samples of the class"), COUNT),
+        "share": (N_("share of the class with a value"), SHARE),
+        "label": (N_("class"), COUNT),
+    },
     "d-label-noise": {
         "agreement": (N_("neighbours that agree, in training"), NUMBER),
         "given": (N_("neighbours that agree, in the data given"), NUMBER),

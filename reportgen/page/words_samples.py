@@ -38,7 +38,8 @@ def _shortcut(f: Finding) -> str:
     e = f.evidence
     what = _("neighbours along it share their class") if f.detail.get("kind") == "classes" else _("of the variance")
     gap = _(" Class means lie {gap} deviations apart.").format(gap=amount(e["gap"])) if "gap" in e else ""
-    return _(
+    number = _(" Its values number the rows.") if f.detail.get("column") == "row number" else ""
+    text = _(
         "{subject} alone tells the target: {score} {what}; the next best feature has {second}, "
         "permuted targets at most {null}.{gap}"
     ).format(
@@ -48,6 +49,22 @@ def _shortcut(f: Finding) -> str:
         second=percent(e["second"]),
         null=percent(e["null"]),
         gap=gap,
+    )
+    return text + number
+
+
+def _filled(f: Finding) -> str:
+    e = f.evidence
+    return _(
+        "{subject} has a value in {filled} of {samples} samples; {inside} of those are of class {label}, and "
+        "{share} of that class have one."
+    ).format(
+        subject=f.subject,
+        filled=amount(e["filled"]),
+        samples=amount(e["samples"]),
+        inside=amount(e["inside"]),
+        label=amount(e["label"]),
+        share=percent(e["share"]),
     )
 
 
@@ -82,6 +99,11 @@ RULES: dict[str, tuple[str, Callable[[Finding], str], str]] = {
             std=amount(f.evidence["std"]),
         ),
         "The model may be made for raw counts.",
+    ),
+    "d-filled-in": (
+        "A feature filled in for one class",
+        _filled,
+        "The class may be what the column counts, and the column known in time.",
     ),
     "d-near-duplicates": ("Near doubles", _twins, "Samples may come in pairs by nature."),
     "d-shortcut": ("A feature that tells the target", _shortcut, "One measurement may decide by nature."),

@@ -20,7 +20,7 @@ from .fingerprints import Fingerprints, overlap
 from .layers import NORMS, layers_of
 from .reduce import as_real, tensor_stats
 from .sequence import LabelOrder, PaddingCount
-from .shortcut import shortcut
+from .shortcut import filled, halves_meet, shortcut
 from .signal import SignalSample, across
 from .token_signal import TokenSignal
 from .twins import Region
@@ -132,6 +132,7 @@ class DatasetProbe:
     def facts(self, rows: Rows | None = None) -> DatasetFacts:
         """Return what was seen, with what was found in the order of the file beside it (see ``rows_of``)."""
         self._measure()
+        table = self.neighbours.table()
         features = [stats for _, stats in sorted(self._features.items())]
         return DatasetFacts(
             n_samples=self._n_samples,
@@ -156,14 +157,15 @@ class DatasetProbe:
             targets=self._tensors.counts(),
             tokens=self._tensors.tokens(),
             rows=rows,
-            shortcut=shortcut(self.neighbours.table(), self.neighbours.kind, self.neighbours.step),
+            shortcut=shortcut(table, self.neighbours.kind, self.neighbours.step),
+            filled=filled(table, self.neighbours.kind, self.neighbours.step),
         )
 
 
 def compare(training: DatasetProbe, given: DatasetProbe, redrawn: float | None = None) -> SplitFacts:
     """Hold the training data against the data given; ``redrawn``: see ``readings.redrawn``."""
     both = overlap(training.copies, given.copies)
-    compared, shared, other = both if both is not None else (None, None, None)
+    compared, shared, other, inputs = both if both is not None else (None,) * 4
     sizes = [len(table[0]) for probe in (training, given) if (table := probe.neighbours.table()) is not None]
     size = min(sizes) if len(sizes) == 2 else 0
     length = min(len(training.tokens), len(given.tokens))
@@ -171,6 +173,8 @@ def compare(training: DatasetProbe, given: DatasetProbe, redrawn: float | None =
         compared=compared,
         shared=shared,
         shared_other_target=other,
+        shared_inputs=inputs,
+        halves=halves_meet(training.neighbours.table()) if shared else None,
         across=across(training.neighbours, given.neighbours),
         twins=twins.across(training.region, given.region),
         apart=apart(training.inputs, given.inputs),

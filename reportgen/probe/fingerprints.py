@@ -82,6 +82,7 @@ class Fingerprints:
             kept=len(inputs),
             distinct=int(group.max()) + 1,
             conflicting=int((kinds[group] > 1).sum()),
+            repeated=int((np.bincount(group) > 1).sum()),
         )
 
     @property
@@ -89,8 +90,9 @@ class Fingerprints:
         return self._limit
 
 
-def overlap(training: Fingerprints, given: Fingerprints) -> tuple[int, int, int] | None:
-    """Return samples given that could be compared, those of them found in training, those with another target there."""
+def overlap(training: Fingerprints, given: Fingerprints) -> tuple[int, int, int, int] | None:
+    """Return samples given that could be compared, those of them found in training, those with another target there,
+    and the different inputs among those found."""
     (known, labels), (wanted, truths) = training.table(), given.table()
     limit = min(training.limit, given.limit)
     known, labels = known[known <= limit], labels[known <= limit]
@@ -100,7 +102,7 @@ def overlap(training: Fingerprints, given: Fingerprints) -> tuple[int, int, int]
     shared = np.isin(wanted, known)
     pairs = set(zip(known.tolist(), labels.tolist(), strict=True))
     other = sum((i, t) not in pairs for i, t in zip(wanted[shared].tolist(), truths[shared].tolist(), strict=True))
-    return len(wanted), int(shared.sum()), other
+    return len(wanted), int(shared.sum()), other, len(np.unique(wanted[shared]))
 
 
 def _counted(targets: list[Tensor], n: int) -> NDArray[np.bool_]:

@@ -5,12 +5,16 @@ from __future__ import annotations
 from typing import Literal
 
 import torch
+from msgspec import structs
 from torch import Tensor
 
-from ..document.samples import Shortcut
+from ..document.samples import Filled, Shortcut
 
 LEAST = 100
 PERMUTATIONS = 20
+_OFF_LATTICE = 0.2  # of the unit; distances of numbers in no order are anywhere between 0 and 0.5 away from a multiple
+_MIXED = 0.01  # share of other classes among rows that have a value
+_VALUES = 10
 
 
 def shortcut(table: tuple[Tensor, Tensor] | None, kind: Literal["classes", "numbers"], step: int) -> Shortcut | None:
@@ -40,7 +44,80 @@ def shortcut(table: tuple[Tensor, Tensor] | None, kind: Literal["classes", "numb
         second=float(others.max()),
         null=max(null),
         gap=_gap(x[:, best].double(), y) if kind == "classes" else None,
+        places=_places(x[:, best].double()),
     )
+
+
+def filled(table: tuple[Tensor, Tensor] | None, kind: Literal["classes", "numbers"], step: int) -> Filled | None:
+    """Return the feature that has a value of its own for one class alone, and the same value for all others.
+
+    The commonest value of a feature counts as empty. Rows that have another one are of one class (99 %), they are 20 at
+    least, and their values are of 10 kinds or more, so that it is no flag; of several such features the one that is
+    filled for most of its class. None where there is none, for fewer than 100 samples or two features.
+    """
+    if table is None or kind != "classes" or len(table[0]) < LEAST or table[0].shape[1] < 2:
+        return None
+    x, y = table
+    has = x != x.mode(0).values
+    n = has.sum(0)
+    found: list[Filled] = []
+    for label in torch.unique(y).tolist():
+        own = has[y == label]
+        pure = (own.sum(0) >= (1 - _MIXED) * n) & (n >= 20) & (len(own) < len(y))
+        for feature in pure.nonzero().flatten().tolist():
+            if len(torch.unique(x[has[:, feature], feature])) < _VALUES:
+                continue
+            inside = int(own[:, feature].sum())
+            found.append(
+                Filled(
+                    feature=feature * step,
+                    label=int(label),
+                    filled=int(n[feature]),
+                    inside=inside,
+                    of=len(own),
+                    n=len(y),
+                )
+            )
+    found.sort(key=lambda f: -f.share)
+    if not found:
+        return None
+    return structs.replace(found[0], second=found[1].share if len(found) > 1 else 0.0)
+
+
+def _places(values: Tensor) -> int | None:
+    """Return how many places there are from the smallest value to the largest where all differ and lie on a lattice.
+
+    Rows that are numbered leave gaps where a sample or a split left some of them out: distances are whole multiples of
+    the smallest one, and there are about as many places as rows.
+    """
+    distances = values.sort().values.diff()
+    if len(distances) < LEAST // 2 or not float(distances.min()) > 0:
+        return None
+    steps = (distances / distances.min()).round()
+    unit = distances.sum() / steps.sum()
+    if float((distances / unit - steps).abs().max()) > _OFF_LATTICE or float(steps.sum()) > 1e9:
+        return None
+    return int(steps.sum()) + 1
+
+
+def halves_meet(table: tuple[Tensor, Tensor] | None) -> float | None:
+    """Return the share of pairs of different rows that agree in every second column, whichever half.
+
+    Where whole rows repeat by chance, being of few possible values, halves of them do so far more often. None for fewer
+    than 100 rows or four columns.
+    """
+    if table is None or len(table[0]) < LEAST or table[0].shape[1] < 4:
+        return None
+    x = table[0]
+    whole, *parts = (torch.unique(part, dim=0, return_inverse=True)[1] for part in (x, x[:, ::2], x[:, 1::2]))
+    n = len(x)
+    met = [_equal_pairs(part) - _equal_pairs(whole) for part in parts]
+    return sum(met) / (n * (n - 1) / 2)
+
+
+def _equal_pairs(kinds: Tensor) -> float:
+    counts = torch.bincount(kinds).double()
+    return float((counts * (counts - 1) / 2).sum())
 
 
 def _purity(order: Tensor, y: Tensor) -> Tensor:

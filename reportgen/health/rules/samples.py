@@ -79,9 +79,10 @@ def d_shortcut(report: Report, context: Context, limits: Thresholds) -> Iterator
     Classes: of samples in the order of the feature, at least 99 % of neighbours (but for one change between any two
     classes) share their class, against less than 90 % for the next best feature, and more than with permuted labels.
     It informs; a warning where the feature is the label itself in other numbers: class means along it are more than 20
-    standard deviations of the widest class apart. Numbers: squared correlation above 0.999, which only informs. Judged
-    on up to 512 samples of the data given and, of inputs with more than 1024 values, on evenly spaced ones. Wrong where
-    one measurement decides by nature.
+    standard deviations of the widest class apart; or where it numbers the rows of a file that was sorted by class: no
+    value occurs twice, all lie on an even lattice, and that has fewer than three places for each sample of both splits.
+    Numbers: squared correlation above 0.999, which only informs. Judged on up to 512 samples of the data given and, of
+    inputs with more than 1024 values, on evenly spaced ones. Wrong where one measurement decides by nature.
     """
     found = report.dataset.shortcut if report.dataset is not None else None
     if found is None or not context.real_data or found.second >= limits.shortcut_second:
@@ -93,15 +94,51 @@ def d_shortcut(report: Report, context: Context, limits: Thresholds) -> Iterator
     if found.score + changes < least or found.score <= found.null:
         return
     is_label = found.gap is not None and found.gap > limits.shortcut_gap
+    is_number = found.kind == "classes" and _numbers_rows(report, found.places)
     yield Finding(
         rule="d-shortcut",
-        severity=Severity.WARNING if is_label else Severity.INFO,
+        severity=Severity.WARNING if is_label or is_number else Severity.INFO,
         subject=f"input {found.feature}",
         section=SECTION,
         evidence={"score": found.score, "second": found.second, "null": found.null, "samples": found.n}
         | ({"gap": found.gap} if found.gap is not None else {}),
         threshold={"score": least, "second": limits.shortcut_second, "gap": limits.shortcut_gap},
-        detail={"kind": found.kind},
+        detail={"kind": found.kind} | ({"column": "row number"} if is_number else {}),
+    )
+
+
+def _numbers_rows(report: Report, places: int | None) -> bool:
+    samples = sum(data.n_samples for data in (report.train_dataset, report.dataset) if data is not None)
+    return places is not None and places <= 3 * samples
+
+
+def d_filled_in(report: Report, context: Context, limits: Thresholds) -> Iterator[Finding]:
+    """A feature has a value for samples of one class alone; for all others it is empty.
+
+    Empty is its commonest value (0, or what missing values were filled with). At least 20 samples with another one, of
+    ten kinds or more, of which 99 % are of one class, and no other feature with half as much of that. A warning where
+    99 % of that class have a value: such columns are filled in after the outcome, and will be empty when the model is
+    used. It informs where half of the class have one: a measurement that is only made of cases already known looks the
+    same as one that proves a case. Judged on up to 512 samples of the data given. Wrong where the class is what the
+    column counts, and the column will be known in time.
+    """
+    data = report.dataset
+    found = data.filled if data is not None else None
+    if found is None or not context.real_data or found.share < 0.5 or found.second >= 0.5 * found.share:
+        return
+    yield Finding(
+        rule="d-filled-in",
+        severity=Severity.WARNING if found.share >= limits.shortcut_score else Severity.INFO,
+        subject=f"input {found.feature}",
+        section=SECTION,
+        evidence={
+            "filled": float(found.filled),
+            "inside": float(found.inside),
+            "share": found.share,
+            "label": float(found.label),
+            "samples": float(found.n),
+        },
+        threshold={"share": limits.shortcut_score},
     )
 
 
@@ -133,4 +170,4 @@ def d_dtype(report: Report, context: Context, limits: Thresholds) -> Iterator[Fi
     )
 
 
-RULES = (d_near_duplicates, near_leakage, d_shortcut, d_dtype)
+RULES = (d_near_duplicates, near_leakage, d_shortcut, d_filled_in, d_dtype)

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator
 
 from ...document.facts import DatasetFacts, FeatureStats, Finding, Report, Severity
+from ...document.samples import Copies, SplitFacts
 from ...document.scores import Accuracy, accuracy, wilson
 from ..context import Context
 from ..thresholds import Thresholds
@@ -19,7 +20,9 @@ def leakage(report: Report, context: Context, limits: Thresholds) -> Iterator[Fi
     Share of the inputs given whose 64-bit hash is among those of the training data with the same target. An error where
     at least five are, above 1 % with the lower end of the 95 % interval (Wilson) above 0.1 %, and more than three times
     what copies within either split make likely; fewer inform, and so do inputs of few possible values, which repeat by
-    nature. Augmented or re-scaled copies are not found.
+    nature. Copies within the training data are no reason where they were made: some inputs are there far oftener than
+    draws from a finite set would have it (one and a half times the Poisson mean of those that repeat), with one and the
+    same target, and no two different samples agree in every second column. Augmented or re-scaled copies are not found.
     """
     splits, train = report.splits, report.train_dataset
     if splits is None or not splits.shared or not splits.compared or train is None or train.copies is None:
@@ -28,7 +31,8 @@ def leakage(report: Report, context: Context, limits: Thresholds) -> Iterator[Fi
     same = splits.shared - (splits.shared_other_target or 0)
     share = same / splits.compared
     low = wilson(same, splits.compared)[0]
-    natural = max(1 - train.copies.distinct / max(train.copies.kept, 1), _by_chance(report))
+    made = _were_multiplied(train.copies, splits)
+    natural = 0.0 if made else max(1 - train.copies.distinct / max(train.copies.kept, 1), _by_chance(report))
     grave = same >= 5 and share > max(limits.leak, 3 * natural) and low > 0.1 * limits.leak
     yield Finding(
         rule="leakage",
@@ -38,6 +42,29 @@ def leakage(report: Report, context: Context, limits: Thresholds) -> Iterator[Fi
         evidence={"shared": splits.shared, "compared": splits.compared, "copies_in_training": natural},
         threshold={"share": limits.leak},
     )
+
+
+def _were_multiplied(copies: Copies, splits: SplitFacts) -> bool:
+    """Tell whether samples that repeat were multiplied by somebody, as rare ones are, and do not repeat by nature."""
+    if splits.halves != 0 or not copies.repeated or (splits.shared_inputs or 0) < 5:
+        return False
+    many = copies.kept - (copies.distinct - copies.repeated)
+    if copies.conflicting > 0.01 * many or copies.distinct < 0.5 * copies.kept:
+        return False
+    return many / copies.repeated > 1.5 * _usual_repeats(copies.distinct / copies.kept)
+
+
+def _usual_repeats(distinct: float) -> float:
+    """Return how often inputs that repeat do so on average when all of a finite set are drawn with the same chance.
+
+    Numbers of draws are Poisson with a mean m that solves (1 - e^-m)/m = share of different inputs.
+    """
+    low, high = 1e-6, 50.0
+    for _ in range(60):
+        m = (low + high) / 2
+        low, high = (m, high) if (1 - math.exp(-m)) / m > distinct else (low, m)
+    none, once = math.exp(-low), low * math.exp(-low)
+    return (low - once) / max(1 - none - once, 1e-12)
 
 
 def _by_chance(report: Report) -> float:
