@@ -5,8 +5,8 @@
 ``data`` ``nets`` ``metrics`` ``programs``   what the programs are made of; all of it is generated or comes with
               scikit-learn
 ``healthy_*`` ``sick_*``   the cases, by kind of fault
-``fresh_*`` ``fresh2_*``   data and cases of splits of their own, by people who did not know the rules: no rule is
-            tuned on them
+``fresh_*`` ``fresh2_*`` ``fresh3_*``   data and cases of splits of their own, by people who did not know the rules:
+            no rule is tuned on them
 ``loop``      the one training loop, with a Monitor in it
 ``catalogue`` ``split.toml``   which cases and seeds thresholds are chosen on, and which are reported
 ``verdict`` ``score``   what a report said, held against the truth; sums and the command

@@ -86,7 +86,7 @@ def line(verdict: Verdict) -> str:
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; exit 1 when something crashed."""
     parser = argparse.ArgumentParser(prog="python -m tests.faults.score", description=__doc__)
-    parser.add_argument("--split", choices=("tune", "report", "all", "fresh", "fresh2"), default="tune")
+    parser.add_argument("--split", choices=("tune", "report", "all", "fresh", "fresh2", "fresh3"), default="tune")
     parser.add_argument("--seeds", type=int, default=1, help="how many seeds of the split, at most 10")
     parser.add_argument("--only", default="", help="part of the name of a case")
     parser.add_argument("--kinds", default=",".join(KINDS))
