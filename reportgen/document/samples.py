@@ -102,7 +102,7 @@ class RowPart(Struct, frozen=True, kw_only=True):
     last: int
     own: float | None
     """Standard deviations by which labels fit better than when they are dealt out anew within the stretch; None where
-    they are all the same."""
+    nearly all of them are the same."""
     shift: int
     """Rows up (above 0: the label of a later row) at which labels fit best, 0 left aside."""
     shifted: float

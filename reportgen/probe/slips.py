@@ -26,6 +26,7 @@ _COLUMNS = 256
 _PAIRED = 64  # columns that are compared from row to row
 _TOKENS = 64
 _NEIGHBOURS = 5
+_EVEN = 3.0  # labels that the sum comes from, at least: of fewer the null has a long tail, and is not judged by
 
 
 def rows_of(data: Any) -> Rows | None:
@@ -136,7 +137,7 @@ def _part(near: Tensor, y: Tensor, bounds: list[int], k: int, place: int) -> Row
     return RowPart(
         first=place,
         last=place + last - first - 1,
-        own=scores[0] if bool((ours != ours[0]).any()) else None,
+        own=scores[0] if _is_even(worth) else None,
         shift=best,
         shifted=scores[best],
     )
@@ -160,15 +161,34 @@ def _worth(told: Tensor, y: Tensor, known: Tensor) -> Tensor:
     return (told[:, :, None] == y).double().mean(1)
 
 
-def _standing(worth: Tensor, shift: int) -> float:
-    """Return how many standard deviations the labels moved by ``shift`` rows stand above labels dealt out at random."""
-    n = len(worth)
+def _centred(worth: Tensor) -> tuple[Tensor, float]:
+    """Return what labels score above what their row and their value score anyway, and the deviation of its sum."""
     centred = worth - worth.mean(0) - worth.mean(1, keepdim=True) + worth.mean()
-    spread = math.sqrt(float(centred.square().sum()) / (n - 1))
+    return centred, math.sqrt(float(centred.square().sum()) / (len(worth) - 1))
+
+
+def _is_even(worth: Tensor) -> bool:
+    """Tell whether enough labels make up the sum for deviations to tell how likely it is.
+
+    By the participation ratio of their squares, (Σc²)² / (n Σc⁴): of a rare class two rows that meet by chance stand
+    many deviations out.
+    """
+    centred, spread = _centred(worth)
+    squares = centred.square()
+    return spread > 1e-9 and float(squares.sum().square() / squares.square().sum()) >= _EVEN * len(worth)
+
+
+def _standing(worth: Tensor, shift: int) -> float:
+    """Return how many standard deviations the labels moved by ``shift`` rows stand above labels dealt out at random; 0
+    where single labels weigh too much to tell."""
+    if not _is_even(worth):
+        return 0.0
+    n = len(worth)
+    centred, spread = _centred(worth)
     rows = torch.arange(max(0, -shift), min(n, n - shift))
     # labels that moved out of the stretch are missing, and the sum is that much shorter
     total = float(centred[rows, rows + shift].sum()) * math.sqrt(n / len(rows))
-    return total / spread if spread > 1e-9 else 0.0
+    return total / spread
 
 
 def _chained(x: Tensor, bounds: list[int]) -> float:
