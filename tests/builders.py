@@ -68,6 +68,7 @@ from reportgen.document.stats import BIN_SHIFT, Histogram, TensorStats
 from reportgen.page.blocks import Page
 from reportgen.page.build import build
 from reportgen.probe.pictures.encode import of_colours, of_levels, sheet
+from reportgen.render.write import render
 
 HOSTILE = "</script><img src=x onerror=alert(1)>"
 HOSTILE_NAMES = (
@@ -823,3 +824,9 @@ ALL = {
 def page(name: str) -> Page:
     """Return the page of a report, in English; it is frozen, and to build one costs more than to look at it."""
     return build(ALL[name]())
+
+
+@cache
+def html(name: str) -> bytes:
+    """Return a report's page as it is written, in English."""
+    return render(ALL[name](), ".html")

@@ -111,7 +111,7 @@ def english(page: str) -> list[str]:
 
 def test_the_scan_for_english_finds_it() -> None:
     assert english("<p>Nothing was measured here.</p><code>some code of it</code>") == ["Nothing was measured here"]
-    assert english(render(builders.classifier(), ".html").decode())
+    assert english(builders.html("classifier").decode())
 
 
 def told_by_us(report: Report) -> Report:

@@ -62,7 +62,7 @@ def test_a_picture_travels_once_and_comes_back(tmp_path: Path) -> None:
 
 
 def test_what_is_said_of_pictures() -> None:
-    said = render(builders.classifier(), ".html").decode()
+    said = builders.html("classifier").decode()
     for words in (
         "No normalisation is known that could be undone: black is −1, white 2.",
         "False colours: the channels 0, 2, 4 are shown as red, green and blue.",

@@ -27,7 +27,7 @@ def embedded(html: bytes) -> TTFont | None:
 
 
 def test_a_latin_page_brings_no_font() -> None:
-    html = render(builders.regressor(), ".html")
+    html = builders.html("regressor")
     assert typeface.chinese(html.decode()) == ""
     assert embedded(html) is None
 
@@ -41,7 +41,7 @@ def test_the_font_in_a_page_has_every_chinese_character_of_it_and_few_others() -
     assert len(needed) > 200
     assert needed <= set(font.getBestCmap())
     assert len(font.getBestCmap()) < len(needed) + 20
-    assert len(html) < 140_000 + len(render(builders.classifier(), ".html"))
+    assert len(html) < 140_000 + len(builders.html("classifier"))
 
 
 @with_font
@@ -103,7 +103,7 @@ def test_without_a_font_the_page_says_so_in_both_languages() -> None:
     assert embedded(html.encode()) is None
     assert "No font with Chinese characters was found" in html
     assert "未找到" in html
-    assert "No font" not in render(builders.regressor(), ".html").decode()
+    assert "No font" not in builders.html("regressor").decode()
 
 
 @pytest.mark.usefixtures("no_font")
