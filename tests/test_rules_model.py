@@ -263,6 +263,29 @@ def test_outputs_that_grow_from_layer_to_layer_are_a_bad_start() -> None:
 
 
 @pytest.mark.parametrize(
+    ("scale", "cause"), [(0.1, "exploding-gradients"), (0.14, "exploding-gradients"), (1.0, "bad-init")]
+)
+def test_growth_that_no_weight_explains_is_the_architecture(scale: float, cause: str) -> None:
+    grown, diverged = [2.8**i for i in range(7)], [5.0, 9.0, 40.0, 200.0, 900.0, 4000.0, 2e4, 1e5]
+    drawn = [
+        ParameterRun(
+            name=f"{i}.weight",
+            module="Linear",
+            shape=[100, 100],
+            is_matrix=True,
+            trainable=True,
+            optimizer=0,
+            changed=True,
+            start_mean=0.0,
+            start_rms=scale,
+        )
+        for i in range(7)
+    ]
+    facts = report(BAD, training=run(diverged, layers=layers(grown), parameters=drawn))
+    assert causes(facts) == {cause}
+
+
+@pytest.mark.parametrize(
     ("kind", "ratio", "table", "expected"),
     [
         ("RNN", 3e-3, BAD, "warning"),

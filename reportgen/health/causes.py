@@ -163,7 +163,7 @@ SYNDROMES: tuple[Syndrome, ...] = (
         ("output-range", "loss-wants"),
         (*_UNMOVED, *_NONFINITE, *_NO_PULL, "dead-relu", "dead-rising", "loss-blind", "param-zero-grad"),
     ),
-    Syndrome("wrong-loss", ("loss-mismatch",), (*_SLOW, *_NONFINITE, *_WILD, "update-ratio")),
+    Syndrome("wrong-loss", ("loss-mismatch", "loss-of-shares"), (*_SLOW, *_NONFINITE, *_WILD, "update-ratio")),
     Syndrome(
         "wrong-augmentation",
         _AUGMENTED,
@@ -437,6 +437,7 @@ DEFAULTS: dict[str, str] = {
     "loss-broadcast": "loss-shape-broadcast",
     "loss-detached": "detached-graph",
     "loss-mismatch": "wrong-loss",
+    "loss-of-shares": "wrong-loss",
     "loss-shape": "loss-shape-broadcast",
     "loss-sign": "loss-sign-flipped",
     "lr-extreme": "lr-too-high",

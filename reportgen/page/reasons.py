@@ -194,6 +194,8 @@ _TRIALS = (
     "the outputs are not all finite",
     "every trainable parameter gets a gradient",
     "no trainable matrix is all zero",
+    "the targets are no numbers of three values or more",
+    "outputs and targets are no rows of shares",
     "the outputs are not finite in double precision either",
     "the outputs have another shape in double precision",
     "the parameters are not in float32 throughout",

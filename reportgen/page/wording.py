@@ -9,6 +9,7 @@ from ..health.causes import is_note
 from . import (
     words_anew,
     words_checks,
+    words_claims,
     words_dataset,
     words_fit,
     words_matrices,
@@ -377,6 +378,7 @@ _RULES |= (
     | words_fit.RULES
     | words_rounding.RULES
     | words_start.RULES
+    | words_claims.RULES
     | words_anew.RULES
     | words_checks.RULES
     | words_position.RULES

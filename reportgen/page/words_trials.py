@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from ..document.facts import Finding
 from ..document.trials import Trial
-from . import words_anew, words_checks, words_fit, words_model, words_rounding, words_start
+from . import words_anew, words_checks, words_claims, words_fit, words_model, words_rounding, words_start
 from .formats import amount, name, percent
 from .language import N_, _
 
@@ -73,6 +73,9 @@ def _sign(f: Finding) -> str:
         return _("The first step of the optimizer leads uphill: its cosine with the gradient is {slope:+.2f}.").format(
             slope=e["slope"]
         )
+    if "far" in e:
+        text = _("The loss is {near}, and falls to {far} when targets are moved far away.")
+        return text.format(near=amount(e["near"]), far=amount(e["far"]))
     return _("The loss of right answers is {right}, of wrong ones {wrong}: wrong ones win.").format(
         right=amount(e["right"]), wrong=amount(e["wrong"])
     )
@@ -280,6 +283,7 @@ def titles() -> dict[str, str]:
         **words_fit.titles(),
         **words_rounding.titles(),
         **words_start.titles(),
+        **words_claims.titles(),
         **words_anew.titles(),
         **words_checks.titles(),
     }
@@ -404,6 +408,7 @@ _OUTCOMES: dict[str, Callable[[Numbers, Detail], str]] = {
     **words_fit.OUTCOMES,
     **words_rounding.OUTCOMES,
     **words_start.OUTCOMES,
+    **words_claims.OUTCOMES,
     **words_anew.OUTCOMES,
     **words_checks.OUTCOMES,
 }

@@ -13,6 +13,7 @@ from . import (
     attention,
     capacity,
     checks,
+    claims,
     course,
     dataset,
     evaluation,
@@ -89,6 +90,7 @@ _BY_SECTION: tuple[tuple[Rule, ...], ...] = (
     repairs.RULES,
     relearned.RULES,
     checks.RULES,
+    claims.RULES,
 )
 
 RULES: dict[str, Rule] = {rule.__name__.replace("_", "-"): rule for section in _BY_SECTION for rule in section}

@@ -13,7 +13,7 @@ from ..context import Context
 from ..curves import Curve, both, finite, is_adversarial, losses, scalar
 from ..robust import noise, running_median, spearman, theil_sen
 from ..thresholds import Thresholds
-from .flow import same_anew
+from .flow import same_anew, signal_by_depth
 from .training import h_diverged, h_never_learned, h_nonfinite, h_overfit, noted
 
 _ACCURACIES = ("accuracy", "acc", "f1", "auc", "r2")
@@ -155,7 +155,10 @@ def h_init_loss(report: Report, context: Context, limits: Thresholds) -> Iterato
 
 
 def _amplifier(report: Report, context: Context, limits: Thresholds) -> str:
-    """Say what makes the first outputs large where the run broke: 'architecture' or 'weights'; else ''."""
+    """Say what makes the first outputs large where the run broke or depth does it: 'architecture', 'weights'; or ''."""
+    grown = next(signal_by_depth(report, context, limits), None)
+    if grown is not None:
+        return grown.detail["by"]
     broken = any(True for rule in (h_diverged, h_nonfinite) for _ in rule(report, context, limits))
     if not broken:
         return ""

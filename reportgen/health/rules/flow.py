@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from math import prod
 
 from ...document.facts import Finding, Report, Severity
+from ...document.history import History
 from ..context import Context
 from ..curves import finite, losses
 from ..robust import theil_sen
 from ..thresholds import Thresholds
 from .training import h_diverged, h_nonfinite, is_lost, noted
 
+_LEAST = 64  # entries of a matrix whose scale can be told
 _AFFINE = ("Linear", "Conv1d", "Conv2d", "Conv3d")
 _GATED = ("LSTM", "GRU", "LSTMCell", "GRUCell")
 
@@ -22,9 +25,10 @@ def signal_by_depth(report: Report, context: Context, limits: Thresholds) -> Ite
     log10 of the root mean square of what each Linear or convolution puts out, in order of execution: the robust slope
     is above 0.3 decades a layer over five layers at least, and the last is more than 100 times the first; or it is
     above 0.1 and the last is more than 10 000 times the first, as in deep residual nets. Healthy models lie at -0.19 to
-    0.15. Where a copy with weights drawn anew has a first loss like that of the run (within a factor of three), it is
-    the architecture that amplifies, not its initialisation. A warning where the run diverged, stopped being finite or
-    ended with a poor fit; otherwise it informs. (Glorot and Bengio 2010; He et al. 2015.)
+    0.15. Where a copy with weights drawn anew has a first loss like that of the run (within a factor of three), or no
+    matrix began larger than usual initialisations make it, it is the architecture that amplifies. A warning where the
+    run diverged, stopped being finite or ended with a poor fit; otherwise it informs. (Glorot and Bengio 2010; He et
+    al. 2015.)
     """
     history = report.training
     rows = [row for row in history.layers if row.kind in _AFFINE] if history is not None else []
@@ -45,8 +49,19 @@ def signal_by_depth(report: Report, context: Context, limits: Thresholds) -> Ite
         rows[0].name,
         {"slope": slope, "ratio": ratio, "layers": len(sizes), "first": sizes[0], "last": sizes[-1]},
         {"slope": limits.signal_slope, "ratio": limits.signal_ratio},
-        by="architecture" if same_anew(report) else "weights",
+        by="architecture" if same_anew(report) or _drawn_as_usual(history) else "weights",
     )
+
+
+def _drawn_as_usual(history: History) -> bool:
+    """Tell whether no matrix began larger than the usual initialisations make it: rms·√(fan-in) up to √2 (He et al.).
+
+    Layers so drawn hand on at most what they are given, so growth comes of what lies between them.
+    """
+    matrices = [p for p in history.parameters if p.is_matrix and p.trainable and prod(p.shape) >= _LEAST]
+    scales = [p.start_rms * math.sqrt(prod(p.shape[1:])) for p in matrices if p.start_rms is not None]
+    # a relative standard error of 1/sqrt(2n) in the root mean square, five times
+    return bool(scales) and max(scales) < math.sqrt(2) * (1 + 5 / math.sqrt(2 * _LEAST))
 
 
 def same_anew(report: Report) -> bool:

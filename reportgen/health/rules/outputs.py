@@ -9,6 +9,7 @@ from ...document.stats import TensorStats
 from ...document.trials import Trial
 from ..context import Context
 from ..thresholds import Thresholds
+from .claims import takes_logarithms
 
 SECTION = "evaluation"
 
@@ -54,6 +55,8 @@ def _numbers_out_of_reach(report: Report, context: Context, limits: Thresholds, 
     data: DatasetFacts | None = report.train_dataset or report.dataset
     target = data.target if data is not None else None
     if target is None or not target.std:
+        return
+    if takes_logarithms(report):
         return
     low, high, drive = (head.numbers[key] for key in ("low", "high", "drive"))
     margin = 0.05 * target.std

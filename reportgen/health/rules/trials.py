@@ -9,6 +9,7 @@ from ...document.trials import Trial
 from ..context import Context
 from ..curves import is_adversarial, losses
 from ..thresholds import Thresholds
+from .claims import falls_with_distance
 
 SECTION = "trials"
 _ROUTED = ("moe", "expert", "router", "switch")
@@ -209,7 +210,8 @@ def loss_sign(report: Report, context: Context, limits: Thresholds) -> Iterator[
     ones. The optimizer's first step from a fresh state, without weight decay, is held against the gradient: a cosine
     above 0 leads uphill. Both together undo each other. Of classes, losses that are positive are not judged by their
     answers, because distances are scores that are small where they are right; where targets are numbers, a loss that is
-    highest for outputs that equal them is a reward.
+    highest for outputs that equal them is a reward, and so is one that falls without end as targets are moved away from
+    the outputs.
     """
     step, answers = report.tried("one-step"), report.tried("loss-of-answers")
     uphill = step is not None and step.numbers.get("slope", 0.0) > limits.uphill
@@ -219,9 +221,11 @@ def loss_sign(report: Report, context: Context, limits: Thresholds) -> Iterator[
         # numbers that equal their targets are right by any loss; class scores may be distances, small where right
         judged = wrong < 0 or answers.detail.get("answers") == "numbers"
         negated = judged and right - wrong > 0.01 * max(abs(right), abs(wrong))
+    far = falls_with_distance(report)
+    negated = negated or bool(far)
     if uphill == negated:
         return
-    evidence = _numbers(answers, "right", "wrong") if answers is not None else {}
+    evidence = far or (_numbers(answers, "right", "wrong") if answers is not None else {})
     if step is not None:
         evidence |= _numbers(step, "slope", "maximize")
     yield Finding(

@@ -1,0 +1,94 @@
+"""Rules on what the loss asks of made-up outputs and targets: the right distance, the right shares."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import pairwise
+
+from ...document.facts import Finding, Report, Severity
+from ..context import Context
+from ..thresholds import Thresholds
+
+SECTION = "trials"
+_LINEAR = 9.0  # fall from 10 to 100 deviations over that from 0 to 10, of a straight line
+_POWERS = ("0.5", "1", "2", "4", "8", "16", "32")
+
+
+def falls_with_distance(report: Report) -> dict[str, float]:
+    """Return the loss at hand and that of targets far away, where it falls without end the further they are; else {}.
+
+    On both sides at least as a straight line does. Where targets on one side are refused (counts), steeper than a
+    straight line on the other: a likelihood without its constants is a line in the targets.
+    """
+    trial = report.tried("far-targets")
+    n = trial.numbers if trial is not None else {}
+    sides = [side for side in ("up", "down") if f"{side}_10" in n and f"{side}_100" in n]
+    if not sides:
+        return {}
+    least = _LINEAR * (0.9 if len(sides) == 2 else 1.05)
+    for side in sides:
+        first, then = n["base"] - n[f"{side}_10"], n[f"{side}_10"] - n[f"{side}_100"]
+        if first <= 0 or then < least * first:
+            return {}
+    return {"near": n["base"], "far": max(n[f"{side}_100"] for side in sides)}
+
+
+def loss_of_shares(report: Report, context: Context, limits: Thresholds) -> Iterator[Finding]:
+    """Targets are shares that sum to 1, and the loss does not ask for these shares of the outputs as they are.
+
+    It is lowest where outputs are the logarithms of the targets, and falls when one number is added to all of them, as
+    the Kullback-Leibler divergence does; but the outputs are no logarithms of shares (their logsumexp is more than 0.1
+    from 0): probabilities, or raw scores. An error. Or it is the lower the surer the answer is, whatever the targets
+    ask, up to all on one class: shares handed on where logarithms were due. A warning where the model does not work,
+    else it informs. Wrong for losses that distrust soft labels on purpose.
+    """
+    trial, shifted = report.tried("shares"), report.tried("loss-shifted")
+    if trial is None:
+        return
+    n = trial.numbers
+    logs, plain = _course(n, "logs"), _course(n, "shares")
+    if _lowest_at_target(logs) and shifted is not None:
+        fall = (shifted.numbers["loss"] - shifted.numbers["shifted"]) * shifted.numbers["width"]
+        if fall > 0.5 and n["log_sums"] > 0.1:
+            kind = "probabilities" if n["sums"] < limits.row_sum_error else "scores"
+            yield _finding(Severity.ERROR, {"log_sum_exp_error": n["log_sums"]}, kind)
+        return
+    asked = plain if n["sums"] < limits.row_sum_error else logs
+    if asked and not _lowest_at_target(plain) and _falls_to_the_end(asked):
+        severity = Severity.INFO if context.outcome_ok else Severity.WARNING
+        yield _finding(severity, {"asked": asked[1], "surest": asked[-1]}, "surest")
+
+
+def _finding(severity: Severity, evidence: dict[str, float], kind: str) -> Finding:
+    return Finding(
+        rule="loss-of-shares",
+        severity=severity,
+        subject="loss",
+        section=SECTION,
+        evidence=evidence,
+        detail={"kind": kind},
+    )
+
+
+def _course(numbers: dict[str, float], form: str) -> list[float]:
+    """Return the losses of ever sharper answers; nothing where one is not finite."""
+    found = [numbers.get(f"{form}_{power}") for power in _POWERS]
+    return [v for v in found if v is not None] if None not in found else []
+
+
+def takes_logarithms(report: Report) -> bool:
+    """Tell whether targets are shares that the loss wants the logarithms of, or logits."""
+    trial = report.tried("shares")
+    return trial is not None and _lowest_at_target(_course(trial.numbers, "logs"))
+
+
+def _lowest_at_target(course: list[float]) -> bool:
+    return bool(course) and all(course[1] < v for place, v in enumerate(course) if place != 1)
+
+
+def _falls_to_the_end(course: list[float]) -> bool:
+    falling = all(b <= a for a, b in pairwise(course[1:]))
+    return falling and course[1] - course[-1] > 0.05 * max(abs(course[1]), abs(course[-1]))
+
+
+RULES = (loss_of_shares,)

@@ -1,0 +1,171 @@
+"""What a loss asks of made-up outputs and targets, against what distances and likelihoods are known to do."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from reportgen.document.facts import Report
+from reportgen.health.rules.claims import falls_with_distance
+from reportgen.page import words_claims, words_trials
+from reportgen.probe.trials import claims
+from reportgen.probe.trials import run as trials
+from reportgen.probe.trials.lab import Clock, Lab, NotApplicableError
+from reportgen.subject.data import Batch
+
+from .test_trials import Made
+
+
+def numbers(n: int = 64, *, counts: bool = False) -> Batch:
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(n, 4, generator=generator)
+    y = x[:, :1] - 0.5 * x[:, 1:2]
+    return Batch((x,), {}, torch.poisson(y.exp(), generator=generator) if counts else y)
+
+
+def soft(n: int = 64, *, hard: bool = False) -> Batch:
+    x = torch.randn(n, 4, generator=torch.Generator().manual_seed(0))
+    return Batch((x,), {}, F.one_hot(x[:, :3].argmax(1), 3).float() if hard else (2 * x[:, :3]).softmax(1))
+
+
+def lab(model: nn.Module, batch: Batch, loss: Any) -> Lab:
+    return trials.laboratory(model, loss, (), [batch], [], Clock(60.0), 0)
+
+
+def model(outputs: int, *, last: nn.Module | None = None) -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(4, outputs), last if last is not None else nn.Identity())
+
+
+def gaussian(output: Tensor, target: Tensor) -> Tensor:
+    return F.gaussian_nll_loss(output[:, :1], target, F.softplus(output[:, 1:]) + 0.05)
+
+
+def likely(output: Tensor, target: Tensor) -> Tensor:
+    return -torch.distributions.Normal(output[:, :1], F.softplus(output[:, 1:]) + 0.05).log_prob(target).mean()
+
+
+def counted(output: Tensor, target: Tensor) -> Tensor:
+    return -torch.distributions.Poisson(output.clamp(-10, 10).exp()).log_prob(target).mean()
+
+
+def examined(model: nn.Module, batch: Batch, loss: Any) -> Report:
+    """Facts of a report: what a user would get of the same pieces."""
+    import reportgen
+
+    assert isinstance(batch.target, Tensor)
+    pairs = [(batch.args[0], batch.target)] * 2
+    return reportgen.examine(model, pairs, loss=loss)
+
+
+_HEALTHY: list[tuple[int, Any, bool]] = [
+    (1, nn.MSELoss(), False),
+    (1, nn.L1Loss(), False),
+    (1, nn.HuberLoss(), False),
+    (1, lambda o, y: torch.log1p((o - y).square()).mean(), False),
+    (1, lambda o, y: 1 - torch.exp(-((o - y).square())).mean(), False),
+    (1, lambda o, y: torch.where(y > o, 0.9, 0.1).mul((y - o).abs()).mean(), False),
+    (1, lambda o, y: 1 - F.cosine_similarity(o - o.mean(), y - y.mean(), dim=0).mean(), False),
+    (1, lambda o, y: ((o - y) / y.abs().clamp_min(0.1)).abs().mean(), False),
+    (1, lambda o, y: -(o * y).mean(), False),
+    (2, gaussian, False),
+    (2, likely, False),
+    (1, counted, True),
+    (1, nn.PoissonNLLLoss(), True),
+    (1, nn.PoissonNLLLoss(full=True), True),
+]
+
+
+@pytest.mark.parametrize(("outputs", "loss", "counts"), _HEALTHY)
+def test_losses_that_rise_with_the_distance_are_descended(outputs: int, loss: Any, counts: bool) -> None:
+    report = examined(model(outputs), numbers(counts=counts), loss)
+    assert report.tried("far-targets") is not None
+    assert falls_with_distance(report) == {}
+    assert not any(f.rule == "loss-sign" for f in report.findings)
+
+
+@pytest.mark.parametrize(("outputs", "loss", "counts"), [h for h in _HEALTHY if h[1] in (gaussian, likely, counted)])
+def test_a_likelihood_that_is_made_small_is_told(outputs: int, loss: Any, counts: bool) -> None:
+    report = examined(model(outputs), numbers(counts=counts), lambda o, y: -loss(o, y))
+    found = [f for f in report.findings if f.rule == "loss-sign"]
+    assert [f.detail["by"] for f in found] == ["loss"]
+    assert found[0].evidence["far"] < found[0].evidence["near"]
+    assert "loss-sign-flipped" in {d.cause for d in report.diagnoses if d.severity.rank}
+    assert "far" in words_trials.RULES["loss-sign"][1](found[0])
+    trial = report.tried("far-targets")
+    assert trial is not None
+    assert words_claims.OUTCOMES["far-targets"](trial.numbers, {}).endswith(".")
+
+
+def test_far_targets_of_a_square_are_known_by_hand() -> None:
+    batch = numbers()
+    assert isinstance(batch.target, Tensor)
+    net = Made(lambda self, x: 0 * x[:, :1])
+    told = claims.far_targets(lab(net, batch, nn.MSELoss())).numbers
+    unit = float(batch.target.double().std())
+    mean, square = float(batch.target.mean()), float(batch.target.square().mean())
+    for sign, name in ((1, "up"), (-1, "down")):
+        expected = square + 2 * sign * 100 * unit * mean + (100 * unit) ** 2
+        assert told[f"{name}_100"] == pytest.approx(expected, rel=1e-4)
+
+
+def kl(form: Any) -> Any:
+    return lambda o, y: F.kl_div(form(o), y, reduction="batchmean")
+
+
+def by_element(output: Tensor, target: Tensor) -> Tensor:
+    """What KLDivLoss does unless told otherwise; it warns of it."""
+    return F.kl_div(output, target, reduction="sum") / target.numel()
+
+
+@pytest.mark.parametrize(
+    ("last", "loss"),
+    [
+        (None, nn.CrossEntropyLoss()),
+        (nn.LogSoftmax(1), nn.KLDivLoss(reduction="batchmean")),
+        (nn.LogSoftmax(1), by_element),
+        (None, kl(lambda o: o.log_softmax(1))),
+        (None, kl(lambda o: (o / 3).log_softmax(1))),
+        (nn.Softmax(1), nn.MSELoss()),
+        (nn.Softmax(1), kl(lambda o: o.log())),
+        (nn.Softmax(1), nn.BCELoss()),
+        (None, nn.BCEWithLogitsLoss()),
+    ],
+)
+def test_losses_that_ask_for_the_shares_as_they_are(last: nn.Module | None, loss: Any) -> None:
+    report = examined(model(3, last=last), soft(), loss)
+    trial = report.tried("shares")
+    assert trial is not None
+    assert words_claims.OUTCOMES["shares"](trial.numbers, {}).endswith(".")
+    assert not any(f.rule in ("loss-of-shares", "output-range") for f in report.findings)
+
+
+@pytest.mark.parametrize(
+    ("last", "loss", "kind", "severity"),
+    [
+        (nn.Softmax(1), nn.KLDivLoss(reduction="batchmean"), "probabilities", "error"),
+        (nn.Softmax(1), by_element, "probabilities", "error"),
+        (None, nn.KLDivLoss(reduction="batchmean"), "scores", "error"),
+        (None, kl(lambda o: o.softmax(1)), "surest", "warning"),
+    ],
+)
+def test_shares_that_are_no_logarithms(last: nn.Module | None, loss: Any, kind: str, severity: str) -> None:
+    report = examined(model(3, last=last), soft(), loss)
+    found = [f for f in report.findings if f.rule == "loss-of-shares"]
+    assert [(f.detail["kind"], f.severity.value) for f in found] == [(kind, severity)]
+    assert "wrong-loss" in {d.cause for d in report.diagnoses if d.severity.rank}
+    assert words_claims.RULES["loss-of-shares"][1](found[0]).endswith(".")
+
+
+def test_labels_of_one_class_alone_are_no_shares() -> None:
+    with pytest.raises(NotApplicableError, match="rows of shares"):
+        claims.shares(lab(model(3), soft(hard=True), nn.CrossEntropyLoss()))
+    told = claims.shares(lab(model(3, last=nn.Softmax(1)), soft(), nn.KLDivLoss(reduction="batchmean"))).numbers
+    assert told["logs_1"] == pytest.approx(0, abs=1e-6)
+    assert told["sums"] < 1e-6
+    assert math.isfinite(told["log_sums"])
