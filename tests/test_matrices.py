@@ -44,6 +44,17 @@ def test_random_filters_of_any_scale_are_healthy(shape: tuple[int, int], scale: 
     assert found.diversity == pytest.approx(1, abs=4 * math.sqrt(0.5 / shape[0]))
 
 
+@pytest.mark.parametrize("scale", [2.0**-110, 2.0**100])
+def test_cosines_have_no_scale(scale: float) -> None:
+    torch.manual_seed(1)
+    w = torch.randn(64, 128)
+    w[7] = w[9] + 0.01 * torch.randn(128)
+    near, far = filters_of(w), filters_of(w * scale)
+    assert near.similar == far.similar == 1
+    for name in ("largest_cosine", "dimensions", "correlation_raw"):
+        assert getattr(far, name) == pytest.approx(getattr(near, name), rel=1e-5)
+
+
 def test_chance_is_that_of_random_directions() -> None:
     """The largest |cosine| of random filters lies below the line, and the line is that of the Beta law."""
     for n, d, known in ((32, 9, None), (64, 27, 0.757), (64, 147, 0.367), (64, 576, 0.189)):

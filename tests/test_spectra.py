@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -38,6 +39,23 @@ def test_exact_figures_are_those_of_a_plain_svd(shape: tuple[int, int]) -> None:
         p = s / s.sum()
         assert found.effective_rank == pytest.approx(math.exp(-(p * np.log(p)).sum()), rel=1e-3)
         assert sum(found.bars) == len(s)
+
+
+@pytest.mark.parametrize("scale", [2.0**-120, 2.0**100])
+@pytest.mark.parametrize("method", ["exact", "fast"])
+def test_magnitudes_whose_squares_leave_float32_change_nothing_else(
+    method: Literal["exact", "fast"], scale: float
+) -> None:
+    for w in structured((300, 1000)):
+        near, far = spectrum(w, method, 1.0), spectrum(w * scale, method, float((w * scale).abs().max()))
+        assert near is not None
+        assert far is not None
+        assert far.norm == pytest.approx(near.norm * scale, rel=1e-4)
+        assert far.stable_rank == pytest.approx(near.stable_rank, rel=1e-4)
+        assert far.participation == pytest.approx(near.participation, rel=1e-3)
+        assert (far.edge is None) == (near.edge is None)
+        if far.edge is not None and near.edge is not None:
+            assert far.edge == pytest.approx(near.edge * scale, rel=1e-3)
 
 
 @pytest.mark.parametrize("shape", SHAPES)

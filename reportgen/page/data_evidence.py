@@ -40,6 +40,7 @@ _PARTS = {
     "d-near-duplicates": ("twins", "samples", N_("Samples with a near double, of those compared")),
     "d-conflicting-labels": ("samples", "of", N_("Samples whose input has several labels, of all samples")),
     "d-missing-class": ("samples", "of", N_("Samples of classes that training lacks, of all samples given")),
+    "d-filled-in": ("inside", "filled", N_("Samples of one class, of all samples with a value in the column")),
     "d-padding": ("share", "", N_("Places that are padding, of all places")),
 }
 

@@ -67,7 +67,7 @@ def _row(name: str, points: Sequence[Point], spectra: Method) -> CourseRow | Non
     norms = [math.sqrt(s) for s in products[0]]
     steps = range(len(points) - 1)
     matrices = [t.flatten(1) for t in reals] if reals[0].dim() > 1 else []
-    found = [spectrum(matrix, spectra) for matrix in matrices]
+    found = [spectrum(matrix, spectra, norm) for matrix, norm in zip(matrices, norms, strict=False)]
     return CourseRow(
         name=name,
         shape=list(reals[0].shape),

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ..document.matrices import EmbeddingFacts, Filters, GainFacts, Quantisation, ShapeFacts
 from ..document.stats import TensorStats
-from .sweep import Sweep
+from .sweep import SAFE, Sweep
 
 FP16_LARGEST = 65504.0
 FP16_LOST = 2.0**-25  # rounds to zero in float16
@@ -134,11 +134,13 @@ def _pairs(slab: NDArray[np.float32], tops: NDArray[np.float32]) -> _Pairs:
     if n < 2 or d < 2:
         return _Pairs(len(live))
     x = live if n == len(live) else live[np.linspace(0, len(live) - 1, n).round().astype(np.intp)]
+    least, most = float(tops[tops > 0].min()), float(tops.max())
+    if least < SAFE[0] or most > SAFE[1]:  # a cosine has no scale, and its squares stay in float32
+        x = x / np.abs(x).max(1, keepdims=True)
     gram = x @ x.T
     squares, means = gram.diagonal().copy(), x.mean(1)
     lengths = np.sqrt(squares)
-    with np.errstate(divide="ignore", invalid="ignore"):  # squares that left float32: what cannot be told is no pair
-        cosine = np.nan_to_num(gram / (lengths[:, None] * lengths[None]), copy=False, posinf=0.0, neginf=0.0)
+    cosine = gram / (lengths[:, None] * lengths[None])
     np.fill_diagonal(cosine, 0.0)
     squared = float(np.einsum("ij,ij->", cosine, cosine, dtype=np.float64)) / (n * (n - 1))
     np.fill_diagonal(cosine, -1.0)

@@ -10,12 +10,14 @@ from collections.abc import Callable
 from functools import cache, lru_cache, partial
 from typing import Any, Literal, NamedTuple
 
+import msgspec
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from ..document.matrices import Spectrum
+from .sweep import SAFE
 
 Method = Literal["off", "fast", "exact"]
 Values = NDArray[np.float64]
@@ -39,15 +41,28 @@ _BARS = 40
 _CONVERGED = 1e-2  # relative residual of a Ritz value that is taken for a true one
 
 
-def spectrum(matrix: Tensor, method: Method) -> Spectrum | None:
-    """Measure a finite matrix (m, n); None when that was not asked for, or one side is below ``SMALLEST``."""
+def spectrum(matrix: Tensor, method: Method, size: float = 1.0) -> Spectrum | None:
+    """Measure a finite matrix (m, n) of magnitudes up to about ``size``.
+
+    None when that was not asked for, or one side is below ``SMALLEST``.
+    """
     if method == "off" or matrix.dim() != 2 or min(matrix.shape) < SMALLEST:
         return None
+    if size and not SAFE[0] < size < SAFE[1]:  # else squares leave the range of float32
+        power = math.frexp(size)[1]
+        found = spectrum((matrix.double() * 0.5**power).to(torch.float32), method)
+        return found and _times(found, power)
     short = min(matrix.shape)
     if short <= _DIRECT or (method == "exact" and short <= LARGEST_EXACT):
         values = singular_values(matrix)
         return described(values, matrix.shape[0], matrix.shape[1]) if values[0] > 0 else None
     return lanczos(matrix)
+
+
+def _times(found: Spectrum, power: int) -> Spectrum:
+    """Return the spectrum of the same matrix times 2 to ``power``; all else has no unit."""
+    edge = None if found.edge is None else math.ldexp(found.edge, power)
+    return msgspec.structs.replace(found, norm=math.ldexp(found.norm, power), edge=edge)
 
 
 def singular_values(matrix: Tensor) -> Values:

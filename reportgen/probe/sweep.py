@@ -22,6 +22,7 @@ from .extremes import Bits, Extremes, bits_of
 from .reduce import bin_counts, even_bars, histogram_of, slice_stats
 from .slices import SAMPLE, Columns, Lifted, Rows, Taken, lifted_type, odd, slice_of
 
+SAFE = (1e-12, 1e15)  # magnitudes whose squares, and sums of them, float32 holds
 _HANDED_BACK = 16  # slices at a time
 SMALL = 1 << 16  # elements up to which everything is exact in float64
 _LARGE = 1 << 22  # elements above which the mean is of every fourth channel

@@ -309,7 +309,7 @@ def _matrix(
         rms=rows.rms,
         filters=filters(rows, x, beside[1]),
         quantisation=quantisation(rows.slab, beside[0]),
-        spectrum=None if own is None else spectrum(own.flatten(1), spectra),
+        spectrum=None if own is None else spectrum(own.flatten(1), spectra, beside[0]),
     )
 
 
