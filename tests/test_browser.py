@@ -176,21 +176,24 @@ def jenkins(folder: Path) -> Iterator[str]:
 
 @pytest.mark.parametrize("beside", [False, True])
 def test_under_the_policy_of_jenkins(browser: Any, tmp_path: Path, beside: bool) -> None:
-    """All text and all charts are there; with the style sheet beside the page it is styled; images stand as words."""
+    """All text and all charts are there; what stands beside the page is shown, images inside it stand as words."""
     write(builders.classifier(), tmp_path / "r.html", look=Look(sidecar_css=beside))
     with jenkins(tmp_path) as address:
         page = browser.new_context(java_script_enabled=False).new_page()
         refused: list[str] = []
-        page.on("console", lambda m: refused.append(m.text) if m.type == "error" else None)
+        page.on("console", lambda m: refused.append(f"{m.text} {m.location['url']}") if m.type == "error" else None)
         page.goto(f"{address}/r.html")
         family = page.locator("h1").evaluate("e => getComputedStyle(e).marginTop")
         text = page.locator("body").inner_text()
         drawn = page.locator("svg").count()
         named = page.locator("img[alt]").count()
+        shown = page.locator("img").evaluate_all("all => all.filter(e => e.naturalWidth > 0).length")
         bar = page.locator('path[fill="#3d6f9e"]').first.evaluate("e => getComputedStyle(e).fill")
         page.context.close()
     # images that travel inside are refused by that policy in every page; their words stand in their place
-    assert sum("the image 'data:image" in e for e in refused) == named > 0
+    assert named > 0
+    assert shown == (named if beside else 0)
+    assert sum("the image 'data:image" in e for e in refused) == (0 if beside else named)
     refused = [e for e in refused if "favicon" not in e and "the image 'data:image" not in e]
     assert len(refused) == (0 if beside else 1), refused
     assert (family == "1.6px") is beside

@@ -143,11 +143,13 @@ class Bitmap(Struct, frozen=True, kw_only=True):
     """As it is shown, in CSS pixels; a multiple of the pixels in the file."""
     height: int
     alt: str
+    beside: str = ""
+    """Address of a file beside the page; '' where the image stands inside."""
 
     @property
     def source(self) -> str:
-        """The image as an address that needs no other place."""
-        return f"data:image/{self.kind};base64,{base64.b64encode(self.data).decode('ascii')}"
+        """The address of the image: one that needs no other place, unless it lies beside the page."""
+        return self.beside or f"data:image/{self.kind};base64,{base64.b64encode(self.data).decode('ascii')}"
 
 
 class Tile(Struct, frozen=True, kw_only=True):

@@ -21,7 +21,7 @@ def to_html(page: Page, data: bytes | None = None, look: Look | None = None, lin
     look = look or Look()
     short = folded(page, each=MAX_ROWS, together=MAX_ROWS)
     style = {"link": link} if link else {"css": screen_css(look)}
-    images = [i.data for g in short.galleries for t in g.tiles for i in t.images]
+    images = [i.data for g in short.galleries for t in g.tiles for i in t.images if not i.beside]
     carried = None if data is None else packed(data, images)
     html = fill(short, style, carried=carried, templates=look.templates)
     if characters := typeface.chinese(html):

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from msgspec import Struct, structs
+from msgspec import Struct
 
 from ..arguments import PATH, expect, is_path
 from ..document.codec import encode
@@ -30,8 +30,6 @@ class Manner(Struct, frozen=True, kw_only=True):
     look: Look = Look()
     sections: Sequence[Section] = ()
     """Of one's own."""
-    link: str = ""
-    """The name of the style sheet beside an HTML page; '' where it stands inside."""
 
     def page(self, report: Report) -> Page:
         return build(report, self.language, self.look, self.sections)
@@ -40,7 +38,7 @@ class Manner(Struct, frozen=True, kw_only=True):
 def _html(report: Report, manner: Manner) -> bytes:
     from .html import to_html
 
-    return to_html(manner.page(report), encode(report), manner.look, manner.link)
+    return to_html(manner.page(report), encode(report), manner.look)
 
 
 def _pdf(report: Report, manner: Manner) -> bytes:
@@ -145,15 +143,30 @@ def write(
     if report.meta.process:
         return path
     if manner.look.sidecar_css and suffix in (".html", ".htm"):
-        from .html import style_sheet
-
-        beside = path.with_suffix(".css")
-        html = FORMATS[suffix](report, structs.replace(manner, link=beside.name))
-        write_bytes(html, path)
-        write_bytes(style_sheet(manner.look, html), beside)
+        _write_parts(report, manner, path)
         return path
     write_bytes(FORMATS[suffix](report, manner), path)
     return path
+
+
+def _write_parts(report: Report, manner: Manner, path: Path) -> None:
+    """Write a page, its style sheet beside it, and its images in a folder beside it, which comes first."""
+    from . import beside
+    from .html import style_sheet, to_html
+
+    sheet, folder = path.with_suffix(".css"), path.with_suffix(".images")
+    page, images = beside.images(manner.page(report), folder.name)
+    html = to_html(page, encode(report), manner.look, sheet.name)
+    if images:
+        try:
+            folder.mkdir(exist_ok=True)
+        except OSError as error:
+            reason = error.strerror or str(error)
+            raise OutputError(f"Cannot write {folder}: {reason}.", hint=_advice(folder)) from None
+    for name, data in images.items():
+        write_bytes(data, folder / name)
+    write_bytes(style_sheet(manner.look, html), sheet)
+    write_bytes(html, path)
 
 
 def write_bytes(data: bytes, path: Path) -> None:
