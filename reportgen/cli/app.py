@@ -47,7 +47,9 @@ def main() -> None:
     except ReportgenError as error:
         if error.__cause__ is not None and os.environ.get("REPORTGEN_TRACEBACK"):
             raise
-        print(f"reportgen: {error}", file=sys.stderr)
+        from . import mishaps, usage
+
+        print(f"reportgen: {mishaps.told(error, usage.language(sys.argv[1:]))}", file=sys.stderr)
         sys.exit(error.exit_code)
     except (KeyboardInterrupt, typer.Abort):
         status = INTERRUPTED

@@ -57,7 +57,9 @@ Templates = Annotated[
 ]
 SidecarCss = Annotated[
     bool | None,
-    typer.Option("--sidecar-css", help="Put the style sheet beside an HTML page, for servers that forbid it inside."),
+    typer.Option(
+        "--sidecar-css", help="Put style sheet and images beside an HTML page, for servers that forbid them inside."
+    ),
 ]
 Lang = Annotated[Literal["en", "zh"] | None, typer.Option("--lang", help="Language of the report: en or zh (Chinese).")]
 Font = Annotated[
