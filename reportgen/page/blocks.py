@@ -293,6 +293,8 @@ class Verdict(Struct, frozen=True, kw_only=True):
 
     tone: Tone
     words: str
+    meaning: str = ""
+    """What it means for whoever wants to use the model."""
     detail: str
     icon: Element
     heads: list[Headline] = []

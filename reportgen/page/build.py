@@ -107,7 +107,9 @@ def _shown(title: str) -> str:
 def _subtitle(report: Report) -> str:
     subject = report.subject
     if subject.kind == "run":
-        return _(", ").join((name(_shown(subject.name)), _("the history of a training run")))
+        history = _("the history of a training run")
+        same = name(_shown(subject.name)) == name(_title(report))
+        return history[:1].upper() + history[1:] if same else _(", ").join((name(_shown(subject.name)), history))
     kind = {"model": _("model"), "checkpoint": _("checkpoint file")}[subject.kind]
     if subject.state != "unknown":
         kind = {"trained": _("trained {kind}"), "untrained": _("untrained {kind}")}[subject.state].format(kind=kind)

@@ -10,7 +10,7 @@ from ...document.scores import accuracy
 from ...health.context import same_units
 from .. import figures
 from ..blocks import Figure, Pair, Section, Tone, Verdict
-from ..formats import count, listing, name, number, percent, seconds, short, si, size
+from ..formats import count, listing, name, number, percent, seconds, si, size
 from ..icons import icon
 from ..language import _, plural, sentences
 from ..reasons import told
@@ -38,11 +38,19 @@ def verdict(report: Report) -> Verdict:
     return Verdict(
         tone=tone,
         words=text,
+        meaning=_meaning(errors, warnings),
         detail=_detail(report, counts[Severity.INFO]),
         icon=icon(tone),
         heads=headlines(report),
         causes=further(report),
     )
+
+
+def _meaning(errors: int, warnings: int) -> str:
+    """Say what the worst of the diagnoses means for whoever wants to use the model."""
+    if errors:
+        return _("The results cannot be relied on before this is mended.")
+    return _("Look at this before you build on the results.") if warnings else ""
 
 
 def _detail(report: Report, notes: int) -> str:
@@ -156,7 +164,7 @@ def _result(report: Report) -> list[Pair]:
         return [Pair(label=_("Accuracy"), value=percent(score.value), note=note)]
     if facts.regression is not None and facts.regression.r2 is not None and same_units(report):
         note = _("MAE {mae}").format(mae=number(facts.regression.mae))
-        return [Pair(label=_("R²"), value=short(facts.regression.r2), note=note)]
+        return [Pair(label=_("R²"), value=number(facts.regression.r2), note=note)]
     if facts.scores and facts.regression is None:
         return [_first_of(facts.scores[0])]
     if facts.loss is not None:

@@ -20,7 +20,7 @@ def section(report: Report) -> Section | None:
     card = report.scorecard
     return Section(
         id="rules",
-        title=_("How often the rules are right"),
+        title=_("Record of the rules"),
         intro=_("Not measured: this version brings no scorecard.") if card is None else _measured_on(card),
         blocks=[] if card is None else [_table(report, card)],
     )
