@@ -8,10 +8,11 @@ A file that is named, or ``reportgen.toml`` in the current directory, holds the 
 from __future__ import annotations
 
 import difflib
+import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import msgspec
 from msgspec import Struct
@@ -203,4 +204,15 @@ def _typed(values: dict[str, Any], where: str) -> Settings:
         settings = msgspec.convert(own, Settings)
         return msgspec.structs.replace(settings, options=msgspec.convert(options, Options))
     except msgspec.ValidationError as error:
-        raise OptionError(f"{where}: a setting has a value that it cannot have: {error}.") from None
+        message = f"{where}: a setting has a value that it cannot have: {error}.{_choices(str(error))}"
+        raise OptionError(message) from None
+
+
+def _choices(message: str) -> str:
+    """Name the values that a setting may have, where they are a few words."""
+    place = re.search(r"Invalid enum value .* at `\$\.(\w+)`", message)
+    if place is None:
+        return ""
+    hint = (get_type_hints(Settings) | get_type_hints(Options)).get(place[1])
+    words = [word for part in (hint, *get_args(hint)) if get_origin(part) is Literal for word in get_args(part)]
+    return f" Expected one of: {', '.join(map(str, words))}." if words else ""

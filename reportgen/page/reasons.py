@@ -284,6 +284,7 @@ _FILES = (
     "{text}, prefix {name} taken off all names",
     "{text}, optimizer of {name}",
     "{text}, packed weights decoded: {n} of {name}",
+    "{text}, left out of types that torch does not know: {n} of {name}",
     "distributed checkpoint in {n} files, {text}",
     "names as they are",
     "prefix {name} taken off all names",

@@ -53,18 +53,19 @@ def measure(model: nn.Module, seen: ForwardPass | None) -> ArchitectureFacts:
 def of_tensors(tensors: Mapping[str, Tensor]) -> ArchitectureFacts:
     """Count the tensors of a bare file; it has no modules. Running statistics are told from parameters by name.
 
-    They are looked at one at a time.
+    They are looked at one at a time. Where all are there at once, memory that several share counts once.
     """
     n = n_bytes = buffers = buffer_bytes = 0
     dtypes: dict[str, int] = {}
+    ledger = _Ledger() if isinstance(tensors, dict) else None  # of others, memory is used again
     for name, tensor in tensors.items():
-        size = tensor.numel() * tensor.element_size()
         if name.rpartition(".")[2] in _KEPT:
-            buffers, buffer_bytes = buffers + tensor.numel(), buffer_bytes + size
+            buffers, buffer_bytes = buffers + tensor.numel(), buffer_bytes + tensor.numel() * tensor.element_size()
             continue
-        n, n_bytes = n + tensor.numel(), n_bytes + size
+        size = ledger.new_elements(tensor) if ledger is not None else tensor.numel()
+        n, n_bytes = n + size, n_bytes + size * tensor.element_size()
         key = str(tensor.dtype).removeprefix("torch.")
-        dtypes[key] = dtypes.get(key, 0) + tensor.numel()
+        dtypes[key] = dtypes.get(key, 0) + size
     return ArchitectureFacts(
         rows=[],
         parameters=n,

@@ -96,18 +96,33 @@ def of_tensors(
     rows: list[WeightRow] = []
     buffers: list[BufferRow] = []
     packed: list[str] = []
+    first_name: dict[tuple[object, ...], str] = {}
     read = 0
     try:
         for name in tensors:
             tensor = tensors[name]
             if is_packed(name, tensor):
                 packed.append(name)
-            _add_tensor(name, tensor, tensors, beside, (rows, buffers), release, spectra)
+            place = _place_of(tensor) if isinstance(tensors, dict) else None  # of others, memory is used again
+            tied_to = name if place is None else first_name.setdefault(place, name)
+            if tied_to == name:
+                _add_tensor(name, tensor, tensors, beside, (rows, buffers), release, spectra)
+            else:
+                role = role_of(name, tensor.shape, beside)
+                about = _About(role, kind_by_name(name, tensor.shape, role))
+                rows.append(replace(_blank(name, tensor, about), tied_to=tied_to))
             read += 1
             tick(tensor.numel() * tensor.element_size())
     except KeyboardInterrupt:
         pass
     return Reading(WeightFacts(rows=rows, buffers=buffers), read, len(tensors), tuple(packed))
+
+
+def _place_of(tensor: Tensor) -> tuple[object, ...] | None:
+    """Return where a tensor lies and how, which two names of one tensor have in common; None where that is not told."""
+    if not is_plain(tensor) or not tensor.numel():
+        return None
+    return (tensor.data_ptr(), tensor.dtype, tensor.shape, tensor.stride())
 
 
 def _add_tensor(

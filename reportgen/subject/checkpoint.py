@@ -36,6 +36,7 @@ _STRANGERS = (
     (b"GGUF", "is a GGUF file, with weights packed for llama.cpp", "Examine the checkpoint that it was made from."),
     (b"\x93NUMPY", "is an array of NumPy", "Save a state dict of tensors: torch.save({'name': tensor, ...}, path)."),
 )
+_USUAL_TYPES = {"F64", "F32", "F16", "BF16", "I64", "I32", "I16", "I8", "U8", "BOOL"}
 _FITS = "Build the model as it was when the file was written, or name another file."
 
 
@@ -248,6 +249,11 @@ def _read_safetensors(path: Path, *, named: bool) -> Checkpoint:
         raise damaged(path, error) from error
     if not names:
         raise CheckpointError(f"{path} holds no tensors.")
+    strange = _of_unknown_types(file, names)
+    if len(strange) == len(names):
+        kinds = ", ".join(sorted(set(strange.values())))
+        raise CheckpointError(f"{path} holds no tensor of a type that torch {torch.__version__} knows: {kinds}.")
+    names = [name for name in names if name not in strange]
 
     def read_one(name: str) -> Tensor:
         try:
@@ -257,9 +263,25 @@ def _read_safetensors(path: Path, *, named: bool) -> Checkpoint:
         return tensor
 
     stored, note = _without_prefixes(_in_order(names), named=named)
+    if strange:
+        note += (
+            f", left out of types that torch does not know: {len(strange)} of {', '.join(sorted({*strange.values()}))}"
+        )
     pages = Pages()
     pages.add([path])
     return Checkpoint(path, LazyTensors(stored, read_one), "safetensors" + note, extra, pages=pages)
+
+
+def _of_unknown_types(file: Any, names: Sequence[str]) -> dict[str, str]:
+    """Map tensors of types that torch cannot hold to these types; one of each type is tried."""
+    kinds = {name: str(file.get_slice(name).get_dtype()) for name in names}
+    strange = set()
+    for kind in set(kinds.values()) - _USUAL_TYPES:
+        try:
+            file.get_tensor(next(name for name in names if kinds[name] == kind))
+        except (SafetensorError, RuntimeError, TypeError, ValueError, AttributeError):
+            strange.add(kind)
+    return {name: kind for name, kind in kinds.items() if kind in strange}
 
 
 def _in_order(names: Iterable[str]) -> list[str]:
