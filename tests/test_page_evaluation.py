@@ -14,6 +14,8 @@ from torch.utils.data import DataLoader, TensorDataset
 import reportgen
 from reportgen.document.facts import EvaluationFacts
 from reportgen.page.blocks import Figure, Pictures, Section, Table
+from reportgen.page.build import build
+from reportgen.page.formats import percent
 from reportgen.page.planes import Axis, Trace, plane, ticks
 from reportgen.page.sections import dataset, evaluation, overview
 from reportgen.page.sections.classes import classifier, likeness_order
@@ -190,3 +192,91 @@ def test_samples_whose_picture_is_shown_are_no_rows_again() -> None:
     assert {e.reason for e in shown} <= {"worst", "confident"}
     alone = msgspec.structs.replace(report, pictures=None)
     assert prepared(report.evaluation, alone).examples == report.evaluation.examples
+
+
+class Rows(nn.Module):
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.head = nn.Linear(width, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.head(x)
+        return out
+
+
+class Words(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.embedding, self.head = nn.Embedding(30, 8), nn.Linear(8, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.head(self.embedding(x).mean(1))
+        return out
+
+
+@pytest.mark.parametrize("kind", ["narrow", "wide", "tokens"])
+def test_rows_and_tokens_stand_in_one_table_each_sample_once(kind: str) -> None:
+    torch.manual_seed(1)
+    x = torch.randint(30, (60, 7)) if kind == "tokens" else torch.randn(60, 5 if kind == "narrow" else 30)
+    model = Words() if kind == "tokens" else Rows(x.shape[1])
+    y = torch.randint(3, (60,))
+    options = reportgen.Options(trial_budget=0, class_names=["a", "b", "c"])
+    report = reportgen.examine(model, DataLoader(TensorDataset(x, y), 20), options=options)
+    sections = {section.id: section for section in build(report).sections}
+    in_pictures = [b.id for b in sections["pictures"].blocks] if "pictures" in sections else []
+    assert "samples-rows" not in in_pictures
+    table = tables(sections["evaluation"])["examples"]
+    places = [int(row[0].text) for row in table.rows]
+    assert len(set(places)) == len(places)
+    by_place = dict(zip(places, table.rows, strict=True))
+    assert report.pictures is not None
+    with torch.no_grad():
+        p = model(x).softmax(1)
+    for view in report.pictures.samples:
+        if view.role != "reference":
+            continue
+        _place, why, target, said, sure, loss, text = (cell.text for cell in by_place[view.place])
+        assert "typical" in why
+        assert target == "abc"[int(y[view.place])]
+        assert said == "abc"[int(p[view.place].argmax())]
+        assert sure == percent(float(p[view.place].max()))
+        assert by_place[view.place][5].sort == pytest.approx(float(-p[view.place, y[view.place]].log()), rel=1e-3)
+        assert loss
+        shown_values = text.removesuffix(", …").split(" " if kind == "tokens" else ", ")
+        if kind == "tokens":
+            assert shown_values == [str(v) for v in x[view.place].tolist()]
+        else:
+            numbers = [float(v.replace("−", "-").replace("\u2212", "-")) for v in shown_values]
+            assert numbers == pytest.approx(x[view.place, :10].tolist(), rel=0.01, abs=1e-3)
+            assert text.endswith("…") == (kind == "wide")
+    worst = max(range(60), key=lambda i: float(-p[i, y[i]].log()))
+    assert by_place[worst][1].text.startswith("highest loss")
+
+
+def test_only_mistakes_that_are_sure_are_said_to_be_labelled_wrong() -> None:
+    y = torch.randn(60, 1)
+    note = tables(shown(seen(y + 0.1 * torch.randn(60, 1), y)))["examples"].note
+    assert "confidence" not in note
+    z = torch.randn(60, 3)
+    note = tables(shown(seen(z, torch.randint(3, (60,)))))["examples"].note
+    assert "confidence" in note
+
+
+def test_a_table_says_which_classes_were_named_in_a_map() -> None:
+    y = torch.zeros(12, 4, 4, dtype=torch.long)
+    y[:, 0] = 2
+    z = torch.zeros(12, 3, 4, 4)
+    z[:, 1] = 5.0
+    (row, *_rest) = tables(shown(seen(z, y)))["examples"].rows
+    assert [cell.text for cell in row[2:4]] == ["0, 2", "1"]
+
+
+def test_several_targets_are_drawn_in_their_own_spreads() -> None:
+    y = torch.randn(200, 3) * torch.tensor([1.0, 1000.0, 0.01])
+    section = shown(seen(y + 0.3 * torch.randn(200, 3) * y.std(0), y))
+    figures = {f.id: f for b in section.blocks if isinstance(b, Pictures) for f in b.figures}
+    assert {"agreement", "residuals", "residuals-by-prediction", "error-by-decile"} <= figures.keys()
+    for id in ("agreement", "residuals", "error-by-decile"):
+        assert "standard deviations" in figures[id].caption

@@ -141,6 +141,9 @@ class Regression(Struct, frozen=True, kw_only=True):
     """Prediction minus target."""
     sample: list[tuple[float, float]] = []
     """(target, prediction) of samples drawn by a hash of their place, in their order; at most 400."""
+    standardised: bool = False
+    """There are several targets, and ``sample``, ``deciles`` and ``spread_correlation`` are of their values less the
+    mean of the target, in its standard deviations."""
     targets: list[TargetScore] = []
     """One a target, where there are several."""
     deciles: list[Decile] = []

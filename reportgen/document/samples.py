@@ -213,7 +213,7 @@ class Example(Struct, frozen=True, kw_only=True):
     shape: list[int] = []
     """Of the first input, without the batch."""
     row: list[float] = []
-    """The input, where it is a table's row of at most 16 numbers."""
+    """The input, where it is a row of a table: the first ten of more than 16 numbers."""
     tokens: list[int] = []
     """The first 48 of the input, where it is a sequence of whole numbers."""
     text: str = ""

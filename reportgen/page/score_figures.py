@@ -138,6 +138,7 @@ def agreement(facts: Regression, id: str) -> Figure:
     line = Trace([(ends[0], ends[0]), (ends[1], ends[1])], muted=True)
     title = _("Prediction against target")
     caption = _("{n} values drawn from all data. Points on the dashed line are right.").format(n=len(facts.sample))
+    caption += _in_spreads(facts)
     traces = [line, Trace(facts.sample, dots=True, line=False)]
     drawing = plane(traces, Axis(_("target"), *ends), Axis(_("prediction"), *ends), title)
     return Figure(id=f"{id}agreement", title=title, caption=caption, drawing=drawing)
@@ -145,22 +146,48 @@ def agreement(facts: Regression, id: str) -> Figure:
 
 def residuals(facts: Regression, id: str) -> Figure | None:
     """Draw how residuals are distributed; None where they do not vary."""
-    stats = facts.residual
-    if stats.histogram is None or stats.min is None or stats.max is None or not stats.max > stats.min:
+    binned = _binned(facts)
+    if binned is None:
         return None
-    counts = stats.histogram.rebin(stats.min, stats.max, _RESIDUAL_BINS)
-    step = (stats.max - stats.min) / _RESIDUAL_BINS
+    low, high, counts = binned
+    step = (high - low) / _RESIDUAL_BINS
     peak = max(counts)
-    outline = [(stats.min + (i + side) * step, c) for i, c in enumerate(counts) for side in (0, 1)]
+    outline = [(low + (i + side) * step, c) for i, c in enumerate(counts) for side in (0, 1)]
     title = _("Residuals")
     caption = _(
         "Prediction minus target over all samples; the dashed line is zero. Healthy residuals are a single, "
         "narrow hump about zero."
     )
-    x = Axis(_("prediction − target"), *span([0.0, stats.min, stats.max]))
+    if facts.standardised:
+        caption = _("Of the values drawn: a single, narrow hump about the dashed zero is healthy.") + _in_spreads(facts)
+    x = Axis(_("prediction − target"), *span([0.0, low, high]))
     traces = [Trace(outline, filled=True), Trace([(0.0, 0.0), (0.0, peak * 1.05)], muted=True)]
     drawing = plane(traces, x, Axis(_("samples"), 0.0, peak * 1.05), title)
     return Figure(id=f"{id}residuals", title=title, caption=caption, drawing=drawing)
+
+
+def _binned(facts: Regression) -> tuple[float, float, list[float]] | None:
+    """Count residuals in even bins between the least and the greatest; None where they do not vary."""
+    if facts.standardised:
+        found = [p - t for t, p in facts.sample]
+        low, high = min(found, default=0.0), max(found, default=0.0)
+        if not high > low:
+            return None
+        counts = [0.0] * _RESIDUAL_BINS
+        for value in found:
+            counts[min(int((value - low) / (high - low) * _RESIDUAL_BINS), _RESIDUAL_BINS - 1)] += 1
+        return low, high, counts
+    stats = facts.residual
+    if stats.histogram is None or stats.min is None or stats.max is None or not stats.max > stats.min:
+        return None
+    return stats.min, stats.max, stats.histogram.rebin(stats.min, stats.max, _RESIDUAL_BINS)
+
+
+def _in_spreads(facts: Regression) -> str:
+    """Say in which unit several targets are shown in one figure."""
+    if not facts.standardised:
+        return ""
+    return " " + _("Each target less its mean, in its own standard deviations, so that all of them are seen.")
 
 
 def residuals_by_prediction(facts: Regression, id: str) -> Figure:
@@ -196,7 +223,7 @@ def by_decile(facts: Regression, id: str) -> Figure:
     caption = _(
         "From the lowest targets to the highest. A good error is even; a bias that falls from left to right means "
         "predictions are drawn to the middle."
-    )
+    ) + _in_spreads(facts)
     traces = [Trace(points, label=_("mean absolute error"), dots=True, hover=hover), bias]
     drawing = plane(traces, Axis(_("tenth of the targets"), 0.5, 10.5, whole=True), Axis(_("error"), *high), title)
     return Figure(id=f"{id}error-by-decile", title=title, caption=caption, drawing=drawing)

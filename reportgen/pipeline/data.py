@@ -9,10 +9,12 @@ from typing import Any
 import msgspec
 
 from ..document.facts import ActivationFacts, ArchitectureFacts, DatasetFacts, EvaluationFacts, GradientFacts, Report
+from ..errors import one_line
 from ..probe import gradients, stream
 from ..probe.activations import ActivationProbe
 from ..probe.dataset import DatasetProbe, compare
 from ..probe.inputs import guarded
+from ..probe.joiner import Joiner
 from ..probe.pictures import run as pictures
 from ..probe.readings import redrawn
 from ..probe.slips import rows_of
@@ -111,15 +113,20 @@ class _Readers:
         self._kept, self._together, self._source = kept, together, source
         self._dataset = kept.dataset = DatasetProbe(subject.model)
         self._evaluation = together.probe()
+        self._joiner = Joiner(self._evaluation.add)
         self.watchers: dict[str, stream.Watcher] = {
             "dataset": lambda output, batch: self._dataset.update(batch),
-            "evaluation": self._evaluation.update,
+            "evaluation": self._evaluate,
             "trials": lambda output, batch: kept.keep(batch),
         }
         if watched:
             hashes = self._dataset.copies
             kept.watching = pictures.Watching(subject.model, lambda: hashes.latest, subject.real, subject.extractor)
             self.watchers["pictures"] = kept.watching.update
+
+    def _evaluate(self, output: Any, batch: Batch) -> None:
+        self._joiner.add(output, batch)
+        self._evaluation.add_loss(output, batch)
 
     @contextmanager
     def attached(self) -> Iterator[None]:
@@ -138,9 +145,14 @@ class _Readers:
             dataset = steps.run(f"{prefix}dataset", lambda: self._dataset.facts(rows_of(self._source)))
             if self._dataset.limits:
                 steps.partial(f"{prefix}dataset", self._dataset.limits)
-        self._evaluation, reason = self._together.merged(self._evaluation, passage.failed.get("evaluation", ""))
+        failed = passage.failed.get("evaluation", "")
+        try:
+            self._joiner.settle()
+        except Exception as error:
+            failed = failed or one_line(error)
+        self._evaluation, reason = self._together.merged(self._evaluation, failed)
         if reason:
-            steps.skip(f"{prefix}evaluation", reason, failed="evaluation" in passage.failed)
+            steps.skip(f"{prefix}evaluation", reason, failed=bool(failed))
         else:
             evaluation = steps.run(f"{prefix}evaluation", self._evaluation.facts)
             steps.remark(f"{prefix}evaluation", self._together.told())

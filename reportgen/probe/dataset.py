@@ -17,6 +17,7 @@ from . import twins
 from .alike import InputSample, apart
 from .batches import BatchTensors
 from .fingerprints import Fingerprints, overlap
+from .joiner import Joiner
 from .layers import NORMS, layers_of
 from .reduce import as_real, tensor_stats
 from .sequence import LabelOrder, PaddingCount
@@ -51,6 +52,7 @@ class DatasetProbe:
         self.region, self.inputs = Region(), InputSample()
         self._order, self._padding = LabelOrder(), PaddingCount()
         self._tensors = BatchTensors()
+        self._joiner = Joiner(self._look)
         self.limits = ""
         """What was not looked at, and why."""
 
@@ -62,6 +64,17 @@ class DatasetProbe:
         self._n_batches += 1
         self._n_samples += batch.n_samples
         self._shape = self._shape or shape_of(x)
+        if not x.is_nested and x.layout == torch.strided:
+            self.copies.update(batch)  # those that choose pictures ask for it right away
+        self._joiner.add((), batch)
+
+    def settle(self) -> None:
+        """Look at what waits."""
+        self._joiner.settle()
+
+    def _look(self, output: tuple[()], batch: Batch) -> None:
+        x = batch.first
+        assert x is not None
         self._dtype = str(x.dtype).removeprefix("torch.")
         self._add_input(x)
         self._order.update(batch)
@@ -70,7 +83,6 @@ class DatasetProbe:
             kind = "nested" if x.is_nested else "sparse"
             self.limits = f"the inputs are {kind} tensors: neither copies nor padding nor neighbours were looked for"
         else:
-            self.copies.update(batch)
             self.neighbours.update(batch)
             self.tokens.update(batch)
             self.region.update(batch)
@@ -131,6 +143,7 @@ class DatasetProbe:
 
     def facts(self, rows: Rows | None = None) -> DatasetFacts:
         """Return what was seen, with what was found in the order of the file beside it (see ``rows_of``)."""
+        self.settle()
         self._measure()
         table = self.neighbours.table()
         features = [stats for _, stats in sorted(self._features.items())]
@@ -164,6 +177,8 @@ class DatasetProbe:
 
 def compare(training: DatasetProbe, given: DatasetProbe, redrawn: float | None = None) -> SplitFacts:
     """Hold the training data against the data given; ``redrawn``: see ``readings.redrawn``."""
+    for probe in (training, given):
+        probe.settle()
     both = overlap(training.copies, given.copies)
     compared, shared, other, inputs = both if both is not None else (None,) * 4
     sizes = [len(table[0]) for probe in (training, given) if (table := probe.neighbours.table()) is not None]

@@ -240,6 +240,11 @@ class EvaluationProbe:
 
     def update(self, output: Any, batch: Batch) -> None:
         """Add one batch of outputs."""
+        self.add(output, batch)
+        self.add_loss(output, batch)
+
+    def add(self, output: Any, batch: Batch) -> None:
+        """Add outputs, without the loss: however they are cut into batches, they come to the same."""
         if self.trouble:
             return
         heads = heads_of(output, batch.target)
@@ -248,8 +253,6 @@ class EvaluationProbe:
             return
         if not self._heads:
             self._heads = {name: self._made(name, alone=len(heads) == 1) for name in heads}
-        if self._loss is not None:
-            self._add_loss(output, batch)
         n = len(next(iter(heads.values())).output)
         for name, probe in self._heads.items():
             if probe.trouble:
@@ -283,8 +286,10 @@ class EvaluationProbe:
     def _told(self) -> list[str]:
         return [f"{name}: {p.trouble}" if name else p.trouble for name, p in self._heads.items() if p.trouble]
 
-    def _add_loss(self, output: Any, batch: Batch) -> None:
-        assert self._loss is not None
+    def add_loss(self, output: Any, batch: Batch) -> None:
+        """Add the loss of one batch, weighted by its samples, where one was given and heads are known."""
+        if self._loss is None or self.trouble or not self._heads:
+            return
         found = self._loss(output, batch.target)
         value = math.nan if isinstance(found, Tensor) and (found.is_complex() or found.numel() != 1) else float(found)
         if math.isfinite(value):

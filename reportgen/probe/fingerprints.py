@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import numpy as np
@@ -139,9 +140,15 @@ def _rows(tensor: Tensor, place: int) -> Hashes:
     padded = np.zeros((len(data), -(-data.shape[1] // 8) * 8), np.uint8)
     padded[:, : data.shape[1]] = data
     words = _mixed(padded.view(np.uint64) + _MIX)
-    factors = np.random.default_rng(place).integers(0, 1 << 63, words.shape[1], dtype=np.uint64) * np.uint64(2)
-    total: Hashes = (words * (factors + np.uint64(1))).sum(1, dtype=np.uint64)
+    total: Hashes = (words * _factors(place, words.shape[1])).sum(1, dtype=np.uint64)
     return _mixed(total)
+
+
+@functools.lru_cache(maxsize=8)  # a row of an image has some ten thousand
+def _factors(place: int, n: int) -> Hashes:
+    """Return n odd numbers, drawn by the place of a tensor in the batch."""
+    drawn = np.random.default_rng(place).integers(0, 1 << 63, n, dtype=np.uint64)
+    return np.asarray(drawn * np.uint64(2) + np.uint64(1))
 
 
 def _mixed(words: Hashes) -> Hashes:

@@ -8,20 +8,23 @@ from msgspec import structs
 
 from ...document.evaluation import EvaluationFacts
 from ...document.facts import Report
+from ...document.pictures import SampleView
 from ...document.samples import Example
 from ..blocks import Cell, Column, Table
 from ..cells import missing, of_count, of_number, of_share, of_text
 from ..formats import count, name, number
 from ..language import _
 from ..tokens import Names, line, renamed
+from .samples import label_of
 
 MAX_SLICES = 20
 
 
 def prepared(facts: EvaluationFacts, report: Report) -> EvaluationFacts:
-    """Leave out the samples that are shown among the pictures, and name tokens."""
+    """Leave out the samples that are shown among the pictures, take in rows that would stand there, and name tokens."""
     heads = {head: prepared(one, report) for head, one in facts.heads.items()}
     kept = [e for e in facts.examples if e.index not in _pictured(report, e.reason)]
+    kept += _references(report, kept[0].shape) if kept and not heads else []
     if report.tokens:
         kept = [_with_tokens(e, facts, report.tokens) for e in kept]
     return structs.replace(facts, heads=heads, examples=kept)
@@ -39,6 +42,33 @@ def _pictured(report: Report, reason: str) -> Container[int]:
     return {view.place for view in pictures.samples if view.role == "worst"}
 
 
+def _references(report: Report, shape: list[int]) -> list[Example]:
+    """Return the reference samples that are rows or tokens, of this shape, with an answer beside them."""
+    pictures = report.pictures
+    if pictures is None or pictures.display is None or pictures.display.kind not in ("row", "tokens"):
+        return []
+    views = [view for view in pictures.samples if view.role == "reference"] if pictures.task else []
+    return [
+        structs.replace(_of_view(report, view, pictures.task), shape=shape) for view in views if view.loss is not None
+    ]
+
+
+def _of_view(report: Report, view: SampleView, task: str) -> Example:
+    def said(value: float | None) -> str:
+        return "" if value is None else label_of(report, value) if task == "classes" else number(value)
+
+    return Example(
+        index=view.place,
+        reason="typical",
+        loss=view.loss or 0.0,
+        target=said(view.target),
+        prediction=said(view.prediction),
+        confidence=view.confidence,
+        row=[0.0 if v is None else v for v in view.values],
+        tokens=view.tokens,
+    )
+
+
 def _with_tokens(example: Example, facts: EvaluationFacts, names: Names) -> Example:
     told = {"text": example.text or line(example.tokens, names)}
     if facts.task == "tokens":
@@ -51,7 +81,7 @@ def examples(facts: EvaluationFacts, id: str) -> Table | None:
     if not facts.examples:
         return None
     sure = any(e.confidence is not None for e in facts.examples)
-    told = [_told(e) for e in facts.examples]
+    told = {e.index: _told(e) for e in facts.examples}
     columns = [
         Column(_("Sample"), "name", _("place in the order of loading, from 0")),
         Column(_("Why"), "text"),
@@ -60,12 +90,18 @@ def examples(facts: EvaluationFacts, id: str) -> Table | None:
     ]
     columns += [Column(_("Confidence"))] if sure else []
     columns += [Column(_("Loss"))]
-    columns += [Column(_("Input"), "prose")] if any(told) else []
-    rows = [_row(e, text, sure=sure, inputs=any(told)) for e, text in zip(facts.examples, told, strict=True)]
+    inputs = any(told.values())
+    columns += [Column(_("Input"), "prose")] if inputs else []
+    alike: dict[int, list[Example]] = {}
+    for example in facts.examples:
+        alike.setdefault(example.index, []).append(example)
+    rows = [_row(same, told[place], sure=sure, inputs=inputs) for place, same in alike.items()]
     caption = _("Samples worth a look")
-    note = _("A sample that is wrong with confidence is often labelled wrong.")
-    if any(e.reason == "typical" for e in facts.examples):
-        note += " " + _("The typical ones are drawn by their place: they are the same from run to run.")
+    reasons = {e.reason for e in facts.examples}
+    notes = [_("A sample that is wrong with confidence is often labelled wrong.")] if "confident" in reasons else []
+    if "typical" in reasons:
+        notes.append(_("The typical ones are drawn by hash: they are the same in every report on these data."))
+    note = " ".join(notes)
     folded = _("{title}, {n} rows").format(title=caption, n=len(rows))
     return Table(
         id=f"{id}examples",
@@ -78,12 +114,11 @@ def examples(facts: EvaluationFacts, id: str) -> Table | None:
     )
 
 
-def _row(example: Example, text: str, *, sure: bool, inputs: bool) -> list[Cell]:
-    why = {
-        "worst": _("highest loss"),
-        "confident": _("surest mistake"),
-        "typical": _("typical"),
-    }[example.reason]
+def _row(same: list[Example], text: str, *, sure: bool, inputs: bool) -> list[Cell]:
+    """Return the row of one sample, which may be shown for several reasons."""
+    example = same[0]
+    words = {"worst": _("highest loss"), "confident": _("surest mistake"), "typical": _("typical")}
+    why = _(", ").join(dict.fromkeys(words[e.reason] for e in same))
     cells = [Cell(count(example.index), example.index), of_text(why)]
     cells += [of_text(name(example.target or "–")), of_text(name(example.prediction or "–"))]
     cells += [of_share(example.confidence)] if sure else []
@@ -92,11 +127,12 @@ def _row(example: Example, text: str, *, sure: bool, inputs: bool) -> list[Cell]
 
 
 def _told(example: Example) -> str:
+    row = ", ".join(number(v) for v in example.row)
+    if row and example.shape and example.shape[0] > len(example.row):
+        row += ", …"
     if example.text:
-        return name(example.text)
-    if example.row:
-        return ", ".join(number(v) for v in example.row)
-    return " ".join(map(str, example.tokens))
+        return f"{name(example.text)}: {row}" if row else name(example.text)
+    return row or " ".join(map(str, example.tokens))
 
 
 def slices(facts: EvaluationFacts, id: str) -> Table | None:

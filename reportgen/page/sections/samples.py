@@ -39,16 +39,19 @@ def blocks(report: Report, facts: PictureFacts) -> list[Block]:
     if facts.display.kind == "row" and facts.generation is not None and not facts.generation.paired:
         return []  # the noise that a generator is given says nothing to a person
     if facts.display.kind in ("tokens", "row"):
-        # the worst rows stand among the examples of the evaluation, where it has any
-        told = report.evaluation is not None and bool(report.evaluation.examples)
-        views = [v for v in facts.samples if v.role == "reference" or not told]
-        return [_table(report, facts, views)]
+        # rows stand among the examples of the evaluation, where it has any
+        return [] if _have_examples(report) else [_table(report, facts, facts.samples)]
     out: list[Block] = []
     for role in ("reference", "worst"):
         views = [v for v in facts.samples if v.role == role]
         if views:
             out.append(_gallery(report, facts, role, views))
     return out
+
+
+def _have_examples(report: Report) -> bool:
+    evaluation = report.evaluation
+    return evaluation is not None and any(one.examples for one in (evaluation, *evaluation.heads.values()))
 
 
 def _gallery(report: Report, facts: PictureFacts, role: str, views: list[SampleView]) -> Gallery:

@@ -172,7 +172,7 @@ class ClassScores:
         if len(curves) == 1:
             out += of_curve(curves[0])
         elif curves and len(curves) == int((self.support > 0).sum()):
-            out.append(Score(name="macro_roc_auc", value=sum(c.auc for c in curves) / len(curves), baseline=0.5))
+            out.append(mean_area(curves))
         return out
 
     def calibration(self) -> Calibration | None:
@@ -207,6 +207,17 @@ def of_curve(curve: Curve) -> list[Score]:
             baseline=prevalence,
         ),
     ]
+
+
+def mean_area(curves: list[Curve]) -> Score:
+    """Return the mean area under several ROC curves, between the means of the ends of their intervals.
+
+    The widest that can be: the curves are of the same samples, and may all be too high or too low together.
+    """
+    value, low, high = (
+        sum(found) / len(curves) for found in zip(*((c.auc, c.auc_low, c.auc_high) for c in curves), strict=True)
+    )
+    return Score(name="macro_roc_auc", value=value, low=low, high=high, baseline=0.5)
 
 
 def _larger(a: float | None, b: float | None) -> float | None:

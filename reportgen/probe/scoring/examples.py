@@ -14,7 +14,7 @@ from .answers import Answers, shuffled
 
 Reason = Literal["worst", "confident", "typical"]
 KEPT: dict[Reason, int] = {"worst": 6, "confident": 4, "typical": 4}
-_ROW, _TOKENS, _TEXT = 16, 48, 400
+_ROW, _OF_WIDE, _TOKENS, _TEXT = 16, 10, 48, 400
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,8 @@ def _example(i: int, reason: Reason, answers: Answers, batch: Batch, place: int,
     confidence = answers.confidence
     sure = None if confidence is None or bool(confidence[i].isnan()) else float(confidence[i])
     whole = x is not None and x.dim() == 1 and not x.is_floating_point() and not x.is_complex()
-    row = x is not None and x.dim() == 1 and x.is_floating_point() and len(x) <= _ROW
+    row = x is not None and x.dim() == 1 and x.is_floating_point()
+    width = 0 if x is None or not row else len(x) if len(x) <= _ROW else _OF_WIDE
     return Example(
         index=place,
         reason=reason,
@@ -92,7 +93,9 @@ def _example(i: int, reason: Reason, answers: Answers, batch: Batch, place: int,
         prediction=prediction,
         confidence=sure,
         shape=[] if x is None else list(x.shape),
-        row=[v if abs(v) < float("inf") else 0.0 for v in x.nan_to_num().tolist()] if x is not None and row else [],
+        row=[]
+        if x is None or not width
+        else [v if abs(v) < float("inf") else 0.0 for v in x[:width].nan_to_num().tolist()],
         tokens=x[:_TOKENS].long().tolist() if x is not None and whole else [],
         text=text_of(batch, i),
     )

@@ -30,7 +30,8 @@ class NumberScores:
         self.pivot: Tensor | None = None
         self.moments = torch.zeros(11, self.n_columns, dtype=torch.float64)
         self.target, self.residual = TensorStats(), TensorStats()
-        self.sample = PairSample(_SAMPLE, 2)
+        self.sample = PairSample(_SAMPLE, 3)
+        """Target, prediction, and which target it is."""
         self.ignored = 0
 
     def update(self, output: Tensor, target: Tensor, places: Tensor) -> Answers:
@@ -44,7 +45,8 @@ class NumberScores:
             self._add(p, y, legal)
             width = p.shape[1]
             cells = (places[:, None] * width + torch.arange(width))[legal]
-            self.sample.update(cells, torch.stack([y[legal], p[legal]], 1))
+            which = (torch.arange(width) % self.n_columns).double().expand(n, width)[legal]
+            self.sample.update(cells, torch.stack([y[legal], p[legal], which], 1))
         counts = legal.sum(1)
         loss = error.square().sum(1) / counts
         loss[counts == 0] = math.nan
@@ -87,18 +89,32 @@ class NumberScores:
         if not math.isfinite(mse):  # errors so large that their squares leave float64
             return None
         found = [v for v in self._r2().tolist() if math.isfinite(v)]
-        drawn = self.sample.ordered()
+        drawn, shown = self._alike(self.sample.ordered()), self._alike(self.sample.ordered(_SHOWN))
         return Regression(
             r2=sum(found) / len(found) if found else None,
             mae=mae,
             mse=mse,
             target=self.target,
             residual=self.residual,
-            sample=[(t, p) for t, p in self.sample.ordered(_SHOWN).tolist()],
+            sample=[(t, p) for t, p in shown.tolist()],
+            standardised=self.n_columns > 1,
             targets=self._columns() if self.n_columns > 1 else [],
-            deciles=_deciles(drawn) if self.n_columns == 1 else [],
-            spread_correlation=_spread_correlation(drawn) if self.n_columns == 1 else None,
+            deciles=_deciles(drawn),
+            spread_correlation=_spread_correlation(drawn),
         )
+
+    def _alike(self, drawn: Tensor) -> Tensor:
+        """Return targets and predictions (N, 2), of several targets in their own standard deviations from their means.
+
+        In their own units one target would be all that is seen. A target that does not vary has no such unit.
+        """
+        if self.n_columns == 1 or self.pivot is None:
+            return drawn[:, :2]
+        varied = self._r2().isfinite()
+        middle = self.pivot + self.moments[_D] / self.moments[_N].clamp_min(1)
+        which = drawn[:, 2].long()
+        kept, which = drawn[varied[which], :2], which[varied[which]]
+        return (kept - middle[which, None]) / self._variance().sqrt()[which, None]
 
     def _variance(self) -> Tensor:
         n = self.moments[_N].clamp_min(1)
@@ -146,16 +162,26 @@ class NumberScores:
         return [*out, mae, Score(name="rmse", value=math.sqrt(mse), low=ends[0], high=ends[1], baseline=baseline)]
 
     def _mae_of_median(self) -> float | None:
-        """Return what always naming the median costs, over the samples drawn; None of several targets."""
-        drawn = self.sample.rows[:, 0]
-        return float((drawn - drawn.median()).abs().mean()) if self.n_columns == 1 and len(drawn) else None
+        """Return what always naming the median of each target costs, over the samples drawn."""
+        rows = self.sample.rows
+        parts = [part for i in range(self.n_columns) if len(part := rows[rows[:, 2] == i, 0])]
+        return float(sum((part - part.median()).abs().sum() for part in parts) / len(rows)) if parts else None
 
     def _r2_half(self) -> float | None:
-        """Return half of the interval of R², a ratio of two means, by the delta method."""
-        if self.n_columns > 1 or float(self.moments[_N]) < 10:
+        """Return half of the interval of R², a ratio of two means, by the delta method.
+
+        Of several targets the mean of the halves: targets may err together, and then no more is known than of one.
+        """
+        halves = [self._r2_half_of(i) for i, r2 in enumerate(self._r2().tolist()) if math.isfinite(r2)]
+        known = [half for half in halves if half is not None]
+        return sum(known) / len(known) if known and len(known) == len(halves) else None
+
+    def _r2_half_of(self, column: int) -> float | None:
+        n = float(self.moments[_N, column])
+        if n < 10:
             return None
-        m = (self.moments[:, 0] / self.moments[_N, 0]).tolist()
-        d, variance = m[_D], float(self._variance())
+        m = (self.moments[:, column] / n).tolist()
+        d, variance = m[_D], float(self._variance()[column])
         if variance <= 0:
             return None
         ratio = m[_E2] / variance
@@ -165,7 +191,7 @@ class NumberScores:
         spread = m[_E4] - 2 * ratio * joint + ratio * ratio * fourth
         if not 0 <= spread < math.inf:
             return None
-        return Z95 * math.sqrt(spread / float(self.moments[_N])) / variance
+        return Z95 * math.sqrt(spread / n) / variance
 
 
 def _ends(value: float, half: float | None) -> tuple[float | None, float | None]:

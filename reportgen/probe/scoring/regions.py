@@ -46,13 +46,16 @@ class RegionScores:
         self.nll += torch.stack([loss.sum().cpu(), counts.sum().double().cpu()])
         self.ignored += int((~legal).sum())
         self._count(y.cpu(), named.cpu(), legal.cpu(), places)
-        shares = ((named == y) & legal).sum(1).double().cpu() / counts.cpu().clamp_min(1)
 
         def describe(i: int) -> tuple[str, str]:
-            counts = torch.bincount(y[i][legal[i]], minlength=self.n_classes)
-            return ", ".join(self.name(c) for c in counts.nonzero().flatten().tolist()[:6]), f"{float(shares[i]):.1%}"
+            return self._told(y[i][legal[i]]), self._told(named[i][legal[i]])
 
         return Answers(mean, None, None, describe)
+
+    def _told(self, places: Tensor) -> str:
+        """Name the classes that occur in the places of one sample."""
+        counts = torch.bincount(places, minlength=self.n_classes)
+        return ", ".join(self.name(c) for c in counts.nonzero().flatten().tolist()[:6])
 
     def _logs(self, z: Tensor) -> Tensor:
         """Return log-probabilities (N, C, places); the first batch tells logits from probabilities."""

@@ -45,11 +45,11 @@ class Separation:
         tp, fp = positive.flip(0).cumsum(0), negative.flip(0).cumsum(0)
         step = torch.diff(tp, prepend=tp.new_zeros(1))
         ap = float((step / p * tp / (tp + fp).clamp_min(1)).sum())
-        ap_low, ap_high = _log_odds_interval(ap, p)
+        ap_low, ap_high = _log_odds_interval(ap, p, _deviation(ap, positive.flip(0), negative.flip(0)))
         f1 = 2 * tp / (tp + fp + p)
 
-        def row(place: int) -> tuple[float, int, int]:
-            return _EDGES[place], int(tp[place]), int(fp[place])
+        def row(i: int) -> tuple[float, int, int]:
+            return _EDGES[i], int(tp[i]), int(fp[i])
 
         return Curve(
             label=name,
@@ -105,9 +105,25 @@ def _area(negative: Tensor, positive: Tensor) -> tuple[float, float, float]:
     return auc, low, high
 
 
-def _log_odds_interval(value: float, n: float) -> tuple[float, float]:
-    if not 0 < value < 1:
+def _deviation(ap: float, positive: Tensor, negative: Tensor) -> float:
+    """Return the standard deviation of average precision, of counts by falling score.
+
+    By the infinitesimal jackknife (Efron 1982): the square of what one sample more or less would change, over all
+    samples. Nobody's bootstrap has to be drawn for it.
+    """
+    p = positive.sum()
+    tp, called = positive.cumsum(0), (positive + negative).cumsum(0).clamp_min(1)
+    share = positive / p / called.square()
+    # a sample counts in the precision of every bin from its own on
+    of_yes = (share * (called - tp)).flip(0).cumsum(0).flip(0) + (tp / called - ap) / p
+    of_no = -(share * tp).flip(0).cumsum(0).flip(0)
+    return math.sqrt(float((positive * of_yes.square() + negative * of_no.square()).sum()))
+
+
+def _log_odds_interval(value: float, n: float, deviation: float) -> tuple[float, float]:
+    """Return an interval that is even in log-odds; that of Wilson where there are none, or nothing varies."""
+    if not 0 < value < 1 or not deviation:
         low, high = wilson(round(value * n), int(n))
         return low, high
-    middle, half = math.log(value / (1 - value)), Z95 / math.sqrt(n * value * (1 - value))
+    middle, half = math.log(value / (1 - value)), Z95 * deviation / (value * (1 - value))
     return tuple(1 / (1 + math.exp(-min(max(x, -700), 700))) for x in (middle - half, middle + half))  # type: ignore[return-value]

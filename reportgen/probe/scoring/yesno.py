@@ -12,8 +12,8 @@ from torch.nn import functional as F
 from ...document.evaluation import Calibration, Classification, Curve, LabelCounts, Score
 from ...document.scores import wilson
 from .answers import Answers, mean_score
-from .classes import SHOWN_CURVES, of_curve
-from .intervals import of_confusion
+from .classes import SHOWN_CURVES, mean_area, of_curve
+from .intervals import f1_scores, of_confusion
 from .reliability import MAX_TEMPERED, Reliability
 from .separation import MAX_LABELS, Separation
 
@@ -26,6 +26,8 @@ class _Reading:
     """(labels, truth, answer)."""
     whole: Tensor
     """Samples, those with every label right, labels right, and the square of their share: (4,)."""
+    together: Tensor
+    """Sums over samples of hits², hits times mistakes, and mistakes², counted over the labels of one: (3,)."""
     reliability: Reliability
     separation: Separation | None
 
@@ -43,6 +45,7 @@ class YesNoScores:
         return _Reading(
             torch.zeros(self.n_labels, 2, 2, dtype=torch.int64),
             torch.zeros(4, dtype=torch.float64),
+            torch.zeros(3, dtype=torch.float64),
             Reliability(),
             Separation(self.n_labels) if self.n_labels <= MAX_LABELS else None,
         )
@@ -103,6 +106,8 @@ class YesNoScores:
         all_right = float((share == 1).sum())
         parts = (len(share), all_right, float(share.sum()), float(share.square().sum()))
         reading.whole += torch.tensor(parts, dtype=torch.float64)
+        found, missed = (yes & named & legal).sum(1).double(), ((yes != named) & legal).sum(1).double()
+        reading.together += torch.stack([found @ found, found @ missed, missed @ missed])
         q, truth = p[legal], yes[legal]
         brier = float((q - truth.double()).square().sum())
         reading.reliability.update(q, truth, float(loss[legal].sum()), brier)
@@ -161,26 +166,19 @@ class YesNoScores:
     def _of_several(self, counts: Tensor) -> list[Score]:
         n, exact, right, squares = self.reading().whole.tolist()
         low, high = wilson(round(exact), round(n))
-        label_counts = counts.sum((0,)).double()
         yes = counts[:, 1].sum(1).double() / counts.sum((1, 2)).clamp_min(1)
         out = [Score(name="exact_match", value=exact / n, low=low, high=high)]
         # of samples, not of labels: those of one sample are not independent
         by_label = mean_score("label_accuracy", n, right, squares, float(torch.maximum(yes, 1 - yes).mean()))
         out += [by_label] if by_label is not None else []
-        tp, fn, fp = (counts[:, i, j].double() for i, j in ((1, 1), (1, 0), (0, 1)))
-        defined = tp + fn + fp > 0
-        if bool(defined.any()):
-            f1 = 2 * tp / (2 * tp + fn + fp)
-            out.append(Score(name="macro_f1", value=float(f1[defined].mean())))
-        micro = 2 * label_counts[1, 1] / (2 * label_counts[1, 1] + label_counts[0, 1] + label_counts[1, 0])
-        if bool(torch.isfinite(micro)):
-            out.append(Score(name="micro_f1", value=float(micro)))
+        out += f1_scores(counts, self.reading().together)
         curves = self._all_curves()
         if curves:
             prevalence = sum(c.positives / (c.positives + c.negatives) for c in curves) / len(curves)
-            out.append(Score(name="macro_roc_auc", value=sum(c.auc for c in curves) / len(curves), baseline=0.5))
-            mean = sum(c.average_precision for c in curves) / len(curves)
-            out.append(Score(name="mean_average_precision", value=mean, baseline=prevalence))
+            ends = [(c.average_precision, c.ap_low, c.ap_high) for c in curves]
+            mean, low, high = (sum(found) / len(curves) for found in zip(*ends, strict=True))
+            out.append(mean_area(curves))
+            out.append(Score(name="mean_average_precision", value=mean, low=low, high=high, baseline=prevalence))
         return out
 
     def calibration(self) -> Calibration | None:
@@ -206,6 +204,7 @@ class YesNoScores:
 def _merge_reading(one: _Reading, other: _Reading) -> None:
     one.counts += other.counts
     one.whole += other.whole
+    one.together += other.together
     one.reliability.merge(other.reliability)
     if one.separation is not None and other.separation is not None:
         one.separation.merge(other.separation)
