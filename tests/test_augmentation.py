@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, TensorDataset
 
+from reportgen import Options, examine
 from reportgen.probe.readings import redrawn
 from reportgen.probe.token_signal import TokenSignal
 from reportgen.subject.data import Batch
@@ -52,6 +54,46 @@ def test_what_cannot_be_asked_by_place_is_left_alone() -> None:
     assert redrawn([torch.zeros(2)]) is None
     assert redrawn(DataLoader(Grudging(), 4)) is None
     assert redrawn(DataLoader(TensorDataset(torch.zeros(0, 3)), 4)) is None
+
+
+def rolled(items: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+    x, y = (torch.stack(part) for part in zip(*items, strict=True))
+    return x.roll(int(torch.randint(1, 500, ())), 1), y
+
+
+def test_what_puts_samples_together_may_change_them() -> None:
+    torch.manual_seed(0)
+    table = TensorDataset(torch.randn(40, 500, generator=seeded(0)), torch.zeros(40))
+    assert redrawn(DataLoader(table, 8, collate_fn=rolled)) == 1.0
+    assert redrawn(DataLoader(table, 8, shuffle=True)) == 0.0
+
+
+class Loaded:
+    """A loader of the caller's own: batches in another order at each pass, each row times -1 by a chance."""
+
+    def __init__(self, chance: float) -> None:
+        self.chance = chance
+        self.x = torch.randn(240, 4, generator=seeded(1))
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        for rows in torch.randperm(240).split(40):
+            sign = 1 - 2 * (torch.rand(40, 1) < self.chance).float()
+            yield self.x[rows] * sign, (self.x[rows, :1] > 0).long()[:, 0]
+
+
+@pytest.mark.parametrize(("chance", "expected"), [(0.5, True), (0.0, False)])
+def test_a_loader_of_the_callers_own_is_read_again(chance: float, expected: bool) -> None:
+    torch.manual_seed(0)
+    given = [(torch.randn(60, 4), torch.randint(0, 2, (60,)))]
+    model, options = torch.nn.Linear(4, 2), Options(trial_budget=0.0, pictures=0)
+    splits = examine(model, given, train_data=Loaded(chance), options=options).splits
+    assert splits is not None
+    assert splits.redrawn is not None
+    assert (splits.redrawn > 0) is expected
+    # what can be read once is not
+    splits = examine(model, given, train_data=iter(Loaded(chance)), options=options).splits
+    assert splits is not None
+    assert splits.redrawn is None
 
 
 def fed(x: Tensor, y: Tensor) -> TokenSignal:

@@ -145,7 +145,7 @@ def test_what_the_scores_say(scores: dict[str, float], rule: str, expected: str,
 )
 def test_healthy_scores_are_left_alone(scores: dict[str, float]) -> None:
     told = facts(GOOD, **scores)
-    for rule in ("splits-disagree", "only-given-learns", "fresh-copy-ahead", "scale-helps"):
+    for rule in ("splits-disagree", "only-given-learns", "augmentation-hurts", "fresh-copy-ahead", "scale-helps"):
         assert severity(told, rule) is None, rule
 
 
@@ -153,6 +153,33 @@ def test_training_data_that_are_drawn_anew_are_spoiled_by_their_augmentation() -
     spoiled = facts(redrawn=1.0, training_training=0.3, training_given=0.27)
     assert "wrong-augmentation" in causes(spoiled)
     assert "label-corruption" not in causes(spoiled)
+
+
+HELD_BACK = {"training_training": 0.5, "training_given": 0.55, "as_is": 0.6, "given_given": 0.9}
+"""What augmented samples taught, and what samples as they are taught."""
+
+
+def test_augmented_samples_that_teach_less_than_samples_as_they_are_are_spoiled() -> None:
+    spoiled = facts(redrawn=0.75, **HELD_BACK)
+    assert severity(spoiled, "augmentation-hurts") == "warning"
+    assert "wrong-augmentation" in causes(spoiled)
+    assert "train-val-mismatch" not in causes(facts(redrawn=0.75, **HELD_BACK | {"training_given": 0.35}))
+
+
+@pytest.mark.parametrize(
+    ("redrawn", "scores"),
+    [
+        (0.0, {}),  # not augmented
+        (None, {}),
+        (1.0, {"as_is": 0.85}),  # a longer run learned from them
+        (1.0, {"training_given": 0.8}),  # as the copy did
+        (1.0, {"given_given": 0.7}),  # little is lost
+        (1.0, {"given_given": 0.7, "training_training": 0.4, "training_given": 0.4, "as_is": 0.4, "asked_given": 40.0}),
+        (1.0, {"learned_training": 100.0}),  # samples as they are were more
+    ],
+)
+def test_augmentation_that_does_no_harm_is_left_alone(redrawn: float | None, scores: dict[str, float]) -> None:
+    assert severity(facts(redrawn=redrawn, **HELD_BACK | scores), "augmentation-hurts") is None
 
 
 def test_an_untrained_model_and_noise_are_not_judged() -> None:

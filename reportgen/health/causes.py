@@ -106,7 +106,7 @@ _HINTS = ("d-label-signal", "d-label-noise")
 # where next to no gradient comes, decay is larger than the steps whatever its strength
 _NO_PULL = ("weight-decay-dominance", "weights-shrunk", "w-scale")
 
-_AUGMENTED = ("d-labels-unrelated", "d-label-noise", "only-given-learns")
+_AUGMENTED = ("d-labels-unrelated", "d-label-noise", "only-given-learns", "augmentation-hurts")
 
 # facts of the loop and of experiments come before what is inferred from sizes
 SYNDROMES: tuple[Syndrome, ...] = (
@@ -167,7 +167,7 @@ SYNDROMES: tuple[Syndrome, ...] = (
     Syndrome(
         "wrong-augmentation",
         _AUGMENTED,
-        (*_SLOW, *_FAR_APART, *_HINTS, "d-train-val-shift", "bn-stats-mismatch", "eval-train-gap"),
+        (*_SLOW, *_FAR_APART, *_HINTS, "d-train-val-shift", "bn-stats-mismatch", "eval-train-gap", "splits-disagree"),
         _detail("redrawn", "yes"),
     ),
     Syndrome("label-corruption", _BAD_LABELS, (*_SLOW, *_FAR_APART, *_HINTS)),
@@ -330,6 +330,7 @@ DEFAULTS: dict[str, str] = {
     "adam-stale-v": "lr-too-high",
     "affine-pair": "missing-nonlinearity",
     "amp-scaler": "numerical-instability",
+    "augmentation-hurts": "wrong-augmentation",
     "attention-collapse": "saturated-activations",
     "attention-logits": "saturated-activations",
     "attention-uniform": "layer-collapse",

@@ -11,6 +11,7 @@ OF_RULE: dict[str, dict[str, tuple[str, Unit]]] = {
     "amp-scaler": {"scale": (N_("scale at the end"), NUMBER), "share": (N_("share of steps that halve it"), SHARE)},
     "attention-collapse": {"share": (N_("share of heads"), SHARE)},
     "attention-uniform": {"of": (N_("attention layers"), COUNT)},
+    "augmentation-hurts": {"constant": (N_("skill of a constant answer"), NUMBER)},
     "bn-tiny-var": {"channels": (N_("channels of tiny variance"), COUNT), "of": (N_("channels"), COUNT)},
     "channel-redundancy": {"share": (N_("directions in use, of all channels"), SHARE)},
     "clip-fraction": {

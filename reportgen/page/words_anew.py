@@ -73,6 +73,16 @@ def _scaled(f: Finding) -> str:
     return text.format(fresh=say(e["fresh"]), scaled=say(e["scaled"]))
 
 
+def _hurts(f: Finding) -> str:
+    e = f.evidence
+    say = percent if f.detail.get("kind") == "classes" else amount
+    text = _(
+        "On the data given the model reaches {as_is}; a fresh copy that learned from half of them reaches {given} on "
+        "the other half, one that learned from augmented training samples {other}, and {own} on others like them."
+    )
+    return text.format(as_is=say(e["as_is"]), given=say(e["given"]), other=say(e["other"]), own=say(e["own"]))
+
+
 # rule -> name, sentence, when the rule is wrong
 RULES: dict[str, tuple[str, Callable[[Finding], str], str]] = {
     "splits-disagree": (
@@ -86,6 +96,11 @@ RULES: dict[str, tuple[str, Callable[[Finding], str], str]] = {
         "The loss may ask for something else than that answer.",
     ),
     "scale-helps": ("Scale of the layers at the start", _scaled, ""),
+    "augmentation-hurts": (
+        "Samples as they are against augmented ones",
+        _hurts,
+        "A longer run may learn from them too.",
+    ),
     "only-given-learns": ("Can anything be learned from the training data?", _only, ""),
 }
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
@@ -16,7 +16,7 @@ from ..probe.dataset import DatasetProbe, compare
 from ..probe.inputs import guarded
 from ..probe.joiner import Joiner
 from ..probe.pictures import run as pictures
-from ..probe.readings import redrawn
+from ..probe.readings import redrawn, unseen
 from ..probe.slips import rows_of
 from ..probe.steps import Steps
 from ..subject import hashes
@@ -29,6 +29,7 @@ from .subject import Split, Subject
 _NO_LOSS = "no loss was given"
 _NOTHING_TRAINABLE = "no parameter takes a gradient"
 _NO_PASS = "the pass over the data failed"
+_ANEW = 0.25  # share of samples that the pass before did not hold
 
 
 def add_data(subject: Subject, report: Report, data: Any, batches: Iterator[Batch], steps: Steps) -> Report:
@@ -100,8 +101,23 @@ def add_training_data(subject: Subject, data: Iterable[Any], report: Report, ste
     steps.remark("training dataset", reading.told())
     ours, theirs, splits = subject.training.dataset, subject.given.dataset, None
     if ours is not None and theirs is not None and dataset is not None and report.dataset is not None:
-        splits = steps.run("splits", lambda: compare(ours, theirs, redrawn(data)))
+        splits = steps.run("splits", lambda: compare(ours, theirs, _redrawn(subject, data, ours)))
     return msgspec.structs.replace(report, train_dataset=dataset, train_evaluation=evaluation, splits=splits)
+
+
+def _redrawn(subject: Subject, data: Iterable[Any], ours: DatasetProbe) -> float | None:
+    """Return the share of training samples that are another at a second reading; None where that cannot be told.
+
+    Of a stream, or a loader of the caller's own, which cannot be asked for a sample by its place, two batches are read
+    again and looked for among those of the whole pass. Less than a quarter unseen may be samples that a pass left out.
+    """
+    found = redrawn(data)
+    once = isinstance(data, (Iterator, Sequence)) or getattr(data, "num_workers", 0)
+    if found is not None or once or subject.options.max_batches is not None:
+        return found
+    reading = Reading(feed=subject.reading.feed, carried=subject.reading.carried)
+    share = unseen(batches(data, subject.model, device_of(subject.model), 2, reading), ours.copies)
+    return share if share is None or share > _ANEW else 0.0
 
 
 class _Readers:

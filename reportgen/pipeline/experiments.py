@@ -47,7 +47,15 @@ def add_trials(subject: Subject, report: Report, steps: Steps) -> Report:
 
     def measure() -> tuple[TrialFacts, dict[str, float]]:
         return trials.run(
-            subject.model, subject.loss, subject.optimizers, given, training, options.trial_budget, options.seed, wide
+            subject.model,
+            subject.loss,
+            subject.optimizers,
+            given,
+            training,
+            options.trial_budget,
+            options.seed,
+            wide,
+            augmented=bool(report.splits is not None and report.splits.redrawn),
         )
 
     outcome = steps.run("trials", measure)

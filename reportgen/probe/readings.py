@@ -5,18 +5,22 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+import numpy as np
 import torch
 
-from ..subject.data import tensors
+from ..subject.data import Batch, tensors
+from .fingerprints import Fingerprints, hashes
 
 READ = 16
+_FEW = 8
 
 
 def redrawn(data: Iterable[Any], n: int = READ) -> float | None:
     """Read some samples twice and return the share of them that changed; None where samples cannot be asked by place.
 
-    Samples are taken from the data set of a loader, evenly spaced. A data set that fails, or has no length, is left
-    alone.
+    Samples are taken from the data set of a loader, evenly spaced. Where they stay the same, the function that puts
+    them together to a batch is asked twice, for it may change them too. A data set that fails, or has no length, is
+    left alone.
     """
     source = getattr(data, "dataset", None)
     if source is None or not hasattr(source, "__getitem__"):
@@ -24,10 +28,31 @@ def redrawn(data: Iterable[Any], n: int = READ) -> float | None:
     try:
         size = len(source)
         places = sorted({round(i * (size - 1) / max(n - 1, 1)) for i in range(n)}) if size else []
-        changed = [_differ(source[place], source[place]) for place in places]
+        samples = [source[place] for place in places]
+        changed = [_differ(sample, source[place]) for sample, place in zip(samples, places, strict=True)]
+        collate = getattr(data, "collate_fn", None)
+        if changed and not any(changed) and collate is not None:
+            changed = [_differ(collate(list(samples)), collate(list(samples)))]
     except Exception:  # the data set is the caller's, and may answer to nothing but its own sampler
         return None
     return sum(changed) / len(changed) if changed else None
+
+
+def unseen(again: Iterable[Batch], known: Fingerprints) -> float | None:
+    """Return the share of samples of a second reading whose inputs did not come in the first, in which all were read.
+
+    Samples above the limit of the sketch are left out. None where there are fewer than 8.
+    """
+    first, _ = known.table()
+    if not len(first):
+        return None
+    try:
+        marks = [hashes(batch) for batch in again]
+    except Exception:  # a loader that can be read only once
+        return None
+    asked = np.concatenate(marks) if marks else np.zeros(0, np.uint64)
+    asked = asked[asked <= known.limit]
+    return None if len(asked) < _FEW else float(1 - np.isin(asked, first).mean())
 
 
 def _differ(first: Any, again: Any) -> bool:

@@ -93,6 +93,37 @@ def only_given_learns(report: Report, context: Context, limits: Thresholds) -> I
     )
 
 
+def augmentation_hurts(report: Report, context: Context, limits: Thresholds) -> Iterator[Finding]:
+    """Samples as they are teach a fresh copy more than augmented ones teach it, or taught the model.
+
+    Training samples that are another at a second reading. Both copies learn by the same 300 steps, from half of either
+    split: that of the data given, which are not augmented, is better on their other half by 0.15 and four standard
+    errors than the one that learned from at least as many training samples, on either split, and than the model. The
+    augmentation destroys or contradicts what the label says, or goes further than these steps can follow. A warning
+    where the model comes less than nine tenths of the way from a constant answer to a perfect one (else no copy is
+    made). Wrong where a much longer run would learn from the augmented ones as well.
+    """
+    trial, splits = _trial(report, context), report.splits
+    if trial is None or splits is None or not splits.redrawn or not _is_clear(trial, "given", "given", limits):
+        return
+    n = trial.numbers
+    best = max(n["training_training"], n["training_given"], n["as_is"])
+    error = _error(trial, "given", n["given_given"], best)
+    if n["learned_training"] < n["learned_given"] or n["given_given"] - best <= max(
+        limits.anew_gap, limits.anew_errors * error
+    ):
+        return
+    yield Finding(
+        rule="augmentation-hurts",
+        severity=Severity.WARNING,
+        subject="training data",
+        section=SECTION,
+        evidence=_evidence(trial, "given") | {"as_is": n["as_is"]},
+        threshold={"gap": limits.anew_gap, "errors": limits.anew_errors},
+        detail={"kind": trial.detail.get("kind", ""), "redrawn": "yes"},
+    )
+
+
 def is_ahead(report: Report, context: Context, limits: Thresholds) -> bool:
     """Tell whether a fresh copy came clearly further on the data given than the whole run did."""
     trial = _trial(report, context)
@@ -178,4 +209,4 @@ def _has_doubles(report: Report, limits: Thresholds) -> bool:
     return twins is not None and twins.found > limits.near_duplicates * twins.n + 6 * math.sqrt(twins.n * twins.chance)
 
 
-RULES = (splits_disagree, only_given_learns, scale_helps, fresh_copy_ahead)
+RULES = (splits_disagree, only_given_learns, augmentation_hurts, scale_helps, fresh_copy_ahead)

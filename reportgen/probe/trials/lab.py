@@ -85,6 +85,8 @@ class Lab:
     """More samples of the data given, up to a thousand, for what learns from them."""
     wide_training: list[Batch] = field(default_factory=list)
     """The same of the training data; empty when there were none."""
+    augmented: bool = False
+    """Training samples are made anew at each reading."""
 
     @property
     def model(self) -> nn.Module:

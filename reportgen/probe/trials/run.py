@@ -99,15 +99,17 @@ def run(
     budget: float,
     seed: int,
     wide: tuple[list[Batch], list[Batch]] = ([], []),
+    *,
+    augmented: bool = False,
 ) -> tuple[TrialFacts, dict[str, float]]:
     """Make every experiment on copies; return what came out, and the seconds that each took.
 
     ``given`` and ``training``: some batches of either split; the second may be empty. ``wide``: more of
-    both, for what learns from them. The caller holds the guard of the
-    original: nothing here writes to it, but copying and a shared loss call its code. Raises NotApplicableError when
-    the model cannot be copied.
+    both, for what learns from them; ``augmented``: training samples are made anew at each reading. The caller holds the
+    guard of the original: nothing here writes to it, but copying and a shared loss call its code. Raises
+    NotApplicableError when the model cannot be copied.
     """
-    lab = laboratory(model, loss, optimizers, given, training, Clock(budget), seed, wide)
+    lab = laboratory(model, loss, optimizers, given, training, Clock(budget), seed, wide, augmented=augmented)
     trials: list[Trial] = []
     seconds: dict[str, float] = {}
     for name, experiment, passes in EXPERIMENTS:
@@ -132,6 +134,8 @@ def laboratory(
     clock: Clock,
     seed: int,
     wide: tuple[list[Batch], list[Batch]] = ([], []),
+    *,
+    augmented: bool = False,
 ) -> Lab:
     """Copy the model with its optimizers and its loss, and lay the batches beside it."""
     model.eval()
@@ -145,6 +149,7 @@ def laboratory(
         seed=seed,
         wide_given=wide[0],
         wide_training=wide[1],
+        augmented=augmented,
     )
 
 
