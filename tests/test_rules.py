@@ -34,7 +34,7 @@ from reportgen.document.facts import (
     WeightFacts,
     WeightRow,
 )
-from reportgen.document.history import History, Series
+from reportgen.document.history import History, ParameterRun, Series
 from reportgen.document.stats import TensorStats
 from reportgen.errors import OptionError
 from reportgen.health.causes import ADVICE, DEFAULTS, SYNDROMES, diagnose
@@ -180,6 +180,27 @@ def test_w_at_default_init_needs_a_trained_model() -> None:
     assert [d.cause for d in judged.diagnoses] == ["no-weight-update"]
     frozen = weights(weight(at_default_init=True, trainable=False))
     assert not found(report(**frozen, training=curves([1.0] * 3)), "w-at-default-init")
+
+
+def test_weights_that_moved_by_next_to_nothing_are_no_frozen_ones() -> None:
+    """Whether a run moves 10^-4 of a weight or nothing of it is seen in the run alone."""
+    both = (weight("a", at_default_init=True), weight("b", at_default_init=True))
+    history = curves([2.3, 2.3, 2.3, 2.3])
+    parameters = [
+        ParameterRun(name=n, module="Linear", shape=[10, 100], is_matrix=True, trainable=True, changed=True)
+        for n in "ab"
+    ]
+    moved = structs.replace(history, parameters=parameters)
+    for outcome, training, expected in (
+        (BAD, history, ["no-weight-update"]),
+        (BAD, moved, ["lr-too-low"]),
+        (GOOD, moved, []),  # a wide layer may learn by moving so little
+    ):
+        judged = judge(report(**weights(*both), training=training, evaluation=evaluated(outcome)))
+        assert [d.cause for d in judged.diagnoses if d.severity is not Severity.INFO] == expected
+    few = (*both[:1], weight("b", at_default_init=False), weight("c", at_default_init=False))
+    seen = report(**weights(*few), training=moved, evaluation=evaluated(BAD))
+    assert not found(seen, "w-at-default-init")
 
 
 # ------------------------------------------------------------------------------------------------ activations
@@ -616,6 +637,9 @@ def test_a_head_left_out_of_the_optimizer_is_no_frozen_backbone() -> None:
     swapped = structs.replace(seen, rows=[structs.replace(r, order=1 - i) for i, r in enumerate(order)])
     facts = report(**weights(*rows), evaluation=evaluated(GOOD), gradients=swapped)
     assert [f.severity for f in found(facts, "optimizer-missing-params")] == ["info"]
+    random = [structs.replace(row, at_default_init=not row.in_optimizer) for row in rows]
+    facts = report(**weights(*random), evaluation=evaluated(GOOD), gradients=swapped)
+    assert [f.severity for f in found(facts, "optimizer-missing-params")] == ["warning"]
 
 
 def test_steps_of_exactly_zero_are_no_rate_too_low() -> None:

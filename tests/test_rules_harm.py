@@ -21,6 +21,7 @@ from reportgen.document.facts import (
     WeightFacts,
     WeightRow,
 )
+from reportgen.document.history import LoopFacts, OptimizerRun
 from reportgen.document.samples import Signal, SplitFacts
 from reportgen.document.stats import TensorStats
 from reportgen.document.trials import TrialFacts
@@ -186,3 +187,33 @@ def test_one_part_in_eval_mode_while_the_rest_trains() -> None:
     assert [f.detail["direction"] for f in facts.findings if f.rule == "eval-mode-training"] == ["part"]
     assert "eval-mode-training" in causes_of(facts)
     assert causes_of(fitted(net(norm=True))) == set()
+
+
+@pytest.mark.parametrize(
+    ("mean", "std", "residual", "optimizer", "rate", "expected"),
+    [
+        (150.0, 77.0, 150.0, "Adam", 1e-3, "warning"),
+        (150.0, 77.0, 150.0, "SGD", 1e-6, "warning"),
+        (150.0, 77.0, 150.0, "Adam", 1e-5, None),  # such a rate reaches nothing
+        (150.0, 77.0, 60.0, "Adam", 1e-3, None),  # the mean is not what is missing
+        (3.0, 1.0, 3.0, "Adam", 1e-3, None),
+    ],
+)
+def test_large_targets_that_were_not_met_in_the_mean(
+    mean: float, std: float, residual: float, optimizer: str, rate: float, expected: str | None
+) -> None:
+    def stats(middle: float, width: float) -> TensorStats:
+        return TensorStats(count=400, sum=400 * middle, m2=400 * width**2, min=middle - width, max=middle + width)
+
+    mse = residual**2 + 77.0**2
+    fit = Regression(
+        r2=1 - mse / std**2, mse=mse, mae=residual, target=stats(mean, std), residual=stats(residual, 77.0)
+    )
+    both = {
+        n: EvaluationFacts(task="regression", n_samples=400, regression=fit) for n in ("evaluation", "train_evaluation")
+    }
+    data = DatasetFacts(n_samples=400, n_batches=4, shape="N x 8", dtype="float32", target=stats(mean, std))
+    history = run(series=[series("learning_rate", [rate] * 4)])
+    loop = LoopFacts(optimizers=[OptimizerRun(name=optimizer, n_steps=400)], n_backwards_seen=400)
+    history = structs.replace(history, loop=loop)
+    assert severity(report(None, training=history, train_dataset=data, **both), "d-target-scale") == expected

@@ -20,6 +20,7 @@ from reportgen.document.facts import (
     EvaluationFacts,
     Finding,
     Meta,
+    OutputFacts,
     Regression,
     Report,
     Severity,
@@ -466,3 +467,16 @@ def test_a_state_kept_without_a_copy_is_told_at_the_end() -> None:
 
     assert trained(True) == {"checkpoint-not-loaded"}
     assert trained(False) == set()
+
+
+@pytest.mark.parametrize(
+    ("first", "expected"),
+    [("", {"batch-mixing"}), ("head.2 (Softmax)", {"batch-mixing"}), ("mix (Mixer)", {"batch-mixing", "wrong-loss"})],
+)
+def test_shares_of_the_batch_are_no_scores_to_a_loss(first: str, expected: set[str]) -> None:
+    met = tried("neighbours", {"first": first}, change=0.4, noise=0.0).trials
+    shifted = tried("loss-shifted", loss=3.0, shifted=2.0).trials
+    outputs = OutputFacts(min=-9.0, max=9.0, row_sum_error=9.0, log_sum_exp_error=1.2, cross_entropy=0.4)
+    evaluation = EvaluationFacts(task="multiclass", n_samples=400, classification=GOOD, outputs=outputs)
+    facts = report(None, evaluation=evaluation, trials=TrialFacts(trials=[*met, *shifted], budget=20.0))
+    assert causes(facts) == expected

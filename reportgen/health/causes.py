@@ -48,8 +48,16 @@ def _by_loop(proofs: list[Finding]) -> bool:
 
 
 def _mostly_untouched(finding: Finding) -> bool:
-    """Tell whether most of the weights that can be tested are as they were initialised."""
-    return finding.rule == "w-at-default-init" and finding.evidence["untouched"] > finding.evidence["tested"] / 2
+    """Tell whether most of the weights that can be tested are as they were initialised, and none was seen to move."""
+    if finding.rule != "w-at-default-init" or finding.detail.get("moved") == "yes":
+        return False
+    return finding.evidence["untouched"] > finding.evidence["tested"] / 2
+
+
+def _is_share_of_batch(proofs: list[Finding]) -> bool:
+    """Tell whether samples meet in a softmax, or in no layer at all."""
+    firsts = [f.detail.get("first", "") for f in proofs if f.detail.get("by") == "layer"]
+    return any(not first or "softmax" in first.lower() for first in firsts)
 
 
 _NONFINITE = (
@@ -163,6 +171,8 @@ SYNDROMES: tuple[Syndrome, ...] = (
         ("output-range", "loss-wants"),
         (*_UNMOVED, *_NONFINITE, *_NO_PULL, "dead-relu", "dead-rising", "loss-blind", "param-zero-grad"),
     ),
+    # shares over the samples in place of the classes are no probabilities to a loss either
+    Syndrome("batch-mixing", ("batch-coupling",), ("loss-mismatch", *_STUCK, "measured-otherwise"), _is_share_of_batch),
     Syndrome("wrong-loss", ("loss-mismatch", "loss-of-shares"), (*_SLOW, *_NONFINITE, *_WILD, "update-ratio")),
     Syndrome(
         "wrong-augmentation",
@@ -215,7 +225,7 @@ SYNDROMES: tuple[Syndrome, ...] = (
         (*_SLOW, "w-at-default-init", "update-ratio", "lr-extreme"),
         lambda proofs: any(f.detail.get("reason") != "penalty" for f in proofs),
     ),
-    Syndrome("gradient-clipping-too-small", ("clip-fraction",), (*_SLOW, "update-ratio")),
+    Syndrome("gradient-clipping-too-small", ("clip-fraction",), (*_SLOW, "update-ratio", "w-at-default-init")),
     Syndrome(
         "exploding-gradients",
         ("signal-by-depth", "h-init-loss"),
@@ -312,9 +322,12 @@ SYNDROMES: tuple[Syndrome, ...] = (
     ),
     Syndrome(
         "lr-too-low",
-        ("update-ratio", "faster-helps"),
-        (*_SLOW, "w-at-default-init", "lr-extreme", "adam-eps-floor"),
-        lambda proofs: any(f.rule == "faster-helps" or f.detail.get("direction") == "low" for f in proofs),
+        ("update-ratio", "faster-helps", "w-at-default-init"),
+        (*_SLOW, "lr-extreme", "adam-eps-floor"),
+        lambda proofs: any(
+            f.rule == "faster-helps" or f.detail.get("direction") == "low" or f.detail.get("moved") == "yes"
+            for f in proofs
+        ),
     ),
     Syndrome("vanishing-gradients", ("gradient-by-time",), (*_SLOW, *_FAR_APART)),
     # a copy that goes on learning is not held by anything but the end
@@ -534,6 +547,8 @@ def _default(finding: Finding) -> str:
         return {"low": "lr-too-low", "none": "no-weight-update"}.get(finding.detail.get("direction", ""), "lr-too-high")
     if finding.rule == "plain-helps" and finding.detail.get("reason") == "schedule":
         return "lr-schedule-collapse"
+    if finding.rule == "w-at-default-init" and finding.detail.get("moved") == "yes":
+        return "lr-too-low"
     if finding.rule == "lr-extreme" and finding.detail.get("direction") == "low":
         return "lr-too-low"
     if finding.rule == "grad-depth-slope" and finding.detail.get("direction") == "exploding":

@@ -192,6 +192,8 @@ class Thresholds(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     target_offset: float = 10.0
     target_std: float = 1e3
     target_std_poor: float = 1e2
+    target_size: float = 10.0
+    target_rate: float = 1e-4
     leak: float = 0.01
     unseen: float = 0.01
     shift: float = 0.5

@@ -73,6 +73,7 @@ OF_RULE: dict[str, dict[str, tuple[str, Unit]]] = {
         "neighbours": (N_("neighbours of the same split"), SHARE),
         "null": (N_("neighbours of the same split by chance"), SHARE),
     },
+    "d-target-scale": {"missed": (N_("mean residual on the training data"), NUMBER)},
     "d-target-shift": {
         "share": (N_("share in the data given"), SHARE),
         "class": (N_("class that differs most"), COUNT),

@@ -113,6 +113,14 @@ def _signal(f: Finding) -> str:
 
 
 # rule -> name, sentence, when the rule is wrong
+def _target_scale(f: Finding) -> str:
+    told = _("Targets are {mean} ± {std}.").format(mean=amount(f.evidence["mean"]), std=amount(f.evidence["std"]))
+    if "missed" not in f.evidence:
+        return told
+    more = _("On the training data the model is off by {missed} on average, to one side.")
+    return f"{told} {more.format(missed=amount(abs(f.evidence['missed'])))}"
+
+
 RULES: dict[str, tuple[str, Callable[[Finding], str], str]] = {
     "d-class-imbalance": ("Balance of the classes", _imbalance, "Rare classes may not matter to the task."),
     "d-conflicting-labels": (
@@ -193,9 +201,7 @@ RULES: dict[str, tuple[str, Callable[[Finding], str], str]] = {
     ),
     "d-target-scale": (
         "Scale of the targets",
-        lambda f: _("Targets are {mean} ± {std}.").format(
-            mean=amount(f.evidence["mean"]), std=amount(f.evidence["std"])
-        ),
+        _target_scale,
         "The last layer may rescale its output.",
     ),
     "d-train-val-shift": ("Features of both splits", _shift, "The data given may be meant to come from elsewhere."),

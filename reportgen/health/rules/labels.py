@@ -5,11 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
+from ...document.evaluation import Regression
 from ...document.facts import DatasetFacts, EvaluationFacts, Finding, Report, Severity
+from ...document.history import History
 from ...document.samples import Order
 from ...document.scores import accuracy, wilson
 from ..context import Context
+from ..curves import finite, learning_rates
 from ..thresholds import Thresholds
+from .optimizer import is_adaptive
 
 SECTION = "dataset"
 
@@ -258,7 +262,10 @@ def d_target_scale(report: Report, context: Context, limits: Thresholds) -> Iter
 
     |mean|/std above 10, std above 1000, or std below 0.001, in the training data if given. A warning in a trained model
     that is no better than the mean of the targets, or has an R² below 0.7 on its training data with a std above 100;
-    else it informs, because what is learned is learned.
+    else it informs, because what is learned is learned. A warning too where targets of a size (root mean square) above
+    10 were not even met in the mean: of the squared error on the training data, which is above that of the mean of the
+    targets, the mean residual makes up more than half (with Adam and its kin at a rate of 1e-4 at least: below, the
+    rate is what kept it).
     """
     evaluation, data = report.evaluation, report.train_dataset or report.dataset
     target = data.target if data is not None else None
@@ -267,17 +274,31 @@ def d_target_scale(report: Report, context: Context, limits: Thresholds) -> Iter
     offset = abs(target.mean or 0.0) / target.std
     fit = report.train_evaluation.regression if report.train_evaluation is not None else None
     short = fit is not None and fit.r2 is not None and fit.r2 < limits.poor_r2 and target.std > limits.target_std_poor
-    if offset <= limits.target_offset and 1 / limits.target_std < target.std <= limits.target_std and not short:
+    unmet = fit is not None and _is_unmet(fit, report.training, limits)
+    usual = offset <= limits.target_offset and 1 / limits.target_std < target.std <= limits.target_std
+    if usual and not short and not unmet:
         return
-    failed = context.state == "trained" and (short or not context.outcome_ok)
+    failed = context.state == "trained" and (short or unmet or not context.outcome_ok)
     yield Finding(
         rule="d-target-scale",
         severity=Severity.WARNING if failed else Severity.INFO,
         subject="targets",
         section=SECTION,
-        evidence={"mean": target.mean or 0.0, "std": target.std, "offset": offset},
+        evidence={"mean": target.mean or 0.0, "std": target.std, "offset": offset}
+        | ({"missed": fit.residual.mean or 0.0} if fit is not None and unmet else {}),
         threshold={"offset": limits.target_offset, "std": limits.target_std},
     )
+
+
+def _is_unmet(fit: Regression, history: History | None, limits: Thresholds) -> bool:
+    """Tell whether outputs stayed so far from large targets that they are worse than the mean of these."""
+    peak = max((y for s in learning_rates(history) for _, y in finite(s)), default=1.0) if history is not None else 1.0
+    if history is not None and is_adaptive(history) and peak < limits.target_rate:
+        return False
+    size = math.hypot(fit.target.mean or 0.0, fit.target.std or 0.0)
+    if fit.r2 is None or fit.r2 >= 0 or size <= limits.target_size or fit.targets:
+        return False
+    return (fit.residual.mean or 0.0) ** 2 > 0.5 * fit.mse
 
 
 def d_constant_feature(report: Report, context: Context, limits: Thresholds) -> Iterator[Finding]:

@@ -83,12 +83,17 @@ def w_at_default_init(report: Report, context: Context, limits: Thresholds) -> I
 
     No value beyond 1/sqrt(fan_in), uniform by Kolmogorov-Smirnov at 1 %, rows and columns of independent energy: 98 %
     of fresh layers pass, and a hundred steps of Adam at 1e-5 are enough to fail. So it finds layers that training
-    never touched. Wrong for random features that are left untrained on purpose.
+    never touched. Where the run saw them change they were moved, but by next to nothing: told where that is so of more
+    than half of them in a model that does not work, for wide layers may learn so. Wrong for random features that are
+    left untrained on purpose.
     """
     if context.state != "trained":
         return
+    moved = {p.name for p in report.training.parameters if p.changed} if report.training is not None else set()
     tested = [row for row in _measured(report) if row.at_default_init is not None and row.trainable is not False]
     same = [row for row in tested if row.at_default_init]
+    if context.outcome_ok or len(same) <= len(tested) / 2:
+        same = [row for row in same if row.name not in moved]
     for row in same:
         yield Finding(
             rule="w-at-default-init",
@@ -96,6 +101,7 @@ def w_at_default_init(report: Report, context: Context, limits: Thresholds) -> I
             subject=row.name,
             section=SECTION,
             evidence={"tested": len(tested), "untouched": len(same)},
+            detail={"moved": "yes"} if row.name in moved else {},
         )
 
 
@@ -104,8 +110,8 @@ def optimizer_missing_params(report: Report, context: Context, limits: Threshold
 
     By identity, so a fact. If it is practically all of the model, the optimizer was made from another one: an error.
     Part of a model is a warning, unless the model works and the first of its layers are missing, one after the other:
-    leaving the backbone out of the optimizer is a usual way to freeze it, leaving out the head or a layer in the middle
-    is not. Wrong where optimizers were not given.
+    leaving the backbone out of the optimizer is a usual way to freeze it, leaving out the head, a layer in the middle
+    or one that is as it was initialised is not. Wrong where optimizers were not given.
     """
     rows = report.weights.rows if report.weights is not None else []
     trainable = [r for r in rows if r.trainable and r.in_optimizer is not None and r.stats is not None]
@@ -114,7 +120,8 @@ def optimizer_missing_params(report: Report, context: Context, limits: Threshold
     if not missing or not total:
         return
     share = sum(row.stats.count for row in missing if row.stats is not None) / total
-    kept_out = context.outcome_ok and _are_first(report, {row.name for row in missing})
+    learned = not any(row.at_default_init for row in missing)
+    kept_out = context.outcome_ok and learned and _are_first(report, {row.name for row in missing})
     severity = Severity.INFO if kept_out else Severity.WARNING
     yield Finding(
         rule="optimizer-missing-params",
