@@ -124,6 +124,8 @@ SYNDROMES: tuple[Syndrome, ...] = (
         ("d-nonfinite",),
         (*_NONFINITE, "bn-stats-mismatch", "d-conflicting-labels", "d-duplicates", *_STUCK),
     ),
+    # a run that was finite to its end did not break the weights
+    Syndrome("non-finite-weights", ("param-nonfinite",), (*_NONFINITE, *_STUCK), _detail("when", "after the run")),
     Syndrome(
         "checkpoint-not-loaded",
         ("weights-set-back",),
@@ -158,11 +160,12 @@ SYNDROMES: tuple[Syndrome, ...] = (
         "numerical-instability",
         ("precision-lost",),
         (*_NONFINITE, *_STUCK, *_WILD, "d-input-scale", "d-dtype", "param-zero-grad"),
+        _not_detail("by", "input"),
     ),
     Syndrome(
         "unnormalised-input",
         ("d-input-scale", "d-dtype"),
-        (*_NONFINITE, *_SLOW, *_SICK_SIGNAL, *_WILD, "update-ratio", "h-init-loss"),
+        (*_NONFINITE, *_SLOW, *_SICK_SIGNAL, *_WILD, "update-ratio", "h-init-loss", "precision-lost"),
     ),
     Syndrome("loss-shape-broadcast", ("loss-crossed", "loss-broadcast", "loss-shape"), (*_STUCK, "d-target-scale")),
     Syndrome("double-softmax", ("double-softmax", "probabilities-as-scores"), _SLOW),
@@ -225,7 +228,7 @@ SYNDROMES: tuple[Syndrome, ...] = (
         (*_SLOW, "w-at-default-init", "update-ratio", "lr-extreme"),
         lambda proofs: any(f.detail.get("reason") != "penalty" for f in proofs),
     ),
-    Syndrome("gradient-clipping-too-small", ("clip-fraction",), (*_SLOW, "update-ratio", "w-at-default-init")),
+    Syndrome("gradient-clipping-too-small", ("clip-fraction",), _UNMOVED),
     Syndrome(
         "exploding-gradients",
         ("signal-by-depth", "h-init-loss"),
@@ -296,17 +299,25 @@ SYNDROMES: tuple[Syndrome, ...] = (
         "bad-init",
         ("w-scale", "h-init-loss"),
         (*_SLOW, *_DEAD, *_NO_PULL, "dead-rising", "update-ratio", "adam-eps-floor", "param-zero-grad"),
+        lambda proofs: any(f.detail.get("begun") != "usual" for f in proofs),
+    ),
+    # weights that began as usual, and that steps carried out of every bound
+    Syndrome(
+        "lr-too-high",
+        ("w-scale",),
+        (*_SLOW, *_SICK_SIGNAL, *_WILD, "update-ratio", "no-weight-update"),
+        _detail("direction", "high"),
     ),
     # dead layers pass no gradient, so the steps behind them are nothing
     Syndrome(
         "dead-relu",
         ("dead-relu", "dead-rising", "dead-smooth"),
-        (*_SLOW, "update-ratio", "no-weight-update", "param-zero-grad", "adam-eps-floor"),
+        (*_UNMOVED, "param-zero-grad", "adam-eps-floor"),
     ),
     Syndrome(
         "saturated-activations",
         ("saturation", "attention-collapse"),
-        (*_SLOW, "update-ratio", "no-weight-update", "param-zero-grad", "adam-eps-floor"),
+        (*_UNMOVED, "param-zero-grad", "adam-eps-floor"),
     ),
     Syndrome("detached-graph", ("param-zero-grad",), (*_UNMOVED, "adam-eps-floor"), _not_detail("constant", "yes")),
     Syndrome(
@@ -545,6 +556,8 @@ def _default(finding: Finding) -> str:
         return "bad-init"
     if finding.rule == "update-ratio":
         return {"low": "lr-too-low", "none": "no-weight-update"}.get(finding.detail.get("direction", ""), "lr-too-high")
+    if finding.rule == "w-scale" and finding.detail.get("begun") == "usual":
+        return "lr-too-high" if finding.detail.get("direction") == "high" else "over-regularised"
     if finding.rule == "plain-helps" and finding.detail.get("reason") == "schedule":
         return "lr-schedule-collapse"
     if finding.rule == "w-at-default-init" and finding.detail.get("moved") == "yes":

@@ -234,6 +234,7 @@ _TRIALS = (
     "of inputs between and beyond those given, {reason}",
     "no affine layer ran",
     "what follows the last affine layer is more than an activation",
+    "the last affine layer has no part in the first output",
     "the driven outputs are not all finite",
     "no weight matrix with two rows",
     "no parameter reaches the loss",

@@ -10,6 +10,7 @@ from ..thresholds import Thresholds
 from . import (
     activations,
     alike,
+    answers,
     attention,
     capacity,
     checks,
@@ -77,6 +78,7 @@ _BY_SECTION: tuple[tuple[Rule, ...], ...] = (
     evaluation.RULES,
     outputs.RULES,
     trials.RULES,
+    answers.RULES,
     position.RULES,
     handover.RULES,
     flow.RULES,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Literal
 
 from ...document.facts import ActivationRow, ChannelFacts, Finding, NormRow, Report, Severity
 from ..context import Context
@@ -46,14 +47,16 @@ def dead_relu(report: Report, context: Context, limits: Thresholds) -> Iterator[
     healthy trained models have up to 38 % of channels that never fire. So a warning needs more than half of a layer
     and a model that does not work; an error needs practically all of a layer that nothing runs past. On fewer than
     300 samples a channel is only silent on this probe: it may still fire with p <= 3/N. Noise inputs say nothing.
-    Wrong for layers that are sparse by design (mixtures of experts, top-k).
+    The state that a loop over one layer begins with, zeros throughout, is none that fell silent: a first call without
+    any channel that fires does not count where later calls fire. Wrong for layers that are sparse by design (mixtures
+    of experts, top-k).
     """
     if report.activations is None or not context.real_data:
         return
     for row in report.activations.rows:
         if not row.rectifier or row.stats.nonfinite or not row.channels:
             continue
-        worst = max(row.channels, key=_silent_share)
+        worst = max(_after_the_start(row, "silent"), key=_silent_share)
         share = _silent_share(worst)
         if share > limits.dead_relu_info:
             yield Finding(
@@ -70,6 +73,18 @@ def dead_relu(report: Report, context: Context, limits: Thresholds) -> Iterator[
                 },
                 threshold={"warning": limits.dead_relu_warning, "error": limits.dead_relu_error},
             )
+
+
+def _after_the_start(row: ActivationRow, count: Literal["silent", "constant"]) -> list[ChannelFacts]:
+    """Return the calls of a layer, without a first one that only a state begun with zeros explains.
+
+    Only what is read, or an affine layer puts out: a rectifier's own first call reads what a layer before it made.
+    """
+    first, later = row.channels[0], row.channels[1:]
+    whole = 0 < first.n_channels == getattr(first, count)
+    if row.rectifier and not row.functional:
+        return row.channels
+    return later if whole and later and all(getattr(c, count) < c.n_channels / 2 for c in later) else row.channels
 
 
 def _silent_share(channels: ChannelFacts) -> float:
@@ -91,15 +106,15 @@ def constant_channel(report: Report, context: Context, limits: Thresholds) -> It
 
     A channel is constant when its whole range is below 1e-3 of the layer's standard deviation. More than half of a
     layer is a warning unless the model works; a constant output of the whole model is an error. Silent ReLU channels
-    are counted by dead-relu, not here. Says nothing of untrained models (a zero-initialised branch is constant by
-    design).
+    are counted by dead-relu, not here, and a first call on a state of zeros is left out as there. Says nothing of
+    untrained models (a zero-initialised branch is constant by design).
     """
     if report.activations is None or not context.real_data or context.state == "untrained":
         return
     rows = [row for row in report.activations.rows if row.channels and not row.stats.nonfinite]
     last = max((row.order for row in rows), default=-1)
     for row in rows:
-        worst = max(row.channels, key=lambda c: c.constant / max(c.n_channels, 1))
+        worst = max(_after_the_start(row, "constant"), key=lambda c: c.constant / max(c.n_channels, 1))
         share = worst.constant / max(worst.n_channels, 1)
         collapsed = row.order == last and worst.constant == worst.n_channels
         if worst.n_samples < limits.input_samples or not (collapsed or share > limits.constant_channel_info):

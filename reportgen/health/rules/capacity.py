@@ -170,16 +170,17 @@ def sure_and_wrong(report: Report, context: Context, limits: Thresholds) -> Iter
 def cut_short(report: Report, context: Context, limits: Thresholds) -> Iterator[Finding]:
     """A run of a few epochs that was stopped while both losses fell, and that goes on learning when it is gone on with.
 
-    One to seven validations, each better than the one before; at the last step the training loss stands above a quarter
-    of its start; a copy trained on for 120 steps with its own optimizer has a loss lower by a tenth on the data given;
-    and its score there (accuracy, R²) was 0.9 at most before. Of a run with a single validation, which has no trend,
-    the score must rise by 0.15 and four standard errors too. A warning. Longer runs are judged by their curves alone.
+    One to seven validations, the last of them the best and the last three each better than the one before; at the last
+    step the training loss stands above a quarter of its start; a copy trained on for 120 steps with its own optimizer
+    has a loss lower by a tenth on the data given; and its score there (accuracy, R²) was 0.9 at most before. Of a run
+    with a single validation, which has no trend, the score must rise by 0.15 and four standard errors too. A warning.
+    Longer runs are judged by their curves alone.
     """
     trial, history = report.tried("trained-on"), report.training
     series = history.get("val_loss") if history is not None else None
     values = [y for _, y in finite(series)]
     steps = [y for _, y in finite(history.get("train_loss", "step"))] if history is not None else []
-    if trial is None or not 1 <= len(values) < 8 or len(steps) < 20 or any(b >= a for a, b in pairwise(values)):
+    if trial is None or not 1 <= len(values) < 8 or len(steps) < 20 or not _falls(values):
         return
     first, last = steps[0], sum(steps[-10:]) / 10
     better = trial.numbers["after"] < (1 - limits.longer_gain) * trial.numbers["before"]
@@ -196,6 +197,11 @@ def cut_short(report: Report, context: Context, limits: Thresholds) -> Iterator[
         evidence={"before": trial.numbers["before"], "after": trial.numbers["after"], "first": first, "last": last},
         threshold={"gain": limits.longer_gain, "score": limits.short_score},
     )
+
+
+def _falls(values: list[float]) -> bool:
+    """Tell whether the last three of a few values fall, to the lowest of all."""
+    return values[-1] == min(values) and all(b < a for a, b in pairwise(values[-3:]))
 
 
 def _rises(trial: Trial, limits: Thresholds) -> bool:

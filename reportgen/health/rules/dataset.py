@@ -6,7 +6,9 @@ from collections.abc import Iterator
 
 from ...document.facts import DatasetFacts, FeatureStats, Finding, Report, Severity
 from ..context import Context
+from ..curves import losses
 from ..thresholds import Thresholds
+from .weights import ended_finite
 
 SECTION = "dataset"
 
@@ -58,13 +60,25 @@ def d_input_scale(report: Report, context: Context, limits: Thresholds) -> Itera
         return
     widest = max(moving, key=lambda f: f.stats.std or 0.0)
     typical = sorted(moving, key=_offset)[len(moving) // 2]
-    mild = Severity.INFO if context.outcome_ok else Severity.WARNING
+    # where weights broke after the run, it is the run that tells whether it could digest them
+    fine = context.outcome_ok or (_is_broken(report) and _fell(report, limits))
+    mild = Severity.INFO if fine else Severity.WARNING
     if (widest.stats.std or 0.0) > limits.input_std_high:
         yield _scale_finding(data, widest, _raw_severity(data, widest), limits)
     elif _offset(typical) > limits.input_offset:
         yield _scale_finding(data, typical, mild, limits)
     elif (widest.stats.std or 0.0) < limits.input_std_low:
         yield _scale_finding(data, widest, mild, limits)
+
+
+def _is_broken(report: Report) -> bool:
+    rows = report.weights.rows if report.weights is not None else []
+    return ended_finite(report) and any(row.stats is not None and row.stats.nonfinite for row in rows)
+
+
+def _fell(report: Report, limits: Thresholds) -> bool:
+    train, _ = losses(report.training, limits)
+    return train is not None and train.end < 0.6 * abs(train.start)
 
 
 def _rescaled(report: Report, limits: Thresholds) -> bool:

@@ -71,7 +71,8 @@ def only_given_learns(report: Report, context: Context, limits: Thresholds) -> I
 
     Both from at most 512 samples and by the same steps: learned from the data given, it is better than a constant
     answer on their other half by 0.15 and four standard errors; learned from at least as many training samples, it is
-    not better on either split by a third of that. The training labels have nothing to do with the training inputs:
+    not better on either split by a third of that, and neither is the model itself, nor one that learned from the
+    training data with its weights or with scaled ones. The training labels have nothing to do with the training inputs:
     rows that slipped, labels shuffled, or an augmentation that destroys what the label says. An error.
     """
     trial = _trial(report, context)
@@ -79,6 +80,9 @@ def only_given_learns(report: Report, context: Context, limits: Thresholds) -> I
         return
     n, had = trial.numbers, _above(trial, "given", "given")
     best = max(_above(trial, "training", "training"), _above(trial, "training", "given"))
+    # what the run itself, or a copy that starts otherwise, took from the training data holds in the data given
+    others = [n[key] - n["commonest_given"] for key in ("as_is", "onward", "scaled") if key in n]
+    best = max(best, *others)
     if n["learned_training"] < n["learned_given"] or best > had / 3:
         return
     redrawn = report.splits is not None and report.splits.redrawn

@@ -9,7 +9,6 @@ from ...document.trials import Trial
 from ..context import Context
 from ..curves import is_adversarial, losses
 from ..thresholds import Thresholds
-from .claims import falls_with_distance
 
 SECTION = "trials"
 _ROUTED = ("moe", "expert", "router", "switch")
@@ -203,63 +202,6 @@ def step_without_effect(report: Report, context: Context, limits: Thresholds) ->
     )
 
 
-def loss_sign(report: Report, context: Context, limits: Thresholds) -> Iterator[Finding]:
-    """Training climbs: the optimizer maximises a loss that prefers right answers, or the loss prefers wrong ones.
-
-    The loss is handed right and wrong answers in the shape of the outputs; negated, it is negative and lower for wrong
-    ones. The optimizer's first step from a fresh state, without weight decay, is held against the gradient: a cosine
-    above 0 leads uphill. Both together undo each other. Of classes, losses that are positive are not judged by their
-    answers, because distances are scores that are small where they are right; where targets are numbers, a loss that is
-    highest for outputs that equal them is a reward, and so is one that falls without end as targets are moved away from
-    the outputs.
-    """
-    step, answers = report.tried("one-step"), report.tried("loss-of-answers")
-    uphill = step is not None and step.numbers.get("slope", 0.0) > limits.uphill
-    negated = False
-    if answers is not None:
-        right, wrong = answers.numbers["right"], answers.numbers["wrong"]
-        # numbers that equal their targets are right by any loss; class scores may be distances, small where right
-        judged = wrong < 0 or answers.detail.get("answers") == "numbers"
-        negated = judged and right - wrong > 0.01 * max(abs(right), abs(wrong))
-    far = falls_with_distance(report)
-    negated = negated or bool(far)
-    if uphill == negated:
-        return
-    evidence = far or (_numbers(answers, "right", "wrong") if answers is not None else {})
-    if step is not None:
-        evidence |= _numbers(step, "slope", "maximize")
-    yield Finding(
-        rule="loss-sign",
-        severity=Severity.ERROR,
-        subject="optimizer" if uphill else "loss",
-        section=SECTION,
-        evidence=evidence,
-        threshold={"slope": limits.uphill},
-        detail={"by": "optimizer" if uphill else "loss"},
-    )
-
-
-def loss_blind(report: Report, context: Context, limits: Thresholds) -> Iterator[Finding]:
-    """The loss is the same for right and for wrong answers, and its derivative by the outputs is zero.
-
-    Cross-entropy over a single column is such a loss: it is zero whatever the model says.
-    """
-    answers = report.tried("loss-of-answers")
-    if answers is None:
-        return
-    right, wrong = answers.numbers["right"], answers.numbers["wrong"]
-    if abs(right - wrong) > 1e-6 * max(abs(right), abs(wrong)) or answers.numbers["pull"] > 0:
-        return
-    yield Finding(
-        rule="loss-blind",
-        severity=Severity.ERROR,
-        subject="loss",
-        section=SECTION,
-        evidence=_numbers(answers, "right", "wrong", "pull"),
-        threshold={"pull": 0},
-    )
-
-
 def eval_train_gap(report: Report, context: Context, limits: Thresholds) -> Iterator[Finding]:
     """On the same batches the model is worse in eval mode than with batch norm in training mode, all else equal.
 
@@ -431,8 +373,6 @@ RULES = (
     unregistered_parameters,
     loss_detached,
     step_without_effect,
-    loss_sign,
-    loss_blind,
     eval_train_gap,
     bn_stale,
     dropout_too_strong,

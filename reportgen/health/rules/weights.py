@@ -14,11 +14,14 @@ SECTION = "weights"
 def param_nonfinite(report: Report, context: Context, limits: Thresholds) -> Iterator[Finding]:
     """NaN or infinity in a parameter, or in the running statistics of a norm.
 
-    Counted over every element. A fact, so an error alone. Masks with -inf are legal and are buffers of other layers,
+    Counted over every element. A fact, so an error alone. ``when``: after the run, where all of its losses were finite
+    to the last one: then it was not training that broke them (a file of another precision, memory that was never
+    written, surgery on the weights). Masks with -inf are legal and are buffers of other layers,
     which are not looked at.
     """
     if report.weights is None:
         return
+    when = {"when": "after the run"} if ended_finite(report) else {}
     measured = [(row.name, row.stats) for row in report.weights.rows]
     measured += [(row.name, row.stats) for row in report.weights.buffers]
     for name, stats in measured:
@@ -30,7 +33,20 @@ def param_nonfinite(report: Report, context: Context, limits: Thresholds) -> Ite
                 section=SECTION,
                 evidence={"nan": stats.nan, "inf": stats.pos_inf + stats.neg_inf, "count": stats.count},
                 threshold={"nonfinite": 0},
+                detail=when,
             )
+
+
+def ended_finite(report: Report) -> bool:
+    """Tell whether a run was watched to its end, and no value in it ever stopped being finite."""
+    history = report.training
+    if history is None or history.loop is None or not history.steps:
+        return False
+    losses = [s for s in history.series if s.name in ("train_loss", "val_loss")]
+    # what broke at the last step shows in a validation after it alone
+    if not any(s.name == "val_loss" for s in losses) or any(s.nonfinite for s in losses):
+        return False
+    return all(e.kind != "nonfinite" for e in history.events)
 
 
 def param_frozen(report: Report, context: Context, limits: Thresholds) -> Iterator[Finding]:
@@ -59,8 +75,14 @@ def w_scale(report: Report, context: Context, limits: Thresholds) -> Iterator[Fi
 
     Default initialisation gives 0.58, He 1.41, healthy trained layers 0.28 to 2.1. A weight before a normalisation
     layer has no scale of its own and is passed over, and so is one that is zero throughout (a zero-initialised head or
-    branch). Wrong for layers whose inputs are known to be tiny or huge by design.
+    branch). Where the run began with usual weights (``begun``) it was its steps that made them so. It informs where the
+    model works and its steps made them so, or the layer's outputs are of usual size all the same (their root mean
+    square lies within the same bounds): then the weights fit inputs that are tiny or huge. Wrong for layers whose
+    inputs are so by design in a model that does not work yet.
     """
+    rows = report.activations.rows if report.activations is not None else []
+    outputs = {r.name: r.stats.rms for r in rows if not r.stats.nonfinite}
+    starts = {p.name: p.start_rms for p in report.training.parameters} if report.training is not None else {}
     for row in _measured(report):
         if row.fan_in is None or row.before_norm or row.stats is None or not row.stats.sum_of_squares:
             continue
@@ -68,13 +90,19 @@ def w_scale(report: Report, context: Context, limits: Thresholds) -> Iterator[Fi
         if limits.weight_scale_info_low <= scale <= limits.weight_scale_info_high:
             continue
         serious = not limits.weight_scale_low <= scale <= limits.weight_scale_high
+        start = (starts.get(row.name) or 0.0) * row.fan_in**0.5
+        begun = limits.weight_scale_info_low <= start <= limits.weight_scale_info_high
+        size = outputs.get(row.name.rpartition(".")[0]) or 0.0
+        fits = limits.weight_scale_low <= size <= limits.weight_scale_high
+        harmless = context.outcome_ok and (begun or fits)
         yield Finding(
             rule="w-scale",
-            severity=Severity.WARNING if serious else Severity.INFO,
+            severity=Severity.WARNING if serious and not harmless else Severity.INFO,
             subject=row.name,
             section=SECTION,
-            evidence={"scale": scale, "fan_in": row.fan_in},
+            evidence={"scale": scale, "fan_in": row.fan_in} | ({"start": start} if begun else {}),
             threshold={"low": limits.weight_scale_low, "high": limits.weight_scale_high},
+            detail={"begun": "usual", "direction": "high" if scale > 1 else "low"} if begun else {},
         )
 
 

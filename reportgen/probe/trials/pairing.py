@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from contextlib import suppress
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -27,20 +29,23 @@ def loss_of_pairs(lab: Lab) -> Result:
     i and j apart, ``outputs`` between two outputs; means of magnitudes. A loss of pairs has nothing between samples,
     one that takes a root or a correlation over the batch a sixteenth; where (N, 1) and (N,) are broadcast against each
     other, every output meets every target alike. Targets that are numbers only; of several columns those of fractions.
+    Of a tuple of outputs (a mean and a variance) all rows of a sample are moved together.
     """
     batch = lab.targeted(_PAIRS, least=_PAIRS)
-    output, target = _numbers(lab, batch)
+    outputs, target, pack = _all_numbers(lab, batch)
     columns = _fractional(target)
-    far_o, far_t = float(output.std()) or 1.0, float(target.reshape(len(target), -1)[:, columns].std()) or 1.0
+    far_o = [float(output.std()) or 1.0 for output in outputs]
+    far_t = float(target.reshape(len(target), -1)[:, columns].std()) or 1.0
 
     def at(i: int | None, j: int | None, k: int | None = None) -> float:
-        o, t = output.clone(), target.clone().reshape(len(target), -1)
+        moved, t = [output.clone() for output in outputs], target.clone().reshape(len(target), -1)
         for place in (i, k):
-            if place is not None:
-                o[place] += far_o
+            for o, far in zip(moved, far_o, strict=True):
+                if place is not None:
+                    o[place] += far
         if j is not None:
             t[j, columns] += far_t
-        return _told(lab.loss, o, t.reshape(target.shape))
+        return _told(lab.loss, pack(moved), t.reshape(target.shape))
 
     base, n = at(None, None), _PAIRS
     o_alone, t_alone = [at(i, None) for i in range(n)], [at(None, j) for j in range(n)]
@@ -52,7 +57,7 @@ def loss_of_pairs(lab: Lab) -> Result:
     floor = _ROUNDING * max(map(abs, (base, *o_alone, *t_alone)))
     seen = {"own": own, "other": other, "outputs": sum(map(abs, between)) / n}
     numbers = {key: value if value > floor else 0.0 for key, value in seen.items()} | {"samples": float(n)}
-    return Result(numbers, {"output": _shape(output), "target": _shape(target)})
+    return Result(numbers, {"output": _shape(outputs[0]), "target": _shape(target)})
 
 
 def _shape(tensor: Tensor) -> str:
@@ -151,17 +156,31 @@ def _certain(output: Tensor, target: Tensor) -> Tensor:
 
 def _numbers(lab: Lab, batch: Batch) -> tuple[Tensor, Tensor]:
     """Return outputs in float64 and targets that are numbers with fractions."""
+    outputs, target, pack = _all_numbers(lab, batch)
+    if not isinstance(pack(outputs), Tensor):
+        raise NotApplicableError("outputs or targets are no single tensor")
+    return outputs[0], target
+
+
+def _all_numbers(lab: Lab, batch: Batch) -> tuple[list[Tensor], Tensor, Callable[[list[Tensor]], Any]]:
+    """Return the outputs in float64, the targets, and how the outputs are put together for the loss."""
     seed_generators(lab.seed)
     with torch.no_grad():
-        output = output_of(lab.model, batch)
-    target = batch.target
-    if not isinstance(output, Tensor) or not isinstance(target, Tensor) or output.is_complex() or output.is_nested:
+        said = output_of(lab.model, batch)
+    target, single = batch.target, isinstance(said, Tensor)
+    outputs = [said] if single else list(said) if type(said) in (tuple, list) else []
+    if not outputs or not isinstance(target, Tensor) or not all(map(_is_plain, outputs)):
         raise NotApplicableError("outputs or targets are no single tensor")
-    if not target.is_floating_point() or not output.is_floating_point() or len(output) != len(target):
+    if not target.is_floating_point() or any(len(o) != len(target) for o in outputs):
         raise NotApplicableError("the targets are no numbers, one row a sample")
-    if not bool(torch.isfinite(output).all()):
+    if not all(bool(torch.isfinite(o).all()) for o in outputs):
         raise NotApplicableError("the outputs are not all finite")
-    return output.detach().double(), target.detach().double()
+    together = (lambda ts: ts[0]) if single else type(said)
+    return [o.detach().double() for o in outputs], target.detach().double(), together
+
+
+def _is_plain(output: object) -> bool:
+    return isinstance(output, Tensor) and output.dim() > 0 and output.is_floating_point() and not output.is_nested
 
 
 def _fractional(target: Tensor) -> list[int]:
@@ -173,7 +192,7 @@ def _fractional(target: Tensor) -> list[int]:
     return columns
 
 
-def _told(loss: Loss, output: Tensor, target: Tensor) -> float:
+def _told(loss: Loss, output: object, target: Tensor) -> float:
     with torch.no_grad():
         value = float(taken(lambda: value_of(loss, output, target), "the loss refuses made-up outputs"))
     if not math.isfinite(value):

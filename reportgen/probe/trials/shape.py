@@ -194,6 +194,9 @@ def head_range(lab: Lab) -> Result:
         handle.remove()
     if sizes != [plain.numel()] or reached is None or reached.shape != plain.shape:
         raise NotApplicableError("what follows the last affine layer is more than an activation")
+    # one value whatever comes in is a range too
+    if torch.equal(reached, plain.to(reached)) and bool((plain != plain.flatten()[0]).any()):
+        raise NotApplicableError("the last affine layer has no part in the first output")
     reached = reached.float()
     if not bool(torch.isfinite(reached).all()):
         raise NotApplicableError("the driven outputs are not all finite")
