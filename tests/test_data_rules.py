@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, TensorDataset
+from torch.utils.data import DataLoader, Subset, TensorDataset
 
 import reportgen
+from reportgen import Options, examine
 from reportgen.document.facts import Finding, Report, Severity
 from reportgen.health.rules.splits import _renamed
 from reportgen.page.sections import dataset as section
@@ -107,6 +108,43 @@ def test_correlation_of_numbers_is_that_of_numpy() -> None:
     order = fed(LabelOrder(), y[:, None], y, size=33).facts()
     assert order.correlation == pytest.approx(np.corrcoef(y[1:], y[:-1])[0, 1], abs=0.02)
     assert order.same is None
+
+
+def test_targets_that_only_rise_or_only_fall_are_told_from_those_that_wander() -> None:
+    y = torch.randn(300, generator=seeded(0))
+    y[:100] = y[0]  # the same target over and over goes nowhere
+    told = {name: fed(LabelOrder(), v[:, None], v, size=33).facts() for name, v in orders(y).items()}
+    assert told["rising"].one_way == told["falling"].one_way == 1.0
+    assert 0.5 <= told["shuffled"].one_way < 0.6
+    wander = torch.cumsum(y, 0)
+    assert fed(LabelOrder(), wander[:, None], wander, size=33).facts().one_way < 0.9
+
+
+def orders(y: Tensor) -> dict[str, Tensor]:
+    rising = y.sort().values
+    return {"rising": rising, "falling": rising.flip(0), "shuffled": y[torch.randperm(len(y), generator=seeded(1))]}
+
+
+def numbered(y: Tensor, order: Tensor | None = None) -> Report:
+    """A line through one column of three that fits well, with targets in this order."""
+    x = torch.stack([y, torch.randn(len(y)), torch.randn(len(y))], 1)
+    model = nn.Linear(3, 1)
+    with torch.no_grad():
+        model.weight.copy_(torch.tensor([[1.0, 0.0, 0.0]]))
+        model.bias.zero_()
+    table = TensorDataset(x, y[:, None])
+    rows = table if order is None else Subset(table, order.tolist())
+    options = Options(trial_budget=0.0, pictures=0)
+    given = DataLoader(table, 32, shuffle=True, generator=seeded(0))
+    return examine(model, given, train_data=DataLoader(rows, 32), loss=nn.MSELoss(), options=options)
+
+
+def test_a_table_sorted_by_its_target_is_told_even_where_the_model_works_and_a_series_is_not() -> None:
+    y = torch.randn(400, generator=seeded(0))
+    assert [f.severity for f in rows(numbered(y, y.argsort(descending=True)), "d-order")] == [Severity.WARNING]
+    assert not rows(numbered(y), "d-order")
+    series = torch.cumsum(y, 0) / 10
+    assert [f.severity for f in rows(numbered(series), "d-order")] == [Severity.INFO]
 
 
 def test_padding_is_what_runs_to_the_end() -> None:

@@ -16,6 +16,7 @@ import reportgen
 from reportgen.document.facts import Finding, Report
 from reportgen.health.rules.splits import _usual_repeats
 from reportgen.options import Options
+from reportgen.probe.repeats import coincidences
 from reportgen.probe.shortcut import _places, filled, halves_meet
 
 pytestmark = pytest.mark.usefixtures("without_learning")
@@ -69,12 +70,29 @@ def test_the_number_of_a_row_in_a_sorted_file_is_a_leak() -> None:
     assert any(d.cause == "data-leakage" and d.severity == "warning" for d in report.diagnoses)
 
 
-def test_a_measurement_that_decides_only_informs() -> None:
+@pytest.mark.parametrize(("noise", "expected"), [(0.1, "warning"), (0.18, "info")])
+def test_an_answer_with_a_little_noise_is_a_leak_and_a_measurement_that_decides_informs(
+    noise: float, expected: str
+) -> None:
     x, y = clusters(1500)
-    report = examined(*halved(beside(x, y + 0.1 * torch.randn(1500, generator=seeded(3))), y))
+    report = examined(*halved(beside(x, y + noise * torch.randn(1500, generator=seeded(3))), y))
     finding = told(report, "d-shortcut")
     assert finding is not None
-    assert (finding.severity, "column" in finding.detail) == ("info", False)
+    assert (finding.severity, "column" in finding.detail) == (expected, False)
+
+
+@pytest.mark.parametrize("k", [2, 3, 5])
+@pytest.mark.parametrize("name", ["uniform", "normal", "two humps"])
+def test_classes_cut_from_a_measurement_only_inform(k: int, name: str) -> None:
+    x, _ = clusters(1500)
+    generator = seeded(3)
+    measured = torch.rand(1500, generator=generator) if name == "uniform" else torch.randn(1500, generator=generator)
+    if name == "two humps":
+        measured += 4 * (torch.rand(1500, generator=generator) < 0.5).float()
+    y = torch.bucketize(measured, measured.quantile(torch.arange(1, k) / k))
+    finding = told(examined(*halved(beside(x, measured), y)), "d-shortcut")
+    assert finding is not None
+    assert finding.severity == "info"
 
 
 def test_the_number_of_a_row_in_a_mixed_file_says_nothing() -> None:
@@ -187,11 +205,49 @@ def test_rare_rows_that_were_multiplied_after_the_split_are_none() -> None:
     assert told(examined((torch.cat([x, x[seldom]]), torch.cat([y, y[seldom]])), given), "leakage") is None
 
 
+def wines(times: int) -> Split:
+    x, y = load_wine(return_X_y=True)
+    x = (x - x.mean(0)) / x.std(0)
+    return torch.tensor(x).float().repeat(times, 1), torch.tensor(y).long().repeat(times)
+
+
 def from_a_finite_set() -> Split:
     """Six hundred different rows, drawn again and again."""
     kinds, labels = torch.randn(600, 9, generator=seeded(1)), torch.randint(2, (600,), generator=seeded(2))
     drawn = torch.randint(600, (900,), generator=seeded(3))
     return kinds[drawn], labels[drawn]
+
+
+@pytest.mark.parametrize("make", [lambda: wines(2), lambda: wines(3), from_a_finite_set])
+def test_measurements_do_not_repeat_by_nature(make: Callable[[], Split]) -> None:
+    finding = told(examined(*halved(*make())), "leakage")
+    assert finding is not None
+    assert finding.severity == "error"
+
+
+def test_rows_once_each_are_no_leak() -> None:
+    assert told(examined(*halved(*wines(1))), "leakage") is None
+
+
+def days() -> Split:
+    """Ten columns that are all made of the day of the year, and a target that hangs on it."""
+    day = torch.randint(365, (1500,), generator=seeded(1)).float() / 365 * 6.2831853
+    waves = [f(k * day) for k in (1, 2, 3, 4, 5) for f in (torch.sin, torch.cos)]
+    return torch.stack(waves, 1), (day.sin() > 0).long()
+
+
+def grid() -> Split:
+    """Two coordinates of a place among 120 x 5, and ten functions of them."""
+    a, b = torch.randint(120, (1500,), generator=seeded(1)) / 20, torch.randint(5, (1500,), generator=seeded(2)) / 2
+    return torch.stack([f(a * k + b) for k in (1, 2, 3, 4, 5) for f in (torch.sin, torch.cos)], 1), (a > 3).long()
+
+
+def blank_pictures() -> Split:
+    """One picture in eight shows nothing."""
+    x, y = torch.randn(1200, 40, generator=seeded(1)), torch.randint(2, (1200,), generator=seeded(2))
+    blank = torch.rand(1200, generator=seeded(3)) < 0.125
+    x[blank], y[blank] = 0.0, 0
+    return x, y
 
 
 def codes() -> Split:
@@ -208,10 +264,21 @@ def empty_forms() -> Split:
     return x, y
 
 
-@pytest.mark.parametrize("make", [from_a_finite_set, codes, empty_forms])
+@pytest.mark.parametrize("make", [days, grid, blank_pictures, codes, empty_forms])
 def test_rows_that_repeat_by_nature_only_inform(make: Callable[[], Split]) -> None:
     finding = told(examined(*halved(*make())), "leakage")
     assert finding is None or finding.severity == "info"
+
+
+def test_coincidences_are_the_product_of_shares() -> None:
+    x = torch.randn(200, 5, generator=seeded(0))
+    y = torch.zeros(200)
+    assert coincidences((x, y)) == pytest.approx(200.0 ** (-5 / 2))
+    x[:, 0] = torch.arange(100.0).repeat(2)
+    assert coincidences((x, y)) == pytest.approx((2 / 200) ** 0.5 * 200.0**-2)
+    assert coincidences((x[:, :2], y)) is None
+    assert coincidences((x[:50], y)) is None
+    assert coincidences((x.mul(3).round(), y)) is None
 
 
 def test_halves_meet_where_values_are_few() -> None:

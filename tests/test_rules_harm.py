@@ -11,7 +11,7 @@ from msgspec import structs
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from reportgen.document.evaluation import LabelCounts
+from reportgen.document.evaluation import LabelCounts, RegionScore
 from reportgen.document.facts import (
     Classification,
     DatasetFacts,
@@ -217,3 +217,16 @@ def test_large_targets_that_were_not_met_in_the_mean(
     loop = LoopFacts(optimizers=[OptimizerRun(name=optimizer, n_steps=400)], n_backwards_seen=400)
     history = structs.replace(history, loop=loop)
     assert severity(report(None, training=history, train_dataset=data, **both), "d-target-scale") == expected
+
+
+@pytest.mark.parametrize(("hit", "expected"), [(40, "warning"), (1500, "info")])
+def test_a_rare_class_of_maps_is_lost_where_few_of_its_places_are_found(hit: int, expected: str) -> None:
+    counts = [38_000, 2000]
+    there = [
+        RegionScore(label="ground", intersection=37_500, union=38_500, iou=0.97, samples=100),
+        RegionScore(label="thing", intersection=hit, union=2500, iou=hit / 2500, samples=100),
+    ]
+    evaluation = EvaluationFacts(task="segmentation", n_samples=100, regions=there)
+    data = DatasetFacts(n_samples=100, n_batches=4, shape="N x 1 x 20 x 20", dtype="float32", class_counts=counts)
+    told = report(None, training=run(), train_dataset=data, dataset=data, evaluation=evaluation)
+    assert severity(told, "d-class-imbalance") == expected

@@ -93,6 +93,8 @@ class Order(Struct, frozen=True, kw_only=True):
     """What a random order of these labels gives on average: sum of c(c-1)/n over class counts c."""
     correlation: float | None = None
     """Correlation of neighbours, where targets are numbers."""
+    one_way: float | None = None
+    """Of neighbours with different targets, the share of those that go the way of most: up, or down."""
 
 
 class RowPart(Struct, frozen=True, kw_only=True):
@@ -193,6 +195,9 @@ class SplitFacts(Struct, frozen=True, kw_only=True):
     halves: float | None = None
     """Share of pairs of different training samples whose even, or odd, columns agree: where it is 0, samples do not
     repeat by chance."""
+    by_chance: float | None = None
+    """Samples that would be equal to one of the training samples by chance, for each one drawn: see
+    ``probe.repeats``. None where inputs are no measurements."""
     redrawn: float | None = None
     """Share of some training samples that were another at a second reading: they are augmented. None where samples
     cannot be asked for by place."""

@@ -101,7 +101,7 @@ LIMITS: dict[str, dict[str, str]] = {
     },
     "d-duplicates": {"share": "duplicates"},
     "d-conflicting-labels": {"share": "conflicting"},
-    "d-order": {"excess": "order_excess"},
+    "d-order": {"excess": "order_excess", "one_way": "one_way"},
     "d-class-imbalance": {"ratio": "imbalance"},
     "d-padding": {"share": "padding"},
     "d-target-scale": {

@@ -187,6 +187,7 @@ class Thresholds(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     duplicates: float = 0.05
     conflicting: float = 0.01
     order_excess: float = 0.5
+    one_way: float = 0.99
     imbalance: float = 5.0
     padding: float = 0.5
     target_offset: float = 10.0
@@ -218,10 +219,15 @@ class Thresholds(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     near_duplicates: float = 0.05
     near_leak: float = 0.05
     """Share of samples with a near double; famous sets of pictures hold 3 % (Barz and Denzler 2019)."""
+    copied_dimensions: float = 3.0
+    copied_chance: float = 0.01
+    """Pairs of equal samples of the two splits that chance would make."""
     shortcut_score: float = 0.99
     shortcut_second: float = 0.9
     shortcut_r2: float = 0.999
-    shortcut_gap: float = 20.0
+    shortcut_gap: float = 7.0
+    """Classes that are cut from an evenly spread measurement lie 2 √3 of their deviations apart; this is twice as far.
+    """
     # capacity, latent variables, labels
     poor_r2: float = 0.7
     latent_nats: float = 1.0

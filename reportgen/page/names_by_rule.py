@@ -53,7 +53,10 @@ OF_RULE: dict[str, dict[str, tuple[str, Unit]]] = {
     },
     "d-near-duplicates": {"chance": (N_("share by chance"), SHARE)},
     "d-nonfinite": {"features": (N_("columns or channels with them"), COUNT)},
-    "d-order": {"same": (N_("samples with the label of the one before"), COUNT)},
+    "d-order": {
+        "same": (N_("samples with the label of the one before"), COUNT),
+        "one_way": (N_("neighbours that go the same way"), SHARE),
+    },
     "d-padding": {"share": (N_("share of padding"), SHARE), "token": (N_("token of the padding"), COUNT)},
     "d-rows-slipped": {
         "shift": (N_("rows between a label and where it fits best"), COUNT),

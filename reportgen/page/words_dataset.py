@@ -46,6 +46,10 @@ CAUSES: dict[str, tuple[str, str]] = {
 
 def _order(f: Finding) -> str:
     e = f.evidence
+    if "one_way" in e:
+        return _("Of the targets that differ from the one before, {share} go the same way: they are sorted.").format(
+            share=percent(e["one_way"])
+        )
     if "correlation" in e:
         return _("Targets of neighbours in the order of loading have a correlation of {correlation}.").format(
             correlation=amount(e["correlation"])

@@ -112,7 +112,7 @@ def _redrawn(subject: Subject, data: Iterable[Any], ours: DatasetProbe) -> float
     again and looked for among those of the whole pass. Less than a quarter unseen may be samples that a pass left out.
     """
     found = redrawn(data)
-    once = isinstance(data, (Iterator, Sequence)) or getattr(data, "num_workers", 0)
+    once = isinstance(data, (Iterator, Sequence)) or bool(getattr(data, "num_workers", 0))
     if found is not None or once or subject.options.max_batches is not None:
         return found
     reading = Reading(feed=subject.reading.feed, carried=subject.reading.carried)

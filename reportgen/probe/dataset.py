@@ -20,6 +20,7 @@ from .fingerprints import Fingerprints, overlap
 from .joiner import Joiner
 from .layers import NORMS, layers_of
 from .reduce import as_real, tensor_stats
+from .repeats import coincidences
 from .sequence import LabelOrder, PaddingCount
 from .shortcut import filled, halves_meet, shortcut
 from .signal import SignalSample, across
@@ -190,6 +191,7 @@ def compare(training: DatasetProbe, given: DatasetProbe, redrawn: float | None =
         shared_other_target=other,
         shared_inputs=inputs,
         halves=halves_meet(training.neighbours.table()) if shared else None,
+        by_chance=coincidences(training.neighbours.table()) if shared else None,
         across=across(training.neighbours, given.neighbours),
         twins=twins.across(training.region, given.region),
         apart=apart(training.inputs, given.inputs),

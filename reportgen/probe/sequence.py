@@ -24,7 +24,7 @@ class LabelOrder:
         self._possible = True
         self._last: float | None = None
         self._first = 0.0
-        self._n = self._same = 0
+        self._n = self._same = self._rises = 0
         self._sum = self._squares = self._products = 0.0
 
     def update(self, batch: Batch) -> None:
@@ -45,6 +45,7 @@ class LabelOrder:
             self._first = float(values[0])
         chain = values if self._last is None else torch.cat([torch.tensor([self._last], dtype=torch.float64), values])
         self._same += int((chain[1:] == chain[:-1]).sum())
+        self._rises += int((chain[1:] > chain[:-1]).sum())
         shifted, before = chain[1:] - self._first, chain[:-1] - self._first
         self._products += float(shifted @ before)
         own = values - self._first
@@ -71,7 +72,10 @@ class LabelOrder:
         variance = self._squares / self._n - mean * mean
         covariance = self._products / (self._n - 1) - mean * mean
         correlation = covariance / variance if variance > 0 else math.nan
-        return Order(n=self._n, correlation=max(-1.0, min(1.0, correlation))) if math.isfinite(correlation) else None
+        if not math.isfinite(correlation):
+            return None
+        share = self._rises / max(self._n - 1 - self._same, 1)
+        return Order(n=self._n, correlation=max(-1.0, min(1.0, correlation)), one_way=max(share, 1 - share))
 
 
 class PaddingCount:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator
 
 from ...document.evaluation import Regression
-from ...document.facts import DatasetFacts, EvaluationFacts, Finding, Report, Severity
+from ...document.facts import DatasetFacts, Finding, Report, Severity
 from ...document.history import History
 from ...document.samples import Order
 from ...document.scores import accuracy, wilson
@@ -80,7 +80,8 @@ def d_order(report: Report, context: Context, limits: Thresholds) -> Iterator[Fi
     (expected sum c(c-1)/n): a warning where half of what could be above chance is, (same - expected)/(n - expected) >
     0.5, at more than six standard deviations. Samplers that balance batches lie below chance and pass. Targets that are
     numbers: correlation of neighbours above 0.5 and six standard errors; it informs where the model works (time
-    series), else warns. Wrong where the loader given is not the one that training used.
+    series), else warns, and warns where the targets go one way from the first to the last (99 % of neighbours that
+    differ), as those of a sorted table do. Wrong where the loader given is not the one that training used.
     """
     data = report.train_dataset
     order = data.order if data is not None else None
@@ -94,7 +95,7 @@ def d_order(report: Report, context: Context, limits: Thresholds) -> Iterator[Fi
             subject="training data",
             section=SECTION,
             evidence=evidence,
-            threshold={"excess": limits.order_excess},
+            threshold={"excess": limits.order_excess} | ({"one_way": limits.one_way} if "one_way" in evidence else {}),
         )
 
 
@@ -107,8 +108,11 @@ def _excess(order: Order, context: Context, limits: Thresholds) -> tuple[dict[st
             evidence = {"same": order.same, "expected": order.expected, "samples": order.n, "excess": excess}
             return evidence, Severity.WARNING
     elif order.correlation is not None and order.correlation > max(limits.order_excess, 6 / math.sqrt(order.n)):
+        evidence = {"correlation": order.correlation, "samples": order.n}
+        if order.one_way is not None and order.one_way > limits.one_way:
+            return evidence | {"one_way": order.one_way}, Severity.WARNING
         mild = context.outcome_ok or not context.outcome_known
-        return {"correlation": order.correlation, "samples": order.n}, Severity.INFO if mild else Severity.WARNING
+        return evidence, Severity.INFO if mild else Severity.WARNING
     return {}, Severity.INFO
 
 
@@ -165,14 +169,14 @@ def d_class_imbalance(report: Report, context: Context, limits: Thresholds) -> I
 
     Largest class over smallest, in the training data if given: from 5 on it informs. A warning where it does harm: a
     class with at most a fifth of the largest's samples, and at least ten samples evaluated, has a recall whose 95 %
-    interval lies below half the mean recall of the classes common beside it, and below one half. A long tail that is
-    learned is no fault.
+    interval lies below half the mean recall of the classes common beside it, and below one half. Of maps each place has
+    a class, and samples in which a class occurs count for its interval. A long tail that is learned is no fault.
     """
-    data, evaluation = report.train_dataset or report.dataset, report.evaluation
+    data = report.train_dataset or report.dataset
     counts = [c for c in (data.class_counts or []) if c] if data is not None else []
     if len(counts) < 2 or len(counts) > 1000 or max(counts) < limits.imbalance * min(counts):
         return
-    lost = _lost(evaluation, data.class_counts or [], limits) if evaluation is not None and data is not None else None
+    lost = _lost(_recalls(report), data.class_counts or [], limits) if data is not None else None
     harmed = lost is not None and context.state == "trained"
     evidence: dict[str, float] = {"largest": max(counts), "smallest": min(counts)}
     if lost is not None:
@@ -187,20 +191,34 @@ def d_class_imbalance(report: Report, context: Context, limits: Thresholds) -> I
     )
 
 
-def _lost(evaluation: EvaluationFacts, counts: list[int], limits: Thresholds) -> tuple[int, float, float] | None:
+def _recalls(report: Report) -> dict[int, tuple[float, int]]:
+    """Return recall and samples by class: of the classes of samples, or of those of the places of maps."""
+    evaluation, given = report.evaluation, report.dataset
+    if evaluation is not None and evaluation.classification is not None:
+        table = evaluation.classification.confusion
+        return {i: (row[i] / sum(row), sum(row)) for i, row in enumerate(table) if sum(row)}
+    counts = (given.class_counts or []) if given is not None else []
+    if evaluation is None or len(evaluation.regions) < len(counts):
+        return {}
+    return {
+        i: (min(region.intersection / count, 1.0), region.samples)
+        for i, (region, count) in enumerate(zip(evaluation.regions, counts, strict=False))
+        if count
+    }
+
+
+def _lost(
+    recalls: dict[int, tuple[float, int]], counts: list[int], limits: Thresholds
+) -> tuple[int, float, float] | None:
     """Return a rare class that is not found: its index, recall, and the upper end of the recall's interval."""
-    if evaluation.classification is None:
-        return None
-    table = evaluation.classification.confusion
-    recalls = {i: row[i] / sum(row) for i, row in enumerate(table) if sum(row)}
-    for i, row in enumerate(table):
-        if i >= len(counts) or not counts[i] or counts[i] * limits.imbalance > max(counts) or sum(row) < 10:
+    for i, (recall, n) in recalls.items():
+        if i >= len(counts) or not counts[i] or counts[i] * limits.imbalance > max(counts) or n < 10:
             continue
         # other rare classes may be lost with it
-        others = [r for j, r in recalls.items() if j < len(counts) and counts[j] >= limits.imbalance * counts[i]]
-        high = wilson(row[i], sum(row))[1]
+        others = [r for j, (r, _) in recalls.items() if j < len(counts) and counts[j] >= limits.imbalance * counts[i]]
+        high = wilson(round(recall * n), n)[1]
         if others and high < min(0.5, 0.5 * sum(others) / len(others)):
-            return i, recalls[i], high
+            return i, recall, high
     return None
 
 

@@ -78,9 +78,10 @@ def d_shortcut(report: Report, context: Context, limits: Thresholds) -> Iterator
 
     Classes: of samples in the order of the feature, at least 99 % of neighbours (but for one change between any two
     classes) share their class, against less than 90 % for the next best feature, and more than with permuted labels.
-    It informs; a warning where the feature is the label itself in other numbers: class means along it are more than 20
-    standard deviations of the widest class apart; or where it numbers the rows of a file that was sorted by class: no
-    value occurs twice, all lie on an even lattice, and that has fewer than three places for each sample of both splits.
+    It informs; a warning where the feature is the label itself in other numbers: class means along it are more than 7
+    standard deviations of the widest class apart (classes cut from an evenly spread measurement lie 3.5 apart); or
+    where it numbers the rows of a file that was sorted by class: no value occurs twice, all lie on an even lattice, and
+    that has fewer than three places for each sample of both splits.
     Numbers: squared correlation above 0.999, which only informs. Judged on up to 512 samples of the data given and, of
     inputs with more than 1024 values, on evenly spaced ones. Wrong where one measurement decides by nature.
     """

@@ -22,7 +22,9 @@ def leakage(report: Report, context: Context, limits: Thresholds) -> Iterator[Fi
     what copies within either split make likely; fewer inform, and so do inputs of few possible values, which repeat by
     nature. Copies within the training data are no reason where they were made: some inputs are there far oftener than
     draws from a finite set would have it (one and a half times the Poisson mean of those that repeat), with one and the
-    same target, and no two different samples agree in every second column. Augmented or re-scaled copies are not found.
+    same target, and no two different samples agree in every second column; or samples are measurements of three
+    dimensions at least, whose values are too many for a hundredth of a sample to meet another by chance. Augmented or
+    re-scaled copies are not found.
     """
     splits, train = report.splits, report.train_dataset
     if splits is None or not splits.shared or not splits.compared or train is None or train.copies is None:
@@ -31,7 +33,7 @@ def leakage(report: Report, context: Context, limits: Thresholds) -> Iterator[Fi
     same = splits.shared - (splits.shared_other_target or 0)
     share = same / splits.compared
     low = wilson(same, splits.compared)[0]
-    made = _were_multiplied(train.copies, splits)
+    made = _were_multiplied(train.copies, splits) or _cannot_repeat(train, train.copies, splits, limits)
     natural = 0.0 if made else max(1 - train.copies.distinct / max(train.copies.kept, 1), _by_chance(report))
     grave = same >= 5 and share > max(limits.leak, 3 * natural) and low > 0.1 * limits.leak
     yield Finding(
@@ -52,6 +54,20 @@ def _were_multiplied(copies: Copies, splits: SplitFacts) -> bool:
     if copies.conflicting > 0.01 * many or copies.distinct < 0.5 * copies.kept:
         return False
     return many / copies.repeated > 1.5 * _usual_repeats(copies.distinct / copies.kept)
+
+
+def _cannot_repeat(train: DatasetFacts, copies: Copies, splits: SplitFacts, limits: Thresholds) -> bool:
+    """Tell whether samples are measurements that repeat only where they were copied.
+
+    What hangs on one or two quantities (a day of the year, a place on a grid) repeats with them, so at least three
+    dimensions are asked for; and so does one sample that stands for no measurement at all, so many samples are.
+    """
+    inputs, shared = splits.shared_inputs or 0, splits.shared or 0
+    if splits.by_chance is None or train.twins is None or train.twins.dimension < limits.copied_dimensions:
+        return False
+    if inputs < max(5, shared / 10) or copies.conflicting > 0.01 * copies.kept:
+        return False
+    return splits.by_chance * copies.kept * (splits.compared or 0) < limits.copied_chance
 
 
 def _usual_repeats(distinct: float) -> float:
