@@ -68,8 +68,9 @@ class Options(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     trial_budget: float = 20.0
     """Seconds that all experiments on copies of the model together may take; 0: none are made."""
     inference_budget: float | None = None
-    """Seconds for timing forward passes, by batch size and by group. None: single samples of the groups that batches
-    carry, for a second at most, to name the slowest; 0: nothing is timed."""
+    """Seconds for timing forward passes, by batch size and by group. None: a few sizes, for a tenth of the time that
+    measuring took before and two seconds at most, and single samples of the groups that batches carry, for a second at
+    most, to name the slowest; 0: nothing is timed."""
     export_budget: float = 0.0
     """Seconds after which no further export is tried; 0: none is. One that was begun is finished."""
     earlier: list[str] = []

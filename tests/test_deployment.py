@@ -17,6 +17,7 @@ from reportgen.page.blocks import Table
 from reportgen.page.sections import deployment as page
 from reportgen.probe import deployment, latency
 from reportgen.probe.deployment import apart
+from reportgen.probe.steps import NotMeasuredError
 from reportgen.subject.data import Batch
 from tests import builders
 
@@ -62,6 +63,50 @@ def test_without_time_one_size_is_run_and_the_rest_is_told() -> None:
     assert times.out_of_time
 
 
+def test_a_few_sizes_are_timed_unasked_in_a_tenth_of_what_was_spent() -> None:
+    model = Counted().eval()
+    times = latency.measure(model, [Batch((torch.randn(20, 4),))], None, spent=20.0)
+    assert [row.batch_size for row in times.rows] == [1, 4, 16]
+    assert not times.out_of_time
+    for row in times.rows:  # one to see how long it takes, one to weigh
+        assert model.sizes.count(row.batch_size) == row.runs + 2
+        assert 3 <= row.runs <= 20
+        assert row.peak_bytes == row.batch_size * 2 * 4
+    assert times.weighed == "tensors"
+
+
+def test_what_is_too_slow_for_timing_unasked_is_known_after_one_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 0.0
+
+    class Slow(Counted):
+        """Takes a tenth of a second a sample by a clock of its own."""
+
+        def forward(self, x: Tensor) -> Tensor:
+            nonlocal now
+            now += 0.1 * len(x)
+            return super().forward(x)
+
+    monkeypatch.setattr(latency.time, "perf_counter", lambda: now)
+    model, batch = Slow().eval(), Batch((torch.randn(20, 4),))
+    times = latency.measure(model, [batch], None, spent=10.0)
+    assert [(row.batch_size, round(row.p50, 3)) for row in times.rows] == [(1, 0.1)]
+    assert times.out_of_time
+    assert model.sizes[-1] == 4
+    assert model.sizes.count(4) == 1
+    model.sizes.clear()
+    with pytest.raises(NotMeasuredError, match="unasked"):
+        latency.measure(model, [batch], None, spent=4.0)
+    assert model.sizes == [1]
+    now = 0.0
+    latency.measure(model, [batch], None, spent=1e6)
+    assert now <= latency.USUAL + 0.1 * 16  # and the run that says it is too slow
+
+
+def test_a_model_of_one_batch_size_is_timed_at_this() -> None:
+    times = latency.measure(Fixed().eval(), [Batch((torch.randn(3, 4),))], None, spent=10.0)
+    assert [row.batch_size for row in times.rows] == [3]
+
+
 def test_samples_of_a_group_are_run_alone() -> None:
     class Deep(nn.Module):
         """Does a hundred times the work where the first number is above zero."""
@@ -81,12 +126,10 @@ def test_groups_that_a_batch_carries_are_timed_without_being_asked_for() -> None
     batch = Batch((torch.randn(20, 4),), carried={"site": ["a"] * 12 + ["b"] * 8})
     model = Counted().eval()
     times = latency.measure(model, [batch], budget=None)
-    assert times is not None
-    assert (times.rows, times.out_of_time) == ([], False)
+    assert (times.rows, times.out_of_time) == ([], True)
     assert {(g.value, g.n) for g in times.groups} == {("a", 3), ("b", 3)}
-    # three samples of each in three rounds, and two runs to warm up
-    assert model.sizes == [1] * (2 * 3 * 3 + 2)
-    assert latency.measure(model, [Batch((torch.randn(20, 4),))], budget=None) is None
+    # one that says that sizes are too slow, then three samples of each in three rounds, and two runs to warm up
+    assert model.sizes == [1] * (1 + 2 * 3 * 3 + 2)
 
 
 def test_the_time_for_groups_is_dealt_out_in_turns(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -94,7 +137,6 @@ def test_the_time_for_groups_is_dealt_out_in_turns(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(latency.time, "perf_counter", lambda: next(now) / 100)
     batch = Batch((torch.randn(60, 4),), carried={"site": [str(i % 15) for i in range(60)]})
     times = latency.measure(Counted().eval(), [batch], budget=None)
-    assert times is not None
     assert len(times.groups) == 15  # each once or twice, instead of the first ones alone
     assert {g.n for g in times.groups} <= {1, 2, 3}
 
@@ -185,21 +227,23 @@ def test_outputs_are_compared_by_the_largest(found: object, wanted: object, gap:
     assert apart(found, wanted) == (None if gap is None else pytest.approx(gap))
 
 
-def test_an_examination_times_and_exports_only_on_request() -> None:
+def test_an_examination_exports_only_on_request_and_times_unless_told_not_to() -> None:
     model, data = nn.Linear(4, 2), [(torch.randn(8, 4), torch.randint(2, (8,))) for _ in range(2)]
     plain = reportgen.examine(model, data, options=reportgen.Options(trial_budget=0))
-    assert plain.meta.inference is None
+    assert plain.meta.inference is not None
     assert plain.deployment is None
+    untimed = reportgen.examine(model, data, options=reportgen.Options(trial_budget=0, inference_budget=0))
+    assert untimed.meta.inference is None
     asked = reportgen.Options(trial_budget=0, inference_budget=0.01, export_budget=30.0)
     report = reportgen.examine(model, data, options=asked)
     assert report.meta.inference is not None
     assert report.deployment is not None
     assert report.deployment.exports[0].status == "works"
     assert {"latency", "export"} <= {row.part for row in report.coverage}
-    # but for times, which stand in meta, both reports are the same
+    # but for times, which stand in meta, all reports are the same
     left = {"meta", "deployment", "coverage", "findings", "diagnoses"}
     for field in set(report.__struct_fields__) - left:
-        assert getattr(report, field) == getattr(plain, field), field
+        assert getattr(report, field) == getattr(plain, field) == getattr(untimed, field), field
 
 
 def test_times_and_exports_are_shown() -> None:

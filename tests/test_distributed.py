@@ -153,6 +153,9 @@ def test_both_processes_have_the_scores_of_all_data(tmp_path: Path) -> None:
         alike(msgspec.to_builtins(report.train_evaluation), msgspec.to_builtins(one.evaluation))
         assert told(report) == "scores of the parts of 2 processes, put together"
         assert (report.meta.process, report.meta.processes) == (rank, 2)
+        # how many passes there are would hang on the clock of each
+        assert report.meta.inference is None
+        assert told(report, "latency").startswith("processes that work together")
         # what is not put together is of this process's own samples
         assert report.subject.n_samples == (51, 50)[rank]
     assert (tmp_path / "0" / "report.md").exists()

@@ -43,7 +43,9 @@ Slices = Annotated[
 ]
 InferenceBudget = Annotated[
     float | None,
-    typer.Option(min=0, help="Seconds for timing forward passes by batch size; without it only groups are timed."),
+    typer.Option(
+        min=0, help="Seconds for timing forward passes by batch size; two seconds at most without it, 0 for none."
+    ),
 ]
 ExportBudget = Annotated[
     float | None, typer.Option(min=0, help="Seconds after which no further export is tried; none is tried without.")

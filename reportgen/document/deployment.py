@@ -37,6 +37,8 @@ class InferenceTimes(Struct, frozen=True, kw_only=True):
     groups: list[GroupTime] = []
     """The slowest first."""
     out_of_time: bool = False
+    weighed: Literal["allocator", "tensors"] | None = None
+    """How ``peak_bytes`` were measured; None in old reports: by the allocator on an accelerator, else by tensors."""
 
 
 class Export(Struct, frozen=True, kw_only=True):

@@ -130,6 +130,8 @@ _PICTURES = (
 _DEPLOYMENT = (
     "there is no batch to run",
     "larger batches were left out: the time given was up",
+    "processes that work together on one model run as many passes each, which a clock does not give",
+    "passes take longer than timing may unasked; inference_budget gives it time",
     "the time given was up",
     "outputs have another form",
     "other outputs are not finite",

@@ -116,7 +116,8 @@ def _measure_model(
         subject, report = examine_model(subject, data, steps)
         if train_data is not None:
             report = add_training_data(subject, train_data, report, steps)
-        report = add_trials(subject, add_use(subject, report, steps), steps)
+        report = add_trials(subject, report, steps)
+        report = add_use(subject, report, steps)  # last: a model that writes on itself is another one after more passes
     if left:
         steps.skip("restoration", f"{_NOT_RESTORED}: {', '.join(left[:4])}", failed=True)
     if subject.options.earlier:

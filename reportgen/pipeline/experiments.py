@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import msgspec
 
 from ..document.facts import Report
@@ -14,17 +16,18 @@ from .subject import Subject
 
 
 def add_use(subject: Subject, report: Report, steps: Steps) -> Report:
-    """Time forward passes and export a copy, where time was given to it."""
+    """Time forward passes, for a moment if nothing was said of it, and export a copy, where time was given to it."""
     options, batches = subject.options, subject.given.reservoir.as_read()
     asked = {"latency": options.inference_budget, "export": options.export_budget}
     if not batches:
         for part in (part for part, budget in asked.items() if budget):
             steps.skip(part, NO_DATA)
         return report
-    # what groups a batch carries is asked for by carrying them
-    if options.inference_budget or (options.inference_budget is None and any(batch.carried for batch in batches)):
-        times = steps.run("latency", lambda: latency.measure(subject.model, batches, options.inference_budget))
-        if times is not None and times.out_of_time:
+    wait = options.inference_budget
+    if wait is None or wait > 0:
+        spent = time.perf_counter() - steps.began
+        times = steps.run("latency", lambda: latency.measure(subject.model, batches, wait, spent))
+        if wait is not None and times is not None and times.out_of_time:
             steps.partial("latency", "larger batches were left out: the time given was up")
         report = msgspec.structs.replace(report, meta=msgspec.structs.replace(report.meta, inference=times))
     if options.export_budget > 0:

@@ -45,6 +45,8 @@ def _latency(times: InferenceTimes) -> Table:
         "most in use at once: on an accelerator by its allocator, parameters included; on a processor the tensors that "
         "one more pass made, operator by operator"
     )
+    if times.weighed == "tensors":
+        hint = _("most in use at once by the tensors that one more pass made, operator by operator")
     columns += [Column(_("Memory"), "number", hint)] if memory else []
     rows = []
     for r in times.rows:
@@ -56,7 +58,7 @@ def _latency(times: InferenceTimes) -> Table:
     note = plural("On {machine}, {n} thread.", "On {machine}, {n} threads.", times.threads)
     note = note.format(machine=name(times.machine), n=times.threads)
     if times.out_of_time:
-        note += " " + _("Larger batches were left out: the time given was up.")
+        note += " " + _("Larger batches were left out, as the time was up; inference_budget gives it more.")
     caption = _("Time of a forward pass")
     return Table(id="latency", caption=caption, note=note, columns=columns, rows=rows, total_rows=len(rows))
 
