@@ -76,7 +76,10 @@ OF_RULE: dict[str, dict[str, tuple[str, Unit]]] = {
         "neighbours": (N_("neighbours of the same split"), SHARE),
         "null": (N_("neighbours of the same split by chance"), SHARE),
     },
-    "d-target-scale": {"missed": (N_("mean residual on the training data"), NUMBER)},
+    "d-target-scale": {
+        "missed": (N_("mean residual on the training data"), NUMBER),
+        "size": (N_("size of the targets, from"), NUMBER),
+    },
     "d-target-shift": {
         "share": (N_("share in the data given"), SHARE),
         "class": (N_("class that differs most"), COUNT),
@@ -120,6 +123,10 @@ OF_RULE: dict[str, dict[str, tuple[str, Unit]]] = {
         "warning": (N_("a warning from"), NUMBER),
         "loss": (N_("first loss"), NUMBER),
         "ratio": (N_("first loss, of that of a guess"), TIMES),
+    },
+    "missing-nonlinearity": {
+        "inner": (N_("departure behind the first layers"), NUMBER),
+        "behind": (N_("affine layers behind them"), COUNT),
     },
     "h-metric-loss-disagree": {
         "first": (N_("score at the start"), NUMBER),
@@ -215,6 +222,7 @@ OF_RULE: dict[str, dict[str, tuple[str, Unit]]] = {
     "w-dead-filters": {"share": (N_("share of dead filters"), SHARE)},
     "w-scale": {
         "scale": (N_("scale, of the usual start"), NUMBER),
+        "start": (N_("scale at the start"), NUMBER),
         "low": (N_("scale, at least"), NUMBER),
         "high": (N_("scale, at most"), NUMBER),
     },

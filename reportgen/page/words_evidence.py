@@ -32,7 +32,7 @@ _TOLD = {
     "target": N_("target"),
 }
 _UNTOLD = frozenset(
-    "axis by column direction given held kind reason redrawn role source training value way what".split()  # noqa: SIM905
+    "axis begun by column direction given held kind moved reason redrawn role source training value way what when".split()  # noqa: SIM905
 )
 
 

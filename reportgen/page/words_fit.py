@@ -53,16 +53,19 @@ def _few(f: Finding) -> str:
 
 
 def _below(f: Finding) -> str:
-    e = f.evidence
-    text = (
-        _(
+    e, kind = f.evidence, f.detail.get("kind")
+    text = _("The mean of the 5 nearest training samples has an R² of {neighbours}, the model one of {model}.")
+    if kind == "classes":
+        text = _(
             "Most of the 5 nearest training samples have the right class in {neighbours} of the cases, the model in "
             "{model}."
         )
-        if f.detail.get("kind") == "classes"
-        else _("The mean of the 5 nearest training samples has an R² of {neighbours}, the model one of {model}.")
-    )
-    say = percent if f.detail.get("kind") == "classes" else amount
+    elif kind == "pairs":
+        text = _(
+            "What most often goes with an element and the one before it is the right class in {neighbours} of the "
+            "cases, the model's answer in {model}."
+        )
+    say = amount if kind == "numbers" else percent
     return text.format(neighbours=say(e["neighbours"]), model=say(e["model"]))
 
 

@@ -8,6 +8,16 @@ from ..document.facts import Finding
 from .formats import name, percent, short
 from .language import N_, _
 
+
+def _first_loss(f: Finding) -> str:
+    text = _("The first loss was {loss}, {ratio} times that of an even guess among the classes ({guess}).")
+    if f.detail.get("kind") == "numbers":
+        text = _("The first loss was {loss}, {ratio} times that of answers that are all 0 ({guess}).")
+    return text.format(
+        loss=short(f.evidence["loss"]), ratio=short(f.evidence["ratio"]), guess=short(f.evidence["guess"])
+    )
+
+
 CAUSES: dict[str, tuple[str, str]] = {
     "data-leakage": (
         N_("Validation data are among the training data"),
@@ -257,9 +267,7 @@ RULES: dict[str, tuple[str, Callable[[Finding], str], str]] = {
     ),
     "h-init-loss": (
         N_("First loss"),
-        lambda f: _(
-            "The first loss was {loss}, {ratio} times that of an even guess among the classes ({guess})."
-        ).format(loss=short(f.evidence["loss"]), ratio=short(f.evidence["ratio"]), guess=short(f.evidence["guess"])),
+        _first_loss,
         N_("Class weights, focal losses and several losses at once shift it."),
     ),
     "h-metric-loss-disagree": (

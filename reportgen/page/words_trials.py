@@ -154,6 +154,22 @@ def _by_heart(f: Finding) -> str:
 
 
 # rule -> name, sentence, when the rule is wrong
+def _mixture(f: Finding) -> str:
+    last = f.detail.get("last", "")
+    if "inner" in f.evidence:
+        text = _(
+            "Of what the first affine layers put out, the {behind} behind them, up to {last}, make an affine function "
+            "within {departure}."
+        )
+        return text.format(behind=amount(f.evidence["behind"]), last=last, departure=amount(f.evidence["inner"]))
+    text = _(
+        "Over {affine_layers} affine layers, up to {last}, the output of a mixture is the mixture of "
+        "the outputs within {departure}."
+    )
+    layers, departure = f.evidence["affine_layers"], f.evidence["departure"]
+    return text.format(affine_layers=amount(layers), last=last, departure=amount(departure))
+
+
 RULES: dict[str, tuple[str, Callable[[Finding], str], str]] = {
     "affine-pair": (
         "Affine layers in a row",
@@ -226,18 +242,7 @@ RULES: dict[str, tuple[str, Callable[[Finding], str], str]] = {
         "",
     ),
     "loss-sign": ("Direction of training", _sign, "A score that is to be maximised may be given as a loss on purpose."),
-    "missing-nonlinearity": (
-        "Departure from an affine function",
-        lambda f: _(
-            "Over {affine_layers} affine layers, up to {last}, the output of a mixture is the mixture of "
-            "the outputs within {departure}."
-        ).format(
-            affine_layers=amount(f.evidence["affine_layers"]),
-            last=f.detail.get("last", ""),
-            departure=amount(f.evidence["departure"]),
-        ),
-        "A linear model may be meant.",
-    ),
+    "missing-nonlinearity": ("Departure from an affine function", _mixture, "A linear model may be meant."),
     "one-batch": ("One batch learned by heart", _by_heart, "The model may be too small for a batch."),
     "step-without-effect": (
         "One step of the optimizer",

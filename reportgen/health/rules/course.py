@@ -132,16 +132,21 @@ def h_init_loss(report: Report, context: Context, limits: Thresholds) -> Iterato
     Far above it the untrained model is confidently wrong: its initial outputs are too large. More than 30 % above
     informs; more than three times is a warning unless the model works well all the same, more than ten times in any
     case. Only for a plain cross-entropy (its value agrees with one computed from the outputs, or its name says so where
-    the outputs are not finite any more), and only where the first step was logged. (Karpathy, "A Recipe for Training
-    Neural Networks".)
+    the outputs are not finite any more), and only where the first step was logged. Of squared errors the guess is an
+    answer of 0, the mean square of the targets; that counts from ten times on where the run broke off or diverged.
+    (Karpathy, "A Recipe for Training Neural Networks".)
     """
     classes, history = _plain_cross_entropy(report), report.training
+    guess = math.log(classes) if classes is not None else _power_of_targets(report)
     first = finite(history.get("train_loss", "step"))[:1] if history is not None else []
-    if classes is None or not first or first[0][0] > 2:
+    if guess is None or not first or first[0][0] > 2:
         return
-    loss, guess = first[0][1], math.log(classes)
+    loss = first[0][1]
     ratio = loss / guess
-    if ratio <= 1 + limits.init_loss_info:
+    if ratio <= (1 + limits.init_loss_info if classes is not None else limits.init_loss_far):
+        return
+    by = _amplifier(report, context, limits)
+    if classes is None and not by:
         return
     bad = ratio > limits.init_loss_far or (ratio > limits.init_loss_warning and not context.outcome_ok)
     yield noted(
@@ -150,8 +155,18 @@ def h_init_loss(report: Report, context: Context, limits: Thresholds) -> Iterato
         "train_loss",
         {"loss": loss, "guess": guess, "ratio": ratio},
         {"ratio": limits.init_loss_warning},
-        by=_amplifier(report, context, limits),
+        by=by,
+        kind="classes" if classes is not None else "numbers",
     )
+
+
+def _power_of_targets(report: Report) -> float | None:
+    """Return the mean square of targets that are numbers, where the loss is told to be the mean of squared errors."""
+    data, name = report.train_dataset or report.dataset, (report.subject.loss or "").lower().replace("_", "")
+    target = data.target if data is not None else None
+    if name not in ("mseloss", "mse") or target is None or target.nonfinite or not target.rms:
+        return None
+    return target.rms**2
 
 
 def _amplifier(report: Report, context: Context, limits: Thresholds) -> str:

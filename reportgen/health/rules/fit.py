@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator
 
 from ...document.facts import Finding, Report, Severity
+from ...document.samples import Signal
 from ..context import Context
 from ..skill import Skill, score_of, skill_of
 from ..thresholds import Thresholds
@@ -72,15 +73,15 @@ def o_below_neighbours(report: Report, context: Context, limits: Thresholds) -> 
     have the right class against the model's accuracy, or R² of their mean against the model's. A warning where they are
     ahead by 0.15 and five standard errors: whatever holds the model back, the inputs hold more than it found. It is
     the last that is said, where nothing else tells why; it informs where a frozen body that was learned before is what
-    limits the fit. Wrong where the loss asks for something else than that answer.
+    limits the fit. Of sequences with a class at every element it is what a table of pairs says, made from one half of
+    the data given for the other: an element and the one before it have the class that most such pairs had. Wrong where
+    the loss asks for something else than that answer.
     """
-    signal = report.splits.across if report.splits is not None else None
-    facts = report.evaluation
-    if signal is None or facts is None or context.state != "trained" or not context.outcome_known:
+    found = _by_neighbours(report, context) or _by_pairs(report)
+    if found is None or context.state != "trained":
         return
-    alike = signal.kind == ("classes" if facts.classification is not None else "numbers")
-    score = score_of(facts) if alike else None
-    if score is None or signal.n < 50:
+    signal, score = found
+    if signal.n < 50:
         return
     told = signal.score if signal.vote is None else signal.vote
     error = math.sqrt(max(told * (1 - told), 0.01) / signal.n)
@@ -93,8 +94,31 @@ def o_below_neighbours(report: Report, context: Context, limits: Thresholds) -> 
         section=SECTION,
         evidence={"model": score, "neighbours": told, "chance": signal.null_mean, "samples": signal.n},
         threshold={"difference": limits.below_neighbours},
-        detail={"kind": signal.kind},
+        detail={"kind": signal.kind if signal is _across(report) else "pairs"},
     )
+
+
+def _across(report: Report) -> Signal | None:
+    return report.splits.across if report.splits is not None else None
+
+
+def _by_neighbours(report: Report, context: Context) -> tuple[Signal, float] | None:
+    """Return what neighbours tell, and the score of the model by the same measure."""
+    signal, facts = _across(report), report.evaluation
+    if signal is None or facts is None or not context.outcome_known:
+        return None
+    alike = signal.kind == ("classes" if facts.classification is not None else "numbers")
+    score = score_of(facts) if alike else None
+    return (signal, score) if score is not None else None
+
+
+def _by_pairs(report: Report) -> tuple[Signal, float] | None:
+    """Return what pairs of neighbouring elements tell of the class at each, and how often the model has it."""
+    signal, trial = report.splits.given_signal if report.splits is not None else None, report.tried("as-it-is")
+    if signal is None or _across(report) is not None or trial is None or "accuracy" not in trial.numbers:
+        return None
+    n = trial.numbers
+    return (signal, n["accuracy"]) if n["answers"] > n["samples"] else None
 
 
 RULES = (o_skill_lost, few_samples, o_below_neighbours)

@@ -15,9 +15,9 @@ from statistics import median
 from ...document.facts import Finding, Report, Severity
 from ...document.trials import Trial
 from ..context import Context
-from ..curves import finite, is_adversarial, learning_rates, losses, rate_collapse
+from ..curves import Curve, finite, is_adversarial, learning_rates, losses, rate_collapse
 from ..thresholds import Thresholds
-from .training import h_overfit
+from .training import h_overfit, is_poor
 
 SECTION = "trials"
 _WAYS = ("faster", "slower", "thawed", "owned", "unregularised")
@@ -112,9 +112,56 @@ def slower_helps(report: Report, context: Context, limits: Thresholds) -> Iterat
 
     The loss on the data given falls by 5 % at least, and by three times what going on at the same rate gains: the
     learning rate is too high. A good run with a constant rate gains by a last decay too, but little against the whole.
-    Wrong where the run was to end with a schedule and was stopped before.
+    Said too of a poor fit that came as the rate fell: more than half of the fall of both losses lies behind the point
+    where the rate was last at half of its peak, a third of the run or more lies before it, and 120 steps at the peak
+    undo more than half of all that the run gained, while as many at a tenth of it undo nothing. Wrong where the run was
+    to end with a schedule and was stopped before.
     """
-    yield from _found(report, context, limits, "slower", "slower-helps")
+    found = list(_found(report, context, limits, "slower", "slower-helps"))
+    yield from found or _gained_as_it_fell(report, context, limits)
+
+
+def _gained_as_it_fell(report: Report, context: Context, limits: Thresholds) -> Iterator[Finding]:
+    """Find a run that learned what it did at the end of its schedule, where its peak undoes it."""
+    trial, (train, val) = report.tried("other-ways"), losses(report.training, limits)
+    if trial is None or train is None or "slower" not in trial.numbers or context.state != "trained":
+        return
+    n, (start, end, logged) = trial.numbers, (train.y[0], train.end, (val or train).end)
+    whole, undone = start - end, n["same"] - n["before"]
+    if whole <= 6 * train.noise or not is_poor(train, context) or not 0.5 < n["before"] / max(logged, 1e-12) < 2:
+        return
+    kept = n["slower"] - n["before"] <= 0.05 * whole
+    if undone <= limits.way_of_run * whole or not kept or not _fell_late(report, train, val):
+        return
+    yield Finding(
+        rule="slower-helps",
+        severity=Severity.WARNING,
+        subject="model",
+        section=SECTION,
+        evidence={"after": n["slower"], "whole": whole}
+        | {key: n[key] for key in ("before", "same", "steps", "rate", "decay", "drop")},
+        threshold={"of_run": limits.way_of_run},
+        detail={"way": _WAYS[1]},
+    )
+
+
+def _fell_late(report: Report, train: Curve, val: Curve | None) -> bool:
+    """Tell whether both losses fell by less than half until the rate was last at half of its peak, far into the run."""
+    rates = learning_rates(report.training) if report.training is not None else []
+    by_epoch = [points for series in rates if len(points := finite(series)) >= 5]
+    if not by_epoch:
+        return False
+    points = max(by_epoch, key=lambda p: max(y for _, y in p))
+    peak, first, last = max(y for _, y in points), points[0][0], points[-1][0]
+    share = (max(x for x, y in points if y >= 0.5 * peak) - first) / max(last - first, 1e-12)
+    if not 1 / 3 <= share <= 0.9:
+        return False
+    for curve in (train, val or train):
+        # what was logged at that moment, and no later one
+        place = int(share * (len(curve.y) - 1))
+        if curve.y[0] - curve.smooth[place] >= 0.5 * (curve.y[0] - curve.end):
+            return False
+    return True
 
 
 def thawing_helps(report: Report, context: Context, limits: Thresholds) -> Iterator[Finding]:

@@ -9,6 +9,8 @@ from ...document.trials import Trial
 from ..context import Context
 from ..curves import is_adversarial, losses
 from ..thresholds import Thresholds
+from .flow import is_guessing
+from .training import is_poor
 
 SECTION = "trials"
 _ROUTED = ("moe", "expert", "router", "switch")
@@ -102,22 +104,35 @@ def missing_nonlinearity(report: Report, context: Context, limits: Thresholds) -
     of the opposite sign and up to 400 times as large as data, so that ReLUs cannot all be on. An error, a warning where
     the model works all the same (a linear model may); it informs where the network is untrained (zero-initialised
     branches) or every inner layer is a bottleneck (a factorisation, a linear autoencoder). One affine layer is a
-    regression on purpose and passes.
+    regression on purpose and passes. A warning where all layers behind the first are affine in what that one puts out,
+    two of them at least, and a trained model has a poor fit: inputs may multiply what lies between (the edges of a
+    graph), and the layers still add up to one.
     """
     trial = report.tried("affinity")
-    if trial is None or trial.numbers["departure"] >= limits.affine_departure:
+    if trial is None:
+        return
+    inner = trial.numbers["departure"] >= limits.affine_departure
+    if inner and not _is_affine_inside(report, context, limits, trial):
         return
     factorised = trial.numbers["collapsible"] == 0
-    severity = Severity.WARNING if context.outcome_ok else Severity.ERROR
+    severity = Severity.WARNING if context.outcome_ok or inner else Severity.ERROR
     yield Finding(
         rule="missing-nonlinearity",
         severity=Severity.INFO if factorised or context.state == "untrained" else severity,
         subject="model",
         section=SECTION,
-        evidence=_numbers(trial, "departure", "affine_layers", "collapsible"),
+        evidence=_numbers(trial, *(("inner", "behind") if inner else ("departure",)), "affine_layers", "collapsible"),
         threshold={"departure": limits.affine_departure},
         detail={"last": trial.detail.get("last", "")},
     )
+
+
+def _is_affine_inside(report: Report, context: Context, limits: Thresholds, trial: Trial) -> bool:
+    """Tell whether the layers behind the first are affine, in a trained model with a poor fit."""
+    if context.state != "trained" or trial.numbers.get("inner", 1.0) >= limits.affine_departure:
+        return False
+    train, _ = losses(report.training, limits)
+    return is_guessing(report, context) or (train is not None and is_poor(train, context))
 
 
 def affine_pair(report: Report, context: Context, limits: Thresholds) -> Iterator[Finding]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import pairwise
 from typing import Any
 
@@ -18,6 +18,7 @@ from ..seeding import seed_generators
 from .lab import Lab, NotApplicableError, Result, answer, as_answer, output_of
 from .sample import changed
 
+_AFFINE = 1e-4  # of the outputs, beyond what float32 makes of an affine network
 _DRIVE = 40.0  # what the last affine layer is made to put out: far out for every activation, small for exp in float32
 
 
@@ -28,7 +29,9 @@ def affinity(lab: Lab) -> Result:
     ReLUs that happen to be all on does not pass as affine. ``departure``: largest root mean square difference over
     three draws, over that of f(x) - f(x'). ``affine_layers``: Linear and convolution layers that ran. ``redundant``:
     pairs of Linear layers fed one into the other as they are, the inner width no bottleneck, so that one layer would
-    say the same; ``collapsible``: the same of all neighbours, whatever stands between.
+    say the same; ``collapsible``: the same of all neighbours, whatever stands between. ``inner``, where the whole is
+    not affine: the same departure by what the first affine layers put out, all inputs as they are, of the layers behind
+    them (a graph's edges may multiply what lies between); ``behind``: how many those are, two at least.
     """
     batch = lab.samples(32, least=2)
     if not all(t.is_floating_point() for t in tensors((batch.args, batch.kwargs))):
@@ -61,7 +64,68 @@ def affinity(lab: Lab) -> Result:
         gap = f_mixed.double() - share * f_x.double() - (1 - share) * f_y.double()
         departures.append(float(gap.square().mean().sqrt()) / unit)
     numbers["departure"] = max(departures)
+    with suppress(NotApplicableError):
+        numbers |= _inner(lab, seen.order, batch) if numbers["departure"] > _AFFINE else {}
     return Result(numbers, {"last": last, "pairs": ", ".join(seen.pairs[:4])})
+
+
+def _inner(lab: Lab, order: list[str], batch: Batch) -> dict[str, float]:
+    """Hold the last affine layer against an affine function of what all first ones put out together.
+
+    Returns nothing where fewer than two layers lie behind those, or one of them is called more than once.
+    """
+    modules = dict(lab.model.named_modules())
+    firsts = _first_ones(lab, order, batch)
+    behind = len(order) - len(firsts)
+    if len(set(order)) < len(order) or behind < 2:
+        return {}
+    mixture = [1.0, 0.0]  # share of what is there, and how far away the rest is
+
+    def at(share: float, times: float) -> Tensor:
+        mixture[:] = share, times
+        return _at(lab, order[-1], batch).double()
+
+    def mix(module: nn.Module, args: Any, output: Any) -> Any:
+        share, times = mixture
+        return share * output - (1 - share) * times * output.roll(1, 0)
+
+    handles = [modules[name].register_forward_hook(mix) for name in firsts]
+    departures = []
+    try:
+        for part, far in ((0.5, 4.0), (0.3, 40.0), (0.8, 400.0)):
+            here, there, between = at(1.0, far), at(0.0, far), at(part, far)
+            unit = float((here - there).square().mean().sqrt())
+            if not unit > 1e-6 * float(here.abs().max()):
+                return {}
+            gap = between - part * here - (1 - part) * there
+            departures.append(float(gap.square().mean().sqrt()) / unit)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return {"inner": max(departures), "behind": float(behind)}
+
+
+def _first_ones(lab: Lab, order: list[str], batch: Batch) -> list[str]:
+    """Return the affine layers that read nothing which another one made: NaN in all outputs shows who does."""
+    modules, firsts = dict(lab.model.named_modules()), []
+
+    def watch(name: str) -> Callable[..., Any]:
+        def hook(module: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
+            if not any(bool(t.isnan().any()) for t in tensors(args) if t.is_floating_point()):
+                firsts.append(name)
+            return torch.full_like(output, torch.nan)
+
+        return hook
+
+    handles = [modules[name].register_forward_hook(watch(name)) for name in dict.fromkeys(order)]
+    try:
+        seed_generators(lab.seed)
+        with torch.no_grad():
+            output_of(lab.model, batch)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return firsts
 
 
 def _is_fed_by_others(lab: Lab, order: list[str], batch: Batch) -> bool:

@@ -1,0 +1,192 @@
+"""Rules on rates that undo what was learned, first losses, tables of pairs, and affine layers inside a net."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from reportgen.document.facts import DatasetFacts, Report, SubjectFacts
+from reportgen.document.history import Event
+from reportgen.document.samples import Signal, SplitFacts
+from reportgen.document.stats import TensorStats
+from reportgen.probe.trials import shape
+
+from .test_checks import lab
+from .test_root_causes import severity
+from .test_rules_fit import WAYS
+from .test_rules_model import BAD, FALL, FLAT, GOOD, causes, report, run, series, tried
+
+# ------------------------------------------------------------------------------------------------ the rate
+
+COSINE = [0.5 * 0.03 * (1 + math.cos(math.pi * e / 20)) for e in range(20)]
+LATE = [1.94 - 0.01 * e if e < 10 else 1.84 - 0.045 * (e - 9) for e in range(20)]  # falls once the rate is low
+EARLY = [1.39 + 0.55 * 0.7**e for e in range(20)]
+
+
+def scheduled(losses: list[float], rates: list[float], **ways: float) -> Report:
+    numbers = WAYS | {"before": losses[-1], "rate": 0.03} | ways
+    history = run(losses, losses, series=[series("learning_rate", rates)])
+    return report(None, trials=tried("other-ways", **numbers), training=history)
+
+
+UNDONE = {"same": 1.85, "faster": 1.95, "slower": 1.38}
+
+
+def test_what_came_as_the_rate_fell_and_its_peak_undoes() -> None:
+    facts = scheduled(LATE, COSINE, **UNDONE)
+    assert severity(facts, "slower-helps") == "warning"
+    assert causes(facts) == {"lr-too-high"}
+
+
+@pytest.mark.parametrize(
+    ("losses", "rates", "ways"),
+    [
+        (EARLY, COSINE, UNDONE),  # learned at the full rate; its state alone makes a last step long
+        (LATE, COSINE, UNDONE | {"same": 1.45}),  # the peak undoes a fifth
+        (LATE, COSINE, UNDONE | {"slower": 1.6}),  # so does a tenth of it
+        (LATE, [0.03] * 20, UNDONE),  # no schedule
+        (LATE, [0.03, 0.03, *[0.003] * 18], UNDONE),  # a short warm-up at a high rate
+        ([v - 1.25 for v in LATE], COSINE, {key: v - 1.25 for key, v in UNDONE.items()}),  # a good fit in the end
+    ],
+)
+def test_other_falls_are_no_rate_too_high(losses: list[float], rates: list[float], ways: dict[str, float]) -> None:
+    assert severity(scheduled(losses, rates, **ways), "slower-helps") is None
+
+
+# ------------------------------------------------------------------------------------------------ the first loss
+
+
+def began_at(loss: float, *, broken: bool, fresh: float = 0.6, name: str = "MSELoss", std: float = 1.0) -> Report:
+    target = TensorStats(count=400, sum=0.0, m2=400 * std * std, min=-3 * std, max=3 * std)
+    data = DatasetFacts(n_samples=400, n_batches=10, dtype="float32", shape="N × 1", target=target)
+    events = [Event(kind="nonfinite", part="activation", step=2, subject="rnn")] if broken else []
+    steps = [loss, loss, math.nan] if broken else [loss, *[0.5 * loss] * 20]
+    by_step = series("train_loss", steps, "step")
+    if broken:
+        by_step = type(by_step)(
+            name="train_loss", axis="step", x=[0.0, 1.0, 2.0], y=[loss, loss, None], n=3, nonfinite=1, first_nonfinite=2
+        )
+    history = run(FLAT, series=[by_step], events=events)
+    facts = report(None, dataset=data, training=history, trials=tried("fresh-start", loss=fresh))
+    subject = SubjectFacts(name="Net", kind="model", inputs="real", n_samples=400, n_batches=10, loss=name)
+    return Report(**{key: getattr(facts, key) for key in facts.__struct_fields__} | {"subject": subject})
+
+
+def test_a_first_loss_far_from_that_of_zero_in_a_run_that_broke() -> None:
+    facts = began_at(1e6, broken=True)
+    assert severity(facts, "h-init-loss") == "warning"
+    assert "bad-init" in causes(facts)
+    # weights drawn anew would have begun there too
+    assert "exploding-gradients" in causes(began_at(1e6, broken=True, fresh=9e5))
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [
+        began_at(1e6, broken=False),
+        began_at(5.0, broken=True),
+        began_at(1e6, broken=True, std=1e3),  # targets of that size
+        began_at(1e6, broken=True, name="HuberLoss"),
+    ],
+)
+def test_first_losses_of_numbers_that_say_nothing(facts: Report) -> None:
+    assert severity(facts, "h-init-loss") is None
+
+
+# ------------------------------------------------------------------------------------------------ pairs of elements
+
+
+@pytest.mark.parametrize(
+    ("score", "model", "answers", "expected"),
+    [
+        (0.9, 0.3, 6400.0, "warning"),
+        (0.9, 0.88, 6400.0, None),
+        (0.45, 0.4, 6400.0, None),
+        (0.9, 0.3, 400.0, None),  # one answer a sample is judged by its neighbours
+    ],
+)
+def test_a_model_behind_a_table_of_pairs(score: float, model: float, answers: float, expected: str | None) -> None:
+    given = Signal(kind="classes", n=400, k=2, score=score, null_mean=0.14, null_std=0.01)
+    told = tried("as-it-is", loss=1.8, samples=400.0, accuracy=model, commonest=0.15, answers=answers)
+    facts = report(None, splits=SplitFacts(given_signal=given), trials=told, training=run(FALL))
+    assert severity(facts, "o-below-neighbours") == expected
+    assert ("underfitting" in causes(facts)) is bool(expected)
+
+
+# ------------------------------------------------------------------------------------------------ affine inside
+
+
+class Graph(nn.Module):
+    """Convolutions over a graph whose edges are part of the input."""
+
+    def __init__(self, act: nn.Module, depth: int = 2) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(nn.Linear(a, 12) for a in (3, 12, 12)[:depth])
+        self.head, self.act = nn.Linear(12, 2), act
+
+    def forward(self, x: Tensor) -> Tensor:
+        h, edges = x[..., :3], x[..., 3:]
+        for layer in self.layers:
+            h = self.act(layer(edges @ h))
+        return self.head(h)
+
+
+class Gated(nn.Module):
+    """One branch opens and shuts the other; behind them are two affine layers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.said, self.gate, self.mix, self.head = (nn.Linear(a, b) for a, b in ((8, 16), (8, 16), (16, 16), (16, 2)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.mix(self.said(x) * self.gate(x).sigmoid()))
+
+
+class Matched(nn.Module):
+    """An inner product of what two towers say."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.left, self.right, self.head = nn.Linear(4, 6), nn.Linear(4, 6), nn.Linear(6, 6)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.left(x[:, :4]) * self.right(x[:, 4:]))
+
+
+def inner(model: nn.Module, width: tuple[int, ...] = (5, 8)) -> dict[str, float]:
+    torch.manual_seed(0)
+    x = torch.randn(32, *width)
+    return shape.affinity(lab(model, x, torch.zeros(32), None)).numbers
+
+
+def judged(numbers: dict[str, float], table: Any = BAD, losses: list[float] = FLAT) -> str | None:
+    return severity(report(table, trials=tried("affinity", **numbers), training=run(losses)), "missing-nonlinearity")
+
+
+def test_layers_of_a_graph_with_nothing_between() -> None:
+    numbers = inner(Graph(nn.Identity()))
+    assert numbers["departure"] > 0.01  # edges multiply features
+    assert numbers["inner"] < 1e-5
+    assert numbers["behind"] == 2
+    assert judged(numbers) == "warning"
+    assert judged(numbers, GOOD, FALL) is None  # a simplified convolution may be meant
+
+
+@pytest.mark.parametrize(
+    ("model", "width"),
+    [
+        (Graph(nn.ReLU()), (5, 8)),
+        (Graph(nn.Identity(), depth=1), (5, 8)),  # one convolution and a head
+        (Gated(), (8,)),
+        (Matched(), (8,)),
+        (nn.Sequential(nn.Linear(8, 8), nn.LayerNorm(8), nn.Linear(8, 8), nn.Linear(8, 2)), (8,)),
+    ],
+)
+def test_what_is_more_than_affine_inside(model: nn.Module, width: tuple[int, ...]) -> None:
+    numbers = inner(model, width)
+    assert numbers.get("inner", 1.0) > 1e-3
+    assert judged(numbers) is None
