@@ -32,7 +32,8 @@ _TOLD = {
     "target": N_("target"),
 }
 _UNTOLD = frozenset(
-    "axis begun by column direction given held kind moved reason redrawn role source training value way what when".split()  # noqa: SIM905
+    "axis begun by column direction given held kind moved reason redrawn".split()  # noqa: SIM905
+    + "role source training value way what when".split()  # noqa: SIM905
 )
 
 
