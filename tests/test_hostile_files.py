@@ -116,6 +116,44 @@ def test_deep_and_huge_tables_are_refused(tmp_path: Path) -> None:
             reportgen.examine(path)
 
 
+# ---- values at the ends of their range, in every type, with the state of an optimizer beside them
+
+REAL = [torch.float32, torch.float64, torch.float16, torch.bfloat16, torch.float8_e4m3fn, torch.float8_e5m2]
+NAMES = ["q_proj.weight", "qkv.weight", "conv1.weight", "bn.weight", "bn.running_var", "wte.weight", "l.weight_hh_l0"]
+MAGNITUDES = [5e-324, 1e-310, 1e-45, 1e-38, 1e-19, 1e-5, 1.0, 1e4, 1e19, 3e38, 1e40, 1e75, 1e154, 1.7e308]
+sides = st.sampled_from([0, 1, 2, 3, 16, 64])
+
+
+@st.composite
+def extreme(draw: st.DrawFn) -> Tensor:
+    """Draw a tensor whose values span one or two magnitudes, perhaps with one value that stands out."""
+    shape = draw(st.lists(sides, min_size=2, max_size=2)) + draw(st.sampled_from([[], [], [3, 3]]))
+    x = torch.randn(shape, generator=torch.Generator().manual_seed(draw(st.integers(0, 99))), dtype=torch.float64)
+    low, high = draw(st.sampled_from(MAGNITUDES)), draw(st.sampled_from(MAGNITUDES))
+    x = x.sign() * torch.where(x.abs() > 0.7, torch.tensor(low), torch.tensor(high).double() * x.abs().clamp(max=1))
+    if x.numel() and draw(st.booleans()):
+        x.view(-1)[-1] = draw(st.sampled_from([math.nan, math.inf, -math.inf, 0.0, 1e300, -3e38]))
+    return x.to(draw(st.sampled_from(REAL)))
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    tensors=st.dictionaries(st.sampled_from(NAMES), extreme(), min_size=1, max_size=3),
+    moment=extreme(),
+    spectra=st.sampled_from(["off", "fast", "exact"]),
+)
+def test_values_at_the_ends_of_their_range(tensors: dict[str, Tensor], moment: Tensor, spectra: Any) -> None:
+    held = {"state": {0: {"step": 3, "exp_avg": moment, "exp_avg_sq": moment}}, "param_groups": [{"params": [0]}]}
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "x.pt"
+        torch.save({"state_dict": tensors, "optimizer": held}, path)
+        report = reportgen.examine(path, options=reportgen.Options(spectra=spectra))
+        assert not [row for row in report.coverage if row.failed]
+        to_html(build(report))
+        reportgen.write(report, Path(folder) / "x.json")
+        assert reportgen.read(Path(folder) / "x.json").weights == report.weights
+
+
 # ---- numbers of 8 and 4 bits, with which torch does not compute
 
 

@@ -18,6 +18,7 @@ DENSE_LIMIT = 1 << 26
 _SLICE = 1 << 22  # elements of a tensor that are lifted to float64 at a time
 
 
+_NARROW = 1e-300  # a range below it cannot be divided by
 _LARGEST_SUM = 1e145  # of values near the end of float64: cut, so that squares of sums of slices stay in it
 
 
@@ -97,7 +98,7 @@ def tensor_stats(x: Tensor, *, sample: int = WEIGHT_SAMPLE, histogram: bool = Tr
 
 def even_bars(values: Tensor, stats: TensorStats) -> list[int] | None:
     """Count values in even bins over the range: a narrow range far from zero falls into one or two octave bins."""
-    if stats.min is None or stats.max is None or not 0 < stats.max - stats.min < math.inf:
+    if stats.min is None or stats.max is None or not _NARROW < stats.max - stats.min < math.inf:
         return None
     place = (values.double() - stats.min) * (EVEN_BARS / (stats.max - stats.min))
     if stats.nonfinite:
@@ -119,7 +120,10 @@ def slice_stats(part: Tensor) -> TensorStats:
         return stats
     low, high = torch.aminmax(x)
     m2 = float((x - x.mean()).square_().sum())
-    total = min(max(float(x.sum()), -_LARGEST_SUM), _LARGEST_SUM)
+    total = float(x.sum())
+    if math.isnan(total):  # of infinite parts of both signs
+        total = float((x * 2.0**-64).sum()) * 2.0**64
+    total = min(max(total, -_LARGEST_SUM), _LARGEST_SUM)
     return msgspec.structs.replace(
         stats, sum=total, m2=m2 if math.isfinite(m2) else 0.0, min=float(low), max=float(high)
     )

@@ -125,7 +125,7 @@ def _with_second(
 
 def _parts(x: Tensor, release: Callable[[Tensor], None]) -> Iterator[Tensor]:
     for part in torch.split(x.detach().reshape(-1), _SLICE):
-        yield part
+        yield part.float() if part.element_size() == 1 else part  # of 8 bits, with which torch does not compute
         release(part)
 
 

@@ -64,8 +64,8 @@ def of_model(model: nn.Module, owned: set[int] | None = None, spectra: Method = 
 
 
 _ALL_EXPERTS, _SOME_EXPERTS = 16, 8
-_TOO_LARGE = 1e75
-"""Of values beyond it fourth powers leave float64; nothing is derived from them."""
+_TOO_LARGE = torch.finfo(torch.float32).max
+"""Nothing is derived of values beyond it, which float64 alone has: matrices are compared in float32."""
 
 
 class Reading(NamedTuple):

@@ -77,7 +77,7 @@ def mixed_dtypes(report: Report, context: Context, limits: Thresholds) -> Iterat
     loaded in half precision, is not.
     """
     dtypes = report.architecture.dtypes if report.architecture is not None else {}
-    floats = {name: n for name, n in dtypes.items() if name in _FLOATS}
+    floats = {name: n for name, n in dtypes.items() if n and name in _FLOATS}
     if len(floats) > 1:
         rare = min(floats, key=lambda name: floats[name])
         yield Finding(

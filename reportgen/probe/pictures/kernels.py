@@ -73,14 +73,16 @@ def sheets(weights: Mapping[str, Tensor], patterns: list[str], budget: Budget) -
 
 def sheet_of(name: str, weight: Tensor) -> KernelSheet | None:
     """Draw evenly spaced filters of one weight (out, in, ...)."""
-    flat = weight.detach().flatten(1)
+    weight = weight.detach()
+    weight = weight.float() if weight.element_size() == 1 else weight  # of 8 bits, with which torch does not compute
+    flat = weight.flatten(1)
     norms = torch.linalg.vector_norm(flat, dim=1, dtype=torch.float64 if flat.dtype == torch.float64 else torch.float32)
     norms = norms.double().cpu()
     known = norms[norms.isfinite()]
     median = float(known.median()) if len(known) else 0.0
     dead = (norms <= _DEAD * median).tolist()
     places = spaced(len(weight), FILTERS)
-    some = weight.detach()[places].to("cpu", torch.float64)
+    some = weight[places].to("cpu", torch.float64)
     colour = some.shape[1] == 3 and some.dim() == 4
     tiles = _tiles(some, median / math.sqrt(max(flat.shape[1], 1)), colour)
     columns = min(len(tiles), 16 if tiles[0].shape[0] * 3 > tiles[0].shape[1] else 4)
