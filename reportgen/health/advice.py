@@ -19,6 +19,8 @@ ADVICE: dict[str, str] = {
     "only for display.",
     "dropout-active-in-eval": "Call F.dropout with training=self.training, make dropout layers in __init__, and pass "
     "dropout_p=0.0 to attention outside of training. Sampling on purpose is fine.",
+    "empty-layers": "Compare the named weights with an earlier checkpoint, and look at whatever wrote the file: a "
+    "merge, a conversion, a pruning or a cut-short copy.",
     "eval-mode-training": "Call model.train() at the start of every epoch and model.eval() before each validation; "
     "layers that are frozen on purpose may stay in eval mode.",
     "exploding-gradients": "Clip the gradient norm, lower the learning rate, and check the initialisation; "

@@ -7,7 +7,7 @@ from typing import Literal
 
 from msgspec import Struct
 
-from ..document.facts import EvaluationFacts, Report
+from ..document.facts import EvaluationFacts, Report, WeightFacts
 from ..document.scores import accuracy, beats_constant, explained
 from .thresholds import Thresholds
 
@@ -61,7 +61,7 @@ def _needs_no_targets(report: Report) -> bool:
 
 
 def state_of(report: Report) -> Literal["untrained", "trained", "unknown"]:
-    """Tell whether training has touched the model: by its history, its batch norms, its weights."""
+    """Tell whether training has touched the model: by its history, its batch norms, its weights, its optimizer."""
     if report.training is not None and (report.training.steps > 0 or report.training.epochs > 0):
         return "trained"
     norms = report.activations.norms if report.activations else []
@@ -70,6 +70,8 @@ def state_of(report: Report) -> Literal["untrained", "trained", "unknown"]:
     if norms:
         # a model that clearly works was trained, and then its norms never saw a batch
         return "trained" if _works(report) else "untrained"
+    if report.activations is None and report.weights is not None and _bears_training(report.weights):
+        return "trained"
     tested = (
         [row.at_default_init for row in report.weights.rows if row.at_default_init is not None]
         if report.weights
@@ -78,6 +80,31 @@ def state_of(report: Report) -> Literal["untrained", "trained", "unknown"]:
     if tested and sum(tested) >= 0.5 * len(tested):
         return "untrained"
     return "unknown"
+
+
+def _bears_training(weights: WeightFacts) -> bool:
+    """Tell whether a file shows what no initialisation leaves: running statistics that moved, gains that differ, steps
+    of an optimizer."""
+    gains = [row.stats for row in weights.rows if row.role == "norm" and row.name.endswith("weight") and row.stats]
+    return (
+        any(norm not in norms_at_start(weights) for norm in _norms(weights))
+        or any(stats.finite and stats.min != stats.max for stats in gains)
+        or any(state.step for state in weights.optimizers)
+    )
+
+
+def norms_at_start(weights: WeightFacts) -> list[str]:
+    """Return the batch norms whose running mean is 0 and whose variance is 1 throughout, as they start."""
+    ends = {row.name: (row.stats.min, row.stats.max) for row in weights.buffers if row.stats is not None}
+    return [
+        norm
+        for norm in _norms(weights)
+        if ends.get(f"{norm}.running_mean") == (0, 0) and ends.get(f"{norm}.running_var") == (1, 1)
+    ]
+
+
+def _norms(weights: WeightFacts) -> list[str]:
+    return [row.name.removesuffix(".running_var") for row in weights.buffers if row.name.endswith(".running_var")]
 
 
 def _works(report: Report) -> bool:

@@ -51,6 +51,7 @@ NEEDS: dict[str, tuple[str, ...]] = {
     "dropout-active-in-eval": ("experiments",),
     "eval-mode-training": ("loop", "train and eval"),
     "exploding-gradients": ("gradients", "steps"),
+    "empty-layers": ("weights",),
     "frozen-layers": ("weights", "optimizer", "steps"),
     "gradient-clipping-too-small": ("loop", "steps"),
     "label-corruption": _LABELS,

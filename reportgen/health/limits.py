@@ -17,6 +17,7 @@ LIMITS: dict[str, dict[str, str]] = {
     "rnn-spectral-radius": {"low": "radius_low", "high": "radius_high"},
     "lstm-gates": {"share": "stuck_gates"},
     "weights-jump": {"ratio": "course_jump"},
+    "w-rank-one": {"rank": "one_direction"},
     "w-copies": {"share": "copied_filters"},
     "w-dead-filters": {"share": "dead_filters"},
     "weights-rest": {"moved": "course_moved"},

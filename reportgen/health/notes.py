@@ -87,6 +87,8 @@ NOTES: dict[str, str] = {
     "lstm-gates": "Look at the bias of these gates, and at the size of the inputs.",
     "weights-jump": "Look at the batches, rates and restarts between these two checkpoints.",
     "w-copies": "Where nobody meant them to be alike, initialise these channels anew, at random.",
+    "w-rank-one": "Compare it with an earlier checkpoint: such a weight may have been merged or converted wrongly.",
+    "w-zero": "Train it, load it, or leave the layer out.",
     "w-dead-filters": "Such channels can be pruned at no cost.",
     "weight-decay-dominance": "If the fit is worse than it should be, divide the weight decay by ten.",
     "weights-rest": "If these layers were meant to learn, look at requires_grad and at the groups of the optimizer.",

@@ -70,6 +70,8 @@ class Thresholds(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     weight_scale_info_high: float = 6.0
 
     # the inside of weights
+    one_direction: float = 1.0001
+    """Stable rank."""
     dead_filters: float = 0.2
     copied_filters: float = 0.2
     sqnr: float = 25.0

@@ -55,6 +55,10 @@ _CAUSES: dict[str, tuple[str, str]] = {
         "Gradients explode towards the input",
         "Gradient size grows exponentially from the output back to the first layers.",
     ),
+    "empty-layers": (
+        "Layers that pass nothing on",
+        "Weights that are zero, or in which all rows are multiples of one, lose what enters them.",
+    ),
     "frozen-layers": (
         "Parameters are frozen or were never trained",
         "These parameters did not take part in training.",

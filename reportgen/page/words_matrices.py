@@ -118,6 +118,47 @@ RULES: dict[str, tuple[str, Callable[[Finding], str], str]] = {
         ),
         "A pruned model has such channels on purpose.",
     ),
+    "w-zero": (
+        "A layer of zeros",
+        lambda f: _("{subject}: all of its {values} values are zero ({tensors} such tensors).").format(
+            subject=f.subject, values=amount(f.evidence["values"]), tensors=amount(f.evidence["tensors"])
+        ),
+        "A layer may have been pruned as a whole, or may wait for its training.",
+    ),
+    "w-rank-one": (
+        "A weight of one direction",
+        lambda f: _(
+            "{subject}: every row is a multiple of one and the same (stable rank {rank}; {tensors} such matrices)."
+        ).format(subject=f.subject, rank=amount(f.evidence["rank"]), tensors=amount(f.evidence["tensors"])),
+        "A layer may be made to pass a single number on.",
+    ),
+    "bn-negative-var": (
+        "A running variance below zero",
+        lambda f: _("{subject}: the lowest running variance is {lowest}, and the norm takes its root.").format(
+            subject=f.subject, lowest=amount(f.evidence["lowest"])
+        ),
+        "",
+    ),
+    "moments-impossible": (
+        "Second moments below zero",
+        lambda f: _(
+            "{n} second moments of the optimizer are below zero, in {tensors} parameters, first {subject}."
+        ).format(n=amount(f.evidence["values"]), tensors=amount(f.evidence["tensors"]), subject=f.subject),
+        "",
+    ),
+    "moments-dead": (
+        "Second moments that are all zero",
+        lambda f: _(
+            "After {step} steps the optimizer's second moment is zero throughout for {tensors} of {of} weights, first "
+            "{subject}."
+        ).format(
+            step=amount(f.evidence["step"]),
+            tensors=amount(f.evidence["tensors"]),
+            of=amount(f.evidence["of"]),
+            subject=f.subject,
+        ),
+        "A part may be switched off on purpose.",
+    ),
     "weights-rest": (
         "Weights at rest between checkpoints",
         lambda f: _(

@@ -29,7 +29,10 @@ def state_of(
     groups = [g for g in optimizer["param_groups"] if isinstance(g, Mapping)]
     held = [params for g in groups if isinstance(params := g.get("params"), (list, tuple))]
     keys = [key for params in held for key in params]
-    state = {key: value for key, value in optimizer["state"].items() if isinstance(value, Mapping)}
+    as_written = {str(key): key for key in keys}  # a distributed checkpoint keeps numbers as text
+    state = {
+        as_written.get(str(key), key): value for key, value in optimizer["state"].items() if isinstance(value, Mapping)
+    }
     if not groups:
         return None
     names = _names(keys, state, parameters)

@@ -43,6 +43,7 @@ from . import (
     splits,
     spread,
     start,
+    stored,
     structure,
     training,
     trials,
@@ -55,6 +56,7 @@ Rule = Callable[[Report, Context, Thresholds], Iterator[Finding]]
 _BY_SECTION: tuple[tuple[Rule, ...], ...] = (
     weights.RULES,
     matrices.RULES,
+    stored.RULES,
     hub.RULES,
     recurrent.RULES,
     activations.RULES,

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Literal
 
 from ...document.facts import ActivationRow, ChannelFacts, Finding, NormRow, Report, Severity
-from ..context import Context
+from ..context import Context, norms_at_start
 from ..thresholds import Thresholds
 
 SECTION = "activations"
@@ -176,20 +176,25 @@ def _norm_finding(rule: str, row: NormRow, context: Context, limits: Thresholds,
 def bn_never_updated(report: Report, context: Context, limits: Thresholds) -> Iterator[Finding]:
     """A batch norm of a trained model that has never seen a training batch: it still normalises by mean 0, variance 1.
 
-    Running mean 0 and variance 1 exactly, so a fact; the counter alone would not do, as old files lack it. Wrong for a
-    model whose buffers were not exported with it.
+    Running mean 0 and variance 1 exactly, so a fact; the counter alone would not do, as old files lack it. Of a file
+    alone it is a warning. Wrong for a model whose buffers were not exported with it.
     """
-    if report.activations is None or context.state != "trained":
+    if context.state != "trained":
         return
-    for row in report.activations.norms:
-        if row.at_default:
-            yield Finding(
-                rule="bn-never-updated",
-                severity=Severity.WARNING if context.outcome_ok else Severity.ERROR,
-                subject=row.name,
-                section=SECTION,
-                evidence={"batches_tracked": row.batches_tracked or 0},
-            )
+    if report.activations is not None:
+        grave = Severity.WARNING if context.outcome_ok else Severity.ERROR
+        found = [(row.name, row.batches_tracked or 0) for row in report.activations.norms if row.at_default]
+    else:
+        grave = Severity.WARNING
+        found = [(name, 0) for name in norms_at_start(report.weights)] if report.weights is not None else []
+    for name, batches in found:
+        yield Finding(
+            rule="bn-never-updated",
+            severity=grave,
+            subject=name,
+            section=SECTION,
+            evidence={"batches_tracked": batches},
+        )
 
 
 RULES = (act_nonfinite, dead_relu, constant_channel, bn_stats_mismatch, bn_never_updated)

@@ -23,14 +23,15 @@ def w_dead_filters(report: Report, context: Context, limits: Thresholds) -> Iter
     More than a fifth of the channels of a layer have a norm below 1e-3 of the median norm, behind the batch norm where
     one follows (gain times norm over running deviation, as network slimming has it, Liu et al. 2017). Relative to the
     layer, so that neither fan-in nor initialisation matters. Channels that are zero throughout count, as a pruned layer
-    has them; a layer of which most channels are zero is passed over, for branches often start so (a zero gain).
+    has them, and where most are zero they alone; a layer that is zero as a whole is passed over, and so is one whose
+    norm has a gain of zero, for branches often start so.
     """
     found = [
-        (f.dead / matrix.channels, f.zero, row, matrix)
+        (dead / matrix.channels, f.zero, row, matrix)
         for row, matrix in _matrices(report)
         if (f := matrix.filters) is not None
-        and f.norm_median > 0
-        and f.dead > limits.dead_filters * matrix.channels
+        and (dead := f.dead if f.norm_median > 0 else f.zero) > limits.dead_filters * matrix.channels
+        and f.zero < matrix.channels
         and matrix.channels >= _FEW
     ]
     if found:

@@ -203,23 +203,32 @@ def adam_eps_floor(report: Report, context: Context, limits: Thresholds) -> Iter
 
     √v̂ < ε for more than half of the elements of a matrix (those that never had a gradient left out). A warning where it
     is most matrices and the loss stands still at a poor fit; otherwise it informs: at the end of a run that fits its
-    data whole, gradients are that small by right. (Wortsman et al. 2023.)
+    data whole, gradients are that small by right; so it does of the state in a checkpoint. (Wortsman et al. 2023.)
     """
-    known = [p for p in _owned(report) if p.eps_floor is not None]
-    low = [p for p in known if (p.eps_floor or 0.0) > limits.eps_floor]
+    known = [(p.eps_floor, p.name) for p in _owned(report) if p.eps_floor is not None] or _floors_of_file(report)
+    low = [one for one in known if one[0] > limits.eps_floor]
     if not low:
         return
     train, _ = losses(report.training, limits)
     lost = train is not None and is_lost(train, context)
-    worst = max(low, key=lambda p: p.eps_floor or 0.0)
+    share, name = max(low, key=lambda one: one[0])
     yield Finding(
         rule="adam-eps-floor",
         severity=Severity.WARNING if lost and len(low) > len(known) / 2 else Severity.INFO,
-        subject=worst.name,
+        subject=name,
         section=SECTION,
-        evidence={"share": worst.eps_floor or 0.0, "matrices": len(low), "of": len(known)},
+        evidence={"share": share, "matrices": len(low), "of": len(known)},
         threshold={"share": limits.eps_floor},
     )
+
+
+def _floors_of_file(report: Report) -> list[tuple[float, str]]:
+    """Return shares of second moments below eps, zeros left out, of the weight matrices in a checkpoint."""
+    rows = report.weights.rows if report.weights is not None else []
+    states = report.weights.optimizers if report.weights is not None else []
+    matrices = {row.name for row in rows if row.role == "weight"}
+    seen = [(r, r.count - (r.unseen or 0)) for s in states for r in s.rows if r.name in matrices and not r.nonfinite]
+    return [(row.floored / n, row.name) for row, n in seen if row.floored is not None and n]
 
 
 def adam_stale_v(report: Report, context: Context, limits: Thresholds) -> Iterator[Finding]:
@@ -249,15 +258,18 @@ def adam_stale_v(report: Report, context: Context, limits: Thresholds) -> Iterat
 
 
 def optimizer_state_nonfinite(report: Report, context: Context, limits: Thresholds) -> Iterator[Finding]:
-    """The optimizer's own state (momentum, second moments) holds NaN or infinity at the end of the run."""
-    bad = [p for p in report.training.parameters if p.state_nonfinite] if report.training is not None else []
+    """The optimizer's own state (momentum, second moments) holds NaN or infinity, after a run or in a file."""
+    runs = report.training.parameters if report.training is not None else []
+    states = report.weights.optimizers if report.weights is not None else []
+    found = [(p.name, p.state_nonfinite) for p in runs] + [(r.name, r.nonfinite) for s in states for r in s.rows]
+    bad = [(name, n) for name, n in found if n]
     if bad:
         yield Finding(
             rule="optimizer-state-nonfinite",
             severity=Severity.ERROR,
-            subject=bad[0].name,
+            subject=bad[0][0],
             section=SECTION,
-            evidence={"values": sum(p.state_nonfinite for p in bad), "tensors": len(bad)},
+            evidence={"values": sum(n for _, n in bad), "tensors": len(bad)},
             threshold={"nonfinite": 0},
         )
 
