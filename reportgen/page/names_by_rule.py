@@ -219,6 +219,8 @@ OF_RULE: dict[str, dict[str, tuple[str, Unit]]] = {
     },
     "w-at-default-init": {"tested": (N_("weights tested"), COUNT)},
     "w-copies": {"share": (N_("share of copied filters"), SHARE)},
+    "bn-negative-var": {"lowest": (N_("lowest running variance"), NUMBER)},
+    "w-rank-one": {"rank": (N_("stable rank"), NUMBER)},
     "w-dead-filters": {"share": (N_("share of dead filters"), SHARE)},
     "w-scale": {
         "scale": (N_("scale, of the usual start"), NUMBER),

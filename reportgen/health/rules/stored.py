@@ -121,7 +121,6 @@ def moments_dead(report: Report, context: Context, limits: Thresholds) -> Iterat
             subject=dead[0].name,
             section=SECTION,
             evidence={"tensors": len(dead), "of": len(known), "step": max(row.step or 0.0 for row in dead)},
-            threshold={"gradient": 0},
         )
 
 
