@@ -183,6 +183,52 @@ def test_augmentation_that_does_no_harm_is_left_alone(redrawn: float | None, sco
     assert severity(facts(redrawn=redrawn, **HELD_BACK | scores), "augmentation-hurts") is None
 
 
+def discs(n: int, seed: int, mirrored: float = 0.0) -> tuple[Tensor, Tensor]:
+    """A bright square somewhere in a dark field, and a mask of it, of which a share is upside down."""
+    generator = torch.Generator().manual_seed(seed)
+    x, y = 0.2 * torch.randn(n, 1, 10, 10, generator=generator), torch.zeros(n, 10, 10, dtype=torch.long)
+    for i in range(n):
+        top, left = (int(v) for v in torch.randint(0, 8, (2,), generator=generator))
+        x[i, 0, top : top + 3, left : left + 3] += 1.5
+        y[i, top : top + 3, left : left + 3] = 1
+    over = torch.rand(n, generator=generator) < mirrored
+    return x, torch.where(over[:, None, None], y.flip(1), y)
+
+
+@pytest.mark.parametrize("heads", [2, 1])
+def test_maps_are_learned_by_class(heads: int) -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(1, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, heads, 3, padding=1))
+    (x, y), (vx, vy) = discs(200, 1, mirrored=0.7), discs(160, 2)
+    loss: nn.Module = nn.CrossEntropyLoss()
+    if heads == 1:
+        loss, y, vy = nn.BCEWithLogitsLoss(), y[:, None].float(), vy[:, None].float()
+    told = anew.learned_anew(lab(model, (x, y), (vx, vy), loss))
+    n = told.numbers
+    assert told.detail == {"kind": "maps"}
+    assert n["commonest_given"] == 0.5  # the ground alone would be nine tenths of the places
+    assert n["given_given"] > 0.9
+    assert n["training_training"] < n["given_given"] - 0.2
+    assert 0.05 < n["spread"] < 0.5
+    assert words_anew.OUTCOMES["learned-anew"](n, told.detail).startswith("Places of a class")
+
+
+def test_places_found_are_counted_by_class() -> None:
+    target = torch.tensor([[[0, 0, 0, 1]], [[0, 0, -100, -100]]])
+    there, found = anew._found(target, torch.tensor([[[0, 1, 0, 1]], [[0, 0, 1, 1]]]))
+    assert there.tolist() == [[3, 1], [2, 0]]
+    assert found[0].tolist() == [pytest.approx(2 / 3), 1.0]
+    assert found[1].tolist() == [1.0, 0.0]
+
+
+def test_a_score_of_maps_is_as_sure_as_its_samples_are_alike() -> None:
+    for spread, expected in ((0.1, "warning"), (0.6, None)):
+        scores = {"spread": spread, "asked_given": 60.0, **HELD_BACK, "given_given": 0.8}
+        told = tried("learned-anew", {"kind": "maps"}, **SCORES | scores)
+        sick = report(BAD, trials=told, training=run(FLAT), splits=SplitFacts(redrawn=1.0))
+        assert severity(sick, "augmentation-hurts") == expected
+
+
 def test_an_untrained_model_and_noise_are_not_judged() -> None:
     sick = facts(training_given=0.3)
     noise = structs.replace(sick, subject=structs.replace(sick.subject, inputs="synthetic"))

@@ -180,7 +180,17 @@ SYNDROMES: tuple[Syndrome, ...] = (
     Syndrome(
         "wrong-augmentation",
         _AUGMENTED,
-        (*_SLOW, *_FAR_APART, *_HINTS, "d-train-val-shift", "bn-stats-mismatch", "eval-train-gap", "splits-disagree"),
+        (
+            *_SLOW,
+            *_FAR_APART,
+            *_HINTS,
+            "d-train-val-shift",
+            "bn-stats-mismatch",
+            "eval-train-gap",
+            "splits-disagree",
+            "d-conflicting-labels",
+            "d-class-imbalance",
+        ),
         _detail("redrawn", "yes"),
     ),
     Syndrome("label-corruption", _BAD_LABELS, (*_SLOW, *_FAR_APART, *_HINTS)),

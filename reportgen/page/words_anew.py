@@ -9,46 +9,55 @@ from .formats import amount, percent
 from .language import _
 
 
-def _said(f: Finding) -> Callable[[float], str]:
-    return percent if f.detail.get("kind") == "classes" else amount
+def _said(detail: dict[str, str]) -> Callable[[float], str]:
+    return percent if detail.get("kind") in ("classes", "maps") else amount
 
 
 def _disagree(f: Finding) -> str:
-    e, say = f.evidence, _said(f)
-    text = (
-        _(
+    e, say = f.evidence, _said(f.detail)
+    texts = {
+        "classes": _(
             "A fresh copy that learned from {samples} training samples is right on {own} of other training samples, "
             "and on {other} of the data given, where a constant answer is right on {constant}."
-        )
-        if f.detail.get("kind") == "classes"
-        else _(
+        ),
+        "maps": _(
+            "A fresh copy that learned from {samples} training samples finds {own} of the places of a class in other "
+            "training samples, and {other} in the data given, where a constant answer finds {constant}."
+        ),
+        "numbers": _(
             "A fresh copy that learned from {samples} training samples has an R² of {own} on other training samples, "
             "and of {other} on the data given."
-        )
-    )
+        ),
+    }
+    text = texts.get(f.detail.get("kind", ""), texts["numbers"])
     return text.format(
         samples=amount(e["samples"]), own=say(e["own"]), other=say(e["other"]), constant=say(e["constant_given"])
     )
 
 
 def _only(f: Finding) -> str:
-    e, say = f.evidence, _said(f)
-    text = (
-        _(
+    e, say = f.evidence, _said(f.detail)
+    texts = {
+        "classes": _(
             "Learned from {samples} of the data given, a fresh copy is right on {given} of the others; learned from as "
             "many training samples, on {own} of other training samples and on {other} of the data given."
-        )
-        if f.detail.get("kind") == "classes"
-        else _(
+        ),
+        "maps": _(
+            "Learned from {samples} of the data given, a fresh copy finds {given} of the places of a class in the "
+            "others; learned from as many training samples, {own} in other training samples and {other} in the data "
+            "given."
+        ),
+        "numbers": _(
             "Learned from {samples} of the data given, a fresh copy has an R² of {given} on the others; learned from "
             "as many training samples, {own} on other training samples and {other} on the data given."
-        )
-    )
+        ),
+    }
+    text = texts.get(f.detail.get("kind", ""), texts["numbers"])
     return text.format(samples=amount(e["samples"]), given=say(e["given"]), own=say(e["own"]), other=say(e["other"]))
 
 
 def _ahead(f: Finding) -> str:
-    e, say = f.evidence, _said(f)
+    e, say = f.evidence, _said(f.detail)
     if f.detail.get("held") == "weights":
         text = _(
             "A fresh copy reaches {fresh} on the data given after 300 plain steps on {samples} samples, the model has "
@@ -65,7 +74,7 @@ def _ahead(f: Finding) -> str:
 
 
 def _scaled(f: Finding) -> str:
-    e, say = f.evidence, _said(f)
+    e, say = f.evidence, _said(f.detail)
     text = _(
         "After 300 steps a fresh copy has {fresh} on the data given, and one whose layers were first scaled to outputs "
         "of deviation 1 has {scaled}."
@@ -74,8 +83,7 @@ def _scaled(f: Finding) -> str:
 
 
 def _hurts(f: Finding) -> str:
-    e = f.evidence
-    say = percent if f.detail.get("kind") == "classes" else amount
+    e, say = f.evidence, _said(f.detail)
     text = _(
         "On the data given the model reaches {as_is}; a fresh copy that learned from half of them reaches {given} on "
         "the other half, one that learned from augmented training samples {other}, and {own} on others like them."
@@ -109,18 +117,22 @@ Detail = dict[str, str]
 
 
 def _anew(n: Numbers, d: Detail) -> str:
-    say = percent if d.get("kind") == "classes" else amount
-    text = (
-        _(
+    say = _said(d)
+    texts = {
+        "classes": _(
             "Learned from training data: {own} right on unseen training data, {other} on the data given; learned from "
             "the data given: {given} on unseen ones of them, {back} on training data."
-        )
-        if d.get("kind") == "classes"
-        else _(
+        ),
+        "maps": _(
+            "Places of a class that are found: learned from training data, {own} in unseen training data, {other} in "
+            "the data given; learned from the data given, {given} in unseen ones of them, {back} in training data."
+        ),
+        "numbers": _(
             "Learned from training data: R² {own} on unseen training data, {other} on the data given; learned from the "
             "data given: {given} on unseen ones of them, {back} on training data."
-        )
-    )
+        ),
+    }
+    text = texts.get(d.get("kind", ""), texts["numbers"])
     return text.format(
         own=say(n["training_training"]),
         other=say(n["training_given"]),

@@ -18,8 +18,13 @@ def _trial(report: Report, context: Context) -> Trial | None:
 
 
 def _error(trial: Trial, asked: str, *scores: float) -> float:
-    """Return the standard error of a score, or of the difference of two: binomial, or of R² by 2/sqrt(n)."""
+    """Return the standard error of a score, or of the difference of two.
+
+    Binomial; of R² by 2/sqrt(n); of maps by their deviation between samples.
+    """
     n = trial.numbers[f"asked_{asked}"]
+    if trial.detail.get("kind") == "maps":
+        return max(trial.numbers.get("spread", 0.5), 0.05) * math.sqrt(len(scores) / n)
     if trial.detail.get("kind") == "classes":
         return math.sqrt(sum(max(s * (1 - s), 0.01) for s in scores) / n)
     return math.sqrt(sum(4 * max(1 - s, 0.01) ** 2 for s in scores) / n) / 2
