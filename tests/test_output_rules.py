@@ -70,6 +70,11 @@ def squeezed(output: Tensor, target: Tensor) -> Tensor:
     return F.mse_loss(output.squeeze(1), target.float())
 
 
+def of_shares(output: Tensor, target: Tensor) -> Tensor:
+    """Multinomial likelihood of the items of a sample, as in recommending."""
+    return -(target * output.log()).sum(1).mean()
+
+
 LOGITS = nn.BCEWithLogitsLoss()
 
 SICK: dict[str, tuple[nn.Module, Tensor, Any, str, str]] = {
@@ -86,6 +91,13 @@ SICK: dict[str, tuple[nn.Module, Tensor, Any, str, str]] = {
     "relu on numbers": (body(1, nn.ReLU()), NUMBERS, nn.MSELoss(), "output-range", "wrong-output-activation"),
     "tanh on numbers": (body(1, nn.Tanh()), NUMBERS, nn.MSELoss(), "output-range", "wrong-output-activation"),
     "softmax of one unit": (body(1, nn.Softmax(1)), YES, nn.BCELoss(), "output-range", "wrong-output-activation"),
+    "softmax on many labels": (
+        body(3, nn.Softmax(1)),
+        (X[:, :3] > 0).float(),
+        nn.BCELoss(),
+        "output-range",
+        "wrong-output-activation",
+    ),
     "likelihood of scores": (body(4), CLASSES, likelihood, "loss-mismatch", "wrong-loss"),
     "targets of -1 and 1": (body(1), YES * 2 - 1, LOGITS, "loss-mismatch", "wrong-loss"),
     "number of the class": (body(1), CLASSES, squeezed, "loss-mismatch", "wrong-loss"),
@@ -117,6 +129,8 @@ HEALTHY: dict[str, tuple[nn.Module, Tensor, Any]] = {
     "shares": (body(1, nn.Sigmoid()), NUMBERS.sigmoid(), nn.MSELoss()),
     "squeezed by the loss": (body(1), NUMBERS[:, 0], squeezed),
     "many labels": (body(3), (X[:, :3] > 0).float(), LOGITS),
+    "softened classes": (body(4, nn.Softmax(1)), F.one_hot(CLASSES, 4) * 0.9 + 0.025, nn.MSELoss()),
+    "likelihood of shares": (body(3, nn.Softmax(1)), (X[:, :3] > 0).float(), of_shares),
     "rebuilt": (body(6), X, nn.L1Loss()),
     "counts": (body(1), (X[:, 0] * 30).round().long().abs(), squeezed),
 }

@@ -19,6 +19,8 @@ from reportgen.document.facts import (
     Classification,
     EvaluationFacts,
     Finding,
+    GradientFacts,
+    GradientRow,
     Meta,
     OutputFacts,
     Regression,
@@ -480,3 +482,44 @@ def test_shares_of_the_batch_are_no_scores_to_a_loss(first: str, expected: set[s
     evaluation = EvaluationFacts(task="multiclass", n_samples=400, classification=GOOD, outputs=outputs)
     facts = report(None, evaluation=evaluation, trials=TrialFacts(trials=[*met, *shifted], budget=20.0))
     assert causes(facts) == expected
+
+
+@pytest.mark.parametrize(
+    ("loss", "lowest", "expected"),
+    [("NLLLoss", -40.0, True), ("NLLLoss", 0.02, False), ("NLLLoss", -0.03, False), ("GaussianNLLLoss", -4.0, False)],
+)
+def test_a_likelihood_below_zero_is_none_of_probabilities(loss: str, lowest: float, expected: bool) -> None:
+    """A bonus for entropy may take it a little below; a density goes below as it likes."""
+    facts = report(training=run([2.3, 0.5, lowest]))
+    facts = structs.replace(facts, subject=structs.replace(facts.subject, loss=loss))
+    assert (severity(facts, "loss-mismatch") == "error") == expected
+
+
+@pytest.mark.parametrize(("cross_entropy", "expected"), [(2.6, "error"), (2.2, None), (None, None)])
+def test_a_little_luck_with_classes_is_no_outcome(cross_entropy: float | None, expected: str | None) -> None:
+    """Answers of random weights lean on the class: here accuracy is 0.16 where chance is 0.1."""
+    rows = [[6 if t == p else 4 if (t + p) % 2 else 3 for p in range(10)] for t in range(10)]
+    outputs = OutputFacts(min=-9.0, max=9.0, row_sum_error=9.0, log_sum_exp_error=1.2, cross_entropy=cross_entropy)
+    table = Classification(classes=list("abcdefghij"), confusion=[[4 * n for n in row] for row in rows])
+    evaluation = EvaluationFacts(task="multiclass", n_samples=1500, classification=table, outputs=outputs)
+    assert severity(report(None, evaluation=evaluation, training=run([2.6] * 6)), "h-never-learned") == expected
+
+
+@pytest.mark.parametrize(("curve", "expected"), [([2.3] * 6, "warning"), ([2.3, 1.2, 0.6, 0.4, 0.3, 0.2], None)])
+def test_gradients_vanish_slowly_over_many_layers(curve: list[float], expected: str | None) -> None:
+    rows = [
+        GradientRow(
+            name=f"l{i}",
+            module="Linear",
+            requires_grad=True,
+            is_matrix=True,
+            order=i,
+            n_none=0,
+            n_zero=0,
+            stats=TensorStats(count=1000, sum=0.0, m2=1000 * 10 ** (0.44 * i - 10), min=-1.0, max=1.0),
+        )
+        for i in range(30)
+    ]
+    seen = GradientFacts(mode="train", n_batches=4, n_samples=64, loss="l", rows=rows)
+    table = Classification(classes=["a", "b"], confusion=[[50, 50], [50, 50]])
+    assert severity(report(table, gradients=seen, training=run(curve)), "grad-depth-slope") == expected

@@ -76,12 +76,13 @@ def accuracy(confusion: Sequence[Sequence[int]]) -> Accuracy | None:
     return Accuracy(correct, total, correct / total, low, high, max(map(sum, confusion)) / total)
 
 
-def beats_constant(confusion: Sequence[Sequence[int]]) -> bool:
+def beats_constant(confusion: Sequence[Sequence[int]], gain: float = 0.0) -> bool:
     """Tell whether the predictions are clearly better than naming one class always.
 
     By accuracy (lower end of its interval above the commonest class), or by balanced accuracy: a constant guess reaches
     exactly 1/K there, and two standard errors above it count as clear. The second speaks for models that were trained
-    to find rare classes at the price of plain accuracy.
+    to find rare classes at the price of plain accuracy. ``gain``: share of the way to 1 that either must come, for
+    answers of weights drawn at random depend on the class a little too.
     """
     score = accuracy(confusion)
     supports = [sum(row) for row in confusion if sum(row)]
@@ -90,7 +91,9 @@ def beats_constant(confusion: Sequence[Sequence[int]]) -> bool:
     recalls = [row[i] / sum(row) for i, row in enumerate(confusion) if sum(row)]
     k = len(supports)
     error = math.sqrt(sum(r * (1 - r) / n + 1 / (4 * n * n) for r, n in zip(recalls, supports, strict=True))) / k
-    return score.low > score.majority or sum(recalls) / k - 2 * error > 1 / k
+    balanced = sum(recalls) / k
+    by_balance = balanced - 2 * error > 1 / k and balanced > 1 / k + gain * (1 - 1 / k)
+    return by_balance or score.low > score.majority + gain * (1 - score.majority)
 
 
 def confused(confusion: Sequence[Sequence[int]], limit: int = 10) -> list[tuple[int, int, int]]:

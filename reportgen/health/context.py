@@ -114,6 +114,9 @@ def _works(report: Report) -> bool:
     return score is not None and score.low > score.majority + 0.15
 
 
+_BEYOND_LUCK = (
+    0.1  # of the way to a balanced accuracy of 1; untrained nets come to 0.05 on ten classes (99 %), 0.3 on three
+)
 _CLEARLY = 0.95  # of the entropy of the answers, below which probabilities are worth something
 _LOSSES_IN_UNITS = ("mse", "l1", "huber", "mae", "squared", "quantile")
 
@@ -146,7 +149,8 @@ def _outcome_ok(evaluation: EvaluationFacts, limits: Thresholds) -> bool:
     if evaluation.heads:
         return all(_outcome_ok(head, limits) for head in evaluation.heads.values())
     if evaluation.classification is not None:
-        return beats_constant(evaluation.classification.confusion) or _better_than_prior(evaluation)
+        gain = _BEYOND_LUCK if _worse_than_prior(evaluation) else 0.0
+        return beats_constant(evaluation.classification.confusion, gain) or _better_than_prior(evaluation)
     if evaluation.regression is not None:
         r2 = explained(evaluation.regression)
         return r2 is not None and r2 > limits.outcome_r2
@@ -163,10 +167,22 @@ def _better_than_prior(evaluation: EvaluationFacts) -> bool:
 
     For rare events naming the common class always may be the best decision, and yet the probabilities are worth much.
     """
+    share = _of_prior(evaluation)
+    return share is not None and share < _CLEARLY
+
+
+def _worse_than_prior(evaluation: EvaluationFacts) -> bool:
+    """Tell whether the cross-entropy is above the entropy of the labels, which a constant answer would reach."""
+    share = _of_prior(evaluation)
+    return share is not None and share > 1
+
+
+def _of_prior(evaluation: EvaluationFacts) -> float | None:
     table, outputs = evaluation.classification, evaluation.outputs
     if table is None or outputs is None or outputs.cross_entropy is None:
-        return False
-    return outputs.cross_entropy < _CLEARLY * _entropy([sum(row) for row in table.confusion])
+        return None
+    prior = _entropy([sum(row) for row in table.confusion])
+    return outputs.cross_entropy / prior if prior else None
 
 
 def _entropy(counts: list[int]) -> float:

@@ -186,7 +186,10 @@ OF_RULE: dict[str, dict[str, tuple[str, Unit]]] = {
     "one-batch": {"start": (N_("loss before"), NUMBER), "end": (N_("loss after"), NUMBER)},
     "optimizer-missing-params": {"share": (N_("share of the elements"), SHARE)},
     "optimizer-state-missing": {"parameters": (N_("parameters of the optimizer"), COUNT)},
-    "output-range": {"share": (N_("share of targets out of reach"), SHARE)},
+    "output-range": {
+        "share": (N_("share of targets out of reach"), SHARE),
+        "apart": (N_("share of samples whose targets do not sum to 1"), SHARE),
+    },
     "penalty-outweighs": {
         "before": (N_("rest of the loss before"), NUMBER),
         "after": (N_("rest of the loss after"), NUMBER),

@@ -88,6 +88,10 @@ def _mismatch(f: Finding) -> str:
             "The loss takes outputs as log-probabilities, but their logsumexp is off 0 by up to "
             "{log_sum_exp_error}: it can fall without end."
         ).format(log_sum_exp_error=amount(e["log_sum_exp_error"]))
+    if kind == "below zero":
+        return _("The training loss came down to {lowest}; of log-probabilities it is never below 0.").format(
+            lowest=amount(e["lowest"])
+        )
     if kind == "several labels":
         return _(
             "Samples have {labels} true labels on average, and the loss takes classes to exclude one another."
@@ -106,6 +110,10 @@ def _range(f: Finding) -> str:
     if kind == "constant":
         return _("Behind layer {layer} the output is {reached} whatever comes in.").format(
             layer=f.detail.get("layer", ""), reached=amount(e["reached"])
+        )
+    if kind == "shares":
+        return _("The outputs of a sample always sum to 1; the targets of {apart} of the samples do not.").format(
+            apart=percent(e["apart"])
         )
     reach = _("The last activation reaches from {low} to {high}").format(low=amount(e["low"]), high=amount(e["high"]))
     if kind == "scores":

@@ -11,6 +11,7 @@ from ..context import Context
 from ..robust import theil_sen
 from ..thresholds import Thresholds
 from .reach import are_idle
+from .training import h_never_learned
 
 SECTION = "gradients"
 
@@ -90,7 +91,9 @@ def grad_depth_slope(report: Report, context: Context, limits: Thresholds) -> It
     y = log10(‖g‖/sqrt(numel)) of every weight matrix in order of execution; slope by Theil-Sen in decades per layer,
     and the ratio of the first to the last tenth of the layers. Both must pass their thresholds, over five layers at
     least. Healthy nets: slope -0.13 to +0.16, ratio 1 to 300; a deep default-init ReLU MLP 0.31 and 9e-4; ten sigmoid
-    layers 0.84 and 1e-8. Exact zeros (a zero-initialised head) and non-finite gradients are left out.
+    layers 0.84 and 1e-8. Where the training loss never moved (``h-never-learned``) half of the slope is enough to
+    vanish: over many layers a slower fall ends as far down. Exact zeros (a zero-initialised head) and non-finite
+    gradients are left out.
     """
     rows = _profile(report)
     if len(rows) < limits.gradient_layers:
@@ -99,7 +102,9 @@ def grad_depth_slope(report: Report, context: Context, limits: Thresholds) -> It
     slope = theil_sen([math.log10(size) for size in sizes])
     tenth = max(1, len(sizes) // 10)
     ratio = median(sizes[:tenth]) / median(sizes[-tenth:])
-    vanishing = slope > limits.gradient_slope and ratio < limits.gradient_ratio_warning
+    stuck = any(True for _ in h_never_learned(report, context, limits))
+    enough = limits.gradient_slope * (0.5 if stuck else 1.0)
+    vanishing = slope > enough and ratio < limits.gradient_ratio_warning
     exploding = slope < -limits.gradient_slope and ratio > 1 / limits.gradient_ratio_warning
     if not vanishing and not exploding:
         return
@@ -110,7 +115,7 @@ def grad_depth_slope(report: Report, context: Context, limits: Thresholds) -> It
         subject=rows[0].name,
         section=SECTION,
         evidence={"slope": slope, "ratio": ratio, "layers": len(sizes)},
-        threshold={"slope": limits.gradient_slope, "ratio": limits.gradient_ratio_warning},
+        threshold={"slope": enough if vanishing else limits.gradient_slope, "ratio": limits.gradient_ratio_warning},
         detail={"direction": "vanishing" if vanishing else "exploding", "last": rows[-1].name},
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 from ...document.facts import DatasetFacts, Finding, Report, Severity
@@ -21,10 +22,17 @@ def output_range(report: Report, context: Context, limits: Thresholds) -> Iterat
     activation. Numbers: the share of the targets outside of it by a twentieth of their standard deviation, above 2 %;
     an error where the model does not work, a warning above 10 %, else it informs. Classes under a loss that applies
     softmax itself: a lower or upper bound inside [-2, 2] (sigmoid, tanh, ReLU) is a warning; log-probabilities are
-    fine. A single unit that gives one value whatever comes in (softmax over one unit) is an error.
+    fine. A single unit that gives one value whatever comes in (softmax over one unit) is an error. Several yes-or-no
+    answers a sample, each with a loss of its own, from a softmax: the targets of more than a tenth of the samples do
+    not sum to 1, as the outputs always do; a warning, an error where the model does not work.
     """
     head = report.tried("head-range")
     if head is None:
+        return
+    apart = head.numbers.get("rows_apart", 0.0)
+    if _is_softmax(head) and head.numbers.get("width", 1.0) > 1 and apart > 0.1 and _each_by_itself(report):
+        severity = Severity.WARNING if context.outcome_ok else Severity.ERROR
+        yield _finding("output-range", severity, head, {"apart": apart}, {"apart": 0.1}, "shares")
         return
     if head.numbers["low"] == head.numbers["high"]:
         yield _finding("output-range", Severity.ERROR, head, {"reached": head.numbers["low"]}, {}, "constant")
@@ -35,6 +43,12 @@ def output_range(report: Report, context: Context, limits: Thresholds) -> Iterat
         if low > -limits.score_bound or high < limits.score_bound:
             bounds = {"low": low, "high": high}
             yield _finding("output-range", Severity.WARNING, head, bounds, {"bound": limits.score_bound}, "scores")
+
+
+def _each_by_itself(report: Report) -> bool:
+    """Tell by its name whether the loss compares each output with its own target, unlike a likelihood of shares."""
+    name = (report.subject.loss or "").lower().replace("_", "")
+    return any(word in name for word in ("bce", "binarycrossentropy", "mse", "l1loss", "huber", "focal"))
 
 
 def _finding(
@@ -125,7 +139,8 @@ def loss_mismatch(report: Report, context: Context, limits: Thresholds) -> Itera
     """The loss is made for another kind of output or target.
 
     Log-likelihood of raw scores: adding 1 to all outputs lowers the loss by 1, as it does where log-probabilities are
-    expected, and the rows' logsumexp is more than 0.1 from 0: such a loss falls without end. Binary cross-entropy with
+    expected, and the rows' logsumexp is more than 0.1 from 0: such a loss falls without end. So does one named
+    NLLLoss whose value in training came below -1, where no log-probability leads. Binary cross-entropy with
     targets outside of [0, 1]. Both errors. Cross-entropy (by its name, or of up to 64 labels by a loss that stays the
     same when one number is added to all outputs) with more than 1.1 true labels a sample on average: a warning, because
     its classes exclude one another; over more labels a multinomial likelihood is common. Class numbers as quantities:
@@ -148,6 +163,8 @@ def loss_mismatch(report: Report, context: Context, limits: Thresholds) -> Itera
         outputs = report.evaluation.outputs if report.evaluation is not None else None
         error = outputs.log_sum_exp_error if outputs is not None else None
         yield _mismatch(Severity.ERROR, {"log_sum_exp_error": error or 0.0}, "raw scores")
+    elif name == "nllloss" and (lowest := _lowest_loss(report)) < -1:
+        yield _mismatch(Severity.ERROR, {"lowest": lowest}, "below zero")
     answers = report.tried("loss-of-answers")
     data = report.train_dataset or report.dataset
     if answers is not None and data is not None and answers.detail.get("answers") == "class numbers":
@@ -157,13 +174,21 @@ def loss_mismatch(report: Report, context: Context, limits: Thresholds) -> Itera
             yield _mismatch(Severity.WARNING, {"classes": n}, "class numbers")
 
 
+def _lowest_loss(report: Report) -> float:
+    """Return the least training loss of any step, 0 where none is below."""
+    history = report.training
+    series = [s for s in history.series if s.name == "train_loss"] if history is not None else []
+    return min((y for s in series for y in s.y if y is not None and math.isfinite(y)), default=0.0)
+
+
 def _raw_likelihood(report: Report) -> bool:
     shifted = report.tried("loss-shifted")
     outputs = report.evaluation.outputs if report.evaluation is not None else None
     if shifted is None or outputs is None or outputs.log_sum_exp_error is None or report.evaluation is None:
         return False
     down = shifted.numbers["shifted"] - shifted.numbers["loss"]
-    return report.evaluation.task == "multiclass" and abs(down + 1) < 1e-3 and outputs.log_sum_exp_error > 0.1
+    exact = max(1e-3, 1e-6 * abs(shifted.numbers["loss"]))  # a loss far below zero is known to no more than that
+    return report.evaluation.task == "multiclass" and abs(down + 1) < exact < 0.5 and outputs.log_sum_exp_error > 0.1
 
 
 def _labels_a_sample(report: Report) -> float:

@@ -228,7 +228,8 @@ def head_range(lab: Lab) -> Result:
     """Make the last affine layer put out -40 to 40 and look at what the rest of the model makes of it.
 
     Judged only where the output has the size of that layer's, so that what follows can be an activation. ``low`` and
-    ``high``: range reached; ``row_sum_error``: largest |sum over classes - 1|; the targets' range stands beside.
+    ``high``: range reached; ``row_sum_error``: largest |sum over classes - 1|; the targets' range stands beside, and
+    ``rows_apart``, the share of samples whose targets do not sum to 1, where there is one for each output.
     """
     batch = lab.samples(32, least=2)
     model = lab.model
@@ -272,6 +273,8 @@ def head_range(lab: Lab) -> Result:
         numbers["last_sum_error"] = float((reached.sum(-1) - 1).abs().max())
         numbers["width"] = float(reached.shape[1])
         numbers["log_sum_exp_error"] = float(reached.logsumexp(1).abs().max())
+    if isinstance(batch.target, Tensor) and batch.target.shape == reached.shape and reached.dim() == 2:
+        numbers["rows_apart"] = float(((batch.target.double().sum(1) - 1).abs() > 0.01).double().mean())
     return Result(numbers | _target_range(batch), {"layer": seen.order[-1]})
 
 
