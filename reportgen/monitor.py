@@ -41,8 +41,9 @@ class Monitor(Watch):
 
     ``layers`` names those whose outputs are looked at, by patterns, and how often: ``{"layer1.*": 0.25, "head": 1.0}``
     looks at the layers of the first block in a quarter of the looks, drawn by the number of the step, and at no others.
-    So it is with histograms of their weights and gradients; norms and steps are measured of all parameters, as without
-    them nobody could tell what never moves or where gradients end.
+    So it is with histograms of their weights and gradients, which may have probabilities of their own:
+    ``{"layer1.*": {"outputs": 0.25, "weights": 0.1}}`` draws none of gradients. Norms and steps are measured of all
+    parameters, as without them nobody could tell what never moves or where gradients end.
 
     It works through hooks on the optimizers, on one small parameter and on the models. A few steps, set by their number
     alone, are looked at closely: gradients, movement and histograms of parameters, outputs of layers. Nothing of the

@@ -14,28 +14,41 @@ import reportgen
 from reportgen.errors import OptionError
 from reportgen.options import SECTIONS
 from reportgen.page.build import IDS, build
-from reportgen.training.choice import Choice, choice_of
+from reportgen.training.choice import PARTS, Choice, choice_of
 
 
 def test_the_first_pattern_that_fits_counts() -> None:
     choice = choice_of({"layer1.0": 0.5, "layer1.*": 1.0})
-    assert [choice.share(name) for name in ("layer1.0", "layer1.1.conv", "fc")] == [0.5, 1.0, 0.0]
-    assert choice_of("fc*") == Choice((("fc*", 1.0),))
-    assert choice_of(["a", "b"]).share("b") == 1
-    assert choice_of(None).share("anything") == 1
+    assert [choice.share(name, "outputs") for name in ("layer1.0", "layer1.1.conv", "fc")] == [0.5, 1.0, 0.0]
+    assert choice_of("fc*") == Choice((("fc*", (1.0, 1.0, 1.0)),))
+    assert choice_of(["a", "b"]).share("b", "weights") == 1
+    assert choice_of(None).share("anything", "gradients") == 1
+
+
+def test_parts_of_a_layer_have_shares_of_their_own() -> None:
+    choice = choice_of({"a": {"outputs": 0.5, "weights": 0.1}, "*": 0.2})
+    assert [choice.share("a", part) for part in PARTS] == [0.5, 0.1, 0.0]
+    assert [choice.share("b", part) for part in PARTS] == [0.2, 0.2, 0.2]
+    looks = {part: {step for step in range(4000) if choice.at("a", step, part)} for part in PARTS}
+    assert len(looks["weights"]) / 4000 == pytest.approx(0.1, abs=0.02)
+    assert looks["weights"] < looks["outputs"]  # so that what both need is paid for once
+    assert not looks["gradients"]
 
 
 def test_a_share_is_met_by_each_layer_on_its_own_and_in_every_run() -> None:
     choice = choice_of({"*": 0.25})
-    looks = [[choice.at(name, step) for step in range(4000)] for name in ("a", "b")]
+    looks = [[choice.at(name, step, "outputs") for step in range(4000)] for name in ("a", "b")]
     for look in looks:
         assert sum(look) / 4000 == pytest.approx(0.25, abs=4 * (0.25 * 0.75 / 4000) ** 0.5)
     both = sum(a and b for a, b in zip(*looks, strict=True)) / 4000
     assert both == pytest.approx(0.0625, abs=0.02)
-    assert looks[0] == [choice.at("a", step) for step in range(4000)]
+    assert looks[0] == [choice.at("a", step, "outputs") for step in range(4000)]
 
 
-@pytest.mark.parametrize("layers", [7, [], {}, {"a": 2.0}, {"a": "often"}, [1]])
+@pytest.mark.parametrize(
+    "layers",
+    [7, [], {}, {"a": 2.0}, {"a": "often"}, [1], {"a": {}}, {"a": {"bias": 1.0}}, {"a": {"weights": -0.1}}, {1: 0.5}],
+)
 def test_what_is_no_pattern_is_refused(layers: Any) -> None:
     with pytest.raises(OptionError, match="layers"):
         reportgen.Monitor(nn.Linear(2, 2), layers=layers)
@@ -79,6 +92,9 @@ def test_histograms_of_weights_and_gradients_are_of_the_layers_named_and_norms_o
         return monitor.history()
 
     every, some, rare = watched(None), watched(["2", "4"]), watched({"*": 0.3})
+    weights = watched({"0": {"weights": 1.0}, "1": {"outputs": 1.0}})
+    assert {(bars.name, bars.part) for bars in weights.histograms} == {("0.weight", "weight"), ("1", "activation")}
+    assert [layer.name for layer in weights.layers] == ["1"]
     drawn = [{(bars.name, bars.part) for bars in history.histograms} for history in (every, some)]
     assert {name for name, part in drawn[0] if part == "gradient"} == {"0.weight", "2.weight", "4.weight"}
     assert drawn[1] == {pair for pair in drawn[0] if pair[0] in ("2", "2.weight", "4", "4.weight")}

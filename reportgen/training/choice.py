@@ -10,23 +10,33 @@ from typing import Any
 
 from ..arguments import are_texts, expect, is_number
 
-_EXPECTED = "a pattern such as 'layer1.*', a list of them, or a dict of pattern and probability from 0 to 1"
-Patterns = str | Sequence[str] | Mapping[str, float]
+PARTS = ("outputs", "weights", "gradients")
+_EXPECTED = (
+    "a pattern such as 'layer1.*', a list of them, or a dict of pattern and probability from 0 to 1, or of pattern and "
+    "a dict of probabilities of outputs, weights and gradients"
+)
+Patterns = str | Sequence[str] | Mapping[str, float | Mapping[str, float]]
+Shares = tuple[float, float, float]
+"""Of the looks, for each of ``PARTS``."""
 
 
 @dataclass(frozen=True)
 class Choice:
-    """Patterns and the share of looks in which a layer is looked at; the first pattern that fits a layer counts."""
+    """Patterns and the shares of looks in which a layer is looked at; the first pattern that fits a layer counts."""
 
-    shares: tuple[tuple[str, float], ...] = (("*", 1.0),)
+    shares: tuple[tuple[str, Shares], ...] = (("*", (1.0, 1.0, 1.0)),)
 
-    def share(self, name: str) -> float:
-        """Return in which share of the looks a layer is looked at; 0 where no pattern fits."""
-        return next((share for pattern, share in self.shares if fnmatchcase(name, pattern)), 0.0)
+    def share(self, name: str, part: str) -> float:
+        """Return in which share of the looks a part of a layer is looked at; 0 where no pattern fits."""
+        at = PARTS.index(part)
+        return next((shares[at] for pattern, shares in self.shares if fnmatchcase(name, pattern)), 0.0)
 
-    def at(self, name: str, step: int) -> bool:
-        """Tell whether to look at a layer in this step: by a hash of both, so the same in every run."""
-        share = self.share(name)
+    def at(self, name: str, step: int, part: str) -> bool:
+        """Tell whether to look at a part of a layer in this step, by a hash of layer and step: the same in every run.
+
+        Parts with the same share are looked at in the same steps, and one with a smaller share in some of these.
+        """
+        share = self.share(name, part)
         drawn = blake2b(f"{name}:{step}".encode(), digest_size=6).digest()
         return share >= 1 or int.from_bytes(drawn, "big") < share * 2**48
 
@@ -35,10 +45,20 @@ def choice_of(layers: Any) -> Choice:
     """Read what a user named; raises OptionError for what are no patterns."""
     if layers is None:
         return Choice()
-    if isinstance(layers, Mapping):
-        fits = are_texts([*layers]) and all(is_number(p, 0) and p <= 1 for p in layers.values())
-        expect("layers", layers, fits and bool(layers), _EXPECTED)
-        return Choice(tuple((pattern, float(share)) for pattern, share in layers.items()))
-    named = [layers] if isinstance(layers, str) else layers
-    expect("layers", layers, bool(named) and are_texts(named), _EXPECTED)
-    return Choice(tuple((pattern, 1.0) for pattern in named))
+    if not isinstance(layers, Mapping):
+        named = [layers] if isinstance(layers, str) else layers
+        expect("layers", layers, bool(named) and are_texts(named), _EXPECTED)
+        layers = dict.fromkeys(named, 1.0)
+    read = [_shares(value) for value in layers.values()]
+    expect("layers", layers, bool(layers) and are_texts([*layers]) and None not in read, _EXPECTED)
+    return Choice(tuple((name, shares) for name, shares in zip(layers, read, strict=True) if shares is not None))
+
+
+def _shares(value: Any) -> Shares | None:
+    """Return the shares of all parts, those left out of a dict being 0; None where they are none."""
+    if not isinstance(value, Mapping):
+        value = dict.fromkeys(PARTS, value)
+    if not value or set(value) - set(PARTS) or not all(is_number(p, 0) and p <= 1 for p in value.values()):
+        return None
+    outputs, weights, gradients = (float(value.get(part, 0.0)) for part in PARTS)
+    return outputs, weights, gradients

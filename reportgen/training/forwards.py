@@ -118,7 +118,8 @@ class ForwardWatch:
         self._roots = [m for m in models.values() if not isinstance(m, torch.jit.ScriptModule)]
         self._modal = [m for model in models.values() for m in model.modules() if has_two_modes(m)]
         layers = {id(m) for model in models.values() for m in layers_of(model).values()}
-        found = [(name, m) for name, m in modules_of(models) if id(m) in layers and self.run.choice.share(name) > 0]
+        choice = self.run.choice
+        found = [(n, m) for n, m in modules_of(models) if id(m) in layers and choice.share(n, "outputs") > 0]
         # dropouts are no layers of the reports, but they are what modes are about
         known = {id(m) for _, m in found}
         drops = [m for m in self._modal if id(m) not in known]
@@ -151,7 +152,7 @@ class ForwardWatch:
         step = self.run.notebook.tally.steps
         for place, layer in enumerate(self._layers):
             named = place < len(self._entries)
-            if named and not self.run.choice.at(self._entries[place].name, step):
+            if named and not self.run.choice.at(self._entries[place].name, step, "outputs"):
                 continue
             what = functools.partial(self._output, layer, place in chosen, named)
             self._armed.append(layer.module.register_forward_hook(Hook(self, layer.module, what)))

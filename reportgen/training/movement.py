@@ -125,16 +125,15 @@ def take_portrait(run: Run, index: int) -> None:
 
     Of layers that the user named, where any were: norms and steps are those of all, as the rules ask for them.
     """
-    table, step = run.table(), run.notebook.tally.steps
+    table, step, choice = run.table(), run.notebook.tally.steps, run.choice
     layers = {p: table.entries[p].name.rpartition(".")[0] for p in table.covers[index]}
-    matrices = [p for p, layer in layers.items() if len(table.entries[p].shape) >= 2 and run.choice.share(layer) > 0]
+    named = [p for p, layer in layers.items() if choice.share(layer, "weights") or choice.share(layer, "gradients")]
     samples: list[tuple[str, str, Tensor]] = []
-    for place in spread(matrices, MAX_PORTRAITS):
-        if not run.choice.at(layers[place], step):
-            continue
+    for place in spread([p for p in named if len(table.entries[p].shape) >= 2], MAX_PORTRAITS):
         p: nn.Parameter = table.parameters[place]
-        samples.append((table.entries[place].name, "weight", entries(p)))
-        if p.grad is not None:
+        if choice.at(layers[place], step, "weights"):
+            samples.append((table.entries[place].name, "weight", entries(p)))
+        if p.grad is not None and choice.at(layers[place], step, "gradients"):
             samples.append((table.entries[place].name, "gradient", entries(p.grad)))
     draw(run, step, samples)
 
