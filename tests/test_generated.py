@@ -202,6 +202,10 @@ def test_generated_samples_that_are_all_alike_or_leave_kinds_out_are_a_collapse(
     (few,) = findings_of(clusters(n, 2, 2), real)
     assert (few.severity, few.detail["reason"]) == (Severity.WARNING, "left out")
     assert few.evidence["coverage"] < 0.6 * few.evidence["coverage_expected"]
+    # the picture of the finding shows the number that was judged beside its limit
+    assert [*few.threshold] == ["covered"]
+    assert few.evidence["covered"] == pytest.approx(few.evidence["coverage"] / few.evidence["coverage_expected"])
+    assert [*point.threshold] == ["apart"]
 
 
 def test_an_untrained_generator_and_inputs_that_repeat_are_no_collapse() -> None:

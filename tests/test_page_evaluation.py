@@ -21,6 +21,7 @@ from reportgen.page.sections import dataset, evaluation, overview
 from reportgen.page.sections.classes import classifier, likeness_order
 from reportgen.page.sections.examples import prepared
 from reportgen.page.svg import serialise
+from reportgen.page.tokens import line
 from reportgen.probe.dataset import DatasetProbe
 from reportgen.probe.evaluation import EvaluationProbe
 from reportgen.subject.data import Batch
@@ -253,6 +254,19 @@ def test_rows_and_tokens_stand_in_one_table_each_sample_once(kind: str) -> None:
             assert text.endswith("…") == (kind == "wide")
     worst = max(range(60), key=lambda i: float(-p[i, y[i]].log()))
     assert by_place[worst][1].text.startswith("highest loss")
+
+
+def test_runs_of_one_token_are_told_by_their_length() -> None:
+    names = {"0": "<pad>", "1": "a"}
+    assert line([1, 1, 1, 2, 0, 0, 0, 0, 0, 1], names) == "a a a 2 <pad> ×5 a"
+    assert line([], names) == ""
+
+
+def test_numbers_below_zero_have_the_sign_of_all_others() -> None:
+    y = torch.linspace(-3, -1, 40)[:, None]
+    cells = [cell.text for row in tables(shown(seen(y + 0.5, y)))["examples"].rows for cell in row[2:4]]
+    assert cells
+    assert all(text.startswith("−") and "-" not in text for text in cells)
 
 
 def test_only_mistakes_that_are_sure_are_said_to_be_labelled_wrong() -> None:

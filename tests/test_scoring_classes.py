@@ -262,6 +262,10 @@ def test_several_labels_against_scikit_learn() -> None:
     scores = yes_no(z, y)
     found, named = by_name(scores.scores()), (z > 0).long()
     assert found["exact_match"].value == metrics.accuracy_score(y, named)
+    # the best constant answer is the set of labels that most samples have, here none
+    sets, times = y.unique(dim=0, return_counts=True)
+    constant = sets[times.argmax()].expand_as(y)
+    assert found["exact_match"].baseline == pytest.approx(metrics.accuracy_score(y, constant))
     assert found["label_accuracy"].value == pytest.approx(1 - metrics.hamming_loss(y, named))
     assert found["macro_f1"].value == pytest.approx(metrics.f1_score(y, named, average="macro", zero_division=0))
     assert found["micro_f1"].value == pytest.approx(metrics.f1_score(y, named, average="micro"))
@@ -273,6 +277,17 @@ def test_several_labels_against_scikit_learn() -> None:
     assert found["mean_average_precision"].baseline == pytest.approx(float(y[:, :3].double().mean()))
     tables = metrics.multilabel_confusion_matrix(y, named)
     assert [[[row.tn, row.fp], [row.fn, row.tp]] for row in scores.labels()] == tables.tolist()
+
+
+def test_sets_of_labels_are_counted_over_batches_and_given_up_where_they_are_too_many(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    y = torch.tensor([[1, 0], [1, 0], [0, 1], [1, 0], [1, 1]])
+    whole, one, other = (yes_no(2.0 * part - 1, part) for part in (y, y[:2], y[2:]))
+    one.merge(other)
+    assert by_name(one.scores())["exact_match"].baseline == by_name(whole.scores())["exact_match"].baseline == 0.6
+    monkeypatch.setattr("reportgen.probe.scoring.yesno._SETS", 2)
+    assert by_name(yes_no(2.0 * y - 1, y).scores())["exact_match"].baseline is None
 
 
 def test_labels_left_out_do_not_count() -> None:

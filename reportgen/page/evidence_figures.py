@@ -181,7 +181,7 @@ def against(
     x = place(value)
     parts.append(element("path", d=f"M{decimal(x)} 44l6-10h-12z", fill=ERROR))
     said = f"{words[0]} {shown(value)}"
-    half = 3.2 * sum(1 if c < "\u2e80" else 1.8 for c in said)  # a Chinese character is wider
+    half = 3.6 * sum(1 if c < "\u2e80" else 1.7 for c in said)  # a Chinese character is wider
     parts.append(text(said, min(max(x, half), max(WIDTH - half, half)), 26, "middle", INK))
     parts.append(text(words[1], 8, HEIGHT - 4))
     return drawing(WIDTH, HEIGHT, title, *parts, class_="chart")

@@ -23,10 +23,10 @@ OF_RULE: dict[str, dict[str, tuple[str, Unit]]] = {
         "last": (N_("training loss at the end"), NUMBER),
     },
     "d-class-imbalance": {
-        "largest": (N_("samples of the largest class"), COUNT),
-        "smallest": (N_("samples of the smallest class"), COUNT),
+        "largest": (N_("labels of the commonest class"), COUNT),
+        "smallest": (N_("labels of the rarest class"), COUNT),
         "class": (N_("class that is not found"), COUNT),
-        "ratio": (N_("largest class, of the smallest"), TIMES),
+        "ratio": (N_("commonest class, of the rarest"), TIMES),
     },
     "d-conflicting-labels": {"samples": (N_("samples with several labels"), COUNT), "of": (N_("samples"), COUNT)},
     "d-constant-feature": {"constant": (N_("constant columns or channels"), COUNT)},

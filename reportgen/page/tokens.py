@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from itertools import groupby
 
 from .formats import name
 
 Names = Mapping[str, str]
+_RUN = 4
 
 
 def called(token: int, names: Names) -> str:
@@ -20,8 +22,12 @@ def called(token: int, names: Names) -> str:
 
 
 def line(tokens: Iterable[int], names: Names) -> str:
-    """Name tokens one after the other."""
-    return " ".join(called(token, names) for token in tokens)
+    """Name tokens one after the other; of a run of the same one, such as padding, the length is told."""
+    said: list[str] = []
+    for token, run in groupby(tokens):
+        n = sum(1 for _ in run)
+        said += [f"{called(token, names)} ×{n}"] if n >= _RUN else [called(token, names)] * n
+    return " ".join(said)
 
 
 def renamed(text: str, names: Names) -> str:

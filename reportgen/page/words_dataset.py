@@ -66,7 +66,7 @@ def _imbalance(f: Finding) -> str:
         lost = _(" Of class {index} {recall} are found (at most {upper}).").format(
             index=amount(e["class"]), recall=percent(e["recall"]), upper=percent(e["upper"])
         )
-    return _("The largest class has {largest} samples, the smallest {smallest}.{lost}").format(
+    return _("The commonest class is the label {largest} times, the rarest {smallest} times.{lost}").format(
         largest=amount(e["largest"]), smallest=amount(e["smallest"]), lost=lost
     )
 

@@ -36,14 +36,14 @@ def mode_collapse(report: Report, context: Context, limits: Thresholds) -> Itera
         return
     gone = alike and covered < limits.collapse_gone
     evidence = {"coverage": facts.coverage, "coverage_expected": facts.coverage_expected, "spread": facts.spread}
-    evidence |= {"apart": facts.apart, "samples": facts.n_fake, "copies": facts.copies}
+    evidence |= {"apart": facts.apart, "covered": covered, "samples": facts.n_fake, "copies": facts.copies}
     yield Finding(
         rule="mode-collapse",
         severity=Severity.ERROR if gone else Severity.WARNING,
         subject="output",
         section=SECTION,
         evidence={name: float(value) for name, value in evidence.items() if value is not None},
-        threshold={"apart": limits.collapse_apart, "covered": limits.collapse_covered},
+        threshold={"apart": limits.collapse_apart} if alike else {"covered": limits.collapse_covered},
         detail={"reason": "alike" if alike else "left out"},
     )
 

@@ -105,9 +105,12 @@ def _rollout(facts: AttentionFacts, rollout: Rollout, names: Names) -> Block:
         "last": _("Of the last position."),
         "mean": _("Mean over all positions."),
     }[rollout.query]
-    told = _(
+    told = plural(
+        "Attention rollout (Abnar and Zuidema 2020): the mean over heads of {n} layer, with one half of it for the "
+        "skip connection around it. It tells where information may come from, not what it does.",
         "Attention rollout (Abnar and Zuidema 2020): the mean over heads of {n} layers, multiplied, with one half of "
-        "each for the skip connection around it. It tells where information may come from, not what it does."
+        "each for the skip connection around it. It tells where information may come from, not what it does.",
+        rollout.layers,
     ).format(n=count(rollout.layers))
     if rollout.picture is not None:
         healthy = _("Healthy: what matters for the answer is light, the rest dark; black is the least, white the most.")

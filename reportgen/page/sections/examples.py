@@ -24,6 +24,8 @@ def prepared(facts: EvaluationFacts, report: Report) -> EvaluationFacts:
     """Leave out the samples that are shown among the pictures, take in rows that would stand there, and name tokens."""
     heads = {head: prepared(one, report) for head, one in facts.heads.items()}
     kept = [e for e in facts.examples if e.index not in _pictured(report, e.reason)]
+    if facts.task == "regression":
+        kept = [_with_signs(e) for e in kept]
     kept += _references(report, kept[0].shape) if kept and not heads else []
     if report.tokens:
         kept = [_with_tokens(e, facts, report.tokens) for e in kept]
@@ -69,6 +71,12 @@ def _of_view(report: Report, view: SampleView, task: str) -> Example:
     )
 
 
+def _with_signs(example: Example) -> Example:
+    """Write the minus of numbers as everywhere on the page."""
+    target, prediction = (text.replace("-", "−") for text in (example.target or "", example.prediction or ""))
+    return structs.replace(example, target=target, prediction=prediction)
+
+
 def _with_tokens(example: Example, facts: EvaluationFacts, names: Names) -> Example:
     told = {"text": example.text or line(example.tokens, names)}
     if facts.task == "tokens":
@@ -83,7 +91,7 @@ def examples(facts: EvaluationFacts, id: str) -> Table | None:
     sure = any(e.confidence is not None for e in facts.examples)
     told = {e.index: _told(e) for e in facts.examples}
     columns = [
-        Column(_("Sample"), "name", _("place in the order of loading, from 0")),
+        Column(_("Sample"), "text", _("place in the order of loading, from 0")),
         Column(_("Why"), "text"),
         Column(_("Target"), "text"),
         Column(_("Prediction"), "text"),

@@ -29,6 +29,7 @@ CHANNELS = 16
 LAYERS = 3
 _SIDE = 24  # pixels of the longer side of a shown map
 _STEPS, _ROW = 96, 3  # steps at most of a map over time, and pixels that its row is high
+NO_WAY = "no gradient leads from the scores back to the maps"
 _HEAT = np.array((240.0, 120.0, 20.0))
 
 
@@ -157,23 +158,27 @@ def _hooks(model: nn.Module, names: list[str], heat: Layer | None, seen: Seen, l
 
 
 def _add_heat(seen: Seen, leaves: list[Tensor]) -> None:
-    scores = main_tensor(seen.output)
-    if not leaves or scores is None or not scores.requires_grad or scores.dim() != 2:
-        seen.no_heat = "no gradient leads from the scores back to the maps"
-        return
-    with torch.enable_grad():
-        if scores.shape[1] == 1:
-            threshold = 0.5 if bool(((scores >= 0) & (scores <= 1)).all()) else 0.0
-            score = torch.where(scores > threshold, scores, -scores).sum()  # the class that was said
-        else:
-            score = scores.gather(1, scores.detach().argmax(1, keepdim=True)).sum()
-        slopes: tuple[Tensor | None, ...] = torch.autograd.grad(score, leaves, allow_unused=True)
-        slope = slopes[0]
+    score = said_score(main_tensor(seen.output)) if leaves else None
+    slope: Tensor | None = None
+    if score is not None:
+        with torch.enable_grad():
+            slope = torch.autograd.grad(score, leaves, allow_unused=True)[0]
     if slope is None:
-        seen.no_heat = "no gradient leads from the scores back to the maps"
+        seen.no_heat = NO_WAY
         return
     weights = slope.mean(tuple(range(2, slope.dim())), keepdim=True)  # (N, C, 1, ...)
     seen.heat = (weights * leaves[0].detach()).sum(1).clamp(min=0).cpu().to(torch.float64)
+
+
+def said_score(scores: Tensor | None) -> Tensor | None:
+    """Return the sum over samples of the score of the class that was said; None where no gradient leads back."""
+    if scores is None or not scores.requires_grad or scores.dim() != 2:
+        return None
+    with torch.enable_grad():
+        if scores.shape[1] == 1:
+            threshold = 0.5 if bool(((scores >= 0) & (scores <= 1)).all()) else 0.0
+            return torch.where(scores > threshold, scores, -scores).sum()
+        return scores.gather(1, scores.detach().argmax(1, keepdim=True)).sum()
 
 
 def overlaid(pixels: Bytes, heat: Tensor) -> Bytes:

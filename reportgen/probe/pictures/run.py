@@ -20,7 +20,7 @@ from ..fingerprints import Hashes
 from ..layers import main_tensor
 from ..steps import NotMeasuredError
 from ..trials.sample import joined
-from . import kernels, maps
+from . import kernels, maps, token_heat
 from .chosen import Chosen, Held, numbered, said_of
 from .encode import Budget, Bytes, of_classes
 from .generated import Extractor, Generated
@@ -245,9 +245,12 @@ def _look_inside(making: _Making, facts: PictureFacts, references: list[Held], w
     if not layers or (not shown and heat is None):
         return facts
     batch = joined([held.batch for _place, held in several])
-    seen = making.part("maps", lambda: maps.look(making.model, batch, shown, heat))
+    norms = _norms(making, few, heat)
+    seen = making.part("maps", lambda: maps.look(making.model, batch, shown, None if norms else heat))
     if seen is None:
         return facts
+    if heat is not None and norms:
+        heat = _add_token_heat(making, seen, batch, norms, heat)
     n, kind = len(several), facts.display.kind if facts.display is not None else "image"
     flat = {name: made for name, found in seen.maps.items() if (made := flat_maps(found, n, kind)) is not None}
     warm = None if seen.heat is None else flat_maps(seen.heat.unsqueeze(1), n, kind)
@@ -260,6 +263,25 @@ def _look_inside(making: _Making, facts: PictureFacts, references: list[Held], w
     rows = {row: place for row, (place, _held) in enumerate(several[:n_mapped]) if place < len(references)}
     drawn = making.part("maps", lambda: maps.sheets(flat, shown, rows, making.budget))
     return replace(facts, maps=drawn or [])
+
+
+def _norms(making: _Making, few: Batch, heat: maps.Layer | None) -> list[str]:
+    """Return the last norms over the patches that the last maps were cut into, where there are any."""
+    if heat is None or len(heat.size) != 2:
+        return []
+    return making.part("heat", lambda: token_heat.norms_of_tokens(making.model, few, heat.size)) or []
+
+
+def _add_token_heat(
+    making: _Making, seen: maps.Seen, batch: Batch, norms: list[str], cut: maps.Layer
+) -> maps.Layer | None:
+    """Add the heat over patches, and return the layer that it is of."""
+    found = making.part("heat", lambda: token_heat.heat_of_tokens(making.model, batch, norms, cut.size))
+    if found is None:
+        seen.no_heat = maps.NO_WAY
+        return None
+    name, seen.heat = found
+    return maps.Layer(name, "", cut.size)
 
 
 def _alike(held: list[tuple[int, Held]]) -> list[tuple[int, Held]]:

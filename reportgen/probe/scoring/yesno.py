@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -16,6 +18,9 @@ from .classes import SHOWN_CURVES, mean_area, of_curve
 from .intervals import f1_scores, of_confusion
 from .reliability import MAX_TEMPERED, Reliability
 from .separation import MAX_LABELS, Separation
+
+_PACKED = 62  # labels in a whole number
+_SETS = 10_000  # sets of labels that are counted
 
 
 @dataclass
@@ -37,6 +42,8 @@ class YesNoScores:
 
     def __init__(self, n_labels: int, names: list[str] | None) -> None:
         self.n_labels, self._names = n_labels, names or []
+        self._sets: Counter[int] | None = Counter() if 1 < n_labels <= _PACKED else None
+        """How often each set of labels is the true one, as bits; None where there are too many to count."""
         self.as_logits = self._reading()
         self.as_probabilities: _Reading | None = self._reading()
         self.ignored = 0
@@ -60,11 +67,22 @@ class YesNoScores:
             # probabilities lie in [0, 1]; logits of the whole data practically never do
             self.as_probabilities = None
         yes = y > 0.5
+        self._count(yes, legal)
         answers = self._answers(self._add(self.as_logits, x, yes, legal), yes, legal)
         if self.as_probabilities is not None:
             parts = self._add(self.as_probabilities, torch.logit(x.clamp(0, 1)), yes, legal)
             answers.as_probabilities = self._answers(parts, yes, legal)
         return answers
+
+    def _count(self, yes: Tensor, legal: Tensor) -> None:
+        """Count the sets of true labels; a sample with a label left out is held against none."""
+        if self._sets is None:
+            return
+        bits = (yes.long() << torch.arange(self.n_labels)).sum(1)[legal.all(1)]
+        found, times = np.unique(bits.numpy(), return_counts=True)
+        self._sets.update(dict(zip(found.tolist(), times.tolist(), strict=True)))
+        if len(self._sets) > _SETS:
+            self._sets = None
 
     def _answers(self, parts: tuple[Tensor, Tensor], yes: Tensor, legal: Tensor) -> Answers:
         loss, p = parts
@@ -119,6 +137,7 @@ class YesNoScores:
 
     def merge(self, other: YesNoScores) -> None:
         self.ignored += other.ignored
+        self._sets = None if self._sets is None or other._sets is None else self._sets + other._sets
         if self.as_probabilities is not None and other.as_probabilities is not None:
             _merge_reading(self.as_probabilities, other.as_probabilities)
         else:
@@ -167,7 +186,8 @@ class YesNoScores:
         n, exact, right, squares = self.reading().whole.tolist()
         low, high = wilson(round(exact), round(n))
         yes = counts[:, 1].sum(1).double() / counts.sum((1, 2)).clamp_min(1)
-        out = [Score(name="exact_match", value=exact / n, low=low, high=high)]
+        same = max(self._sets.values(), default=0) / n if self._sets else None
+        out = [Score(name="exact_match", value=exact / n, low=low, high=high, baseline=same)]
         # of samples, not of labels: those of one sample are not independent
         by_label = mean_score("label_accuracy", n, right, squares, float(torch.maximum(yes, 1 - yes).mean()))
         out += [by_label] if by_label is not None else []
