@@ -16,6 +16,7 @@ from reportgen.page.evidence_figures import profile
 from reportgen.page.palette import ERROR
 from reportgen.page.sections import depth
 from reportgen.page.svg import serialise
+from reportgen.page.wording import describe
 
 from . import builders
 
@@ -140,6 +141,21 @@ def test_a_layer_that_has_a_number_for_a_name_is_called_a_layer() -> None:
     named = diagnosis(finding("act-dead", "activations", "conv1", share=1.0))
     heads = build(replace(builders.classifier(), diagnoses=[found, named])).verdict.heads
     assert [h.subject for h in heads] == ["layer 3", "conv1"]
+
+
+def test_and_so_it_is_in_a_sentence() -> None:
+    evidence = {"silent": 3, "channels": 16, "samples": 397, "share": 0.1875, "may_fire": 0.008}
+    finding = Finding(
+        rule="dead-relu", severity=Severity.WARNING, section="activations", subject="3", evidence=evidence
+    )
+    assert describe(finding).startswith("layer 3: ")
+    assert describe(replace(finding, subject="conv3")).startswith("conv3: ")
+
+
+def test_few_layers_have_a_box_each_though_all_are_alike() -> None:
+    names = [f"l{i}" for i in range(depth.APART)]
+    assert len(depth.stretches(names, ["ok"] * len(names))) == len(names)
+    assert len(depth.stretches([*names, "one more"], ["ok"] * (len(names) + 1))) == 1
 
 
 def test_a_share_is_held_against_the_limit_of_a_share() -> None:

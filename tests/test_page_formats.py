@@ -118,3 +118,21 @@ def test_a_long_list_says_how_much_is_missing() -> None:
 def test_shape() -> None:
     assert formats.shape([64, 3, 7, 7]) == "64 × 3 × 7 × 7"
     assert formats.shape([]) == "scalar"
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("2026-11-22T05:57:23+00:00", "2026-11-22 05:57 UTC"),
+        ("2026-11-22T05:57:23+08:00", "2026-11-22 05:57 UTC+0800"),
+        ("2026-11-22T05:57:23", "2026-11-22 05:57"),
+        ("last\nweek", "last\\nweek"),
+    ],
+)
+def test_a_point_in_time_is_told_to_the_minute_with_its_zone(text: str, shown: str) -> None:
+    assert formats.moment(text) == shown
+
+
+def test_a_short_shape_stays_on_one_line_and_a_long_one_may_break() -> None:
+    assert " " not in formats.whole("64 × 16 × 16 × 16")
+    assert " " in formats.whole("1024 × 1024 × 1024 × 1024")

@@ -6,8 +6,21 @@ import pytest
 from msgspec.structs import replace
 
 from reportgen.document.facts import Coverage, Diagnosis, Severity
-from reportgen.page.blocks import Diagnoses, DiagnosisCard, Figure, KeyValues, Page, Pictures, Section, Table
+from reportgen.page.blocks import (
+    Cell,
+    Column,
+    ColumnKind,
+    Diagnoses,
+    DiagnosisCard,
+    Figure,
+    KeyValues,
+    Page,
+    Pictures,
+    Section,
+    Table,
+)
 from reportgen.page.build import build
+from reportgen.page.cells import in_rows
 from reportgen.page.fold import folded
 from reportgen.page.language import speaking, translate
 
@@ -185,3 +198,22 @@ def test_an_unknown_language_is_english() -> None:
     assert translate("xx")("Diagnoses") == "Diagnoses"
     with speaking("xx"):
         assert build(builders.smallest(), "xx").sections[0].title == "Diagnoses"
+
+
+def test_one_row_is_no_rows() -> None:
+    assert in_rows("Samples", 1) == "Samples, 1 row"
+    assert in_rows("Samples", 2) == "Samples, 2 rows"
+
+
+@pytest.mark.parametrize(
+    ("kinds", "layout"),
+    [
+        (["name", "number"], ""),
+        (["prose", "text", "number"], "told"),  # a phone shows the cells of a row beneath each other
+        (["name", "number", "number", "prose"], ""),  # which number is which could not be told then
+        (["name", *["number"] * 9], "dense"),
+    ],
+)
+def test_a_table_is_laid_out_by_what_its_columns_hold(kinds: list[ColumnKind], layout: str) -> None:
+    table = Table(id="t", caption="", columns=[Column("x", k) for k in kinds], rows=[[Cell("a")] * len(kinds)])
+    assert table.layout == layout

@@ -171,3 +171,17 @@ def test_cleaning_joins_lines_and_moves_nothing() -> None:
     # two grid lines in one path; one above the rectangle stays above it; filled shapes stay apart
     assert paths == ["M10 50V2.3M20 50V0", "M30 50V2", "M40 50L41 2Z", "M50 50L51 2Z"]
     assert [node.tag for node in drawn.children if isinstance(node, Element)][1:4] == ["path", "text", "rect"]
+
+
+@pytest.mark.parametrize("names", [["a"], ["train_loss", "val_loss"], ["a rather long name of a curve"] * 3, ["b"] * 9])
+def test_no_name_of_a_curve_stands_on_a_curve(names: list[str]) -> None:
+    """The legend lies above the highest point that a curve may reach, and inside the picture."""
+    lines = [plots.Line(n, [0.0, 1.0, 2.0], [3.0, 1.0, 3.0 + i], best=(1.0, 1.0)) for i, n in enumerate(names)]
+    root = ElementTree.fromstring(serialise(plots.curves("c", "Curves", lines, x_label="epoch", y_label="loss")))
+    texts = [e for e in root.iter("text") if (e.text or "").startswith((*names, "best"))]
+    assert len(texts) == 2 * len(names)
+    assert min(float(e.get("y", "nan")) - 9 for e in texts) >= 0
+    assert max(float(e.get("x", "nan")) + 4.5 * len(e.text or "") for e in texts) < 5.1 * 72
+    (axes,) = (rect for clip in root.iter("clipPath") for rect in clip)
+    assert max(float(e.get("y", "nan")) for e in texts) <= float(axes.get("y", "nan"))
+    assert float(axes.get("height", "nan")) > 45  # room is left for the curves

@@ -44,3 +44,15 @@ def test_every_table_of_a_report_has_its_rules() -> None:
     css = style(page)
     for one in page.tables:
         assert css.count(f"#{one.id} col:") == len(one.columns)
+
+
+def test_a_word_is_not_cut_where_other_columns_can_give_way() -> None:
+    columns = [Column("Finding", "prose"), Column("Severity", "text"), Column("Diagnosis", "prose")]
+    row = [Cell("word " * 30), Cell("Observation", tone="info"), Cell("another " * 8)]
+    plain = shares(Table(id="t", caption="", columns=columns, rows=[[row[0], Cell("Observation"), row[2]]]))
+    bold = shares(Table(id="t", caption="", columns=columns, rows=[row]))
+    assert bold[1] * CAPACITY >= 1.1 * len("Observation")
+    assert bold[1] > plain[1]
+    layers = [Column("Layer", "name"), Column("Kind", "text"), *[Column("x")] * 11]
+    full = Table(id="t", caption="", columns=layers, rows=[[Cell("a"), Cell("AdaptivePooling"), *[Cell("0" * 9)] * 11]])
+    assert shares(full)[1] > shares(full)[0]

@@ -17,6 +17,7 @@ Tone: TypeAlias = Literal["", "ok", "info", "warning", "error", "muted", "struck
 ColumnKind: TypeAlias = Literal["name", "text", "number", "chart", "prose"]
 
 LONG_NAME = 44  # characters that still stand in one line
+DENSE = 10  # columns
 CHUNK_ROWS = 100  # rows to a chunk: a browser lays out only the chunks that are on screen
 
 
@@ -100,11 +101,18 @@ class Table(Struct, frozen=True, kw_only=True):
 
     @property
     def layout(self) -> str:
-        """Name the layout: chunks line up only under columns of fixed width, and only long names may break."""
+        """Name the layout: chunks line up only under columns of fixed width, and only long names may break.
+
+        Many columns stand closer; of tables of words a phone shows the cells of a row beneath each other.
+        """
         if len(self.rows) > CHUNK_ROWS:
             return "even"
         named = [i for i, column in enumerate(self.columns) if column.kind in ("name", "text")]
-        return "long" if any(len(row[i].text) > LONG_NAME for row in self.rows for i in named) else ""
+        long = any(len(row[i].text) > LONG_NAME for row in self.rows for i in named)
+        kinds_of_columns = [column.kind for column in self.columns]
+        words = "prose" in kinds_of_columns and kinds_of_columns.count("number") <= 1
+        kinds = {"long": long, "dense": len(self.columns) >= DENSE, "told": words}
+        return " ".join(kind for kind, holds in kinds.items() if holds)
 
     @property
     def chunks(self) -> list[list[list[Cell]]]:

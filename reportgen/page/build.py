@@ -8,7 +8,7 @@ from ..document.facts import Report
 from ..look import Look
 from ..options import LANGUAGES
 from .blocks import Page, Section
-from .formats import count, name
+from .formats import count, moment, name
 from .glossary import unlinked, with_glossary
 from .language import _, plural, speaking
 from .logo import logo
@@ -72,7 +72,7 @@ def build(report: Report, language: str = "en", look: Look | None = None, own: S
             title=name(_title(report)),
             subtitle=_subtitle(report),
             lang=language,
-            created=name(report.meta.created) if report.meta.created else "",
+            created=moment(report.meta.created) if report.meta.created else "",
             verdict=overview.verdict(report),
             lead=overview.lead(report),
             strip=depth.strip(report),

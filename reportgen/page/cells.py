@@ -8,13 +8,18 @@ from ..document.stats import TensorStats
 from . import figures
 from .blocks import Cell, Column, Tone
 from .formats import DASH, count, name, number, percent, si
-from .language import _
+from .language import _, plural
 from .svg import Element
 
 
 def missing(why: str = "") -> Cell:
     """Show that something was not measured."""
     return Cell(DASH, None, "muted", spoken=why or _("not measured"))
+
+
+def in_rows(title: str, n: int) -> str:
+    """Name what is to be unfolded, with its rows."""
+    return plural("{title}, {n} row", "{title}, {n} rows", n).format(title=title, n=n)
 
 
 def of_number(value: float | None, tone: Tone = "") -> Cell:

@@ -261,7 +261,8 @@ def matrix(counts: Sequence[Sequence[int]], labels: Sequence[str], title: str) -
     numbers = n <= 12
     cell = 44 if numbers else max(4, 560 // max(n, 1))
     tilted = any(len(name(label)) * 7 >= cell for label in labels)
-    left, top, side = (124, 88 if tilted else 42, n * cell) if n <= 30 else (24, 24, n * cell)
+    longest = max((min(len(name(label)), 14) for label in labels), default=0)
+    left, top, side = (32 + 7 * longest, 88 if tilted else 42, n * cell) if n <= 30 else (24, 24, n * cell)
     levels = [[_level(c, sum(row)) for c in row] for row in counts]
     parts = [element("path", d=d, fill=HEAT[level]) for level, d in _runs(levels, left, top, cell)]
     if numbers:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
+from datetime import datetime
 
 from .language import _
 
@@ -129,6 +130,11 @@ def shape(dimensions: Sequence[int]) -> str:
     return " × ".join(str(d) for d in dimensions) if dimensions else _("scalar")
 
 
+def whole(text: str) -> str:
+    """Keep a short text, such as a shape, on one line."""
+    return text.replace(" ", NBSP) if len(text) <= 18 else text
+
+
 def seconds(value: float | None) -> str:
     """Show a span of time."""
     if value is None:
@@ -141,6 +147,16 @@ def seconds(value: float | None) -> str:
     minutes, rest = divmod(round(value), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}{NBSP}h {minutes:02d}{NBSP}min" if hours else f"{minutes}{NBSP}min {rest:02d}{NBSP}s"
+
+
+def moment(text: str) -> str:
+    """Show a point in time to the minute, as ISO 8601 has it but for the letter between day and hour."""
+    try:
+        at = datetime.fromisoformat(text)
+    except ValueError:
+        return name(text)
+    zone = "" if at.tzinfo is None else " UTC" if not at.utcoffset() else f" UTC{at:%z}"
+    return f"{at:%Y-%m-%d %H:%M}{zone}"
 
 
 def words(key: str) -> str:

@@ -141,8 +141,25 @@ def curves(id: str, title: str, lines: Sequence[Line], *, x_label: str, y_label:
         if all(float(v).is_integer() for line in lines for v in line.x):
             axes.xaxis.get_major_locator().set_params(integer=True)
         if len(lines) > 1 or any(line.best is not None for line in lines):
-            axes.legend(loc="best", fontsize=9)
+            _legend(figure, axes)
         return cleaned(_svg(figure), id, title)
+
+
+def _legend(figure: Any, axes: Any) -> None:
+    """Name the curves above the axes, where no curve runs: in as few lines as the names take."""
+    handles, labels = axes.get_legend_handles_labels()
+    inches = [0.075 * sum(1.7 if c >= "\u2e80" else 1.0 for c in label) + 0.5 for label in labels]
+    box = axes.get_position()
+    room = box.width * figure.get_figwidth()
+    lines = next(
+        (n for n in range(1, len(labels)) if sum(max(inches[i : i + n]) for i in range(0, len(inches), n)) <= room),
+        len(labels),
+    )
+    style = {"borderaxespad": 0.0, "borderpad": 0.2, "handlelength": 1.8, "columnspacing": 1.2, "labelspacing": 0.3}
+    columns = -(-len(labels) // lines)
+    axes.legend(handles, labels, loc="lower left", bbox_to_anchor=(0, 1), ncols=columns, fontsize=9, **style)
+    taken = (0.17 * lines + 0.03) / figure.get_figheight()
+    axes.set_position((box.x0, box.y0, box.width, box.height - taken))
 
 
 def _curve(axes: Any, line: Line, place: int) -> None:
@@ -192,7 +209,7 @@ def depth_profile(id: str, title: str, lines: Sequence[Line], *, x_label: str, y
         axes.set_ylabel(_plain(y_label))
         axes.xaxis.get_major_locator().set_params(integer=True)
         if len(lines) > 1:
-            axes.legend(loc="best", fontsize=9)
+            _legend(figure, axes)
         return cleaned(_svg(figure), id, title)
 
 

@@ -292,6 +292,7 @@ _FILES = (
     "names as they are",
     "prefix {name} taken off all names",
     "prefix {name} added to all names",
+    "{system}, {n} cores, 1 thread",
     "{system}, {n} cores, {m} threads",
     "the model's own loss",
     "{commit}, with changes",

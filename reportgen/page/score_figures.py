@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from ..document.evaluation import Calibration, Curve, Regression, TokenScores
 from .blocks import Cell, Column, Figure, Pair, Table
-from .cells import of_count, of_share
+from .cells import in_rows, of_count, of_share
 from .formats import count, name, number, percent, short
 from .language import _
 from .planes import Axis, Trace, plane, span
@@ -114,7 +114,7 @@ def sweep(curve: Curve, id: str) -> Table:
         columns=columns,
         rows=rows,
         total_rows=len(rows),
-        folded=_("{title}, {n} rows").format(title=caption, n=len(rows)),
+        folded=in_rows(caption, len(rows)),
     )
 
 

@@ -151,13 +151,16 @@ def line(points: Iterable[tuple[float, float]]) -> str:
     return "".join(out)
 
 
+_WIDE = 660  # pixels from which a phone scrolls a chart rather than shrink its words beyond reading
+
+
 def drawing(width: float, height: float, title: str, *children: Element, class_: str = "") -> Element:
     """Build a whole drawing. Its title is what a screen reader says and what hovering shows."""
     return element(
         "svg",
         element("title", title),
         *gathered(children),
-        class_=class_ or None,
+        class_=f"{class_} wide" if class_ == "chart" and width > _WIDE else class_ or None,
         viewBox=f"0 0 {decimal(width)} {decimal(height)}",
         width=width,
         height=height,

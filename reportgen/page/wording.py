@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from msgspec.structs import replace
+
 from ..document.facts import Diagnosis, Finding
 from ..health.causes import is_note
 from . import (
@@ -27,6 +29,7 @@ from . import (
 from .formats import amount as _n
 from .formats import percent
 from .language import N_, _
+from .places import place
 
 _CAUSES: dict[str, tuple[str, str]] = {
     "bad-init": (
@@ -399,7 +402,12 @@ _CAUSES |= (
 
 
 def describe(finding: Finding) -> str:
-    """Say in one sentence what was found, with its numbers; of a rule unknown here, its numbers."""
+    """Say in one sentence what was found, with its numbers; of a rule unknown here, its numbers.
+
+    A layer of a sequence has a bare number for a name, which would read as one more number: it is called a layer.
+    """
+    if finding.subject.isdecimal():
+        finding = replace(finding, subject=place(finding.subject, "weights"))
     try:
         return _RULES[finding.rule][1](finding)
     except KeyError:

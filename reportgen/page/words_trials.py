@@ -7,7 +7,7 @@ from collections.abc import Callable
 from ..document.facts import Finding
 from ..document.trials import Trial
 from . import words_anew, words_checks, words_claims, words_fit, words_model, words_rounding, words_start
-from .formats import amount, name, percent
+from .formats import MINUS, amount, name, percent
 from .language import N_, _
 
 CAUSES: dict[str, tuple[str, str]] = {
@@ -337,7 +337,7 @@ def _stepped(n: Numbers, d: Detail) -> str:
     if "slope" in n:
         way = _("downhill") if n["slope"] < 0 else _("uphill")
         text += _("; ") + _("the step leads {way} (cosine with the gradient {slope})").format(
-            way=way, slope=f"{n['slope']:+.2f}"
+            way=way, slope=f"{n['slope']:+.2f}".replace("-", MINUS)
         )
     return text + _(".")
 

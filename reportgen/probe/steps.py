@@ -86,6 +86,7 @@ class Steps:
             except metadata.PackageNotFoundError:
                 continue
         cores, threads = os.cpu_count(), torch.get_num_threads()
+        used = "1 thread" if threads == 1 else f"{threads} threads"
         return msgspec.structs.replace(
             meta,
             created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
@@ -96,6 +97,6 @@ class Steps:
             language=options.language,
             hashes={what: digest for what, digest in self.hashes.items() if digest},
             versions=versions,
-            machine=f"{platform.system()} {platform.machine()}, {cores} cores, {threads} threads",
+            machine=f"{platform.system()} {platform.machine()}, {cores} cores, {used}",
             seconds=self.seconds | {"total": round(time.perf_counter() - self.began, 4)},
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ...document.facts import ArchitectureFacts, LayerRow, Report
 from .. import figures
 from ..blocks import Block, Cell, Column, KeyValues, Pair, Prose, Section, Table
-from ..cells import missing, of_chart, of_count, of_name, of_si, of_text
+from ..cells import in_rows, missing, of_chart, of_count, of_name, of_si, of_text
 from ..formats import count, listing, name, percent, si, size
 from ..language import _
 from . import flow
@@ -158,7 +158,7 @@ def _memory(facts: ArchitectureFacts) -> Table:
         line = [of_name(row.name), of_text(name(row.kind)), _size(held), _size(row.gradient_bytes)]
         rows.append(line + ([_size(row.output_bytes if row.is_leaf else None)] if passed else []))
     caption = _("Memory by module, the largest first")
-    folded = _("{title}, {n} rows").format(title=caption, n=len(rows))
+    folded = in_rows(caption, len(rows))
     return Table(id="memory", caption=caption, columns=columns, rows=rows, total_rows=len(own), folded=folded)
 
 

@@ -14,9 +14,10 @@ from .. import figures
 from ..blocks import Block, Cell, Column, Figure, Group, KeyValues, Pair, Pictures, Section, Table, Tone
 from ..cells import of_chart, of_number, of_share, of_si, of_text
 from ..evidence_figures import distribution
-from ..formats import count, name, number, percent, shape, si
+from ..formats import count, name, number, percent, shape, si, whole
 from ..icons import severity_word
 from ..language import _, plural
+from ..places import place as called
 from ..wording import describe, diagnosis_title
 from .depth import layers
 from .headlines import ranked
@@ -230,7 +231,7 @@ def _part(layer: Layer, place: str, report: Report) -> Group:
     if drawn:
         blocks.append(Pictures(id=f"{place}-pictures", figures=drawn, small=True))
     blocks.append(_findings(layer, place, report))
-    return Group(id=place, title=name(layer.name), blocks=blocks)
+    return Group(id=place, title=called(layer.name, "weights"), blocks=blocks)
 
 
 def _of_structure(layer: Layer) -> list[Pair]:
@@ -238,13 +239,15 @@ def _of_structure(layer: Layer) -> list[Pair]:
     if row is not None:
         out.append(Pair(label=_("Kind"), value=name(row.kind)))
         if row.input_shape and row.output_shape:
-            passed = f"{name(row.input_shape)} → {name(row.output_shape)}"
+            passed = f"{whole(name(row.input_shape))} → {whole(name(row.output_shape))}"
             out.append(Pair(label=_("Input and output"), value=passed))
         frozen = row.parameters - row.trainable
         note = _("{n} of them frozen").format(n=si(frozen)) if frozen else ""
         out.append(Pair(label=_("Parameters"), value=count(row.parameters), note=note))
     if layer.weight is not None:
-        out.append(Pair(label=_("Shape of the weight"), value=shape(layer.weight.shape), note=name(layer.weight.dtype)))
+        out.append(
+            Pair(label=_("Shape of the weight"), value=whole(shape(layer.weight.shape)), note=name(layer.weight.dtype))
+        )
     return out
 
 

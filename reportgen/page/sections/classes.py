@@ -9,7 +9,7 @@ from ...document.facts import Classification
 from ...document.scores import ClassScore, confused, per_class, wilson
 from .. import figures
 from ..blocks import Block, Cell, Column, Figure, Table
-from ..cells import missing, of_count, of_name, of_share, of_text
+from ..cells import in_rows, missing, of_count, of_name, of_share, of_text
 from ..formats import count, percent
 from ..language import _, plural
 
@@ -99,7 +99,7 @@ def _mistakes(confusion: list[list[int]], labels: list[str], mistakes: list[tupl
         for t, p, n in mistakes
     ]
     caption = _("Commonest mistakes")
-    folded = _("{title}, {n} rows").format(title=caption, n=len(rows))
+    folded = in_rows(caption, len(rows))
     return Table(id=f"{id}mistakes", caption=caption, columns=columns, rows=rows, total_rows=len(rows), folded=folded)
 
 

@@ -10,6 +10,7 @@ from ..blocks import Block, Column, Figure, KeyValues, Pair, Section, Table
 from ..cells import (
     ChartBudget,
     any_nonfinite,
+    in_rows,
     missing,
     of_nonfinite,
     of_number,
@@ -265,7 +266,7 @@ def _shift(report: Report) -> Table | None:
         body.append([of_text(str(a.index)), *numbers, of_number(a.stats.mean), of_number(b.stats.mean)])
     caption = _("Features of the splits compared")
     note = _("The largest shifts first. Splits of one source differ by little more than chance.")
-    folded = _("{title}, {n} rows").format(title=caption, n=len(body))
+    folded = in_rows(caption, len(body))
     return Table(
         id="feature-shift",
         caption=caption,

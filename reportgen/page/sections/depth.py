@@ -13,6 +13,7 @@ from ..palette import MUTED, OK, RULE, TONES
 from ..svg import Element, decimal, drawing, element
 
 COLUMNS = 96
+APART = 24  # layers up to which each has a box of its own
 _WIDTH, _HEIGHT = 960, 14
 _RANK = {"": 0, "ok": 1, "info": 2, "warning": 3, "error": 4}
 
@@ -75,8 +76,8 @@ def stretches(names: list[str], known: list[str], limit: int = COLUMNS) -> list[
     for i in range(0, len(names), each):
         group = names[i : i + each]
         state = max(known[i : i + each], key=rank)
-        # single layers with a finding stand for themselves; of columns of many, neighbours that are alike are one
-        if out and out[-1].state == state and (state in ("", "ok") or each > 1):
+        # few layers, and those with a finding, stand for themselves; else neighbours that are alike are one
+        if out and out[-1].state == state and (state in ("", "ok") or each > 1) and len(names) > APART:
             out[-1] = Stretch(out[-1].first, group[-1], out[-1].n + len(group), state)
         else:
             out.append(Stretch(group[0], group[-1], len(group), state))
@@ -99,7 +100,7 @@ def strip(report: Report) -> Figure | None:
 
 
 def _drawn(parts: list[Stretch], n: int, title: str) -> Element:
-    top, x, out = 20, 0.0, []
+    top, x, out = 20 if any(part.state not in ("", "ok") for part in parts) else 4, 0.0, []
     for part in parts:
         width = part.n / n * _WIDTH
         shown = max(width - (1.5 if len(parts) > 1 and width > 4 else 0), 1.0)

@@ -11,7 +11,7 @@ from ...document.scores import accuracy, macro, per_class
 from ...health.context import same_units
 from .. import score_figures
 from ..blocks import Block, Cell, Column, Figure, KeyValues, Pair, Pictures, Prose, Section, Table
-from ..cells import missing, of_count, of_name, of_number, of_text
+from ..cells import in_rows, missing, of_count, of_name, of_number, of_text
 from ..formats import count, name, number, percent, short
 from ..language import _
 from ..reasons import told
@@ -277,7 +277,7 @@ def _errors(facts: Regression, id: str) -> Table:
         [Cell(percent(q, 0), q), missing() if v is None else of_number(v)] for q, v in zip(shares, values, strict=True)
     ]
     caption = _("Quantiles of the residuals")
-    folded = _("{title}, {n} rows").format(title=caption, n=len(rows))
+    folded = in_rows(caption, len(rows))
     return Table(
         id=f"{id}residual-quantiles", caption=caption, columns=columns, rows=rows, total_rows=len(rows), folded=folded
     )

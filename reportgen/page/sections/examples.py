@@ -11,7 +11,7 @@ from ...document.facts import Report
 from ...document.pictures import SampleView
 from ...document.samples import Example
 from ..blocks import Cell, Column, Table
-from ..cells import missing, of_count, of_number, of_share, of_text
+from ..cells import in_rows, missing, of_count, of_number, of_share, of_text
 from ..formats import count, name, number
 from ..language import _
 from ..tokens import Names, line, renamed
@@ -110,7 +110,7 @@ def examples(facts: EvaluationFacts, id: str) -> Table | None:
     if "typical" in reasons:
         notes.append(_("The typical ones are drawn by hash: they are the same in every report on these data."))
     note = " ".join(notes)
-    folded = _("{title}, {n} rows").format(title=caption, n=len(rows))
+    folded = in_rows(caption, len(rows))
     return Table(
         id=f"{id}examples",
         caption=caption,

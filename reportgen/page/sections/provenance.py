@@ -5,7 +5,7 @@ from __future__ import annotations
 from ...document.facts import Meta, Report
 from ..blocks import Block, Cell, Code, Column, KeyValues, Pair, Section, Table
 from ..cells import of_name
-from ..formats import count, name, seconds
+from ..formats import count, moment, name, seconds, whole
 from ..language import _
 from ..reasons import told
 from .waivers import settings_table
@@ -44,7 +44,7 @@ def _subject(report: Report) -> list[Pair]:
     if subject.n_batches:
         pairs.append(Pair(label=_("Batches"), value=count(subject.n_batches)))
     if subject.input_shapes:
-        pairs.append(Pair(label=_("Input shapes"), value=", ".join(name(s) for s in subject.input_shapes)))
+        pairs.append(Pair(label=_("Input shapes"), value=", ".join(whole(name(s)) for s in subject.input_shapes)))
     if subject.loss:
         pairs.append(Pair(label=_("Loss function"), value=name(told(subject.loss))))
     if subject.optimizer:
@@ -57,7 +57,7 @@ def _meta(meta: Meta) -> list[Pair]:
     pairs = [Pair(label=read.format(what=name(told(k))), value=name(v)) for k, v in meta.sources.items()]
     hashes = {"checkpoint": _("SHA-256 of the checkpoint"), "first batch": _("SHA-256 of the first batch")}
     pairs += [Pair(label=hashes.get(k, name(k)), value=name(v)) for k, v in meta.hashes.items()]
-    made = [(_("Made"), meta.created), (_("Git commit"), meta.commit)]
+    made = [(_("Made"), moment(meta.created) if meta.created else ""), (_("Git commit"), meta.commit)]
     for label, value in (*made, (_("Machine"), meta.machine), (_("Device"), meta.device)):
         if value:
             pairs.append(Pair(label=label, value=name(told(value))))
