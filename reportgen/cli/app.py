@@ -40,10 +40,24 @@ def options(
     """Examine a PyTorch model and write one standalone report."""
 
 
+def _helped(arguments: list[str]) -> bool:
+    """Show the help where it is asked for in another language than the parser speaks."""
+    if "--help" not in arguments or "--lang" not in " ".join(arguments):
+        return False
+    from . import help, usage
+
+    language = usage.language(arguments)
+    if language == "en":
+        return False
+    print(help.told(app, arguments, language))
+    return True
+
+
 def main() -> None:
     """Run the command line: every foreseen error is one line on standard error, and an exit code."""
+    arguments = sys.argv[1:] or ["--help"]
     try:
-        status = app(sys.argv[1:] or ["--help"], standalone_mode=False)
+        status = None if _helped(arguments) else app(arguments, standalone_mode=False)
     except ReportgenError as error:
         if error.__cause__ is not None and os.environ.get("REPORTGEN_TRACEBACK"):
             raise
