@@ -165,6 +165,7 @@ _TRIALS = (
     "the targets are not all classes of the output, or all the same",
     "outputs and targets are neither class scores nor numbers of one size",
     "the targets are all the same",
+    "the targets are not yes or no",
     "the shape of the output changes from pass to pass",
     "the loss refuses outputs of eval mode",
     "the loss refuses outputs of training mode",

@@ -46,7 +46,13 @@ def titles() -> dict[str, str]:
     return {
         "far-targets": _("Does the loss rise with the distance from the target?"),
         "shares": _("Which shares does the loss ask for?"),
+        "two-sides": _("Can the answers be yes and no?"),
     }
 
 
-OUTCOMES: dict[str, Callable[[Numbers, Detail], str]] = {"far-targets": _far, "shares": _asked}
+def _sides(n: Numbers, d: Detail) -> str:
+    text = _("Answers go from {low} to {high} when all affine layers put out anything at all.")
+    return text.format(low=amount(n["low"]), high=amount(n["high"]))
+
+
+OUTCOMES: dict[str, Callable[[Numbers, Detail], str]] = {"far-targets": _far, "shares": _asked, "two-sides": _sides}

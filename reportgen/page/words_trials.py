@@ -115,6 +115,12 @@ def _range(f: Finding) -> str:
         return _("The outputs of a sample always sum to 1; the targets of {apart} of the samples do not.").format(
             apart=percent(e["apart"])
         )
+    if kind == "one side":
+        text = _(
+            "Whatever its layers put out, the answers go from {low} to {high}; the loss takes 0 for undecided, and "
+            "wants answers on both sides of it."
+        )
+        return text.format(low=amount(e["low"]), high=amount(e["high"]))
     reach = _("The last activation reaches from {low} to {high}").format(low=amount(e["low"]), high=amount(e["high"]))
     if kind == "scores":
         return _("{reach}; the loss applies softmax to it and wants free scores.").format(reach=reach)

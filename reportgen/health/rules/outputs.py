@@ -24,10 +24,14 @@ def output_range(report: Report, context: Context, limits: Thresholds) -> Iterat
     softmax itself: a lower or upper bound inside [-2, 2] (sigmoid, tanh, ReLU) is a warning; log-probabilities are
     fine. A single unit that gives one value whatever comes in (softmax over one unit) is an error. Several yes-or-no
     answers a sample, each with a loss of its own, from a softmax: the targets of more than a tenth of the samples do
-    not sum to 1, as the outputs always do; a warning, an error where the model does not work.
+    not sum to 1, as the outputs always do; a warning, an error where the model does not work. Yes or no under a loss
+    that is named as one of logits: answers that stay on one side of 0, the model's own and those of a copy all of whose
+    affine layers put out anything at all, as an inner product of rectified vectors does, are a warning: such a model
+    can never say the other.
     """
     head = report.tried("head-range")
     if head is None:
+        yield from _on_one_side(report)
         return
     apart = head.numbers.get("rows_apart", 0.0)
     if _is_softmax(head) and head.numbers.get("width", 1.0) > 1 and apart > 0.1 and _each_by_itself(report):
@@ -49,6 +53,15 @@ def _each_by_itself(report: Report) -> bool:
     """Tell by its name whether the loss compares each output with its own target, unlike a likelihood of shares."""
     name = (report.subject.loss or "").lower().replace("_", "")
     return any(word in name for word in ("bce", "binarycrossentropy", "mse", "l1loss", "huber", "focal"))
+
+
+def _on_one_side(report: Report) -> Iterator[Finding]:
+    trial = report.tried("two-sides")
+    if trial is None or "withlogits" not in (report.subject.loss or "").lower().replace("_", ""):
+        return
+    low, high = trial.numbers["low"], trial.numbers["high"]
+    if (low >= 0 or high <= 0) and trial.numbers["moved"] > 0:
+        yield _finding("output-range", Severity.WARNING, trial, {"low": low, "high": high}, {}, "one side")
 
 
 def _finding(

@@ -32,6 +32,7 @@ from . import (
     repairs,
     rounding,
     shape,
+    sides,
     stillness,
     through_time,
 )
@@ -71,6 +72,7 @@ EXPERIMENTS: tuple[tuple[str, Experiment, int], ...] = (
     ("equal-units", shape.equal_units, 0),
     ("affinity", shape.affinity, 10),
     ("head-range", shape.head_range, 2),
+    ("two-sides", sides.two_sides, 6),
     ("inputs-permuted", coupling.inputs_permuted, 2),
     ("in-double", rounding.in_double, 6),
     ("train-and-eval", modes.train_and_eval, 8),
