@@ -16,6 +16,7 @@ from reportgen.page import words_anew
 from reportgen.probe.trials import anew
 from reportgen.probe.trials import run as trials
 from reportgen.probe.trials.lab import Clock, Lab, NotApplicableError
+from reportgen.probe.trials.scores import found_places
 from reportgen.subject.data import Batch
 
 from .test_rules_model import BAD, FLAT, GOOD, causes, report, run, severity, tried
@@ -215,7 +216,7 @@ def test_maps_are_learned_by_class(heads: int) -> None:
 
 def test_places_found_are_counted_by_class() -> None:
     target = torch.tensor([[[0, 0, 0, 1]], [[0, 0, -100, -100]]])
-    there, found = anew._found(target, torch.tensor([[[0, 1, 0, 1]], [[0, 0, 1, 1]]]))
+    there, found = found_places(target, torch.tensor([[[0, 1, 0, 1]], [[0, 0, 1, 1]]]))
     assert there.tolist() == [[3, 1], [2, 0]]
     assert found[0].tolist() == [pytest.approx(2 / 3), 1.0]
     assert found[1].tolist() == [1.0, 0.0]

@@ -177,6 +177,23 @@ SYNDROMES: tuple[Syndrome, ...] = (
     # shares over the samples in place of the classes are no probabilities to a loss either
     Syndrome("batch-mixing", ("batch-coupling",), ("loss-mismatch", *_STUCK, "measured-otherwise"), _is_share_of_batch),
     Syndrome("wrong-loss", ("loss-mismatch", "loss-of-shares"), (*_SLOW, *_NONFINITE, *_WILD, "update-ratio")),
+    # labels renumbered look the same where one class is another one changed so: either way the splits differ
+    Syndrome(
+        "train-val-mismatch",
+        ("prepared-otherwise",),
+        (
+            *_BAD_LABELS,
+            *_STUCK,
+            *_FAR_APART,
+            "d-train-val-shift",
+            "d-splits-apart",
+            "d-target-shift",
+            "splits-disagree",
+            "augmentation-hurts",
+            "bn-stats-mismatch",
+            "few-samples",
+        ),
+    ),
     Syndrome(
         "wrong-augmentation",
         _AUGMENTED,
@@ -505,6 +522,7 @@ DEFAULTS: dict[str, str] = {
     "o-per-class": "class-imbalance",
     "o-regression-bias": "underfitting",
     "one-batch": "underfitting",
+    "prepared-otherwise": "train-val-mismatch",
     "only-given-learns": "label-corruption",
     "optimizer-maximizes": "loss-sign-flipped",
     "optimizer-missing-params": "params-not-in-optimizer",

@@ -192,6 +192,7 @@ LIMITS: dict[str, dict[str, str]] = {
     "fresh-copy-ahead": {"gap": "anew_gap", "errors": "anew_errors"},
     "splits-disagree": {"gap": "anew_gap", "errors": "anew_errors", "kept": "skill_kept"},
     "augmentation-hurts": {"gap": "anew_gap", "errors": "anew_errors"},
+    "prepared-otherwise": {"gap": "anew_gap", "errors": "anew_errors"},
     "only-given-learns": {"gap": "anew_gap", "errors": "anew_errors"},
     **{
         rule: {"gain": "way_gain", "times": "way_times", "of_run": "way_of_run"}

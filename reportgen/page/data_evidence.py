@@ -70,6 +70,11 @@ _SIDE_BY_SIDE: dict[str, tuple[tuple[str, ...], str, float]] = {
     "splits-disagree": (("other", "own", "constant"), N_("Skill of a copy that learned from the training data"), 1),
     "only-given-learns": (("own", "given", "constant"), N_("Skill of copies that learned from one split"), 1),
     "augmentation-hurts": (("own", "given", "as_is"), N_("Skill of copies that learned from one split"), 1),
+    "prepared-otherwise": (
+        ("given", "best", "training"),
+        N_("Skill on the data given, as they are and with their inputs changed, and on the training data"),
+        1,
+    ),
     "few-samples": (("given", "train"), N_("Skill on the data given, and on the training data"), 1),
     "o-skill-lost": (("given", "train"), N_("Skill on the data given, and on the training data"), 1),
 }

@@ -196,6 +196,10 @@ OF_RULE: dict[str, dict[str, tuple[str, Unit]]] = {
         "share": (N_("penalty, of the loss"), SHARE),
     },
     "precision-lost": {"difference": (N_("difference of the outputs, of their spread"), NUMBER)},
+    "prepared-otherwise": {
+        "best": (N_("skill with the inputs changed"), NUMBER),
+        "training": (N_("skill on the training data"), NUMBER),
+    },
     "q-channel-range": {"ratio": (N_("largest channel, of the median"), TIMES)},
     "position-unseen": {
         "ordered": (N_("score of a learner that sees the order"), NUMBER),

@@ -18,6 +18,7 @@ from . import (
     words_model,
     words_notes,
     words_position,
+    words_preparation,
     words_rounding,
     words_rows,
     words_run,
@@ -387,6 +388,7 @@ _RULES |= (
     | words_start.RULES
     | words_claims.RULES
     | words_anew.RULES
+    | words_preparation.RULES
     | words_checks.RULES
     | words_position.RULES
     | words_rows.RULES

@@ -6,7 +6,16 @@ from collections.abc import Callable
 
 from ..document.facts import Finding
 from ..document.trials import Trial
-from . import words_anew, words_checks, words_claims, words_fit, words_model, words_rounding, words_start
+from . import (
+    words_anew,
+    words_checks,
+    words_claims,
+    words_fit,
+    words_model,
+    words_preparation,
+    words_rounding,
+    words_start,
+)
 from .formats import MINUS, amount, name, percent
 from .language import N_, _
 
@@ -304,6 +313,7 @@ def titles() -> dict[str, str]:
         **words_start.titles(),
         **words_claims.titles(),
         **words_anew.titles(),
+        **words_preparation.titles(),
         **words_checks.titles(),
     }
 
@@ -429,5 +439,6 @@ _OUTCOMES: dict[str, Callable[[Numbers, Detail], str]] = {
     **words_start.OUTCOMES,
     **words_claims.OUTCOMES,
     **words_anew.OUTCOMES,
+    **words_preparation.OUTCOMES,
     **words_checks.OUTCOMES,
 }

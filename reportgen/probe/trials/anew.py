@@ -11,14 +11,13 @@ from torch import Tensor, nn
 
 from ...subject.data import Batch
 from ..fingerprints import hashes
-from ..layers import AFFINE, main_tensor
+from ..layers import AFFINE
 from ..seeding import seed_generators
-from ..tasks import infer_task
 from .drawn import draw_trainable
 from .lab import Lab, NotApplicableError, Outfit, OutOfTimeError, Result, copied, output_of
 from .learning import adam, answered, backward, in_training, refuse_sparse
-from .modes import right_answers
 from .sample import first_samples, is_by_sample, rows
+from .scores import constant, score
 
 _MOST = 1024  # samples of a split
 _LEAST = 80
@@ -55,9 +54,9 @@ def learned_anew(lab: Lab) -> Result:
     numbers: dict[str, float] = {}
     kind = ""
     for name, (_, asked) in splits.items():
-        base, kind = _constant(lab.model, asked)
+        base, kind = constant(lab.model, asked)
         numbers |= {f"commonest_{name}": base, f"asked_{name}": float(asked.n_samples)}
-    whole, base = _entered(numbers, _score(lab.model, splits["given"][1])), numbers["commonest_given"]
+    whole, base = _entered(numbers, score(lab.model, splits["given"][1])), numbers["commonest_given"]
     if base >= 1 or whole - base > (_WORKS_WELL if lab.augmented else _WORKS) * (1 - base):
         raise NotApplicableError("the model works on the data given, or there is nothing to tell apart")
     numbers["as_is"] = whole
@@ -67,7 +66,7 @@ def learned_anew(lab: Lab) -> Result:
         _learn(lab, work, learned)
         numbers[f"learned_{name}"] = float(learned.n_samples)
         for other, (_, asked) in splits.items():
-            numbers[f"{name}_{other}"] = _entered(numbers, _score(work.model, asked))
+            numbers[f"{name}_{other}"] = _entered(numbers, score(work.model, asked))
     with suppress(OutOfTimeError, NotApplicableError):
         _say_what_helps(lab, splits["training"][0], splits["given"][1], numbers)
     return Result(numbers, {"kind": kind})
@@ -79,7 +78,7 @@ def _say_what_helps(lab: Lab, learned: Batch, asked: Batch, numbers: dict[str, f
     if fresh - numbers["as_is"] > _AHEAD:
         work = copied(lab.outfit)
         _learn(lab, work, learned)
-        numbers["onward"] = _score(work.model, asked)[0]
+        numbers["onward"] = score(work.model, asked)[0]
     affine = [m for m in lab.model.modules() if isinstance(m, AFFINE)]
     if fresh - base < _WORKS * (1 - base) and len(affine) >= _DEEP:
         work = copied(lab.outfit)
@@ -87,7 +86,7 @@ def _say_what_helps(lab: Lab, learned: Batch, asked: Batch, numbers: dict[str, f
         numbers["growth"] = _growth(work.model, learned)
         _to_unit_scale(work.model, rows(learned, torch.arange(min(2 * _BATCH, learned.n_samples))))
         _learn(lab, work, learned)
-        numbers["scaled"] = _score(work.model, asked)[0]
+        numbers["scaled"] = score(work.model, asked)[0]
 
 
 def _growth(model: nn.Module, batch: Batch) -> float:
@@ -152,71 +151,11 @@ def _halves(batches: list[Batch], seed: int) -> tuple[Batch, Batch]:
     return rows(whole, order[:half]), rows(whole, torch.tensor(fresh))
 
 
-def _constant(model: nn.Module, batch: Batch) -> tuple[float, str]:
-    """Return the score of a constant answer, and what the targets are."""
-    with torch.no_grad():
-        output = output_of(model.eval(), batch)
-    target = batch.target
-    assert isinstance(target, Tensor)
-    if _named(output, target) is not None:
-        return float(_found(target, target)[0].count_nonzero(1).double().reciprocal().mean()), "maps"
-    if right_answers(output, target) is not None:
-        counts = torch.unique(target, return_counts=True)[1]
-        return float(counts.max()) / target.numel(), "classes"
-    told = main_tensor(output)
-    if told is None or told.is_complex() or told.numel() != target.numel() or not target.is_floating_point():
-        raise NotApplicableError("outputs are neither class scores nor numbers to be compared with the targets")
-    return 0.0, "numbers"
-
-
 def _entered(numbers: dict[str, float], score: tuple[float, float | None]) -> float:
     """Return a score, and keep the largest deviation between samples where it has one."""
     if score[1] is not None:
         numbers["spread"] = max(numbers.get("spread", 0.0), score[1])
     return score[0]
-
-
-def _score(model: nn.Module, batch: Batch) -> tuple[float, float | None]:
-    """Return accuracy, or R² (at least -1), or what is found of maps with its deviation between samples."""
-    model.eval()
-    with torch.no_grad():
-        output = output_of(model, batch)
-    target = batch.target
-    assert isinstance(target, Tensor)
-    named = _named(output, target)
-    if named is not None:
-        there, found = _found(target, named)
-        by_sample = found.sum(1) / there.count_nonzero(1)
-        return float(by_sample.mean()), float(by_sample.std())
-    right = right_answers(output, target)
-    if right is not None:
-        return float(right.double().mean()), None
-    told = main_tensor(output)
-    assert told is not None
-    wanted = target.double().flatten()
-    spread = float(wanted.var(correction=0))
-    error = float((told.detach().double().flatten() - wanted).square().mean())
-    return (max(1 - error / spread, -1.0) if spread and math.isfinite(error) else -1.0), None
-
-
-def _named(output: object, target: Tensor) -> Tensor | None:
-    """Return the class named at each place of maps, in the shape of the targets; None of other outputs."""
-    told = main_tensor(output)
-    if told is None or told.is_complex() or infer_task(told, target) != "segmentation":
-        return None
-    if told.shape[1] > 1:
-        return told.argmax(1).reshape(target.shape)
-    cut = 0.5 if float(told.min()) >= 0 and float(told.max()) <= 1 else 0.0
-    return (told > cut).long().reshape(target.shape)
-
-
-def _found(target: Tensor, named: Tensor) -> tuple[Tensor, Tensor]:
-    """Return places by class of each sample (N, K), and the shares of them where that class is named."""
-    y, named = target.flatten(1).long(), named.flatten(1)
-    classes = torch.unique(y[y >= 0])
-    there = torch.stack([(y == k).sum(1) for k in classes], 1).double()
-    hits = torch.stack([((y == k) & (named == k)).sum(1) for k in classes], 1).double()
-    return there, hits / there.clamp_min(1)
 
 
 def _learn(lab: Lab, work: Outfit, batch: Batch) -> None:
