@@ -22,6 +22,7 @@ from reportgen.document.facts import (
     SubjectFacts,
 )
 from reportgen.document.history import Event, History, LayerRun, LoopFacts, OptimizerRun, ParameterRun, Series, Trace
+from reportgen.document.samples import Signal, SplitFacts
 from reportgen.health.judge import judge
 from reportgen.page import wording
 
@@ -29,6 +30,7 @@ from .histories import history, noisy, series
 
 GOOD = Classification(classes=["a", "b"], confusion=[[200, 5], [5, 190]])
 BAD = Classification(classes=["a", "b"], confusion=[[200, 0], [200, 0]])
+FAIR = Classification(classes=["a", "b"], confusion=[[140, 60], [60, 140]])
 FALL = [2.3 * 0.8**e + 0.05 for e in range(20)]
 STUCK = [0.70 + 0.0001 * (e % 3) for e in range(20)]
 SLOW = [0.80 - 0.006 * e for e in range(20)]
@@ -428,6 +430,10 @@ def test_h_init_loss() -> None:
     assert severity(with_first_loss(5.0, BAD, loss=0.7, own=0.7), "h-init-loss") == "warning"
     assert severity(with_first_loss(5.0, GOOD), "h-init-loss") == "info"
     assert severity(with_first_loss(50.0, GOOD), "h-init-loss") == "warning"
+    known = Signal(kind="classes", n=400, k=5, score=0.9, vote=0.99, null_mean=0.5, null_std=0.02)
+    behind = structs.replace(with_first_loss(5.0, FAIR), splits=SplitFacts(across=known))
+    assert severity(with_first_loss(5.0, FAIR), "h-init-loss") == "info"
+    assert severity(behind, "h-init-loss") == "warning"  # what neighbours tell it never learned
     assert not found(with_first_loss(50.0, BAD, own=0.2), "h-init-loss")  # weights, smoothing, or another loss
 
 

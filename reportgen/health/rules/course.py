@@ -13,6 +13,7 @@ from ..context import Context
 from ..curves import Curve, both, finite, is_adversarial, losses, scalar
 from ..robust import noise, running_median, spearman, theil_sen
 from ..thresholds import Thresholds
+from .fit import o_below_neighbours
 from .flow import same_anew, signal_by_depth
 from .training import h_diverged, h_never_learned, h_nonfinite, h_overfit, noted
 
@@ -130,10 +131,11 @@ def h_init_loss(report: Report, context: Context, limits: Thresholds) -> Iterato
     """The very first loss against that of a guess that takes all K classes for equally likely, ln K.
 
     Far above it the untrained model is confidently wrong: its initial outputs are too large. More than 30 % above
-    informs; more than three times is a warning unless the model works well all the same, more than ten times in any
-    case. Only for a plain cross-entropy (its value agrees with one computed from the outputs, or its name says so where
-    the outputs are not finite any more), and only where the first step was logged. Of squared errors the guess is an
-    answer of 0, the mean square of the targets; that counts from ten times on where the run broke off or diverged.
+    informs; more than three times is a warning unless the model works well all the same (better than a constant, and
+    not worse than its neighbours: ``o-below-neighbours``), more than ten times in any case. Only for a plain
+    cross-entropy (its value agrees with one computed from the outputs, or its name says so where the outputs are not
+    finite any more), and only where the first step was logged. Of squared errors the guess is an answer of 0, the mean
+    square of the targets; that counts from ten times on where the run broke off or diverged.
     (Karpathy, "A Recipe for Training Neural Networks".)
     """
     classes, history = _plain_cross_entropy(report), report.training
@@ -148,7 +150,8 @@ def h_init_loss(report: Report, context: Context, limits: Thresholds) -> Iterato
     by = _amplifier(report, context, limits)
     if classes is None and not by:
         return
-    bad = ratio > limits.init_loss_far or (ratio > limits.init_loss_warning and not context.outcome_ok)
+    short = any(f.severity is Severity.WARNING for f in o_below_neighbours(report, context, limits))
+    bad = ratio > limits.init_loss_far or (ratio > limits.init_loss_warning and (short or not context.outcome_ok))
     yield noted(
         "h-init-loss",
         Severity.WARNING if bad else Severity.INFO,
