@@ -213,3 +213,31 @@ def test_a_part_of_a_larger_tensor_is_read_as_it_is() -> None:
         assert torch.equal(seen.high, whole.high)
         assert torch.equal(seen.bins, whole.bins)
         torch.testing.assert_close(seen.sums, whole.sums)
+
+
+@pytest.mark.parametrize("places", [40, 200, 1 << 17], ids=["folded", "short", "in blocks"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64], ids=str)
+def test_largest_values_of_either_sign_are_exact(places: int, dtype: torch.dtype) -> None:
+    """Bits of numbers are compared in place of numbers, whose order they have from zero on alone."""
+    x = torch.randn(4, 3, places, generator=torch.Generator().manual_seed(0)).to(dtype)
+    x[:, 1] = -x[:, 1].abs() - 1e-3
+    x[:, 2] = x[:, 2].clamp(max=-0.0)
+    values = x.double().numpy()
+    signed = ChannelAccumulator(3, torch.device("cpu"))
+    signed.update(x, 1)
+    assert np.array_equal(signed.high.numpy(), values.max((0, 2)))
+    assert np.array_equal(signed.low.numpy(), values.min((0, 2)))
+    rectified = ChannelAccumulator(3, torch.device("cpu"), rectified=True)
+    rectified.update(x.relu(), 1)
+    assert np.array_equal(rectified.high.numpy(), np.maximum(values, 0).max((0, 2)))
+
+
+def test_one_nan_among_many_values_is_counted_and_put_out() -> None:
+    x = torch.rand(4, 2, 1 << 17, generator=torch.Generator().manual_seed(0))
+    x[1, 0, 77] = math.nan
+    x[2, 1, 5] = -math.inf
+    seen = ChannelAccumulator(2, torch.device("cpu"), rectified=True)
+    seen.update(x, 1)
+    finite = np.where(np.isfinite(x.numpy()), x.numpy(), 0)
+    assert seen.nonfinite.tolist() == [1, 0, 1]
+    assert np.array_equal(seen.high.numpy().astype(np.float32), finite.max((0, 2)))

@@ -107,7 +107,7 @@ def reduce(flat: Tensor, lay: Layout, *, lower: bool) -> Reduced:
         return Reduced(_sum(x, (1, 3)), x.amin((1, 3)) if lower else None, x.amax((1, 3)))
     if lay.behind < _SHORT and samples > 2:
         low = flat.amin(0).view(channels, lay.behind).amin(1).view(1, -1) if lower else None
-        high = flat.amax(0).view(channels, lay.behind).amax(1).view(1, -1)
+        high = _largest(flat, 0, from_zero=not lower).view(channels, lay.behind).amax(1).view(1, -1)
         return Reduced(_sum(flat.view(-1, lay.behind), 1).view(samples, channels), low, high)
     return _reduce_rows(flat.view(-1, lay.behind), channels, lower=lower)
 
@@ -129,19 +129,37 @@ def _reduce_rows(rows: Tensor, channels: int, *, lower: bool) -> Reduced:
     """
     if rows.numel() <= 2 * _BLOCK:
         low = rows.amin(1).view(-1, channels) if lower else None
-        return Reduced(_sum(rows, 1).view(-1, channels), low, rows.amax(1).view(-1, channels))
+        high = _largest(rows, 1, from_zero=not lower)
+        return Reduced(_sum(rows, 1).view(-1, channels), low, high.view(-1, channels))
     step = max(1, _BLOCK // rows.shape[1])
     sums, high = rows.new_empty(rows.shape[0], dtype=_width(rows)), rows.new_empty(rows.shape[0])
     low = rows.new_empty(rows.shape[0]) if lower else None
-    parts, totals, largest = torch.split(rows, step), torch.split(sums, step), torch.split(high, step)
+    bits = _in_order(rows)
+    parts, totals, patterns = torch.split(rows, step), torch.split(sums, step), torch.split(bits, step)
+    largest = torch.split(high.view(bits.dtype), step)
     smallest = None if low is None else torch.split(low, step)
     for i in reversed(range(len(parts))):
         torch.sum(parts[i], 1, dtype=sums.dtype, out=totals[i])
-        torch.amax(parts[i], 1, out=largest[i])
+        torch.amax(patterns[i], 1, out=largest[i])
         if smallest is not None:
             torch.amin(parts[i], 1, out=smallest[i])
+    if lower and bits is not rows and high.signbit().any():  # a row that is negative throughout
+        torch.amax(rows, 1, out=high)
     low = None if low is None else low.view(-1, channels)
     return Reduced(sums.view(-1, channels), low, high.view(-1, channels))
+
+
+def _in_order(x: Tensor) -> Tensor:
+    """Return the bits of float32 as whole numbers, which are compared in half of the time.
+
+    From zero on they have the order of the numbers; any of them is above all below zero, and NaN above infinity.
+    """
+    return x.view(torch.int32) if x.dtype is torch.float32 else x
+
+
+def _largest(x: Tensor, dim: int, *, from_zero: bool) -> Tensor:
+    """Return the largest along one dimension; ``from_zero``: none is below zero."""
+    return _in_order(x).amax(dim).view(x.dtype) if from_zero else x.amax(dim)
 
 
 def _width(x: Tensor) -> torch.dtype:
