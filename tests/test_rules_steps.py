@@ -80,8 +80,6 @@ def test_a_first_loss_far_from_that_of_zero_in_a_run_that_broke() -> None:
     facts = began_at(1e6, broken=True)
     assert severity(facts, "h-init-loss") == "warning"
     assert "bad-init" in causes(facts)
-    # weights drawn anew would have begun there too
-    assert "exploding-gradients" in causes(began_at(1e6, broken=True, fresh=9e5))
 
 
 @pytest.mark.parametrize(
@@ -89,6 +87,7 @@ def test_a_first_loss_far_from_that_of_zero_in_a_run_that_broke() -> None:
     [
         began_at(1e6, broken=False),
         began_at(5.0, broken=True),
+        began_at(1e6, broken=True, fresh=9e5),  # a sum, or inputs of that size
         began_at(1e6, broken=True, std=1e3),  # targets of that size
         began_at(1e6, broken=True, name="HuberLoss"),
     ],

@@ -135,7 +135,8 @@ def h_init_loss(report: Report, context: Context, limits: Thresholds) -> Iterato
     not worse than its neighbours: ``o-below-neighbours``), more than ten times in any case. Only for a plain
     cross-entropy (its value agrees with one computed from the outputs, or its name says so where the outputs are not
     finite any more), and only where the first step was logged. Of squared errors the guess is an answer of 0, the mean
-    square of the targets; that counts from ten times on where the run broke off or diverged.
+    square of the targets; that counts from ten times on where the run broke off or diverged, and weights drawn anew
+    begin far lower (a loss that is a sum is as large with any weights).
     (Karpathy, "A Recipe for Training Neural Networks".)
     """
     classes, history = _plain_cross_entropy(report), report.training
@@ -148,7 +149,7 @@ def h_init_loss(report: Report, context: Context, limits: Thresholds) -> Iterato
     if ratio <= (1 + limits.init_loss_info if classes is not None else limits.init_loss_far):
         return
     by = _amplifier(report, context, limits)
-    if classes is None and not by:
+    if classes is None and by != "weights":
         return
     short = any(f.severity is Severity.WARNING for f in o_below_neighbours(report, context, limits))
     bad = ratio > limits.init_loss_far or (ratio > limits.init_loss_warning and (short or not context.outcome_ok))
