@@ -7,6 +7,7 @@ integers take a third of the time of one look at floats, and tell of NaN and inf
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -46,7 +47,7 @@ class Extremes:
         if size in _INTEGERS:
             self._unsigned = _INTEGERS[size][1]
             self._sign = 1 << (8 * size - 1)
-            self._infinite = int(_bits_of_infinity(dtype)) if dtype.is_floating_point else 0
+            self._infinite = _bits_of_infinity(dtype) if dtype.is_floating_point else 0
             self._most, self._far = -1 << 64, -1  # bits of the largest and, unsigned, of the smallest
 
     def add(self, part: Tensor) -> bool:
@@ -90,6 +91,7 @@ class Extremes:
         return float(from_bits(np.array([bits], f"i{self._dtype.itemsize}"), self._dtype))
 
 
+@lru_cache(maxsize=16)
 def _bits_of_infinity(dtype: torch.dtype) -> int:
     (bits,) = torch.tensor([math.inf], dtype=dtype).view(_INTEGERS[dtype.itemsize][0]).tolist()
     return int(bits)

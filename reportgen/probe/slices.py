@@ -8,9 +8,11 @@ with themselves by BLAS 0.05 against 0.1 of ``vector_norm``; 5.1 for 8-bit float
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from .extremes import Bits, from_bits
@@ -59,6 +61,26 @@ class Memory:
         return self._last
 
 
+class Wide:
+    """Slices as arrays of float32 or float64, which numpy computes with: those of other types in memory used again."""
+
+    def __init__(self, x: Tensor) -> None:
+        own = lifted_type(x.dtype)
+        self.own = own in (torch.float32, torch.float64)
+        self.dtype = np.dtype(np.float64 if own is torch.float64 else np.float32)
+        self._memory = Memory(x)
+        self._array = np.zeros((0, 0), self.dtype)
+
+    def of(self, part: Tensor) -> NDArray[Any]:
+        """Return a slice (r, c), to be read where it is ``own``, else to be written too; until the next call."""
+        if self.own:
+            return part.numpy()
+        copied = self._memory.like(part).copy_(part)
+        if self._array.shape != copied.shape:
+            self._array = copied.numpy()
+        return self._array
+
+
 def lifted_type(dtype: torch.dtype) -> torch.dtype:
     """Return the type that slices come in: float32 for floats of 8 bits, with which torch does not compute."""
     return torch.float32 if dtype.itemsize == 1 else dtype
@@ -84,90 +106,87 @@ class Lifted:
 
 
 class Rows:
-    """Sums and sums of squares of channels, made in float32 and kept in the tensor's own type where that will do.
+    """Sums and sums of squares of channels, made in float32 and kept in float64.
 
-    Of bfloat16 each is rounded once, to 8 bits; a thousand of them together are good to four digits, which is asked of
-    the whole tensor and of no single channel.
+    Of bfloat16 each is rounded once, to 8 bits, where there are many: a thousand of them together are good to four
+    digits, which is asked of the whole tensor and of no single channel.
     """
 
     def __init__(self, x: Tensor, channels: int, length: int, every: int) -> None:
-        self._own = lifted_type(x.dtype) in (torch.float32, torch.float64)
-        self._rounded = x.dtype is torch.bfloat16 and channels >= _MANY
-        self._length = length
-        self._wide = Memory(x)
         self.every = every
-        self._roots = self._rounded or x.device.type != "cpu"
-        self._quick: list[tuple[Tensor, Tensor]] = []
-        """Sums and sums of squares, or their roots, of whole rows, in their order."""
-        some = x.new_zeros(math.ceil(channels / every), dtype=torch.float64)
-        self._cut = (some, x.new_zeros(channels, dtype=torch.float64))
-        """Sums and sums of squares of rows that come in parts."""
+        self._by_torch = x.device.type != "cpu" or (x.dtype is torch.bfloat16 and channels >= _MANY)
+        self._wide = Wide(x)
+        self._ones = np.ones(length, self._wide.dtype)
+        self._sums = np.zeros(math.ceil(channels / every))
+        self._squares = np.zeros(channels)
+        self._waiting: list[tuple[int, Tensor, Tensor]] = []
+        """First row, sums and norms: to bring each of them into its place at once would take as long as they do."""
 
     def add(self, first: int, part: Tensor) -> None:
         """Take rows (r, c), whole or in part."""
-        wide = part if self._own or self._rounded else self._wide.like(part).copy_(part)
-        some = wide[-first % self.every :: self.every] if self.every > 1 else wide
-        self._add(first, part.shape[1], some.sum(1), self._squares(wide))
-
-    def _squares(self, wide: Tensor) -> Tensor:
-        """Return sums of squares, or their roots in the type that they are kept in."""
-        if self._roots:
-            norms: Tensor = torch.linalg.vector_norm(wide, dim=1)
-            return norms
-        rows = wide.numpy()
-        return torch.from_numpy(np.matmul(rows[:, None, :], rows[:, :, None]).reshape(-1))
+        skip = -first % self.every
+        if self._by_torch:
+            norms = torch.linalg.vector_norm(part, dim=1)
+            self._waiting.append((first, part[skip :: self.every].sum(1), norms))
+            return
+        wide = self._wide.of(part)
+        squares = np.matmul(wide[:, None, :], wide[:, :, None]).reshape(-1)
+        self._add(first, np.matmul(wide[skip :: self.every], self._ones[: wide.shape[1]]), squares)
 
     def add_exact(self, first: int, part: Tensor) -> None:
         """Take rows in float64. Sums are of all of them: of a tensor with such rows none is left out."""
-        norms = torch.linalg.vector_norm(part, dim=1)
-        squares = norms if self._roots else norms.square_()
-        self._add(first, part.shape[1], part.sum(1)[-first % self.every :: self.every], squares)
+        squares = torch.linalg.vector_norm(part, dim=1).square_()
+        self._add(first, part.sum(1)[-first % self.every :: self.every].cpu().numpy(), squares.cpu().numpy())
 
-    def _add(self, first: int, width: int, sums: Tensor, squares: Tensor) -> None:
-        if width == self._length:
-            self._quick.append((sums, squares))
-            return
+    def _add(self, first: int, sums: NDArray[Any], squares: NDArray[Any]) -> None:
         start = math.ceil(first / self.every)
-        self._cut[0][start : start + len(sums)] += sums
-        self._cut[1][first : first + len(squares)] += squares.double().square_() if self._roots else squares
+        self._sums[start : start + len(sums)] += sums
+        self._squares[first : first + len(squares)] += squares
 
     def finished(self) -> tuple[Tensor, Tensor]:
         """Return (C / every,) sums and (C,) sums of squares, float64."""
-        if not self._quick:
-            return self._cut[0].cpu(), self._cut[1].cpu()
-        sums, squares = (torch.cat(parts).double().cpu() for parts in zip(*self._quick, strict=True))
-        return sums, squares.square_() if self._roots else squares
+        if self._waiting:
+            sums = torch.cat([sums for _, sums, _ in self._waiting]).double().cpu().numpy()
+            squares = torch.cat([norms for _, _, norms in self._waiting]).double().square_().cpu().numpy()
+            a = b = 0
+            for first, some, norms in self._waiting:
+                self._add(first, sums[a : a + len(some)], squares[b : b + len(norms)])
+                a, b = a + len(some), b + len(norms)
+        return torch.from_numpy(self._sums), torch.from_numpy(self._squares)
 
 
 class Columns:
     """Sums and sums of squares of columns, as products with ones: a few slices in float32, all of them in float64."""
 
     def __init__(self, x: Tensor) -> None:
-        own = lifted_type(x.dtype)
-        self._own = own in (torch.float32, torch.float64)
-        dtype = own if self._own else torch.float32
-        self._wide, self._squared = Memory(x), Memory(x, dtype)
+        self._lies_still = x.device.type == "cpu"
+        self._wide = Wide(x)
+        self._ones = np.ones(0, self._wide.dtype)
+        self._some = np.zeros((2, x.shape[1]), self._wide.dtype)
         self._slices = 0
-        self._ones = x.new_ones(0, dtype=dtype)
-        self._some = x.new_zeros(2, x.shape[1], dtype=dtype)
-        self._sums, self._squares = self._some.unbind()
         self._all = x.new_zeros(2, x.shape[1], dtype=torch.float64)
 
     def add(self, part: Tensor) -> None:
         """Take rows (r, C)."""
-        wide = part if self._own else self._wide.like(part).copy_(part)
-        if self._ones.shape[0] != part.shape[0]:
-            self._ones = self._ones.new_ones(part.shape[0])
-        torch.addmv(self._sums, wide.T, self._ones, out=self._sums)
-        squared = torch.mul(wide, wide, out=self._squared.like(wide)) if self._own else wide.square_()
-        torch.addmv(self._squares, squared.T, self._ones, out=self._squares)
+        if not self._lies_still:
+            norms = torch.linalg.vector_norm(part, dim=0, dtype=torch.float32 if part.itemsize < 4 else None)
+            self._all += torch.stack([part.sum(0, dtype=torch.float64), norms.double().square_()])
+            return
+        if len(self._ones) < len(part):
+            self._ones = np.ones(len(part), self._wide.dtype)
+        wide, ones = self._wide.of(part), self._ones[: len(part)]
+        self._some[0] += np.matmul(ones, wide)
+        if self._wide.own:
+            self._some[1] += np.einsum("ij,ij->j", wide, wide)
+        else:
+            self._some[1] += np.matmul(ones, np.multiply(wide, wide, out=wide))
         self._slices += 1
         if self._slices % _FLUSH == 0:
             self._flush()
 
     def _flush(self) -> None:
-        self._all += self._some
-        self._some.zero_()
+        self._all += torch.from_numpy(self._some).to(self._all.device)
+        self._some[:] = 0
 
     def finished(self) -> tuple[Tensor, Tensor]:
         """Return (C,) sums and sums of squares, float64."""

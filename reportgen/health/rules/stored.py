@@ -35,7 +35,6 @@ def w_zero(report: Report, context: Context, limits: Thresholds) -> Iterator[Fin
             subject=empty[0][0],
             section=SECTION,
             evidence={"values": empty[0][1], "tensors": len(empty)},
-            threshold={"values": 0},
         )
 
 
