@@ -7,7 +7,8 @@ from msgspec import structs
 
 from reportgen.document.facts import Diagnosis, Finding, Report, Severity
 from reportgen.health.advice import ADVICE
-from reportgen.health.causes import DEFAULTS, SYNDROMES
+from reportgen.health.causes import SYNDROMES
+from reportgen.health.defaults import DEFAULTS
 from reportgen.health.doubts import NEEDS, PARTS, RIVALS, with_doubts
 from reportgen.health.judge import judge
 from reportgen.health.rules import RULES

@@ -37,7 +37,8 @@ from reportgen.document.facts import (
 from reportgen.document.history import History, ParameterRun, Series
 from reportgen.document.stats import TensorStats
 from reportgen.errors import OptionError
-from reportgen.health.causes import ADVICE, DEFAULTS, SYNDROMES, diagnose
+from reportgen.health.causes import ADVICE, SYNDROMES, diagnose
+from reportgen.health.defaults import DEFAULTS
 from reportgen.health.gate import offending
 from reportgen.health.judge import judge
 from reportgen.health.rules import RULES

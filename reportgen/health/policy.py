@@ -20,7 +20,7 @@ import msgspec
 from ..document.facts import Finding, Severity
 from ..document.findings import RuleSettings, Waived, Waiver
 from ..errors import OptionError
-from .causes import DEFAULTS
+from .defaults import DEFAULTS
 from .limits import LIMITS, main_limit
 from .rules import RULES
 

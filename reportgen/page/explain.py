@@ -9,7 +9,8 @@ import textwrap
 
 from ..document.findings import Scorecard
 from ..health.advice import ADVICE
-from ..health.causes import DEFAULTS, SYNDROMES
+from ..health.causes import SYNDROMES
+from ..health.defaults import DEFAULTS
 from ..health.limits import LIMITS, main_limit
 from ..health.notes import NOTES
 from ..health.rules import RULES, Rule
