@@ -69,7 +69,7 @@ BREAKS = {
     "the style sheet is lost": (b"<style>", b"<style media=print>"),
     "the first screen is gone": (b".heads{display:grid", b".heads{display:none"),
     "key figures stand in one column": (
-        b".lead{display:grid;grid-template-columns:repeat(auto-fit,minmax(8.6rem,1fr))",
+        b".lead{display:grid;grid-template-columns:repeat(auto-fill,minmax(8.6rem,1fr))",
         b".lead{display:block;grid-template-columns:none",
     ),
     "charts are black": (
