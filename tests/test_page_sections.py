@@ -217,3 +217,10 @@ def test_one_row_is_no_rows() -> None:
 def test_a_table_is_laid_out_by_what_its_columns_hold(kinds: list[ColumnKind], layout: str) -> None:
     table = Table(id="t", caption="", columns=[Column("x", k) for k in kinds], rows=[[Cell("a")] * len(kinds)])
     assert table.layout == layout
+
+
+@pytest.mark.parametrize(("name", "shape", "layout"), [(10, 20, ""), (45, 20, "long"), (40, 40, "long")])
+def test_a_row_longer_than_the_page_may_break(name: int, shape: int, layout: str) -> None:
+    columns = [Column("x", "name"), Column("y", "text"), Column("z", "text")]
+    table = Table(id="t", caption="", columns=columns, rows=[[Cell("n" * name), Cell("s" * shape), Cell("s" * shape)]])
+    assert table.layout == layout

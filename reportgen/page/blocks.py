@@ -17,6 +17,7 @@ Tone: TypeAlias = Literal["", "ok", "info", "warning", "error", "muted", "struck
 ColumnKind: TypeAlias = Literal["name", "text", "number", "chart", "prose"]
 
 LONG_NAME = 44  # characters that still stand in one line
+LONG_LINE = 110  # characters of a whole row
 DENSE = 10  # columns
 CHUNK_ROWS = 100  # rows to a chunk: a browser lays out only the chunks that are on screen
 
@@ -108,7 +109,9 @@ class Table(Struct, frozen=True, kw_only=True):
         if len(self.rows) > CHUNK_ROWS:
             return "even"
         named = [i for i, column in enumerate(self.columns) if column.kind in ("name", "text")]
-        long = any(len(row[i].text) > LONG_NAME for row in self.rows for i in named)
+        longest = [max((len(row[i].text) for row in self.rows), default=0) for i in range(len(self.columns))]
+        wide = sum(longest) > LONG_LINE and "prose" not in [column.kind for column in self.columns]
+        long = wide or any(longest[i] > LONG_NAME for i in named)
         kinds_of_columns = [column.kind for column in self.columns]
         words = "prose" in kinds_of_columns and kinds_of_columns.count("number") <= 1
         kinds = {"long": long, "dense": len(self.columns) >= DENSE, "told": words}

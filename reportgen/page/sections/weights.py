@@ -49,7 +49,7 @@ def _parameters(facts: WeightFacts) -> Table:
     charted, budget = _charted(rows), ChartBudget(MAX_CHARTS)
     columns = [Column(_("Parameter"), "name"), Column(_("Shape"), "text")]
     columns += [Column(_("Type"), "text")] if several_types else []
-    columns += [*stats_columns(), Column(_("norm"), "number", _("Euclidean norm of the finite values"))]
+    columns += [*stats_columns(), Column(_("2-norm"), "number", _("Euclidean norm of the finite values"))]
     columns += [Column(_("Not finite"), "number", _("NaN and infinite values"))] if broken else []
     columns += [Column(_("Distribution"), "chart", _("values but for far ones; the mark is zero"))]
     columns += [Column(_("Remarks"), "text")] if noted else []
@@ -58,7 +58,7 @@ def _parameters(facts: WeightFacts) -> Table:
         line = [of_name(row.name), of_text(shape(row.shape))]
         line += [of_text(name(row.dtype))] if several_types else []
         if row.tied_to is not None:
-            line += [Cell("", None) for c in [*stats_columns(), "norm"]]
+            line += [Cell("", None) for c in [*stats_columns(), "2-norm"]]
         else:
             line += [*stats_cells(row.stats), of_number(row.stats.norm if row.stats is not None else None)]
         line += [of_nonfinite(row.stats) if row.tied_to is None else Cell("", None)] if broken else []
