@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
+import reportgen
 from reportgen.errors import DataError
 from reportgen.subject.data import Reading, batches, unpack
 from reportgen.subject.shapes import dense_rows, n_rows, shape_of
@@ -153,6 +154,68 @@ def test_words_beside_the_input_describe_the_samples() -> None:
     batch = unpack(item, asks(lambda batch: batch))
     assert batch.args[0].keys() == {"image", "path"}
     assert not batch.carried
+
+
+def test_entries_that_forward_has_no_name_for_are_the_targets() -> None:
+    mask, kind = torch.zeros(6, 5, dtype=torch.long), torch.arange(6)
+    batch = unpack({"image": X, "mask": mask, "kind": kind, "path": ["a", "b"]}, asks(lambda image: image))
+    assert (batch.kwargs, batch.target) == ({"image": X}, {"mask": mask, "kind": kind})
+    assert batch.carried == {"path": ["a", "b"]}
+    alone = unpack({"image": X, "kind": kind}, asks(lambda image, scale=None: image))
+    assert (alone.kwargs, alone.target is kind) == ({"image": X}, True)
+    # beside one that is a target by its name they are only kept, and what is no row a sample is none
+    named = unpack({"image": X, "label": Y, "weight": kind}, asks(lambda image: image))
+    assert (named.target is Y, named.carried) == (True, {"weight": kind})
+    given = unpack({"image": X, "scale": torch.zeros(7)}, asks(lambda image: image))
+    assert (given.args[0].keys(), given.target) == ({"image", "scale"}, None)
+    # where forward knows nothing by its name, nothing can be told
+    assert unpack({"a": X, "b": kind}, asks(lambda batch: batch)).args[0].keys() == {"a", "b"}
+
+
+class Heads(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.label, self.size = nn.Linear(4, 3), nn.Linear(4, 1)
+
+    def forward(self, image: Tensor) -> dict[str, Tensor]:
+        return {"label": self.label(image), "size": self.size(image)}
+
+
+@pytest.mark.parametrize("first", ["label", "kind"])
+def test_targets_of_several_heads_stand_in_the_batch_itself(first: str) -> None:
+    torch.manual_seed(0)
+    model, x = Heads(), torch.randn(40, 4)
+    y, size = torch.arange(40) % 3, torch.randn(40, 1)
+    if first == "kind":  # named by no word for targets: in the order of the outputs
+        model.forward = lambda image: {"kind": model.label(image), "size": model.size(image)}  # type: ignore[method-assign]
+    data = [{"image": x[i : i + 10], first: y[i : i + 10], "size": size[i : i + 10]} for i in range(0, 40, 10)]
+    report = reportgen.examine(model, data, train_data=data, options=reportgen.Options(trial_budget=0))
+    for found in (report.evaluation, report.train_evaluation):
+        assert found is not None
+        assert {name: (head.task, head.n_samples) for name, head in found.heads.items()} == {
+            first: ("multiclass", 40),
+            "size": ("regression", 40),
+        }
+    with torch.no_grad():
+        right = float((model.label(x).argmax(1) == y).double().mean())
+    assert report.evaluation is not None
+    score = report.evaluation.heads[first].score("accuracy")
+    assert score is not None
+    assert score.value == right
+
+
+def test_the_only_tensor_of_a_dict_needs_no_name_that_the_model_knows() -> None:
+    torch.manual_seed(0)
+    model, x, y = nn.Sequential(nn.Linear(4, 3)), torch.randn(40, 4), torch.arange(40) % 3
+    data = [{"image": x[i : i + 10], "label": y[i : i + 10], "path": ["a", "b"] * 5} for i in range(0, 40, 10)]
+    report = reportgen.examine(model, data, options=reportgen.Options(trial_budget=0))
+    assert report.evaluation is not None
+    with torch.no_grad():
+        right = float((model(x).argmax(1) == y).double().mean())
+    score = report.evaluation.score("accuracy")
+    assert score is not None
+    assert score.value == right
+    assert {(one.key, one.value) for one in report.evaluation.slices} == {("path", "a"), ("path", "b")}
 
 
 class Sample(NamedTuple):

@@ -94,7 +94,8 @@ def add_training_data(subject: Subject, data: Iterable[Any], report: Report, ste
     together = Together(subject, data)
     readers = _Readers(subject, subject.training, together, data)
     model, limit = subject.model, subject.options.max_batches
-    reading = Reading(feed=subject.reading.feed, carried=subject.reading.carried)
+    told = subject.reading
+    reading = Reading(feed=told.feed, carried=told.carried, heads=told.heads)
     read = guarded(batches(data, model, device_of(model), limit, reading))
     passage = stream.run(model, together.own(read), lambda batch: None, readers.watchers, 0)
     dataset, evaluation = readers.facts(passage, steps, "training ")
@@ -115,7 +116,8 @@ def _redrawn(subject: Subject, data: Iterable[Any], ours: DatasetProbe) -> float
     once = isinstance(data, (Iterator, Sequence)) or bool(getattr(data, "num_workers", 0))
     if found is not None or once or subject.options.max_batches is not None:
         return found
-    reading = Reading(feed=subject.reading.feed, carried=subject.reading.carried)
+    told = subject.reading
+    reading = Reading(feed=told.feed, carried=told.carried, heads=told.heads)
     share = unseen(batches(data, subject.model, device_of(subject.model), 2, reading), ours.copies)
     return share if share is None or share > _ANEW else 0.0
 

@@ -28,6 +28,7 @@ from .attributes import is_lazy
 from .flops import flops_of, operator_name
 from .flow import Flow, in_definition_order
 from .memory import LiveBytes, nbytes, storage_of
+from .tasks import named_tensors
 
 _SHOWN = 4  # tensors of one argument list whose shapes are written out
 
@@ -61,6 +62,8 @@ class ForwardPass:
     """Ids of the parameters that an operator read, in whichever module."""
     own_loss: bool = False
     """The output holds a loss that the model computed itself."""
+    outputs: tuple[str, ...] = ()
+    """Names of the tensors that the model returns, where it names them."""
     flow: FlowFacts | None = None
     attention: AttentionWatch | None = None
     seconds: float = 0.0
@@ -166,6 +169,7 @@ def _hooks(model: nn.Module, seen: ForwardPass, where: _Where) -> Iterator[None]
 
     def look(module: nn.Module, args: Any, output: Any) -> None:
         seen.own_loss = loss_in(output) is not None
+        seen.outputs = tuple(named_tensors(output))
 
     def leave(name: str) -> Any:
         return lambda module, args, output: where.leave(name, output)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ..errors import DataError, ForwardError, ReportgenError, one_line
 from ..options import Options
-from ..subject.data import Batch, Reading, batches, device_of, synthetic
+from ..subject.data import Batch, Reading, batches, device_of, synthetic, tensors, with_heads
 from ..subject.shapes import sizes
 from ..subject.signature import TARGET_KEYS, signature_of
 from . import forward
@@ -58,7 +58,7 @@ def _real(
         except ForwardError:
             raise refusal from refusal.__cause__
     if first.fed_as is None or first.fed_as in needed or seen.own_loss:
-        return first, read, "real", seen
+        return _with_heads(first, seen, reading), read, "real", seen
     # it takes an argument of that name, but makes no loss of it: a condition, say
     reading.feed, first = "asked", replace(first, fed_as=None)
     return first, read, "real", _observed(model, first, attention=shown)
@@ -74,7 +74,17 @@ def _fed_otherwise(first: Batch, refusal: ForwardError, needed: tuple[str, ...],
     if first.fed_as is not None and first.fed_as not in needed:
         reading.feed = "asked"
         return replace(first, fed_as=None)
+    if len(first.args) == 1 and type(first.args[0]) is dict and len(list(tensors(first.args))) == 1:
+        reading.feed = "alone"
+        words = {key: value for key, value in first.args[0].items() if not isinstance(value, Tensor)}
+        return replace(first, args=tuple(tensors(first.args)), carried=first.carried | words)
     return None
+
+
+def _with_heads(first: Batch, seen: forward.ForwardPass, reading: Reading) -> Batch:
+    """Take as targets what the model did not ask for and gives an output of the same name."""
+    reading.heads = tuple(key for key in first.carried if key in seen.outputs and first.target_name)
+    return with_heads(first, reading.heads) if reading.heads else first
 
 
 def _synthetic(model: nn.Module, size: Sequence[int], options: Options) -> tuple[list[Batch], forward.ForwardPass]:

@@ -177,12 +177,12 @@ def heads_of(output: Any, target: Any) -> dict[str, Head] | str:
     if not isinstance(target, Tensor):
         told = "" if target is None else f": the target is of type {type(target).__name__}"
         return f"the data hold no target tensor{told}"
-    named = _named(output)
+    named = named_tensors(output)
     chosen = next((named[key] for key in _MAIN if key in named), None)
     return _checked({"": (main_tensor(output) if chosen is None else main_tensor(chosen), target)})
 
 
-def _named(output: Any) -> dict[str, Tensor]:
+def named_tensors(output: Any) -> dict[str, Tensor]:
     """Return the tensors of a mapping or a dataclass by their names."""
     if isinstance(output, Mapping):
         pairs = list(output.items())
@@ -198,7 +198,7 @@ def _named(output: Any) -> dict[str, Tensor]:
 def _by_name(output: Any, targets: dict[str, Tensor]) -> dict[str, Head] | str:
     if not targets:
         return "the data hold no target tensor: the target is a dict without one"
-    named, found = _named(output), {}
+    named, found = named_tensors(output), {}
     for key in targets:
         for name in (key, f"{key}_logits", f"{key}_logit", f"logits_{key}", f"{key}_out", f"{key}_pred"):
             if name in named:

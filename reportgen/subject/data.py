@@ -1,7 +1,8 @@
 """Loaders, and input sizes, as batches.
 
 A loader may yield a tensor; ``(input, target)``; ``(args..., target)``; or a dict, whose target is the entry named
-``labels``, ``label``, ``targets``, ``target`` or ``y``, and whose other entries are keyword arguments of the model. A
+``labels``, ``label``, ``targets``, ``target`` or ``y``, and whose other entries are keyword arguments of the model.
+Where none has such a name, and the model knows some entries by theirs, those that it does not know are its targets. A
 dataclass or a packed sequence is one argument; an empty tuple is a call without any. A model whose forward asks for the
 target is given it too.
 """
@@ -25,9 +26,9 @@ from .samples import loader_of
 from .shapes import n_rows
 from .signature import TARGET_KEYS, Signature, signature_of
 
-Feed = Literal["asked", "named", "entry"]
+Feed = Literal["asked", "named", "entry", "alone"]
 """When a model is handed the target too: where its forward cannot do without, wherever it has a place for it, or as an
-entry of the dict that it takes."""
+entry of the dict that it takes. Alone: the only tensor of a dict is handed over without its name."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,8 @@ class Batch:
     """That argument is an entry of the dict which is the only input."""
     carried: dict[str, Any] = field(default_factory=dict)
     """What the batch holds of its samples beside inputs and targets: a column each, not handed to the model."""
+    target_name: str = ""
+    """Of the target, in a dict with entries beside it that may be targets too."""
 
     def arguments(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Return what the model is called with."""
@@ -81,6 +84,8 @@ class Reading:
     feed: Feed = "asked"
     carried: tuple[str, ...] = ()
     """Entries of a batch that describe its samples: kept beside, and not handed to the model."""
+    heads: tuple[str, ...] = ()
+    """Entries that are outputs of the model too, and so targets beside the one that has a name of targets."""
     empty: int = 0
     """Batches without samples, which were left out."""
     remarks: list[str] = field(default_factory=list)
@@ -151,17 +156,32 @@ def move(value: Any, device: torch.device) -> Any:
     return value
 
 
-def unpack(item: Any, forward: Signature | None = None, feed: Feed = "asked", carried: Sequence[str] = ()) -> Batch:
+def unpack(
+    item: Any,
+    forward: Signature | None = None,
+    feed: Feed = "asked",
+    carried: Sequence[str] = (),
+    heads: Sequence[str] = (),
+) -> Batch:
     """Turn what a loader yields into the arguments of a call and a target.
 
     ``forward``: what the model asks for; None when it takes anything. A dict whose keys the model does not know is
     handed over as one argument, unless it holds all that the model cannot do without: entries that are no tensors then
-    describe the samples. ``carried`` names entries that do so anyway, or in a dict behind ``(input, target)``.
+    describe the samples. ``carried`` names entries that do so anyway, or in a dict behind ``(input, target)``;
+    ``heads`` those that are targets all the same.
     """
     forward = forward or Signature()
     item, aside = _set_aside(item, forward, carried)
     batch = _unpacked(item, forward, feed)
-    return replace(batch, carried=batch.carried | aside) if aside else batch
+    batch = replace(batch, carried=batch.carried | aside) if aside else batch
+    return with_heads(batch, heads) if heads else batch
+
+
+def with_heads(batch: Batch, heads: Sequence[str]) -> Batch:
+    """Take targets out of what a batch carries, beside the one that it has."""
+    kept = {name: column for name, column in batch.carried.items() if name not in heads}
+    targets = {batch.target_name: batch.target} | {name: batch.carried[name] for name in heads if name in batch.carried}
+    return replace(batch, target=targets, carried=kept)
 
 
 def _set_aside(item: Any, forward: Signature, carried: Sequence[str]) -> tuple[Any, dict[str, Any]]:
@@ -208,11 +228,31 @@ def _unpack_mapping(item: Mapping[Any, Any], forward: Signature, feed: Feed) -> 
     key = next((key for key in TARGET_KEYS if key in item), None)
     target = None if key is None else item[key]
     kwargs = {str(name): value for name, value in item.items() if name not in TARGET_KEYS}
-    if forward.names is not None and not set(kwargs) <= forward.names:
+    beside = _unknown(kwargs, forward)
+    if beside:
+        kwargs = {name: value for name, value in kwargs.items() if name not in beside}
+        if key is None:
+            return Batch((), kwargs, next(iter(beside.values())) if len(beside) == 1 else beside)
+    elif forward.names is not None and not set(kwargs) <= forward.names:
+        if feed == "alone" and (only := [name for name, value in kwargs.items() if isinstance(value, Tensor)]):
+            words = {name: value for name, value in kwargs.items() if name != only[0]}
+            return Batch((kwargs[only[0]],), {}, target, carried=words)
         inside = key is not None and feed == "entry"
         return Batch((kwargs if key is not None else dict(item),), {}, target, key if inside else None, inside)
     fed = key is not None and key == forward.target and (forward.needs_target or feed == "named")
-    return Batch((), kwargs, target, key if fed else None)
+    return Batch((), kwargs, target, key if fed else None, carried=beside, target_name=key or "")
+
+
+def _unknown(kwargs: dict[str, Any], forward: Signature) -> dict[str, Any]:
+    """Return the entries that forward has no name for, if it has one for others and these hold one row a sample."""
+    needed = set(forward.needed) - set(TARGET_KEYS)
+    if forward.names is None or not needed or not needed <= set(kwargs):
+        return {}
+    unknown = {name: value for name, value in kwargs.items() if name not in forward.names}
+    first = next(tensors([kwargs[name] for name in kwargs if name not in unknown]), None)
+    rows = 0 if first is None else n_rows(first)
+    by_sample = all(isinstance(value, Tensor) and value.dim() and len(value) == rows for value in unknown.values())
+    return unknown if by_sample else {}
 
 
 def _unpack_sequence(item: Sequence[Any], forward: Signature, feed: Feed) -> Batch:
@@ -255,7 +295,7 @@ def batches(
         ) from None
     forward, seen = signature_of(model), 0
     for item in islice(iterator, limit):
-        batch = unpack(item, forward, reading.feed, reading.carried)
+        batch = unpack(item, forward, reading.feed, reading.carried, reading.heads)
         if batch.is_empty:
             reading.empty += 1
             continue
