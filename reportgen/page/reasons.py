@@ -151,6 +151,8 @@ _TRIALS = (
     "the loss of made-up answers is not finite",
     "the loss of made-up outputs is not finite",
     "fewer than {n} samples of one shape with targets",
+    "fewer than {n} samples of one shape with numbers as inputs, and targets",
+    "nothing of what was learned is lost on the data given",
     "most inputs occur more than once",
     "no derivative could be told by differences",
     "outputs and targets are not of one size",
