@@ -10,8 +10,8 @@ import torch
 from msgspec import structs
 from torch import Tensor, nn
 
-from reportgen.document.facts import Report
-from reportgen.document.samples import SplitFacts
+from reportgen.document.facts import DatasetFacts, Report
+from reportgen.document.samples import Signal, SplitFacts
 from reportgen.page import words_anew
 from reportgen.probe.trials import anew
 from reportgen.probe.trials import run as trials
@@ -228,6 +228,31 @@ def test_a_score_of_maps_is_as_sure_as_its_samples_are_alike() -> None:
         told = tried("learned-anew", {"kind": "maps"}, **SCORES | scores)
         sick = report(BAD, trials=told, training=run(FLAT), splits=SplitFacts(redrawn=1.0))
         assert severity(sick, "augmentation-hurts") == expected
+
+
+NOWHERE = {f"{a}_{b}": 0.25 for a in ("training", "given") for b in ("training", "given")} | {"as_is": 0.25}
+
+
+@pytest.mark.parametrize(
+    ("z", "scores", "table", "expected"),
+    [
+        (1.0, {}, BAD, "warning"),
+        (5.0, {}, BAD, None),  # neighbours know something
+        (1.0, {"given_given": 0.6}, BAD, "info"),  # so does a copy
+        (1.0, {}, GOOD, "info"),  # and so does the model
+    ],
+)
+def test_labels_from_which_nothing_learns_anything_are_unrelated(
+    z: float, scores: dict[str, float], table: Any, expected: str | None
+) -> None:
+    signal = Signal(kind="classes", n=400, k=5, score=0.25 + 0.01 * z, null_mean=0.25, null_std=0.01)
+    told = tried("learned-anew", {"kind": "classes"}, **SCORES | NOWHERE | scores)
+    splits = SplitFacts(training_signal=signal, given_signal=signal)
+    data = DatasetFacts(n_samples=400, n_batches=4, shape="N x 8", dtype="float32", signal=signal)
+    found = report(table, trials=told, training=run(FLAT), splits=splits, train_dataset=data)
+    assert severity(found, "d-label-signal") == expected
+    if expected == "warning":
+        assert "label-corruption" in causes(found)
 
 
 def test_an_untrained_model_and_noise_are_not_judged() -> None:

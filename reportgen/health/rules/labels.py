@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator
 
 from ...document.evaluation import Regression
-from ...document.facts import DatasetFacts, Finding, Report, Severity
+from ...document.facts import DatasetFacts, EvaluationFacts, Finding, Report, Severity
 from ...document.history import History
 from ...document.samples import Order
 from ...document.scores import accuracy, wilson
@@ -14,6 +14,7 @@ from ..context import Context
 from ..curves import finite, learning_rates
 from ..thresholds import Thresholds
 from .optimizer import is_adaptive
+from .relearned import learns_nothing
 
 SECTION = "dataset"
 
@@ -228,16 +229,19 @@ def d_label_signal(report: Report, context: Context, limits: Thresholds) -> Iter
     Share of 5 nearest neighbours (features standardised, up to 512 samples) with the sample's own class, against 200
     permutations of the targets: within three standard deviations. On hard data neighbours are a weak guide, so alone it
     informs; it is an error in a trained model that does no better than a guess on the data given while it has learned
-    the training data by heart: accuracy there is 0.3 and five standard errors above.
+    the training data by heart: accuracy there is 0.3 and five standard errors above. A warning where no one learns
+    anything: neighbours say nothing in either split, the model guesses on the data given, and fresh copies that learned
+    from half of either split are nowhere better than a constant answer. Wrong where a task is too hard for all three.
     """
     data = report.train_dataset or report.dataset
     signal = data.signal if data is not None else None
     if signal is None or signal.n < 100 or signal.z >= 3:
         return
     evidence = {"score": signal.score, "chance": signal.null_mean, "z": signal.z, "samples": signal.n}
+    severity = Severity.WARNING if _is_lost_on_all(report, context) else Severity.INFO
     yield Finding(
         rule="d-label-signal",
-        severity=Severity.ERROR if _by_heart(report, context) else Severity.INFO,
+        severity=Severity.ERROR if _by_heart(report, context) else severity,
         subject="labels",
         section=SECTION,
         evidence=evidence,
@@ -255,6 +259,26 @@ def _by_heart(report: Report, context: Context) -> bool:
         return False
     error = math.sqrt(max(theirs.majority * (1 - theirs.majority), 1e-9) / max(theirs.total, 1))
     return ours.value > theirs.value + max(0.3, 5 * error) and theirs.low <= theirs.majority
+
+
+def _is_lost_on_all(report: Report, context: Context) -> bool:
+    """Tell whether neighbours, the model and fresh copies of it all fail to find anything that holds elsewhere."""
+    splits, given = report.splits, report.evaluation
+    if splits is None or given is None or not context.outcome_known or context.outcome_ok:
+        return False
+    signals = (splits.training_signal, splits.given_signal)
+    if any(s is None or s.n < 100 or s.z >= 3 for s in signals) or not learns_nothing(report, context):
+        return False
+    return _is_guess(given)
+
+
+def _is_guess(evaluation: EvaluationFacts) -> bool:
+    """Tell whether answers are no better than the commonest class, or than the mean."""
+    if evaluation.classification is not None:
+        score = accuracy(evaluation.classification.confusion)
+        return score is not None and score.low <= score.majority
+    r2 = evaluation.regression.r2 if evaluation.regression is not None else None
+    return r2 is not None and r2 <= 2 / math.sqrt(max(evaluation.n_samples, 1))
 
 
 def d_padding(report: Report, context: Context, limits: Thresholds) -> Iterator[Finding]:

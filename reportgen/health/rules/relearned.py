@@ -133,6 +133,19 @@ def augmentation_hurts(report: Report, context: Context, limits: Thresholds) -> 
     )
 
 
+def learns_nothing(report: Report, context: Context) -> bool:
+    """Tell whether fresh copies, learned from half of either split, are nowhere better than a constant answer."""
+    trial = _trial(report, context)
+    if trial is None:
+        return False
+    splits = ("training", "given")
+    pairs = [(learned, asked) for learned in splits for asked in splits]
+    return all(
+        _above(trial, a, b) <= 2 * _error(trial, b, trial.numbers[f"{a}_{b}"], trial.numbers[f"commonest_{b}"])
+        for a, b in pairs
+    )
+
+
 def is_ahead(report: Report, context: Context, limits: Thresholds) -> bool:
     """Tell whether a fresh copy came clearly further on the data given than the whole run did."""
     trial = _trial(report, context)
