@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import re
-import unicodedata
 
 import pytest
 
 from reportgen.cli import app, help
 from reportgen.cli.app import main
+from reportgen.page.lines import columns, wrapped
 
 COMMANDS = ("render", "check", "rules", "extract", "schema", "examine", "train", "demo")
-
-
-def columns(line: str) -> int:
-    return sum(2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in line)
 
 
 @pytest.mark.parametrize("command", ["", *COMMANDS])
@@ -57,4 +53,4 @@ def test_the_command_line_shows_it(monkeypatch: pytest.MonkeyPatch, capsys: pyte
     ],
 )
 def test_lines_are_broken_between_words_and_between_characters(text: str, width: int, lines: list[str]) -> None:
-    assert help.wrapped(text, width) == lines
+    assert wrapped(text, width) == lines

@@ -71,3 +71,4 @@ def test_a_command_tells_it_in_chinese(
     assert told.count("\n") == 1
     assert "无法读取" in told
     assert "Cannot read" not in told
+    assert "没有那个文件或目录" in told

@@ -7,11 +7,11 @@ is set here, from the parser's own commands and parameters.
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 from ..page.language import N_, _, speaking, term
+from ..page.lines import wrapped
 
 WIDTH = 80  # columns of a line
 _MARGIN = 24  # columns of options that stand on one line with their words
@@ -91,16 +91,3 @@ def _listed(title: str, rows: Sequence[tuple[str, str]]) -> Iterator[str]:
         else:
             yield f"  {name:<{left - 2}}{lines[0]}"
             yield from (" " * left + line for line in lines[1:])
-
-
-def wrapped(text: str, width: int) -> list[str]:
-    """Break a text into lines of so many columns: between words, and between Chinese characters."""
-    lines, line, used = [], "", 0
-    for piece in re.findall(r"\s+|（?[\u2e80-\uffef][，。；：、）]*|（?[^\s\u2e80-\uffef]+[，。；：、）]*", text):
-        columns = sum(2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in piece)
-        if used + columns > width and line.strip():
-            lines.append(line.rstrip())
-            line, used = "", 0
-        if line or not piece.isspace():
-            line, used = line + piece, used + columns
-    return [*lines, line.rstrip()] if line.strip() or not lines else lines

@@ -10,7 +10,7 @@ import re
 from functools import cache
 
 from ..errors import ReportgenError
-from ..page.language import N_, _, speaking
+from ..page.language import N_, _, speaking, term
 
 MESSAGES = (
     N_("{where} is not JSON ({error})."),
@@ -55,6 +55,13 @@ HINTS = (
     N_("Expected a font such as NotoSansSC.otf."),
     N_("Expected {file}, {other}, or both."),
 )
+# what the system says, in the words of C
+REASONS = (
+    N_("No such file or directory"),
+    N_("Is a directory"),
+    N_("Permission denied"),
+    N_("No space left on device"),
+)
 _PLACE = re.compile(r"\{(\w+)\}")
 
 
@@ -70,7 +77,7 @@ def _put(text: str, templates: tuple[str, ...]) -> str:
     for template in templates:
         found = _pattern(template).fullmatch(text)
         if found is not None:
-            return _(template).format(**found.groupdict())
+            return _(template).format(**{key: term(value) for key, value in found.groupdict().items()})
     return text
 
 

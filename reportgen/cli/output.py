@@ -17,7 +17,7 @@ from ..errors import OutputError
 from ..options import MAX_SEED as MAX_SEED
 
 if TYPE_CHECKING:
-    from ..document.facts import Report
+    from ..document.facts import Report, Severity
     from ..look import Look
 
 DEFAULT_OUTPUT = [Path("report.html"), Path("report.json")]
@@ -92,7 +92,7 @@ def presentation(**flags: Any) -> tuple[Look, Literal["en", "zh"] | None]:
 
 def written(report: Report, paths: list[Path], look: Look, language: str | None) -> None:
     from ..page.build import spoken
-    from ..page.language import _, speaking, term
+    from ..page.language import _, speaking
     from ..render.write import write
 
     language = language or spoken(report)
@@ -104,8 +104,20 @@ def written(report: Report, paths: list[Path], look: Look, language: str | None)
             say(_("wrote {path}").format(path=path))
         counts = Counter(d.severity for d in report.diagnoses)
         ranked = sorted(counts, key=lambda s: -s.rank)
-        told = _(", ").join(f"{counts[level]} {term(level.value)}" for level in ranked)
+        told = _(", ").join(_counted(level, counts[level]) for level in ranked)
         say(_("verdict: {told}").format(told=told or _("nothing found")))
+
+
+def _counted(level: Severity, n: int) -> str:
+    from ..page.language import plural
+
+    if level.value == "error":
+        text = plural("{n} error", "{n} errors", n)
+    elif level.value == "warning":
+        text = plural("{n} warning", "{n} warnings", n)
+    else:
+        text = plural("{n} observation", "{n} observations", n)
+    return text.format(n=n)
 
 
 def _tell_of_fonts(report: Report, paths: list[Path], look: Look, language: str) -> None:

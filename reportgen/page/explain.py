@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import inspect
 import sys
-import textwrap
 
 from ..document.findings import Scorecard
 from ..health.advice import ADVICE
@@ -17,6 +16,7 @@ from ..health.rules import RULES, Rule
 from ..health.thresholds import Thresholds
 from .formats import short
 from .language import _, plural, spoken
+from .lines import wrapped
 from .wording import cause_title, doubt, rule_title
 
 _WIDTH = 100
@@ -47,12 +47,11 @@ def _told(text: str) -> str:
     """Break the lines of a translation; those of a docstring are broken already."""
     if spoken() == "en":
         return text
-    return "\n\n".join(textwrap.fill(paragraph, _WIDTH // 2) for paragraph in text.split("\n\n"))
+    return "\n\n".join("\n".join(wrapped(paragraph, _WIDTH)) for paragraph in text.split("\n\n"))
 
 
 def _wrapped(text: str) -> str:
-    width = _WIDTH if spoken() == "en" else _WIDTH // 2  # a Chinese character is twice as wide
-    return textwrap.fill(text, width, initial_indent="  ", subsequent_indent="  ")
+    return "\n".join("  " + line for line in wrapped(text, _WIDTH - 2))
 
 
 def _titled(title: str, text: str) -> str:
