@@ -112,6 +112,15 @@ def test_never_scrolls_sideways_on_a_phone(browser: Any, files: dict[str, Path],
     assert width <= 360
 
 
+@pytest.mark.parametrize("name", SMALL)
+def test_a_phone_shows_the_whole_network_on_its_first_screen(browser: Any, files: dict[str, Path], name: str) -> None:
+    """What is wrong near the output is not to be scrolled for; other wide charts may be."""
+    page = opened(browser, files[name], viewport={"width": 360, "height": 800})
+    hidden = page.locator(".depth .canvas").evaluate_all("all => all.map(e => e.scrollWidth - e.clientWidth)")
+    page.context.close()
+    assert max(hidden, default=0) <= 0
+
+
 def test_reads_the_same_without_scripts(browser: Any, files: dict[str, Path]) -> None:
     texts = []
     for enabled in (True, False):
