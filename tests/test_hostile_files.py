@@ -154,6 +154,40 @@ def test_values_at_the_ends_of_their_range(tensors: dict[str, Tensor], moment: T
         assert reportgen.read(Path(folder) / "x.json").weights == report.weights
 
 
+@pytest.mark.parametrize("magnitude", [1e-40, 1e-25, 1e-12, 1e-9, 1e6, 1e14, 1e19, 1e37])
+@pytest.mark.parametrize("method", ["fast", "exact"])
+def test_spectra_of_any_magnitude_are_those_of_a_plain_decomposition(magnitude: float, method: Any) -> None:
+    torch.manual_seed(0)
+    for x in (torch.ones(300, 300), torch.randn(300, 400)):
+        x = (x.double() * (magnitude / float(x.abs().max()))).float()
+        found = spectrum(x, method, magnitude)
+        values = np.linalg.svd(x.double().numpy(), compute_uv=False)
+        assert found is not None
+        assert found.norm == pytest.approx(values[0], rel=2e-2)
+        assert found.stable_rank == pytest.approx((values**2).sum() / values[0] ** 2, rel=4e-2)
+
+
+def test_views_that_are_conjugated_or_negated_are_measured_as_what_they_show(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    z, x = torch.randn(20, 20, dtype=torch.complex64), torch.randn(20, 20)
+    torch.save({"z.weight": z.conj(), "x.weight": torch._neg_view(x)}, tmp_path / "x.pt")
+    report = outcome(tmp_path / "x.pt")
+    assert report is not None
+    assert report.weights is not None
+    first, second = (row.stats for row in report.weights.rows)
+    assert first is not None
+    assert second is not None
+    assert first.mean == pytest.approx(float(torch.view_as_real(z.conj().resolve_conj()).mean()), rel=1e-4)
+    assert (second.min, second.max) == (-float(x.max()), -float(x.min()))
+
+
+@pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors")
+def test_a_nested_tensor_is_refused_by_name(tmp_path: Path) -> None:
+    torch.save({"w.weight": torch.nested.nested_tensor([torch.ones(2, 3), torch.ones(4, 3)])}, tmp_path / "x.pt")
+    with pytest.raises(CheckpointError, match=r"w\.weight is a nested tensor"):
+        reportgen.examine(tmp_path / "x.pt")
+
+
 # ---- numbers of 8 and 4 bits, with which torch does not compute
 
 

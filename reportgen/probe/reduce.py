@@ -38,6 +38,7 @@ def as_real(x: Tensor) -> Tensor | None:
         if x.numel() > DENSE_LIMIT:
             return None
         x = x.to_dense()
+    x = x.resolve_conj().resolve_neg()
     if x.is_complex():
         x = torch.view_as_real(x)
     return x if x.is_floating_point() and not x.is_meta and x.dtype is not PACKED else None

@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..document.matrices import Spectrum
-from .sweep import SAFE
 
 Method = Literal["off", "fast", "exact"]
 Values = NDArray[np.float64]
@@ -38,6 +37,7 @@ _TW_LINE = 3.27  # 99.9 % point of Tracy-Widom, real
 _BULK_FROM = 32  # values from which the median tells the variance of the bulk
 _TAIL_FROM = 50
 _BARS = 40
+_FAINT, _VAST = 1e-8, 1e8  # of singular values between them float32 holds the fourth powers
 _CONVERGED = 1e-2  # relative residual of a Ritz value that is taken for a true one
 
 
@@ -48,7 +48,7 @@ def spectrum(matrix: Tensor, method: Method, size: float = 1.0) -> Spectrum | No
     """
     if method == "off" or matrix.dim() != 2 or min(matrix.shape) < SMALLEST:
         return None
-    if size and not SAFE[0] < size < SAFE[1]:  # else squares leave the range of float32
+    if size and not (size > _FAINT and size * math.sqrt(matrix.numel()) < _VAST):
         power = math.frexp(size)[1]
         found = spectrum((matrix.double() * 0.5**power).to(torch.float32), method)
         return found and _times(found, power)

@@ -41,7 +41,7 @@ def is_plain(tensor: Tensor) -> bool:
         and tensor.layout is torch.strided
         and tensor.is_floating_point()
         and tensor.dtype is not PACKED
-        and not (tensor.is_meta or tensor.is_nested)
+        and not (tensor.is_meta or tensor.is_nested or tensor.is_neg())
     )
 
 

@@ -114,9 +114,14 @@ def check_archive(path: Path, part: IO[bytes] | None = None) -> None:
 
 
 def check_tensors(path: Path, named: Iterable[tuple[str, Tensor]]) -> None:
-    """Refuse tensors without data, and views that claim far more values than were stored."""
+    """Refuse tensors without data or without a shape, and views that claim far more values than were stored."""
     repeated = 0
     for name, tensor in named:
+        if tensor.is_nested:
+            raise CheckpointError(
+                f"{path}: {name} is a nested tensor, whose rows differ in length; expected weights of one shape.",
+                hint="Store its rows under names of their own.",
+            )
         if tensor.device.type != "cpu":
             raise CheckpointError(f"{path}: {name} has no data (it was saved on the device {tensor.device.type!r}).")
         for part in stored_parts(tensor):
