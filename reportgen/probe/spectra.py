@@ -326,7 +326,7 @@ def _tridiagonal(product: Callable[[Tensor], Tensor], start: Tensor, q: int) -> 
         w = w - known.T @ (known @ w)
         w = w - known.T @ (known @ w)
         rest = float(torch.linalg.vector_norm(w))
-        if rest <= 1e-7 * max(table[0, 0], 1e-300):  # the vectors span all that the matrix reaches
+        if rest <= 64 * torch.finfo(v.dtype).eps * table.max():  # the vectors span all but rounding
             return _Steps(table[: i + 1, : i + 1], 0.0)
         if i + 1 == q or (i % 4 == 3 and i >= _LEAST_STEPS and _settled(table[: i + 1, : i + 1], rest)):
             return _Steps(table[: i + 1, : i + 1], rest)
