@@ -189,3 +189,12 @@ def test_what_is_more_than_affine_inside(model: nn.Module, width: tuple[int, ...
     numbers = inner(model, width)
     assert numbers.get("inner", 1.0) > 1e-3
     assert judged(numbers) is None
+
+
+def test_a_model_behind_its_neighbours_whose_loss_is_in_full_fall_needs_more_of_the_same() -> None:
+    falling = [2.0 - 0.05 * e for e in range(16)]
+    given = Signal(kind="classes", n=400, k=2, score=0.9, null_mean=0.14, null_std=0.01)
+    told = tried("as-it-is", loss=1.25, samples=400.0, accuracy=0.4, commonest=0.15, answers=6400.0)
+    facts = report(None, splits=SplitFacts(given_signal=given), trials=told, training=run(falling, falling))
+    assert severity(facts, "h-still-improving") == severity(facts, "o-below-neighbours") == "warning"
+    assert causes(facts) == {"undertrained"}

@@ -104,7 +104,11 @@ def test_a_report_names_the_tokens_that_it_shows() -> None:
     assert report.attention is not None
     assert f"1: {tokens.called(report.attention.tokens[1], report.tokens)}</text>" in text  # a bar of the rollout
     assert report.pictures is not None
-    assert tokens.line(report.pictures.samples[0].tokens, report.tokens) in text
+    assert report.evaluation is not None
+    assert report.evaluation.examples
+    seen = [view for view in report.pictures.samples if view.place in {e.index for e in report.evaluation.examples}]
+    assert seen
+    assert all(tokens.line(view.tokens, report.tokens) in text for view in seen)
 
 
 def test_a_function_that_does_not_know_a_token_leaves_it_its_number() -> None:

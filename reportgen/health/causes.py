@@ -369,8 +369,8 @@ SYNDROMES: tuple[Syndrome, ...] = (
         ),
     ),
     Syndrome("vanishing-gradients", ("gradient-by-time",), (*_SLOW, *_FAR_APART)),
-    # a copy that goes on learning is not held by anything but the end
-    Syndrome("undertrained", ("cut-short",), ("fresh-copy-ahead", "o-below-neighbours", "h-still-improving")),
+    # a copy that goes on learning is not held by anything but the end, and neither is a loss in full fall
+    Syndrome("undertrained", ("cut-short", "h-still-improving"), ("fresh-copy-ahead", "o-below-neighbours")),
     Syndrome("bad-init", ("fresh-copy-ahead",), _SLOW, _detail("held", "weights")),
 )
 

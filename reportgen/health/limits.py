@@ -112,7 +112,7 @@ LIMITS: dict[str, dict[str, str]] = {
         "size": "target_size",
         "rate": "target_rate",
     },
-    "leakage": {"share": "leak"},
+    "leakage": {"share": "leak", "dimensions": "copied_dimensions", "chance": "copied_chance"},
     "d-missing-class": {"share": "unseen"},
     "d-train-val-shift": {"shift": "shift"},
     "d-label-mapping": {"gain": "mapping_gain"},
