@@ -162,6 +162,7 @@ def test_fused_and_written_out_are_the_same() -> None:
     assert [one.seen[0].fused, two.seen[0].fused] == [True, False]
     torch.testing.assert_close(one.seen[0].maps, two.seen[0].maps, rtol=0, atol=1e-5)
     torch.testing.assert_close(one.seen[0].entropy, two.seen[0].entropy, rtol=0, atol=1e-5)
+    torch.testing.assert_close(one.seen[0].spread, two.seen[0].spread, rtol=1e-4, atol=1e-5)
 
 
 def test_torchvision_transformers(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -230,3 +230,11 @@ def test_a_rare_class_of_maps_is_lost_where_few_of_its_places_are_found(hit: int
     data = DatasetFacts(n_samples=100, n_batches=4, shape="N x 1 x 20 x 20", dtype="float32", class_counts=counts)
     told = report(None, training=run(), train_dataset=data, dataset=data, evaluation=evaluation)
     assert severity(told, "d-class-imbalance") == expected
+    # the same maps in floating point, as binary cross-entropy wants them
+    yes = TensorStats(count=40_000, sum=2000.0, m2=2000 - 2000**2 / 40_000, min=0.0, max=1.0)
+    data = structs.replace(data, class_counts=None, target=yes)
+    told = report(None, training=run(), train_dataset=data, dataset=data, evaluation=evaluation)
+    assert severity(told, "d-class-imbalance") == expected
+    grey = structs.replace(data, target=structs.replace(yes, m2=900.0))  # of values between
+    told = report(None, training=run(), train_dataset=grey, dataset=grey, evaluation=evaluation)
+    assert severity(told, "d-class-imbalance") is None

@@ -1,11 +1,14 @@
 """Rules on units, heads and blocks: real small models, sick and healthy, through the probe."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 import torch
 from msgspec import structs
 from torch import Tensor, nn
+from torch.nn import functional
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from reportgen.document.facts import Finding, Meta, Report, Severity, SubjectFacts
 from reportgen.health.context import Context
@@ -13,6 +16,8 @@ from reportgen.health.rules import units
 from reportgen.health.thresholds import Thresholds
 from reportgen.probe import stream
 from reportgen.probe.activations import ActivationProbe
+from reportgen.probe.attention_facts import facts_of
+from reportgen.probe.attention_maps import AttentionWatch
 from reportgen.subject.data import Batch
 
 from .test_rules_model import FALL, run
@@ -127,3 +132,66 @@ def test_a_few_values_far_beyond_the_rest_inform() -> None:
     assert found(units.massive_activation(report_of(nn.Sequential(nn.ReLU()), x), BROKEN, LIMITS)) == [
         ("0", Severity.INFO)
     ]
+
+
+class Written(nn.Module):
+    """Two layers of attention in plain arithmetic, under a causal mask, in one of the ways to write a softmax."""
+
+    def __init__(self, scale: float, soft: Callable[[Tensor], Tensor], hidden: float) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.qkv = nn.ModuleList(nn.Linear(16, 48) for _ in range(2))
+        self.scale, self.soft, self.hidden = scale, soft, hidden
+
+    def forward(self, x: Tensor) -> Tensor:
+        above = torch.ones(x.shape[1], x.shape[1], dtype=torch.bool).triu(1)
+        for layer in self.qkv:
+            q, k, v = layer(x).unflatten(2, (3, 2, 8)).permute(2, 0, 3, 1, 4)
+            x = x + (self.soft((q @ k.mT * self.scale).masked_fill(above, self.hidden)) @ v).transpose(1, 2).flatten(2)
+        return x
+
+
+@pytest.mark.parametrize(
+    ("soft", "hidden"),
+    [
+        (lambda s: s.softmax(-1), -1e9),
+        (lambda s: torch.softmax(s, 3), -torch.inf),
+        (lambda s: functional.softmax(s, dim=-1), -1e4),
+        (nn.Softmax(-1), torch.finfo(torch.float32).min),
+        (lambda s: torch.special.softmax(s, -1), -torch.inf),
+        (lambda s: s.flatten(0, 1).softmax(-1).unflatten(0, s.shape[:2]), -1e9),
+    ],
+)
+def test_attention_in_plain_arithmetic_is_judged_where_the_model_fails(
+    soft: Callable[[Tensor], Tensor], hidden: float
+) -> None:
+    tokens = torch.randn(100, 24, 16, generator=torch.Generator().manual_seed(2))
+
+    def examined(scale: float) -> Report:
+        model = Written(scale, soft, hidden)
+        seen = AttentionWatch(model, len(tokens))
+        with torch.no_grad(), Operators(seen):
+            model(tokens)
+        return structs.replace(report_of(model, tokens), attention=facts_of(seen, model, Batch((tokens,))))
+
+    sick, well = examined(60.0), examined(8**-0.5)
+    assert found(units.attention_collapse(sick, BROKEN, LIMITS)) == [("model", Severity.WARNING)]
+    assert found(units.attention_collapse(sick, FINE, LIMITS)) == []
+    assert found(units.attention_collapse(well, BROKEN, LIMITS)) == []
+    # by the logits themselves, of the first sample
+    q, k, _ = Written(1.0, soft, hidden).qkv[0](tokens[0]).unflatten(1, (3, 2, 8)).permute(1, 2, 0, 3)
+    logits = q @ k.mT * 60
+    by_hand = torch.stack([logits[:, i, : i + 1].std(1, correction=0) for i in range(7, 24)], 1).mean(1)
+    assert sick.attention is not None
+    assert sick.attention.layers[0].logit_std == pytest.approx(by_hand.tolist(), rel=1e-4)
+
+
+class Operators(TorchDispatchMode):
+    def __init__(self, seen: AttentionWatch) -> None:
+        super().__init__()
+        self.seen = seen
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        self.seen.see(func, args, kwargs or {}, out, "")
+        return out

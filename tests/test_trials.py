@@ -19,7 +19,7 @@ from reportgen.document.facts import Report, Severity
 from reportgen.document.trials import Trial
 from reportgen.page import words_trials
 from reportgen.page.sections import trials as section
-from reportgen.probe.trials import answers, chance, coupling, learning, modes, shape
+from reportgen.probe.trials import answers, chance, coupling, later, learning, modes, shape
 from reportgen.probe.trials import run as trials
 from reportgen.probe.trials.lab import Clock, Lab, NotApplicableError, OutOfTimeError, Result
 from reportgen.probe.trials.sample import Reservoir, joined, shuffled
@@ -89,7 +89,8 @@ def parts(result: Result) -> tuple[dict[str, float], dict[str, str]]:
         (lambda self, x: F.scaled_dot_product_attention(*[self.fc(x)[None]] * 3, dropout_p=0.2)[0], "dropout"),
         (lambda self, x: self.fc(x) * torch.empty(len(x), 1).bernoulli_(0.8), "dropout"),
         (lambda self, x: self.fc(x + 0.1 * torch.randn_like(x)), "noise on the input"),
-        (lambda self, x: self.fc(x) + torch.randn(len(x), 3), "sampling"),
+        (lambda self, x: self.fc(x) + torch.randn(len(x), 3), "noise inside"),
+        (lambda self, x: self.fc(x) * (1 + torch.randn(len(x), 3)), "sampling"),
     ],
 )
 def test_the_source_of_randomness_is_named(forward: Any, source: str) -> None:
@@ -185,12 +186,12 @@ class Reader(nn.Module):
 
 
 def test_a_leak_of_the_future_is_seen_and_a_mask_believed() -> None:
-    assert coupling.later_tokens(lab(Reader(causal=True), tokens())).numbers["change"] == pytest.approx(0, abs=1e-6)
-    leaky = coupling.later_tokens(lab(Reader(causal=False), tokens())).numbers
+    assert later.later_tokens(lab(Reader(causal=True), tokens())).numbers["change"] == pytest.approx(0, abs=1e-6)
+    leaky = later.later_tokens(lab(Reader(causal=False), tokens())).numbers
     assert leaky["change"] > 0.01
     x = tokens()
     flat = Batch(x.args, {}, x.target.reshape(-1))
-    assert coupling.later_tokens(lab(Reader(causal=False, flat=True), flat)).numbers["change"] > 0.01
+    assert later.later_tokens(lab(Reader(causal=False, flat=True), flat)).numbers["change"] > 0.01
 
 
 def test_a_forecaster_of_numbers_is_causal_too() -> None:
@@ -200,13 +201,13 @@ def test_a_forecaster_of_numbers_is_causal_too() -> None:
         torch.manual_seed(0)
         rnn = nn.GRU(2, 4, batch_first=True, bidirectional=both)
         model = Made(lambda s, x: s.fc(s.rnn(x)[0]), rnn=rnn, fc=nn.Linear(8 if both else 4, 2))
-        assert low <= coupling.later_tokens(lab(model, batch)).numbers["change"] <= high
+        assert low <= later.later_tokens(lab(model, batch)).numbers["change"] <= high
 
 
 def test_a_bidirectional_tagger_is_no_leak() -> None:
     batch = tokens()
     with pytest.raises(NotApplicableError, match="shifted by one"):
-        coupling.later_tokens(lab(Reader(causal=False), Batch(batch.args, {}, batch.args[0] % 3)))
+        later.later_tokens(lab(Reader(causal=False), Batch(batch.args, {}, batch.args[0] % 3)))
 
 
 def test_order_is_invisible_without_positions() -> None:
@@ -544,7 +545,7 @@ def test_a_healthy_model_has_its_experiments_in_the_report_and_no_alarm() -> Non
     # of sequences, of variational models, with training data apart, of models that fail
     without = ("later-tokens", "tokens-reordered", "gradient-by-time", "latent-units", "trained-on", "shuffled-labels")
     without += ("other-ways", "learned-anew", "loss-of-pairs", "loss-domain", "without-gradient", "zero-start")
-    without += ("far-targets", "shares", "two-sides", "prepared-otherwise")
+    without += ("far-targets", "shares", "two-sides", "sums-to-one", "prepared-otherwise")
     assert {t.status for t in report.trials.trials if t.name not in without} == {"done"}
     assert {"trial eval-twice", "trials"} <= set(report.meta.seconds)
     shown = section.section(report)

@@ -26,6 +26,9 @@ class AttentionLayer(Struct, frozen=True, kw_only=True):
     """No query looks at a later key."""
     entropy: list[float | None]
     """By head: mean over queries of entropy / ln(visible keys); None where no query sees two keys."""
+    logit_std: list[float | None] = []
+    """By head: mean over queries of the standard deviation of the logits of their visible keys; None where no query has
+    eight of them."""
     picture: Picture | None = None
     """Weights by head, queries down, keys across, against those of a query that looks at all visible keys alike; each
     head scaled by its own largest."""

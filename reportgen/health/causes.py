@@ -170,6 +170,8 @@ SYNDROMES: tuple[Syndrome, ...] = (
     ),
     Syndrome("loss-shape-broadcast", ("loss-crossed", "loss-broadcast", "loss-shape"), (*_STUCK, "d-target-scale")),
     Syndrome("double-softmax", ("double-softmax", "probabilities-as-scores"), _SLOW),
+    # what sums over time sees what is to come
+    Syndrome("wrong-output-activation", ("output-range",), (*_UNMOVED, "causal-leak"), _detail("kind", "other axis")),
     Syndrome(
         "wrong-output-activation",
         ("output-range", "loss-wants"),

@@ -189,6 +189,9 @@ OF_RULE: dict[str, dict[str, tuple[str, Unit]]] = {
     "output-range": {
         "share": (N_("share of targets out of reach"), SHARE),
         "apart": (N_("share of samples whose targets do not sum to 1"), SHARE),
+        "dim": (N_("dimension along which they sum to 1"), COUNT),
+        "elsewhere": (N_("largest difference from 1 there"), NUMBER),
+        "classes": (N_("largest difference from 1 over the classes"), NUMBER),
     },
     "penalty-outweighs": {
         "before": (N_("rest of the loss before"), NUMBER),

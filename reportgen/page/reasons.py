@@ -168,6 +168,7 @@ _TRIALS = (
     "outputs and targets are neither class scores nor numbers of one size",
     "the targets are all the same",
     "the targets are not yes or no",
+    "the targets are no classes by place",
     "the shape of the output changes from pass to pass",
     "the loss refuses outputs of eval mode",
     "the loss refuses outputs of training mode",
@@ -247,6 +248,7 @@ _TRIALS = (
     "the loss does not depend on the recurrent layer",
     "no layer works step by step",
     "noise on the input",
+    "noise inside",
     "random numbers",
 )
 

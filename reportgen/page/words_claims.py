@@ -47,6 +47,7 @@ def titles() -> dict[str, str]:
         "far-targets": _("Does the loss rise with the distance from the target?"),
         "shares": _("Which shares does the loss ask for?"),
         "two-sides": _("Can the answers be yes and no?"),
+        "sums-to-one": _("Along which dimension do probabilities sum to 1?"),
     }
 
 
@@ -55,4 +56,14 @@ def _sides(n: Numbers, d: Detail) -> str:
     return text.format(low=amount(n["low"]), high=amount(n["high"]))
 
 
-OUTCOMES: dict[str, Callable[[Numbers, Detail], str]] = {"far-targets": _far, "shares": _asked, "two-sides": _sides}
+def _sums(n: Numbers, d: Detail) -> str:
+    text = _("Sums differ from 1 by up to {classes} over the classes, and by up to {elsewhere} along dimension {dim}.")
+    return text.format(classes=amount(n["classes"]), elsewhere=amount(n["elsewhere"]), dim=amount(n["dim"]))
+
+
+OUTCOMES: dict[str, Callable[[Numbers, Detail], str]] = {
+    "far-targets": _far,
+    "shares": _asked,
+    "two-sides": _sides,
+    "sums-to-one": _sums,
+}

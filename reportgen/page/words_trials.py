@@ -124,6 +124,9 @@ def _range(f: Finding) -> str:
         return _("The outputs of a sample always sum to 1; the targets of {apart} of the samples do not.").format(
             apart=percent(e["apart"])
         )
+    if kind == "other axis":
+        text = _("Probabilities sum to 1 along dimension {dim} of the outputs, which is not that of the classes.")
+        return text.format(dim=amount(e["dim"]))
     if kind == "one side":
         text = _(
             "Whatever its layers put out, the answers go from {low} to {high}; the loss takes 0 for undecided, and "

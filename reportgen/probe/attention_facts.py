@@ -60,6 +60,7 @@ def _layer(seen: Seen, budget: Budget | None) -> AttentionLayer:
         fused=seen.fused,
         causal=bool(seen.causal),
         entropy=[v if math.isfinite(v) else None for v in seen.entropy.double().tolist()],
+        logit_std=[v if math.isfinite(v) else None for v in seen.spread.double().tolist()],
     )
     maps = seen.maps.double().cpu().numpy()
     if budget is None or not np.isfinite(maps).all():

@@ -10,14 +10,14 @@ from __future__ import annotations
 import math
 import weakref
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from ..errors import one_line
-from .attention import HEADS
+from .attention import HEADS, MIN_VISIBLE
 from .memory import storage_of
 
 SIDE = 24  # rows and columns at most that one head has in a picture
@@ -26,6 +26,7 @@ _MAX_LAYERS = 256
 _WINDOWS = 4
 _ELEMENTS = 1 << 25  # weights of one call for one sample; beyond it nothing is computed
 _ROLLOUT = 1024
+_MASKED = 5e3  # below the largest logit of a row: hidden by -1e4, -1e9 or -inf
 _CROSS = ("cross", "multihead_attn", "encoder_attn", "encdec")
 _FUSED = (
     "_scaled_dot_product_flash_attention",
@@ -49,11 +50,22 @@ class Seen:
     fused: bool
     entropy: Tensor
     """(H,)"""
+    spread: Tensor
+    """(H,) standard deviation of logits; NaN where too few weights are above 0."""
     causal: Tensor
     """() bool"""
     maps: Tensor
     """(heads shown, rows, columns): weights against looking at all visible keys alike, which is 1; means over
     neighbours."""
+
+
+class _Soft(NamedTuple):
+    """The result of a softmax: how it lies in memory, and what it was made from for the first sample."""
+
+    shape: tuple[int, ...]
+    stride: tuple[int, ...]
+    offset: int
+    logits: Tensor
 
 
 class AttentionWatch:
@@ -62,7 +74,7 @@ class AttentionWatch:
     def __init__(self, model: nn.Module, n_samples: int) -> None:
         self._modules = dict(model.named_modules())
         self._n = max(n_samples, 1)
-        self._soft: dict[int, tuple[tuple[int, ...], tuple[int, ...], int]] = {}
+        self._soft: dict[int, _Soft] = {}
         self._alive: dict[int, Any] = {}
         self._calls: dict[str, int] = {}
         self.seen: list[Seen] = []
@@ -103,19 +115,20 @@ class AttentionWatch:
 
     def _softmax(self, given: dict[str, Any], out: Tensor, place: str) -> None:
         if given["dim"] % out.dim() == out.dim() - 1 and out.dim() in (3, 4) and out.shape[-1] > 1:
-            self._note(out)
+            self._note(out, self._all_of_sample(given["self"]).clone())
 
-    def _note(self, out: Tensor) -> None:
+    def _note(self, out: Tensor, logits: Tensor) -> None:
         storage = storage_of(out)
         if storage is not None:
             key = storage._cdata
-            self._soft[key] = (tuple(out.shape), tuple(out.stride()), int(out.storage_offset()))
+            self._soft[key] = _Soft(tuple(out.shape), tuple(out.stride()), int(out.storage_offset()), logits)
             self._alive[key] = weakref.ref(storage, lambda _: self._soft.pop(key, None))
 
     def _copied(self, given: dict[str, Any], out: Tensor, place: str) -> None:
         storage = storage_of(given["self"]) if self._soft else None
-        if storage is not None and storage._cdata in self._soft and tuple(out.shape) == self._soft[storage._cdata][0]:
-            self._note(out)
+        told = None if storage is None else self._soft.get(storage._cdata)
+        if told is not None and tuple(out.shape) == told.shape:
+            self._note(out, told.logits)
 
     def _product(self, given: dict[str, Any], out: Tensor, place: str) -> None:
         for operand in ("self", "mat2", "batch1", "batch2") if self._soft else ():
@@ -124,15 +137,16 @@ class AttentionWatch:
             told = None if storage is None else self._soft.pop(storage._cdata, None)
             if told is None or factor is None:
                 continue
-            weights = torch.as_strided(factor.detach(), *told)
+            weights, logits = torch.as_strided(factor.detach(), *told[:3]), told.logits
             if weights.dim() == 3:  # samples and heads in one dimension, samples outside
                 heads = self._heads_at(place) or len(weights) // self._n
                 if not heads or len(weights) % heads:
                     self._tell(place, f"heads cannot be told from samples in attention of shape {tuple(weights.shape)}")
                     continue
                 weights = weights.reshape(-1, heads, *weights.shape[1:])
+                logits = logits.reshape(-1, heads, *logits.shape[1:]) if len(logits) % heads == 0 else logits[None]
             weights = self._of_sample(weights).float()
-            self._add(place, weights, (weights > 0).any(1, keepdim=True), fused=False)
+            self._add(place, weights, (weights > 0).any(1, keepdim=True), logits.float(), fused=False)
 
     def _fused(self, given: dict[str, Any], out: Any, place: str) -> None:
         q, k = self._of_sample(given["query"]).float(), self._of_sample(given["key"]).float()
@@ -152,7 +166,7 @@ class AttentionWatch:
         logits = logits if mask is None or mask.dtype == torch.bool else logits + mask.float()
         weights = logits.masked_fill(hidden, -math.inf).softmax(-1).nan_to_num(0.0)
         visible = ~hidden.expand(len(weights), -1, -1, -1) if hidden.dim() == 4 else ~hidden.expand_as(weights[:, :1])
-        self._add(place, weights, visible, fused=True)
+        self._add(place, weights, visible, logits.masked_fill(hidden, -math.inf), fused=True)
 
     def _native(self, given: dict[str, Any], out: Any, place: str) -> None:
         heads, mask, kind = given["num_head"], given.get("mask"), given.get("mask_type")
@@ -172,6 +186,10 @@ class AttentionWatch:
         parts = len(tensor) // self._n if len(tensor) % self._n == 0 else 1
         return tensor.detach()[: min(max(parts, 1), _WINDOWS)]
 
+    def _all_of_sample(self, tensor: Tensor) -> Tensor:
+        """Return what belongs to the first sample, its heads too where they stand in one dimension with samples."""
+        return tensor.detach()[: max(len(tensor) // self._n, 1)] if tensor.dim() == 3 else self._of_sample(tensor)
+
     def _heads_at(self, place: str) -> int | None:
         """Return the number of heads that the module there, or the one around it, says it has."""
         for name in (place, place.rpartition(".")[0]):
@@ -187,8 +205,8 @@ class AttentionWatch:
             self._tell(place, f"weights of one sample are {n:,} numbers, too many to be computed anew")
         return 0 < n <= _ELEMENTS
 
-    def _add(self, place: str, weights: Tensor, visible: Tensor, *, fused: bool) -> None:
-        """Add weights (windows, H, Q, K), and which keys each query sees (windows, 1 or H, Q, K)."""
+    def _add(self, place: str, weights: Tensor, visible: Tensor, logits: Tensor, *, fused: bool) -> None:
+        """Add weights and logits (windows, H, Q, K), and which keys each query sees (windows, 1 or H, Q, K)."""
         windows, heads, n_queries, n_keys = weights.shape
         seen = visible.sum(-1)
         entropy = torch.special.entr(weights).sum(-1) / seen.clamp(min=2).log()
@@ -200,7 +218,7 @@ class AttentionWatch:
         maps = functional.adaptive_avg_pool2d(few, (min(n_queries, SIDE), min(n_keys, SIDE)))
         call = self._calls[place] = self._calls.get(place, -1) + 1
         told = (place, call, heads, n_queries, n_keys, windows, fused)
-        self.seen.append(Seen(*told, entropy=entropy, causal=causal, maps=maps))
+        self.seen.append(Seen(*told, entropy=entropy, spread=_logit_spread(logits), causal=causal, maps=maps))
         self._roll(place, weights)
 
     def _roll(self, place: str, weights: Tensor) -> None:
@@ -220,6 +238,16 @@ class AttentionWatch:
             mean = weights[0].mean(0)
             step = (mean + torch.eye(n_keys, device=mean.device)) / 2
             self.rolled = step if self.rolled is None else step @ self.rolled
+
+
+def _logit_spread(logits: Tensor) -> Tensor:
+    """Return by head how far the logits of a query's keys lie apart, the mean over queries: (H,)."""
+    known = logits > logits.amax(-1, keepdim=True) - _MASKED
+    n = known.sum(-1)
+    mean = logits.where(known, 0.0).sum(-1) / n.clamp(min=1)
+    square = (logits - mean.unsqueeze(-1)).square().where(known, 0.0).sum(-1) / n.clamp(min=1)
+    enough = n >= MIN_VISIBLE
+    return square.sqrt().where(enough, 0.0).sum((0, 2)) / enough.sum((0, 2))
 
 
 def _bound(func: Any, args: Any, kwargs: Any) -> dict[str, Any]:

@@ -174,10 +174,11 @@ def d_class_imbalance(report: Report, context: Context, limits: Thresholds) -> I
     a class, and samples in which a class occurs count for its interval. A long tail that is learned is no fault.
     """
     data = report.train_dataset or report.dataset
-    counts = [c for c in (data.class_counts or []) if c] if data is not None else []
+    by_class = _by_class(report, data)
+    counts = [c for c in by_class if c]
     if len(counts) < 2 or len(counts) > 1000 or max(counts) < limits.imbalance * min(counts):
         return
-    lost = _lost(_recalls(report), data.class_counts or [], limits) if data is not None else None
+    lost = _lost(_recalls(report), by_class, limits)
     harmed = lost is not None and context.state == "trained"
     evidence: dict[str, float] = {"largest": max(counts), "smallest": min(counts)}
     if lost is not None:
@@ -192,13 +193,29 @@ def d_class_imbalance(report: Report, context: Context, limits: Thresholds) -> I
     )
 
 
+def _by_class(report: Report, data: DatasetFacts | None) -> list[int]:
+    """Return how often each class occurs; of maps of yes and no in floating point as well.
+
+    Of numbers from 0 to 1 the squares sum to what they sum to themselves only where all are 0 or 1.
+    """
+    if data is None or data.class_counts is not None or data.target is None:
+        return (data.class_counts or []) if data is not None else []
+    told, evaluation = data.target, report.evaluation
+    if evaluation is None or evaluation.task != "segmentation" or told.nonfinite or not told.count:
+        return []
+    squares = told.m2 + told.sum**2 / told.count
+    if told.min != 0 or told.max != 1 or abs(squares - told.sum) > 1e-6 * told.count:
+        return []
+    return [told.count - round(told.sum), round(told.sum)]
+
+
 def _recalls(report: Report) -> dict[int, tuple[float, int]]:
     """Return recall and samples by class: of the classes of samples, or of those of the places of maps."""
-    evaluation, given = report.evaluation, report.dataset
+    evaluation = report.evaluation
     if evaluation is not None and evaluation.classification is not None:
         table = evaluation.classification.confusion
         return {i: (row[i] / sum(row), sum(row)) for i, row in enumerate(table) if sum(row)}
-    counts = (given.class_counts or []) if given is not None else []
+    counts = _by_class(report, report.dataset)
     if evaluation is None or len(evaluation.regions) < len(counts):
         return {}
     return {

@@ -27,8 +27,11 @@ def output_range(report: Report, context: Context, limits: Thresholds) -> Iterat
     not sum to 1, as the outputs always do; a warning, an error where the model does not work. Yes or no under a loss
     that is named as one of logits: answers that stay on one side of 0, the model's own and those of a copy all of whose
     affine layers put out anything at all, as an inner product of rectified vectors does, are a warning: such a model
-    can never say the other.
+    can never say the other. Classes by place: outputs, or their exponentials, that sum to 1 along another dimension
+    (to a thousandth) and not along that of the classes (by a tenth or more), as a softmax over time gives, are a
+    warning, an error where the model does not work.
     """
+    yield from _along_another_axis(report, context)
     head = report.tried("head-range")
     if head is None:
         yield from _on_one_side(report)
@@ -62,6 +65,15 @@ def _on_one_side(report: Report) -> Iterator[Finding]:
     low, high = trial.numbers["low"], trial.numbers["high"]
     if (low >= 0 or high <= 0) and trial.numbers["moved"] > 0:
         yield _finding("output-range", Severity.WARNING, trial, {"low": low, "high": high}, {}, "one side")
+
+
+def _along_another_axis(report: Report, context: Context) -> Iterator[Finding]:
+    trial = report.tried("sums-to-one")
+    if trial is None or trial.numbers["elsewhere"] > 1e-3 or trial.numbers["classes"] < 0.1:
+        return
+    severity = Severity.WARNING if context.outcome_ok else Severity.ERROR
+    evidence = {key: trial.numbers[key] for key in ("dim", "elsewhere", "classes")}
+    yield _finding("output-range", severity, trial, evidence, {"elsewhere": 1e-3, "classes": 0.1}, "other axis")
 
 
 def _finding(

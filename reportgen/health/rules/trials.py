@@ -25,9 +25,10 @@ def eval_nondeterminism(report: Report, context: Context, limits: Thresholds) ->
 
     max|f(x) - f(x)| over the root mean square of the outputs, above 1e-4; rounding alone reaches some 1e-6. A warning
     where dropout (functional without ``training=self.training``, made in forward, or the ``dropout_p`` of attention),
-    noise on the input or unnamed random numbers are the source. It only informs where the model samples (a variational
-    one is meant to), unless it is a classifier whose outputs move by more than a hundredth, or keeps state between
-    passes. Wrong for Monte-Carlo dropout, which is left on for its purpose.
+    noise on the input, normal noise of a fixed size inside, or unnamed random numbers are the source. It only informs
+    where the model samples and says how far (a variational one is meant to), unless it is a classifier whose outputs
+    move by more than a hundredth, or keeps state between passes. Wrong for Monte-Carlo dropout, which is left on for
+    its purpose, and for a noisy channel that is part of the task.
     """
     trial = report.tried("eval-twice")
     if trial is None or max(trial.numbers["change"], trial.numbers["same_seed"]) <= limits.eval_change:
@@ -79,8 +80,9 @@ def causal_leak(report: Report, context: Context, limits: Thresholds) -> Iterato
     """A model that predicts the next element sees it: changing later elements moves earlier outputs.
 
     The later half of each sequence is replaced; largest movement of an output before it, over the spread of all
-    outputs, above 1e-3. Judged only where the target is the input shifted by one, so that the future is the answer, and
-    only where outputs do not already depend on the other samples of the batch.
+    outputs, above 1e-3. Judged only where the target is the input shifted by one (up to four elements, all channels or
+    one, or shifted by a loss that leaves out the last answer), so that the future is the answer, and only where outputs
+    do not already depend on the other samples of the batch.
     """
     trial, coupled = report.tried("later-tokens"), report.tried("neighbours")
     if trial is None or trial.numbers["change"] <= limits.coupling:

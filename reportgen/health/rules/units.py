@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 from ...document.facts import ActivationRow, Finding, Report, Severity
 from ...document.stats import Histogram, bin_edges
 from ..context import Context
 from ..curves import losses
 from ..thresholds import Thresholds
+from .fit import o_below_neighbours
 from .training import is_poor
 
 SECTION = "activations"
@@ -95,29 +97,54 @@ def attention_collapse(report: Report, context: Context, limits: Thresholds) -> 
 
     A head counts when its normalised entropy is below 0.1 and its logits spread by more than 4·sqrt(2 ln T) (the
     freezing point of T Gaussian logits). Heads that look at one key are healthy as such (previous token, sinks), so a
-    warning needs more than half of the heads in two layers and a model that does not work. Zhai et al. 2023.
+    warning needs more than half of the heads in two layers and a model that does not work, or does clearly less than
+    its nearest neighbours. Attention that is written out is judged by its softmax for one sample, and told of only
+    where that is a warning. Zhai et al. 2023.
     """
     if report.activations is None or not context.real_data:
         return
-    layers = [row for row in report.activations.attention if row.entropy and row.mask_known]
-    stuck = []
-    for row in layers:
-        frozen = limits.attention_spread * math.sqrt(2 * math.log(max(row.n_queries, 2)))
-        pairs = zip(row.entropy, row.logit_std, strict=False)
-        share = sum(e < limits.attention_entropy and s > frozen for e, s in pairs) / len(row.entropy)
-        if share > 0.5:
-            stuck.append((share, row))
-    if not stuck:
+    layers = [
+        _Heads(row.name, row.n_queries, row.entropy, row.logit_std, row.logit_max)
+        for row in report.activations.attention
+        if row.entropy and row.mask_known
+    ]
+    written = [] if report.attention is None else [a for a in report.attention.layers if a.entropy and a.logit_std]
+    known = {row.name for row in report.activations.attention}
+    others = [_Heads(a.name, a.n_keys, a.entropy, a.logit_std) for a in written if a.name not in known]
+    stuck = [(share, row) for row in (*layers, *others) if (share := _stuck_share(row, limits)) > 0.5]
+    behind = any(f.severity is Severity.WARNING for f in o_below_neighbours(report, context, limits))
+    sick = len(stuck) >= 2 and (behind or not context.outcome_ok)
+    told = [(share, row) for share, row in stuck if sick or row in layers]
+    if not told:
         return
-    share, worst = max(stuck, key=lambda item: item[0])
+    share, worst = max(told, key=lambda item: item[0])
+    evidence: dict[str, float] = {"share": share, "layers": len(told), "of": len(layers) + (len(others) if sick else 0)}
+    if worst.logit_max is not None:
+        evidence["logit_max"] = worst.logit_max
     yield Finding(
         rule="attention-collapse",
-        severity=Severity.WARNING if len(stuck) >= 2 and not context.outcome_ok else Severity.INFO,
-        subject=worst.name,
+        severity=Severity.WARNING if sick else Severity.INFO,
+        subject=worst.name or "model",
         section=SECTION,
-        evidence={"share": share, "layers": len(stuck), "of": len(layers), "logit_max": worst.logit_max},
+        evidence=evidence,
         threshold={"entropy": limits.attention_entropy, "share": 0.5},
     )
+
+
+class _Heads(NamedTuple):
+    """The heads of one call of attention."""
+
+    name: str
+    n_keys: int
+    entropy: Sequence[float | None]
+    spread: Sequence[float | None]
+    logit_max: float | None = None
+
+
+def _stuck_share(row: _Heads, limits: Thresholds) -> float:
+    frozen = limits.attention_spread * math.sqrt(2 * math.log(max(row.n_keys, 2)))
+    pairs = [(e, s) for e, s in zip(row.entropy, row.spread, strict=False) if e is not None and s is not None]
+    return sum(e < limits.attention_entropy and s > frozen for e, s in pairs) / len(row.entropy)
 
 
 def idle_block(report: Report, context: Context, limits: Thresholds) -> Iterator[Finding]:

@@ -12,6 +12,7 @@ from torch.overrides import TorchFunctionMode
 
 from ...subject.data import Batch
 from ..seeding import seed_generators
+from .injected import adds_noise
 from .lab import Lab, NotApplicableError, Result, answer, as_answer, output_of
 
 _DROPS = {
@@ -95,7 +96,7 @@ def eval_twice(lab: Lab) -> Result:
 
 
 def _source(lab: Lab, batch: Batch, numbers: dict[str, float]) -> str:
-    """Say what makes two passes differ: dropout, noise on the input, sampling, other random numbers, or state."""
+    """Say what makes two passes differ: dropout, noise on the input or inside, sampling, random numbers, or state."""
     if numbers["same_seed"] > 0.5 * numbers["change"]:
         return "state"
     seed_generators(lab.seed)
@@ -106,6 +107,8 @@ def _source(lab: Lab, batch: Batch, numbers: dict[str, float]) -> str:
     inputs = tuple(batch.first.shape) if batch.first is not None else ()
     if any(shape == inputs for _, shape in watch.draws) and not _is_rebuilt(batch):
         return "noise on the input"
+    if watch.draws and not _is_rebuilt(batch) and adds_noise(lab.model, batch, lab.seed):
+        return "noise inside"
     return "sampling" if watch.draws else "random numbers"
 
 

@@ -11,14 +11,13 @@ from torch import Tensor, nn
 from ...subject.data import Batch, tensors
 from ..layers import kind_of, layers_of, main_tensor
 from ..seeding import seed_generators
-from .lab import Lab, NotApplicableError, Result, a_row_each, answer, output_of, spread
+from .lab import UNSTEADY, Lab, NotApplicableError, Result, a_row_each, answer, output_of, spread
 from .order import worth_of_order
 from .sample import changed, rows
 
 _ROUNDING = 4e-6  # of the largest output: other batch sizes take other kernels, which add up in another order
 
 _BLIND = 1e-4  # movement of the outputs, in their spread, below which the model sees no order
-_UNSTEADY = "two passes over one input differ, with the same random numbers too"
 
 
 def neighbours(lab: Lab) -> Result:
@@ -145,69 +144,6 @@ def inputs_permuted(lab: Lab) -> Result:
 ROWS_TO_PERMUTE = 64
 
 
-def later_tokens(lab: Lab) -> Result:
-    """Change the later half of a sequence in a model that predicts the next element: earlier outputs must not move.
-
-    Made only where the target is an input shifted by one along time, so that the future is the answer. ``change``:
-    largest movement of an earlier output over the spread of all outputs.
-    """
-    batch = lab.samples(16, least=2)
-    place, dim = _shifted(batch)
-    n = batch.n_samples
-    base = answer(lab.model, batch, lab.seed)
-    length = place.shape[dim]
-    by_time = _by_time(base, place, dim)
-    unit = float(base.std()) or 1.0
-    if float((answer(lab.model, batch, lab.seed) - base).abs().max()) > 1e-3 * unit:
-        raise NotApplicableError(_UNSTEADY)
-    cut = length // 2
-    donor = place.roll(1, 0) if n > 1 and dim == 1 else place.flip(dim)
-    future = torch.cat([place.narrow(dim, 0, cut), donor.narrow(dim, cut, length - cut)], dim)
-    if torch.equal(future, place):
-        raise NotApplicableError("the sequences do not differ")
-    altered = changed(batch, lambda t: future if t is place else t)
-    moved = (_by_time(answer(lab.model, altered, lab.seed), place, dim) - by_time).abs()
-    return Result(
-        {
-            "change": float(moved[:cut].max()) / unit,
-            "later_change": float(moved[cut:].max()) / unit,
-            "length": float(length),
-            "cut": float(cut),
-        }
-    )
-
-
-def _shifted(batch: Batch) -> tuple[Tensor, int]:
-    """Find the input of which the target is the next element, and the dimension of time."""
-    target = batch.target
-    if not isinstance(target, Tensor):
-        raise NotApplicableError("the data hold no target tensor")
-    for tensor in tensors((batch.args, batch.kwargs)):
-        if tensor.dim() < 2 or tensor.numel() != target.numel():
-            continue
-        wanted = target.reshape(tensor.shape)
-        for dim in (1, 0):
-            length = tensor.shape[dim]
-            if length < 4:
-                continue
-            ahead, next_ = tensor.narrow(dim, 1, length - 1), wanted.narrow(dim, 0, length - 1)
-            told = next_ >= 0 if not next_.is_floating_point() else torch.ones_like(next_, dtype=torch.bool)
-            varied = bool((ahead != ahead.flatten()[0]).any())
-            if varied and bool(told.any()) and bool((ahead == next_)[told].all()):
-                return tensor, dim
-    raise NotApplicableError("the target is not the input shifted by one, so nothing says that order runs one way")
-
-
-def _by_time(output: Tensor, sequence: Tensor, dim: int) -> Tensor:
-    """Bring time to dimension 0: (time, others)."""
-    lead = sequence.shape[:2]
-    if output.shape[:2] != lead:
-        if output.numel() % (lead[0] * lead[1]) or output.shape[0] != lead[0] * lead[1]:
-            raise NotApplicableError("the output has no row for each position")
-        output = output.reshape(*lead, -1)
-    return output.transpose(0, dim).reshape(lead[dim], -1)
-
-
 def tokens_reordered(lab: Lab) -> Result:
     """Permute the positions of every sequence: a model whose outputs only follow along cannot see the order.
 
@@ -236,7 +172,7 @@ def tokens_reordered(lab: Lab) -> Result:
         raise NotApplicableError("the outputs do not vary from sample to sample")
     unit = spread(base)
     if float((a_row_each(answer(model, batch, lab.seed), n) - base).abs().max()) > 1e-3 * unit:
-        raise NotApplicableError(_UNSTEADY)
+        raise NotApplicableError(UNSTEADY)
     moves: dict[int, float] = {}
     for patch, (permute, order) in _orders(sequence, lab.seed).items():
         lab.clock.need(1)

@@ -22,6 +22,7 @@ from .sample import first_samples, is_by_sample
 
 ROWS = 64  # samples that an experiment on outputs looks at
 COPY_BYTES = 1 << 31
+UNSTEADY = "two passes over one input differ, with the same random numbers too"
 
 Loss = Callable[[Any, Any], Any]
 T = TypeVar("T")
