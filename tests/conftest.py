@@ -56,7 +56,15 @@ def without_learning(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave out the experiments that train copies: most of the time of an examination of a small model."""
     from reportgen.probe.trials import run
 
-    learning = {"one-batch", "trained-on", "other-ways", "learned-anew", "shuffled-labels", "gradient-noise"}
+    learning = {
+        "one-batch",
+        "trained-on",
+        "other-ways",
+        "learned-anew",
+        "unseen-half",
+        "shuffled-labels",
+        "gradient-noise",
+    }
     monkeypatch.setattr(run, "EXPERIMENTS", tuple(row for row in run.EXPERIMENTS if row[0] not in learning))
 
 

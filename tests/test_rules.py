@@ -5,10 +5,13 @@ from __future__ import annotations
 import inspect
 import math
 import random
+from collections.abc import Callable
 from typing import Any
 
 import pytest
+import torch
 from msgspec import structs
+from torch import Tensor
 
 from reportgen.document.codec import FORMAT_VERSION
 from reportgen.document.evaluation import TargetScore
@@ -44,6 +47,7 @@ from reportgen.health.judge import judge
 from reportgen.health.rules import RULES
 from reportgen.health.thresholds import Thresholds
 from reportgen.page import wording
+from reportgen.probe.reduce import tensor_stats
 
 GOOD = Classification(classes=["a", "b"], confusion=[[200, 5], [5, 190]])
 BAD = Classification(classes=["a", "b"], confusion=[[200, 0], [200, 0]])
@@ -641,6 +645,23 @@ def test_a_head_left_out_of_the_optimizer_is_no_frozen_backbone() -> None:
     random = [structs.replace(row, at_default_init=not row.in_optimizer) for row in rows]
     facts = report(**weights(*random), evaluation=evaluated(GOOD), gradients=swapped)
     assert [f.severity for f in found(facts, "optimizer-missing-params")] == ["warning"]
+
+
+@pytest.mark.parametrize(
+    ("change", "severity"),
+    [
+        (lambda w: w, "warning"),
+        (lambda w: 0.4 * w, "info"),  # vectors of words that were learned elsewhere
+        (lambda w: (w - w.mean(0)) / w.std(0, correction=0), "info"),  # features, standardised
+        (lambda w: w + 0.5 * torch.randn(4), "info"),  # learned: columns have means
+    ],
+)
+def test_an_embedding_left_out_as_it_was_drawn(change: Callable[[Tensor], Tensor], severity: str) -> None:
+    torch.manual_seed(0)
+    values = change(torch.nn.Embedding(60, 4).weight.detach().clone())
+    left = weight("people", in_optimizer=False, role="embedding", stats=tensor_stats(values))
+    facts = report(**weights(left, weight("body", in_optimizer=True)), evaluation=evaluated(GOOD))
+    assert [f.severity for f in found(facts, "optimizer-missing-params")] == [severity]
 
 
 def test_steps_of_exactly_zero_are_no_rate_too_low() -> None:

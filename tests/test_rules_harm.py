@@ -73,6 +73,26 @@ def test_a_loop_that_holds_the_run_back(rates: list[float], rms: float, same: fl
     assert causes(facts) == ({cause} if cause else set())
 
 
+@pytest.mark.parametrize(
+    ("rates", "same", "told"),
+    [
+        (DROPPED, 0.26, True),
+        (DROPPED, 0.28, False),
+        (DROPPED, 0.45, False),  # a run that had come to its floor goes up at the full rate
+        (COSINE, 0.15, False),
+        ([1e-2] * 13 + [1e-5] * 7, 0.15, False),  # a late drop
+    ],
+)
+def test_a_rate_that_was_gone_by_half_time_is_told_by_a_tenth_of_the_loss(
+    rates: list[float], same: float, told: bool
+) -> None:
+    good = [2.3, 0.8, *[0.3] * 18]  # a good fit, which half of what the run gained is not left of
+    history = run(good, good, series=[series("learning_rate", rates)])
+    facts = report(None, trials=ways(before=0.3, same=same), training=history, weights=weight(0.058))
+    assert severity(facts, "plain-helps") == ("warning" if told else None)
+    assert causes(facts) == ({"lr-schedule-collapse"} if told else set())
+
+
 def test_neighbours_count_by_their_vote() -> None:
     across = Signal(kind="classes", n=400, k=5, score=0.7, vote=0.9, null_mean=0.5, null_std=0.02)
     table = Classification(classes=["a", "b"], confusion=[[130, 70], [70, 130]])

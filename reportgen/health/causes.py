@@ -111,7 +111,7 @@ _BAD_LABELS = (
     "d-label-constant",
     "d-label-signal",
 )
-_HINTS = ("d-label-signal", "d-label-noise")
+_HINTS = ("d-label-signal", "d-label-noise", "training-labels-noisier")
 # where next to no gradient comes, decay is larger than the steps whatever its strength
 _NO_PULL = ("weight-decay-dominance", "weights-shrunk", "w-scale")
 
@@ -195,6 +195,7 @@ SYNDROMES: tuple[Syndrome, ...] = (
             "augmentation-hurts",
             "bn-stats-mismatch",
             "few-samples",
+            "training-labels-noisier",
         ),
     ),
     Syndrome(
@@ -217,14 +218,16 @@ SYNDROMES: tuple[Syndrome, ...] = (
     Syndrome(
         "data-leakage",
         ("leakage", "near-leakage", "d-shortcut", "d-filled-in"),
-        ("h-val-below-train", "d-near-duplicates"),
+        ("h-val-below-train", "d-near-duplicates", "training-labels-noisier"),
     ),
     Syndrome(
         "train-val-mismatch",
         ("d-train-val-shift", "d-missing-class", "d-splits-apart", "d-target-shift", "splits-disagree"),
-        (*_STUCK, *_FAR_APART, "few-samples", "bn-stats-mismatch"),
+        (*_STUCK, *_FAR_APART, "few-samples", "bn-stats-mismatch", "training-labels-noisier"),
     ),
     Syndrome("unshuffled-data", ("d-order",), (*_SLOW, *_FAR_APART, *_WILD, "bn-stats-mismatch", *_HINTS)),
+    # wrong labels that are learned by heart hold nowhere else
+    Syndrome("label-noise", ("d-label-noise", "training-labels-noisier"), _FAR_APART),
     Syndrome("unscaled-target", ("d-target-scale",), (*_SLOW, *_NONFINITE, *_WILD, *_SICK_SIGNAL, "update-ratio")),
     Syndrome("too-little-data", ("few-samples",), ("d-class-imbalance", "h-val-noise", "o-per-class")),
     Syndrome("class-imbalance", ("d-class-imbalance",), ("o-baseline-skill", "one-batch")),

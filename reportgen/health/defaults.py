@@ -10,6 +10,7 @@ DEFAULTS: dict[str, str] = {
     "affine-pair": "missing-nonlinearity",
     "amp-scaler": "numerical-instability",
     "augmentation-hurts": "wrong-augmentation",
+    "training-labels-noisier": "label-noise",
     "attention-collapse": "saturated-activations",
     "attention-logits": "saturated-activations",
     "attention-uniform": "layer-collapse",

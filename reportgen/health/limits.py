@@ -177,7 +177,12 @@ LIMITS: dict[str, dict[str, str]] = {
     "d-target-shift": {"shift": "shift", "variation": "target_variation"},
     "o-skill-lost": {"train": "skill_high", "kept": "skill_kept"},
     "few-samples": {"by_class": "few_by_class", "gap": "few_gap", "train": "skill_high"},
-    "plain-helps": {"gain": "way_gain", "of_run": "way_of_run", "rate": "collapse_rate"},
+    "plain-helps": {
+        "gain": "way_gain",
+        "of_run": "way_of_run",
+        "rate": "collapse_rate",
+        "alone": "way_after_collapse",
+    },
     "o-calibration": {"excess": "calibration"},
     "o-inverted": {"auc": "inverted_auc"},
     "grad-noise-scale": {"times": "noise_times"},
@@ -192,6 +197,7 @@ LIMITS: dict[str, dict[str, str]] = {
     "fresh-copy-ahead": {"gap": "anew_gap", "errors": "anew_errors"},
     "splits-disagree": {"gap": "anew_gap", "errors": "anew_errors", "kept": "skill_kept"},
     "augmentation-hurts": {"gap": "anew_gap", "errors": "anew_errors"},
+    "training-labels-noisier": {"difference": "noisier", "errors": "anew_errors"},
     "prepared-otherwise": {"gap": "anew_gap", "errors": "anew_errors"},
     "only-given-learns": {"gap": "anew_gap", "errors": "anew_errors"},
     **{

@@ -267,6 +267,7 @@ class Thresholds(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     way_gain: float = 0.05
     way_times: float = 3.0
     way_of_run: float = 0.5
+    way_after_collapse: float = 0.1
 
     # mode-collapse: of generated samples, over the same of real ones
     collapse_apart: float = 0.1

@@ -159,6 +159,7 @@ _TRIALS = (
     "outputs are neither class scores nor numbers to be compared with the targets",
     "the loss is not finite, or two passes over one input differ",
     "the model works on the data given, or there is nothing to tell apart",
+    "the model is about as good on the training data as on the data given",
     "the targets are no numbers, one row a sample",
     "the targets are no tensor that varies",
     "the targets are whole numbers",

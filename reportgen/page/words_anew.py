@@ -91,6 +91,15 @@ def _hurts(f: Finding) -> str:
     return text.format(as_is=say(e["as_is"]), given=say(e["given"]), other=say(e["other"]), own=say(e["own"]))
 
 
+def _noisier(f: Finding) -> str:
+    e = f.evidence
+    text = _(
+        "A fresh copy that learned from {samples} training samples is right on {own} of other training samples, and on "
+        "{other} of the data given, which it has not seen either."
+    )
+    return text.format(samples=amount(e["samples"]), own=percent(e["own"]), other=percent(e["other"]))
+
+
 # rule -> name, sentence, when the rule is wrong
 RULES: dict[str, tuple[str, Callable[[Finding], str], str]] = {
     "splits-disagree": (
@@ -108,6 +117,11 @@ RULES: dict[str, tuple[str, Callable[[Finding], str], str]] = {
         "Samples as they are against augmented ones",
         _hurts,
         "A longer run may learn from them too.",
+    ),
+    "training-labels-noisier": (
+        "Unseen training samples against the data given",
+        _noisier,
+        "The training data may be chosen to be hard, or the data given to be easy.",
     ),
     "only-given-learns": ("Can anything be learned from the training data?", _only, ""),
 }
@@ -141,9 +155,25 @@ def _anew(n: Numbers, d: Detail) -> str:
     )
 
 
+def _unseen(n: Numbers, d: Detail) -> str:
+    text = _(
+        "The model is right on {heart} of training samples and on {now} of the data given; a fresh copy that learned "
+        "from others of them on {own} of the same training samples, and on {other} of the data given."
+    )
+    return text.format(
+        heart=percent(n["by_heart"]),
+        now=percent(n["as_is"]),
+        own=percent(n["training_training"]),
+        other=percent(n["training_given"]),
+    )
+
+
 def titles() -> dict[str, str]:
     """Name each experiment as a reader would ask it."""
-    return {"learned-anew": _("Does what is learned from half of a split hold elsewhere?")}
+    return {
+        "learned-anew": _("Does what is learned from half of a split hold elsewhere?"),
+        "unseen-half": _("Are unseen training samples as hard as the data given?"),
+    }
 
 
-OUTCOMES: dict[str, Callable[[Numbers, Detail], str]] = {"learned-anew": _anew}
+OUTCOMES: dict[str, Callable[[Numbers, Detail], str]] = {"learned-anew": _anew, "unseen-half": _unseen}

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import time
 
 import msgspec
 
 from ..document.facts import Report
+from ..document.history import History
 from ..document.trials import TrialFacts
 from ..probe import deployment, latency
 from ..probe.steps import Steps
@@ -36,6 +38,12 @@ def add_use(subject: Subject, report: Report, steps: Steps) -> Report:
     return report
 
 
+def highest_rate(history: History | None) -> float:
+    """Return the highest learning rate that was recorded of a run, 0 where none was."""
+    rates = [s for s in history.series if s.name.startswith("learning_rate")] if history is not None else []
+    return max((y for s in rates for y in s.y if y is not None and math.isfinite(y)), default=0.0)
+
+
 def add_trials(subject: Subject, report: Report, steps: Steps) -> Report:
     """Make experiments on copies of the model, with a few of the batches that were read."""
     given, training, options = subject.given.reservoir.batches(), subject.training.reservoir.batches(), subject.options
@@ -59,6 +67,7 @@ def add_trials(subject: Subject, report: Report, steps: Steps) -> Report:
             options.seed,
             wide,
             augmented=bool(report.splits is not None and report.splits.redrawn),
+            peak=subject.peak,
         )
 
     outcome = steps.run("trials", measure)

@@ -53,6 +53,8 @@ class Subject:
     training: Split = field(default_factory=lambda: Split())
     reading: Reading = field(default_factory=lambda: Reading())
     """How the data given are read; the training data are read alike."""
+    peak: float = 0.0
+    """Highest learning rate that the history of the run tells; 0 where none does."""
 
 
 def subject_of(

@@ -113,4 +113,9 @@ def _of_classes(train: DatasetFacts, given: DatasetFacts, limits: Thresholds) ->
     return {"variation": variation, "class": place, "train_share": shares[place][0], "share": shares[place][1]}
 
 
+def is_dealt_otherwise(train: DatasetFacts, given: DatasetFacts, limits: Thresholds) -> bool:
+    """Tell whether classes have other shares in the two splits."""
+    return _of_classes(train, given, limits) is not None
+
+
 RULES = (d_splits_apart, d_target_shift)

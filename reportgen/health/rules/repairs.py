@@ -198,7 +198,9 @@ def plain_helps(report: Report, context: Context, limits: Thresholds) -> Iterato
     The run had come to rest (over its last third the training loss changed by less than 5 % of its drop), so the loop
     held it back by something that is not in model, loss and optimizer: a schedule that took the rate below a hundredth
     of its peak for half of the run, or a penalty in the loop that pulled half of the weight matrices below 0.3 of the
-    default scale. A warning that names which; without either nothing is said.
+    default scale. A warning that names which; without either nothing is said. Of such a schedule a tenth of the loss
+    on the data given is enough: what the full rate gains there in so few steps, it would have gained in the run, and
+    where a run had come to its floor the full rate leads up again.
     """
     trial = report.tried("other-ways")
     train, val = losses(report.training, limits)
@@ -209,13 +211,14 @@ def plain_helps(report: Report, context: Context, limits: Thresholds) -> Iterato
     level = abs(third[0] - third[-1]) < max(0.05 * max(train.drop, 0.0), 2 * train.noise)
     logged = val.end if val is not None else train.end
     gain = n["before"] - n["same"]
-    if not level or gain < max(limits.way_gain * abs(n["before"]), limits.way_of_run * whole):
-        return
-    if not 0.2 < n["before"] / max(logged, 1e-12) < 2:
-        return
     schedule = report.training is not None and any(
         rate_collapse(series, limits) for series in learning_rates(report.training)
     )
+    much = limits.way_after_collapse * abs(n["before"]) if schedule else math.inf
+    if not level or gain < min(much, max(limits.way_gain * abs(n["before"]), limits.way_of_run * whole)):
+        return
+    if not 0.2 < n["before"] / max(logged, 1e-12) < 2:
+        return
     if schedule or _are_pulled(report):
         yield Finding(
             rule="plain-helps",
@@ -223,7 +226,7 @@ def plain_helps(report: Report, context: Context, limits: Thresholds) -> Iterato
             subject="model",
             section=SECTION,
             evidence={"before": n["before"], "after": n["same"], "whole": whole, "steps": n["steps"]},
-            threshold={"gain": limits.way_gain, "of_run": limits.way_of_run},
+            threshold={"gain": limits.way_gain, "of_run": limits.way_of_run, "alone": limits.way_after_collapse},
             detail={"reason": "schedule" if schedule else "penalty"},
         )
 

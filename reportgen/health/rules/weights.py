@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 from ...document.facts import Finding, Report, Severity, WeightRow
@@ -9,6 +10,7 @@ from ..context import Context
 from ..thresholds import Thresholds
 
 SECTION = "weights"
+_DRAWS = 100  # entries, of which mean and variance tell something
 
 
 def param_nonfinite(report: Report, context: Context, limits: Thresholds) -> Iterator[Finding]:
@@ -139,7 +141,8 @@ def optimizer_missing_params(report: Report, context: Context, limits: Threshold
     By identity, so a fact. If it is practically all of the model, the optimizer was made from another one: an error.
     Part of a model is a warning, unless the model works and the first of its layers are missing, one after the other:
     leaving the backbone out of the optimizer is a usual way to freeze it, leaving out the head, a layer in the middle
-    or one that is as it was initialised is not. Wrong where optimizers were not given.
+    or one that is as it was initialised is not. Of an embedding that is told by its mean and variance, within four
+    standard errors of 0 and 1, and by its extremes. Wrong where optimizers were not given.
     """
     rows = report.weights.rows if report.weights is not None else []
     trainable = [r for r in rows if r.trainable and r.in_optimizer is not None and r.stats is not None]
@@ -148,7 +151,7 @@ def optimizer_missing_params(report: Report, context: Context, limits: Threshold
     if not missing or not total:
         return
     share = sum(row.stats.count for row in missing if row.stats is not None) / total
-    learned = not any(row.at_default_init for row in missing)
+    learned = not any(row.at_default_init or _is_drawn_embedding(row) for row in missing)
     kept_out = context.outcome_ok and learned and _are_first(report, {row.name for row in missing})
     severity = Severity.INFO if kept_out else Severity.WARNING
     yield Finding(
@@ -159,6 +162,24 @@ def optimizer_missing_params(report: Report, context: Context, limits: Threshold
         evidence={"tensors": len(missing), "share": share},
         threshold={"error": limits.unowned_share_error},
         detail={"names": ", ".join(row.name for row in missing[:5])},
+    )
+
+
+def _is_drawn_embedding(row: WeightRow) -> bool:
+    """Tell whether an embedding cannot be told from PyTorch's default, independent draws of N(0, 1).
+
+    Standard errors: of the mean 1/sqrt(n), of the variance sqrt(2/n). The largest of n draws lies near sqrt(2 ln n). A
+    table that was standardised has a mean of 0 to rounding, which draws never have.
+    """
+    stats = row.stats
+    if row.role != "embedding" or stats is None or stats.count < _DRAWS or stats.min is None or stats.max is None:
+        return False
+    mean, variance, root = stats.sum / stats.count, stats.m2 / stats.count, math.sqrt(stats.count)
+    far = math.sqrt(2 * math.log(stats.count)) + 2
+    return (
+        1e-4 < abs(mean) * root < 4
+        and abs(variance - 1) * root < 4 * math.sqrt(2)
+        and -far < stats.min < stats.max < far
     )
 
 

@@ -88,6 +88,8 @@ class Lab:
     """The same of the training data; empty when there were none."""
     augmented: bool = False
     """Training samples are made anew at each reading."""
+    peak: float = 0.0
+    """Highest learning rate that was recorded in the run; 0 where none was."""
 
     @property
     def model(self) -> nn.Module:

@@ -25,7 +25,8 @@ def other_ways(lab: Lab) -> Result:
     """Go on from the weights as they are, 120 steps each: as before, faster, slower, unregularised, thawed, all owned.
 
     ``before`` and one number for each way: loss on some of the data given, in eval mode. The rate is the highest that
-    the optimizer is known to have had (a schedule keeps ``initial_lr``); faster is ten times that, slower a tenth.
+    the optimizer is known to have had (a schedule keeps ``initial_lr``, and the run recorded it); faster is ten times
+    that, slower a tenth.
     Unregularised: no weight decay and no dropout. Thawed: frozen parameters train too. Owned: trainable parameters that
     the optimizer does not hold are given to it. ``learned``: of the frozen weights, the share that lies in matrices
     with more structure than draws have. Ways that change nothing are left out, and all of them where accuracy or R² is
@@ -39,7 +40,7 @@ def other_ways(lab: Lab) -> Result:
     before, score, n = scored(lab, whole)
     if score is not None and score > _WORKS:
         raise NotApplicableError(f"the model works (score {score:.2f})")
-    numbers = {"before": before, "steps": float(STEPS), "samples": float(n), "rate": _peak(whole.optimizers[0])}
+    numbers = {"before": before, "steps": float(STEPS), "samples": float(n), "rate": _highest(lab, whole.optimizers[0])}
     numbers |= {"decay": _decay(whole.optimizers[0]), "drop": _drop(whole.model)}
     for name, change, applies in _WAYS:
         if applies(whole):
@@ -59,8 +60,10 @@ def other_ways(lab: Lab) -> Result:
 
 def _gone_on(lab: Lab, change: Callable[[Outfit], None]) -> float:
     work = lab.fresh()
+    known = _peak(work.optimizers[0])
+    times = _highest(lab, work.optimizers[0]) / known if known > 0 else 1.0
     for group in work.optimizers[0].param_groups:
-        group["lr"] = _rate(group)
+        group["lr"] = _rate(group) * times
     change(work)
     optimizer = work.optimizers[0]
     for step in range(STEPS):
@@ -88,6 +91,10 @@ def _rate(group: dict[str, object]) -> float:
 
 def _peak(optimizer: Optimizer) -> float:
     return max((_rate(group) for group in optimizer.param_groups), default=0.0)
+
+
+def _highest(lab: Lab, optimizer: Optimizer) -> float:
+    return max(lab.peak, _peak(optimizer))
 
 
 def _decay(optimizer: Optimizer) -> float:

@@ -91,6 +91,7 @@ EXPERIMENTS: tuple[tuple[str, Experiment, int], ...] = (
     ("trained-on", longer.trained_on, 300),
     ("other-ways", repairs.other_ways, 600),
     ("learned-anew", anew.learned_anew, 600),
+    ("unseen-half", anew.unseen_half, 300),
     ("shuffled-labels", learning.shuffled_labels, 200),
     ("gradient-noise", noise.gradient_noise, 60),
 )
@@ -108,15 +109,18 @@ def run(
     wide: tuple[list[Batch], list[Batch]] = ([], []),
     *,
     augmented: bool = False,
+    peak: float = 0.0,
 ) -> tuple[TrialFacts, dict[str, float]]:
     """Make every experiment on copies; return what came out, and the seconds that each took.
 
     ``given`` and ``training``: some batches of either split; the second may be empty. ``wide``: more of
-    both, for what learns from them; ``augmented``: training samples are made anew at each reading. The caller holds the
-    guard of the original: nothing here writes to it, but copying and a shared loss call its code. Raises
-    NotApplicableError when the model cannot be copied.
+    both, for what learns from them; ``augmented``: training samples are made anew at each reading; ``peak``: highest
+    learning rate of the run, as far as it was recorded. The caller holds the guard of the original: nothing here writes
+    to it, but copying and a shared loss call its code. Raises NotApplicableError when the model cannot be copied.
     """
-    lab = laboratory(model, loss, optimizers, given, training, Clock(budget), seed, wide, augmented=augmented)
+    lab = laboratory(
+        model, loss, optimizers, given, training, Clock(budget), seed, wide, augmented=augmented, peak=peak
+    )
     trials: list[Trial] = []
     seconds: dict[str, float] = {}
     for name, experiment, passes in EXPERIMENTS:
@@ -143,6 +147,7 @@ def laboratory(
     wide: tuple[list[Batch], list[Batch]] = ([], []),
     *,
     augmented: bool = False,
+    peak: float = 0.0,
 ) -> Lab:
     """Copy the model with its optimizers and its loss, and lay the batches beside it."""
     model.eval()
@@ -157,6 +162,7 @@ def laboratory(
         wide_given=wide[0],
         wide_training=wide[1],
         augmented=augmented,
+        peak=peak,
     )
 
 

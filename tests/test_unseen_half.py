@@ -1,0 +1,103 @@
+"""Labels of one split that are wrong: told by copies that have not seen the samples that they are asked for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from msgspec import structs
+from torch import Tensor, nn
+
+from reportgen.document.facts import DatasetFacts, Report
+from reportgen.document.samples import Signal, SplitFacts
+from reportgen.page import words_anew
+from reportgen.probe.trials import anew
+from reportgen.probe.trials.lab import NotApplicableError
+
+from .test_learned_anew import SCORES, clusters, lab, net
+from .test_rules_model import BAD, GOOD, causes, report, run, severity, tried
+
+
+def guessed(data: tuple[Tensor, Tensor], share: float) -> tuple[Tensor, Tensor]:
+    """Replace a share of the labels by others."""
+    x, y = data
+    g = torch.Generator().manual_seed(7)
+    other = (y + torch.randint(1, 4, y.shape, generator=g)) % 4
+    return x, torch.where(torch.rand(y.shape, generator=g) < share, other, y)
+
+
+def by_heart(data: tuple[Tensor, Tensor]) -> nn.Module:
+    model = net(6, 128, 4)
+    optimizer = torch.optim.Adam(model.parameters(), 2e-2)
+    for _ in range(400):
+        optimizer.zero_grad()
+        nn.functional.cross_entropy(model(data[0]), data[1]).backward()
+        optimizer.step()
+    return model
+
+
+def hard(n: int, seed: int) -> tuple[Tensor, Tensor]:
+    """Clusters that overlap, in both splits alike."""
+    x, y = clusters(n, seed)
+    return x + 2.0 * torch.randn(x.shape, generator=torch.Generator().manual_seed(seed + 9)), y
+
+
+def judged(numbers: dict[str, float], trial: str = "unseen-half", **more: Any) -> Report:
+    told = tried(trial, {"kind": "classes"}, **numbers)
+    data = DatasetFacts(n_samples=400, n_batches=4, shape="N x 6", dtype="float32", class_counts=[100] * 4)
+    given = structs.replace(data, class_counts=more.pop("counts", [50] * 4))
+    return report(GOOD, trials=told, training=run(), train_dataset=data, dataset=given, **more)
+
+
+def test_wrong_labels_learned_by_heart_are_told_by_a_copy_that_has_not_seen_them() -> None:
+    data = guessed(clusters(600, 1), 0.35)
+    result = anew.unseen_half(lab(by_heart(data), data, clusters(400, 2)))
+    n = result.numbers
+    assert n["by_heart"] > n["as_is"] + 0.15
+    assert n["training_given"] > n["training_training"] + 0.15
+    facts = judged(n)
+    assert severity(facts, "training-labels-noisier") == "warning"
+    assert causes(facts) == {"label-noise"}
+    assert words_anew.OUTCOMES["unseen-half"](n, result.detail).endswith(".")
+
+
+@pytest.mark.parametrize("noisy", [0.0, 0.3])
+def test_what_is_as_hard_in_both_splits_is_no_noise_of_one(noisy: float) -> None:
+    data = guessed(hard(600, 1), noisy)
+    n = anew.unseen_half(lab(by_heart(data), data, guessed(hard(400, 2), noisy))).numbers
+    assert n["by_heart"] > n["as_is"] + 0.15
+    assert severity(judged(n), "training-labels-noisier") is None
+
+
+def test_a_model_that_holds_what_it_learned_is_left_alone() -> None:
+    data = clusters(600, 1)
+    with pytest.raises(NotApplicableError, match="about as good"):
+        anew.unseen_half(lab(by_heart(data), data, clusters(400, 2)))
+
+
+NOISY = SCORES | {"training_training": 0.6, "training_given": 0.85}
+
+
+def test_other_reasons_for_harder_training_samples() -> None:
+    assert severity(judged(NOISY), "training-labels-noisier") == "warning"
+    assert severity(judged(NOISY, "learned-anew"), "training-labels-noisier") == "warning"
+    augmented = judged(NOISY, splits=SplitFacts(redrawn=1.0))
+    assert severity(augmented, "training-labels-noisier") is None
+    assert severity(judged(NOISY, counts=[150, 40, 5, 5]), "training-labels-noisier") is None
+    few = NOISY | {"asked_training": 50.0, "asked_given": 50.0}
+    assert severity(judged(few), "training-labels-noisier") is None
+    guesses = NOISY | {"training_training": 0.2, "training_given": 0.32}
+    assert severity(judged(guesses), "training-labels-noisier") is None
+
+
+@pytest.mark.parametrize(("ours", "expected"), [(BAD, "warning"), (GOOD, None)])
+def test_neighbours_and_the_model_bear_witness_together(ours: Any, expected: str | None) -> None:
+    """Neighbours agree less in training by five standard errors: too little alone."""
+    signals = {
+        name: Signal(kind="classes", n=250, k=5, score=score, null_mean=0.25, null_std=0.015, distance=0.76)
+        for name, score in (("training_signal", 0.35), ("given_signal", 0.57))
+    }
+    at_home = report(ours).evaluation
+    facts = report(GOOD, training=run(), splits=SplitFacts(**signals), train_evaluation=at_home)
+    assert severity(facts, "d-label-noise") == expected
