@@ -121,6 +121,17 @@ def test_a_phone_shows_the_whole_network_on_its_first_screen(browser: Any, files
     assert max(hidden, default=0) <= 0
 
 
+def test_a_phone_tells_what_was_measured_from_its_limit(browser: Any, files: dict[str, Path]) -> None:
+    """There the cells of a finding stand beneath each other, and their headings are gone."""
+    said = []
+    for width in (360, 1280):
+        page = opened(browser, files["classifier"], viewport={"width": width, "height": 800})
+        cells = page.locator("#diagnosis-1-evidence tbody tr:first-child td.p")
+        said.append(cells.evaluate_all("all => all.map(e => getComputedStyle(e, '::before').content)"))
+        page.context.close()
+    assert said == [['"Measured"', '"Limit"'], ["none", "none"]]
+
+
 def test_reads_the_same_without_scripts(browser: Any, files: dict[str, Path]) -> None:
     texts = []
     for enabled in (True, False):

@@ -10,11 +10,12 @@ from msgspec.structs import replace
 from reportgen.document.codec import encode
 from reportgen.document.facts import Report
 from reportgen.page import figures
-from reportgen.page.blocks import CHUNK_ROWS
+from reportgen.page.blocks import CHUNK_ROWS, Block, Page, Table
 from reportgen.page.build import build
 from reportgen.page.svg import serialise
 from reportgen.render.assets import sheet
 from reportgen.render.html import to_html
+from reportgen.render.pdf import to_pdf
 
 from . import builders
 
@@ -72,3 +73,29 @@ def test_long_tables_are_laid_out_by_chunks() -> None:
     assert len(chunks) > 8
     assert max(chunk.split("</table>")[0].count("<tr>") for chunk in chunks) <= CHUNK_ROWS + 1
     assert ".chunk{content-visibility:auto;contain-intrinsic-size:auto 2600px}" in sheet("report.css")
+
+
+@pytest.mark.slow
+def test_a_pdf_of_160_rows_and_60_charts() -> None:
+    page = _with_charts(build(builders.classifier(3)), 60)
+    assert page.n_rows >= 160
+    assert to_html(page).count(b"<svg") == 60
+    assert len(to_pdf(page)) <= 150_000
+
+
+def _with_charts(page: Page, n: int) -> Page:
+    """Return the page with so many charts: those of the first rows go."""
+    spare = to_html(page).count(b"<svg") - n
+    sections = []
+    for section in page.sections:
+        blocks: list[Block] = []
+        for block in section.blocks:
+            if isinstance(block, Table):
+                charts = [c for row in block.rows for c in row if c.chart is not None]
+                bare = {id(c) for c in charts[: max(spare, 0)]}
+                spare -= len(bare)
+                rows = [[replace(c, chart=None) if id(c) in bare else c for c in row] for row in block.rows]
+                block = replace(block, rows=rows)
+            blocks.append(block)
+        sections.append(replace(section, blocks=blocks))
+    return replace(page, sections=sections)

@@ -14,9 +14,9 @@ from reportgen.document.facts import ArchitectureFacts, Diagnosis, Finding, Repo
 from reportgen.document.flow import FlowFacts, FlowNode
 from reportgen.page.blocks import Block, Figure, Outline
 from reportgen.page.boxes import Layout
-from reportgen.page.diagram import clipped, width_of
+from reportgen.page.diagram import clipped
 from reportgen.page.sections import flow
-from reportgen.page.svg import serialise
+from reportgen.page.svg import serialise, width_of
 from reportgen.probe import architecture, forward
 from reportgen.subject.data import Batch
 
@@ -197,7 +197,7 @@ def test_names_are_only_text(text: str) -> None:
 def test_long_and_wide_names_are_cut_to_their_place() -> None:
     assert clipped("layer1.conv", 200) == "layer1.conv"
     for text in ("a" * 200, "模型" * 40):
-        assert width_of(clipped(text, 100)) <= 100 + width_of("模")
+        assert width_of(clipped(text, 100), 11.5) <= 100 + width_of("模", 11.5)
         assert "…" in clipped(text, 100)
 
 

@@ -136,6 +136,17 @@ def test_architecture_totals_agree_with_the_column() -> None:
     assert sum(int(v.replace(",", "")) for v in shown if v) == report.architecture.parameters
 
 
+def test_a_reason_has_a_column_only_where_something_was_not_measured() -> None:
+    all_of_it = replace(builders.smallest(), coverage=[Coverage(part="weights", status="measured")])
+    reason = "no optimizer was given"
+    part_of_it = replace(
+        all_of_it, coverage=[*all_of_it.coverage, Coverage(part="training", status="not measured", reason=reason)]
+    )
+    tables = [next(t for t in build(r).tables if t.id == "coverage-table") for r in (all_of_it, part_of_it)]
+    assert [len(t.columns) for t in tables] == [2, 3]
+    assert tables[1].rows[1][2].text == reason
+
+
 def test_scores_of_a_class_never_predicted() -> None:
     report = builders.classifier()
     evaluation = report.evaluation

@@ -9,7 +9,7 @@ import pytest
 
 from reportgen.page import cleaner, figures, plots
 from reportgen.page.palette import DASHES, MARKERS, SERIES
-from reportgen.page.svg import Element, decimal, drawing, element, serialise
+from reportgen.page.svg import Element, decimal, drawing, element, line, serialise
 
 from .builders import HOSTILE, HOSTILE_NAMES, normal, stats
 
@@ -157,6 +157,21 @@ def test_plots_leave_the_settings_alone(monkeypatch: pytest.MonkeyPatch) -> None
     before = mpl.rcParams.copy()
     assert serialise(curve("s", ["x"])) == plain
     assert mpl.rcParams.copy() == before
+
+
+def test_a_line_has_corners_only() -> None:
+    assert line([(0, 0), (0, 2), (0, 5), (3, 5), (7, 5), (8, 6)]) == "M0 0v5h7l1 1"
+    assert line([(0, 0), (0, 5), (0, 3), (0, 3)]) == "M0 0v5v-2"  # it turns round
+    assert line([(0, 0), (2, 1), (4, 2)]) == "M0 0l2 1l2 1"
+    assert line([(4, 4), (4, 4)]) == "M4 4"
+
+
+def test_names_of_rows_have_the_room_they_take() -> None:
+    short, long = (parsed(figures.bars(names, [1.0, 2.0], "t")) for names in (["0", "1"], ["0", "layer4.1.conv2"]))
+    lefts = [float(root.findall(".//rect")[0].attrib["x"]) for root in (short, long)]
+    assert lefts[0] < 40 < lefts[1]
+    widths = [float(root.attrib["width"]) for root in (short, long)]
+    assert widths[1] - widths[0] == pytest.approx(lefts[1] - lefts[0])
 
 
 def test_cleaning_joins_lines_and_moves_nothing() -> None:

@@ -148,11 +148,23 @@ def test_what_the_screen_folds_is_short_on_paper() -> None:
     assert [len(t.rows) for t in others] == [len(t.rows) for t in page.tables if t.id != "layers"]
 
 
-@pytest.mark.slow
-def test_a_hundred_rows_and_sixty_charts_take_little_room() -> None:
-    page = build(builders.classifier(4))
-    assert page.n_rows > 160
-    assert len(to_pdf(page)) <= 500_000
+def test_no_element_holds_others_to_no_purpose(document: Any) -> None:
+    """A box of the page is no part of its sense; and a list holds its items, not boxes with items."""
+    boxes = [e for e in elements(document) if e.S == "/Div" and all(not isinstance(k, int) for k in e.get("/K", []))]
+    assert boxes == []
+    lists = [e for e in elements(document) if e.S == "/L"]
+    assert sum(len(e.K) for e in lists) > 100
+    assert {str(k.S) for e in lists for k in e.K} <= {"/LI", "/Caption", "/L"}
+
+
+def test_nothing_but_the_foot_stands_on_no_page(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the text above takes, the foot has company on its page."""
+    page = build(builders.smallest())
+    for n in range(28, 48, 2):
+        section = Section(id="s", title="Some", blocks=[Prose(paragraphs=["A line of text."] * n)])
+        with pikepdf.open(io.BytesIO(to_pdf(structs.replace(page, sections=[section])))) as opened:
+            last = opened.pages[-1].Contents.read_bytes()
+        assert last.count(b" TJ") > 4
 
 
 def test_rows_of_figures_break_between_pages_one_by_one() -> None:

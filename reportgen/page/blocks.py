@@ -75,6 +75,8 @@ class Column(Struct, frozen=True):
     hint: str = ""
     term: str = ""
     """Place of the glossary that explains the heading."""
+    said_again: bool = False
+    """A phone, which shows the cells of a row beneath each other, says the heading before each cell."""
 
     @property
     def mark(self) -> str:

@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterator, Mapping
 from xml.etree import ElementTree
 
+from .stamps import stamp
 from .svg import ATTRIBUTES, TAGS, Element, checked, element, gathered
 
 _REFERENCE = re.compile(r"#([\w.-]+)")
@@ -36,6 +37,8 @@ def cleaned(
     Raises ValueError for what is no drawing, or would act or fetch.
     """
     root = ElementTree.fromstring(svg)
+    if not foreign:
+        stamp(root)
     referred = [m for node in root.iter() for v in node.attrib.values() for m in _REFERENCE.findall(v)]
     known = {node.attrib.get("id") for node in root.iter()}
     prefix = prefix.removesuffix("-plot")

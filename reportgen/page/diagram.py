@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Sequence
 
 from msgspec import Struct
@@ -12,7 +11,7 @@ from .figures import mark
 from .formats import name
 from .language import _
 from .palette import ACCENT, HEAT, INK, MUTED, TONES
-from .svg import Element, decimal, element
+from .svg import Element, decimal, element, width_of
 
 MAX_ARCS = 90
 _LEFT, _WIDTH, _HEIGHT, _PITCH = 22, 362, 24, 31
@@ -83,35 +82,24 @@ def _boxes(labels: Sequence[Label]) -> list[Element]:
 
 def _text(label: Label, y: float) -> Element:
     output = clipped(label.output, 126)
-    room = _WIDTH - 14 - width_of(output) - 9
-    kind = clipped(label.kind, max(0.45 * room, room - width_of(label.name) - 8))
-    shown = clipped(label.name, room - width_of(kind) - 8)
+    room = _WIDTH - 14 - width_of(output, _FONT) - 9
+    kind = clipped(label.kind, max(0.45 * room, room - width_of(label.name, _FONT) - 8))
+    shown = clipped(label.name, room - width_of(kind, _FONT) - 8)
     line = y + 16
     first = element("text", shown, x=_LEFT + 7, y=line, fill=INK) if shown else None
-    place = _LEFT + 7 + (width_of(shown) + 7 if shown else 0)
+    place = _LEFT + 7 + (width_of(shown, _FONT) + 7 if shown else 0)
     second = element("text", kind, x=place, y=line, fill=MUTED)
     last = element("text", output, x=_LEFT + _WIDTH - 7, y=line, text_anchor="end", fill=MUTED) if output else None
     hover = [element("title", label.hover)] if label.hover else []
     return element("g", *hover, *(part for part in (first, second, last) if part is not None))
 
 
-def width_of(text: str) -> float:
-    """Return about how wide a text is at the size that is used here; signs of East Asian scripts take a square."""
-    return sum(_wide(c) for c in text) * _FONT
-
-
-def _wide(sign: str) -> float:
-    if unicodedata.east_asian_width(sign) in "WF":
-        return 1.0
-    return 0.34 if sign in " .,:;'|()[]iljtfI" else 0.8 if sign in "mwMW×+…" else 0.62
-
-
 def clipped(text: str, width: float) -> str:
     """Cut a text in its middle, where dotted names and shapes say least."""
     shown = name(text) if text else ""
-    if width_of(shown) <= width:
+    if width_of(shown, _FONT) <= width:
         return shown
-    keep = max(2, int(len(shown) * width / max(width_of(shown), 1)) - 1)
+    keep = max(2, int(len(shown) * width / max(width_of(shown, _FONT), 1)) - 1)
     tail = keep // 2
     return shown[: keep - tail] + "…" + shown[len(shown) - tail :]
 

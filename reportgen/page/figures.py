@@ -12,7 +12,7 @@ from ..document.stats import TensorStats
 from .formats import name, number, percent
 from .language import _
 from .palette import ACCENT, BAR, HEAT, INK, MUTED, RULE, TONES
-from .svg import Element, decimal, drawing, element, ornament
+from .svg import Element, decimal, drawing, element, gutter, ornament
 
 BINS = 24
 _WIDTH, _HEIGHT = 96, 22
@@ -122,13 +122,19 @@ def bar(share: float | None) -> Element | None:
     return ornament(60, 8, percent(share), path)
 
 
+def short_name(label: str) -> str:
+    """Return the name of a bar, cut where there is no room for all of it."""
+    shown = name(label)
+    return shown if len(shown) <= 24 else shown[:23] + "…"
+
+
 def bars(labels: Sequence[str], values: Sequence[float], title: str) -> Element:
     """Draw labelled bars one beneath the other."""
-    peak, row, left, width = max([*values, 0.0]) or 1.0, 22, 170, 460
+    names = [short_name(label) for label in labels]
+    peak, row, left, width = max([*values, 0.0]) or 1.0, 22, gutter(names), 340
     marks: list[Element] = []
-    for i, (label, value) in enumerate(zip(labels, values, strict=True)):
-        y, shown = i * row, name(label)
-        shown = shown if len(shown) <= 24 else shown[:23] + "…"
+    for i, (shown, value) in enumerate(zip(names, values, strict=True)):
+        y = i * row
         marks += [
             element("text", shown, x=left - 8, y=y + 15, text_anchor="end", font_size=12, fill=INK),
             element("rect", x=left, y=y + 4, width=value / peak * width, height=14, fill=BAR),
@@ -213,7 +219,7 @@ def _levels(row: StripRow) -> list[int | None]:
 
 def strip(layers: Sequence[str], rows: Sequence[StripRow], marks: Sequence[str], title: str) -> Element:
     """Draw the network by depth: a row of cells for each quantity, and above them a sign where something was found."""
-    left, height, top, gap = 132, 22, 22, 6
+    left, height, top, gap = gutter(row.label for row in rows), 22, 22, 6
     cell = max(820 // max(len(layers), 1), 1)  # whole numbers: half the bytes of fractions
     width = cell * len(layers)
     bottom = top + len(rows) * (height + gap)

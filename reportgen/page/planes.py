@@ -8,10 +8,11 @@ from typing import Any
 
 from msgspec import Struct
 
-from .formats import MINUS, count, name, percent
+from .figures import short_name
+from .formats import MINUS, count, percent
 from .language import _
 from .palette import BAR, INK, MUTED, RULE, SERIES
-from .svg import Element, decimal, drawing, element, line
+from .svg import Element, decimal, drawing, element, gutter, line
 
 _WIDTH, _HEIGHT = 300, 236
 _LEFT, _RIGHT, _TOP, _BOTTOM = 48, 10, 8, 40
@@ -137,16 +138,16 @@ def _trace(trace: Trace, places: Sequence[tuple[float, float]], colour: str, das
 def paired_bars(rows: Sequence[tuple[str, float, float, int, int]], title: str) -> Element:
     """Draw two shares a row, training data above data given: (label, share, share, count, count)."""
     peak = max([max(a, b) for _label, a, b, _n, _m in rows], default=0.0) or 1.0
-    left, width, height, top = 170, 460, 26, 20
+    names = [short_name(row[0]) for row in rows]
+    left, width, height, top = gutter(names), 340, 26, 20
     parts: list[Element] = []
     for i, (colour, words) in enumerate(((RULE, _("training data")), (BAR, _("data given")))):
         x = left + 150 * i
         parts.append(element("rect", x=x, y=2, width=12, height=10, fill=colour, stroke=MUTED, stroke_width=0.5))
         parts.append(element("text", words, x=x + 18, y=11, font_size=12, fill=MUTED))
     bars: list[Element] = []
-    for i, (label, a, b, n, m) in enumerate(rows):
-        y, shown = top + i * height, name(label)
-        shown = shown if len(shown) <= 24 else shown[:23] + "…"
+    for i, (shown, (_label, a, b, n, m)) in enumerate(zip(names, rows, strict=True)):
+        y = top + i * height
         parts.append(element("text", shown, x=left - 8, y=y + 16, text_anchor="end", font_size=12, fill=INK))
         for share, times, colour, at in ((a, n, RULE, y + 3), (b, m, BAR, y + 12)):
             told = element("title", _("{share}, {n} samples").format(share=percent(share), n=count(times)))

@@ -10,13 +10,14 @@ from msgspec import Struct
 from .formats import name, number, short
 from .language import _
 from .palette import HEAT, INK, MUTED, RULE, SERIES
-from .svg import Element, decimal, drawing, element
+from .svg import Element, decimal, drawing, element, gutter
 
 COLUMNS = 48  # moments that a heat row shows
 BINS = 32  # of a hill, as the monitor counts
 _BIN = 21  # half-pixels
 DASHES = ("", "5 3", "2 2")
 _LABEL = 30
+_ACROSS = 854  # pixels of a heat map, names and all
 
 
 class HeatRow(Struct, frozen=True):
@@ -64,7 +65,8 @@ def heat(rows: Sequence[HeatRow], title: str, *, axis: str, log: bool, span: tup
 
     Values of zero get the palest colour of all; what was not measured is left blank.
     """
-    left, width, top, height = 214, 640, 6, 15
+    left, top, height = gutter(_clipped(row.label) for row in rows), 6, 15
+    width = _ACROSS - left
     places = sorted({x for row in rows for x, _ in row.points})
     edges = _edges(places)
     cell = width / max(len(edges), 1)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable
 from itertools import groupby
@@ -136,19 +138,30 @@ def _within(group: Element) -> Element:
 
 def line(points: Iterable[tuple[float, float]]) -> str:
     """Return the path data of a line through points, to a tenth: what has moved since the last one, and no more."""
-    out, at = [], (0, 0)
+    out, moves, at = "", list[tuple[int, int]](), (0, 0)
     for i, (px, py) in enumerate(points):
         here = (round(10 * px), round(10 * py))
         dx, dy = here[0] - at[0], here[1] - at[1]
         if i == 0:
-            out.append(f"M{decimal(dx / 10)} {decimal(dy / 10)}")
-        elif dx and dy:
-            down = decimal(dy / 10)
-            out.append(f"l{decimal(dx / 10)}{'' if down.startswith('-') else ' '}{down}")
-        elif dx or dy:
-            out.append(f"h{decimal(dx / 10)}" if dx else f"v{decimal(dy / 10)}")
+            out = f"M{decimal(dx / 10)} {decimal(dy / 10)}"
+        elif moves and _straight_on(moves[-1], (dx, dy)):
+            moves[-1] = (moves[-1][0] + dx, moves[-1][1] + dy)
+        else:
+            moves.append((dx, dy))
         at = here
-    return "".join(out)
+    return out + "".join(_move(dx, dy) for dx, dy in moves)
+
+
+def _straight_on(before: tuple[int, int], after: tuple[int, int]) -> bool:
+    """Whether a move goes on along the axis, and the way, of the one before it: there is no corner to be drawn."""
+    return any(before[k] == after[k] == 0 and before[1 - k] * after[1 - k] >= 0 for k in (0, 1))
+
+
+def _move(dx: int, dy: int) -> str:
+    if dx and dy:
+        down = decimal(dy / 10)
+        return f"l{decimal(dx / 10)}{'' if down.startswith('-') else ' '}{down}"
+    return f"h{decimal(dx / 10)}" if dx else f"v{decimal(dy / 10)}" if dy else ""
 
 
 _WIDE = 660  # pixels from which a phone scrolls a chart rather than shrink its words beyond reading
@@ -167,6 +180,22 @@ def drawing(width: float, height: float, title: str, *children: Element, class_:
         font_family="Report Sans, sans-serif" if class_ == "chart" else None,
         role="img",
     )
+
+
+def width_of(text: str, size: float) -> float:
+    """Return about how wide a text is at a size in pixels; signs of East Asian scripts take a square."""
+    return sum(_wide(c) for c in text) * size
+
+
+def _wide(sign: str) -> float:
+    if unicodedata.east_asian_width(sign) in "WF":
+        return 1.0
+    return 0.34 if sign in " .,:;'|()[]iljtfI" else 0.8 if sign in "mwMW×+…" else 0.62
+
+
+def gutter(labels: Iterable[str]) -> int:
+    """Return the pixels that names of rows take to the left of a chart, with the gap behind them."""
+    return 16 + math.ceil(max((width_of(label, 12) for label in labels), default=0.0))
 
 
 def ornament(width: float, height: float, title: str, *children: Element, class_: str = "") -> Element:

@@ -9,6 +9,8 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from .clips import unclipped
+
 # a number with a fraction that stands alone: not part of a name such as /a1.0, nor inside a string
 _NUMBER = re.compile(rb"(?<![\w./<-])-?\d*\.\d+(?![\w.>])")
 _NO_GAP = re.compile(rb">0?<")
@@ -28,8 +30,13 @@ def slim(pdf: Any) -> list[Any]:
             stream.stream = _with_texts(stream.stream, known[pages[0]["Resources"]], forms, known, gone)
     for stream in pdf.objects:
         if stream.reference in contents or stream.reference in forms:
-            stream.stream = [_slimmed(part) for part in stream.stream]
+            stream.stream = [unclipped(b"\n".join(_written(_slimmed(part)) for part in stream.stream))]
     return gone
+
+
+def _written(part: Any) -> bytes:
+    """Return an instruction as it stands in the file; marked content comes with a dictionary of its own."""
+    return part if isinstance(part, bytes) else bytes(part.data) if hasattr(part, "data") else str(part).encode("ascii")
 
 
 def _with_texts(parts: list[Any], resources: Any, forms: Any, known: Any, gone: list[Any]) -> list[Any]:

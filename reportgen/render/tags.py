@@ -1,27 +1,39 @@
 """Slimming the tags of a PDF before it is written: they are for readers that speak, and half of the bytes of a table.
 
-Every run of text comes with an element of its own, and every cell with the names of all its headings. A run says
-nothing that the cell or paragraph around it does not say, and a heading that tells its scope is found without names.
+Every run of text comes with an element of its own, every box with a division, and every cell with the names of all its
+headings. A run says nothing that the cell or paragraph around it does not say, a division says nothing at all, and a
+heading that tells its scope is found without names.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-_TEXT = "/Span"
+_TEXT = ("/Span", "/NonStruct")
+_GROUP = "/Div"
 
 
 def slim(pdf: Any) -> list[Any]:
-    """Fold runs of text into what holds them, and tell headings by their scope; return what nothing points to now."""
+    """Fold runs of text and divisions into what holds them, and tell headings by their scope.
+
+    Returns what nothing points to now.
+    """
     elements = {o.reference: o for o in pdf.objects if _is_element(o)}
     moved: dict[bytes, bytes] = {}
-    for reference, element in elements.items():
+    for reference, element in reversed(elements.items()):  # what is held comes behind what holds it
         parent = elements.get(element["P"])
-        if element["S"] == _TEXT and parent is not None and _holds_text_alone(element) and _same_page(element, parent):
-            place = parent["K"].index(reference)
-            parent["K"][place : place + 1] = element["K"]
-            moved[reference] = parent["P"] if parent["S"] == _TEXT and parent.reference in moved else parent.reference
-            element.clear()
+        if parent is None:
+            continue
+        if element["S"] in _TEXT and _holds_text_alone(element) and _same_page(element, parent):
+            moved[reference] = parent.reference
+        elif element["S"] == _GROUP and _groups_elements(element, elements):
+            for kid in element["K"]:
+                elements[kid]["P"] = parent.reference
+        else:
+            continue
+        place = parent["K"].index(reference)
+        parent["K"][place : place + 1] = element["K"]
+        element.clear()
     _point_to(moved, pdf)
     for element in elements.values():
         _scope(element, elements)
@@ -37,6 +49,10 @@ def _holds_text_alone(element: Any) -> bool:
     return set(element) == {"Type", "S", "K", "Pg", "P"} and all(isinstance(kid, int) for kid in element["K"])
 
 
+def _groups_elements(element: Any, elements: dict[bytes, Any]) -> bool:
+    return not set(element) - {"Type", "S", "K", "Pg", "P"} and all(kid in elements for kid in element["K"])
+
+
 def _same_page(element: Any, parent: Any) -> bool:
     return bool(element["Pg"] == parent.get("Pg"))
 
@@ -49,7 +65,13 @@ def _point_to(moved: dict[bytes, bytes], pdf: Any) -> None:
     tree = next(o for o in pdf.objects if o.reference == root["ParentTree"])
     for entry in tree["Nums"]:
         if isinstance(entry, list):
-            entry[:] = [moved.get(reference, reference) for reference in entry]
+            entry[:] = [_last(reference, moved) for reference in entry]
+
+
+def _last(reference: bytes, moved: dict[bytes, bytes]) -> bytes:
+    while reference in moved:
+        reference = moved[reference]
+    return reference
 
 
 def _whole(element: Any) -> None:

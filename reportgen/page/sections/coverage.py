@@ -14,6 +14,8 @@ def section(report: Report) -> Section | None:
     """Show the coverage table; a part that is absent above has its reason here."""
     columns = [Column(_("Part"), "name"), Column(_("Status"), "text"), Column(_("Reason"), "prose")]
     rows = [_row(c) for c in (report.coverage or _from_parts(report))]
+    if not any(row[-1].text for row in rows):  # all was measured
+        columns, rows = columns[:-1], [row[:-1] for row in rows]
     table = Table(
         id="coverage-table", caption=_("Parts of the examination"), columns=columns, rows=rows, total_rows=len(rows)
     )

@@ -87,8 +87,8 @@ def _findings(id: str, caption: str, findings: Sequence[Finding]) -> Table:
     columns = [
         Column(_("Finding"), "prose"),
         Column(_("Where"), "name"),
-        Column(_("Measured"), "prose"),
-        Column(_("Limit"), "prose"),
+        Column(_("Measured"), "prose", said_again=True),
+        Column(_("Limit"), "prose", said_again=True),
     ]
     rows = [_finding(f) for f in findings[:MAX_FINDINGS]]
     return Table(id=id, caption=caption, columns=columns, rows=rows, total_rows=len(findings))

@@ -88,8 +88,9 @@ def _size(report: Report) -> list[Pair]:
         if facts.trainable is None:  # a file does not say
             return [Pair(label=_("Parameters"), value=si(facts.parameters), note=memory)]
         frozen = facts.parameters - facts.trainable
-        note = _("{n} trainable").format(n=si(facts.trainable)) if frozen else _("all trainable")
-        return [Pair(label=_("Parameters"), value=si(facts.parameters), note=f"{note}, {memory}")]
+        note = _("{n} trainable, {memory}") if frozen else _("all trainable, {memory}")
+        note = note.format(n=si(facts.trainable), memory=memory)
+        return [Pair(label=_("Parameters"), value=si(facts.parameters), note=note)]
     if report.weights is not None:
         n = sum(r.stats.count for r in report.weights.rows if r.stats is not None and r.tied_to is None)
         tensors = _("{n} tensors").format(n=count(len(report.weights.rows)))
@@ -101,10 +102,11 @@ def _work(report: Report) -> list[Pair]:
     facts = report.architecture
     if facts is None or facts.flops is None:
         return []
-    note = _("batch of {n}").format(n=facts.batch_size) if facts.batch_size else ""
-    if facts.uncounted:
-        note += (", " if note else "") + _("a lower bound")
-    return [Pair(label=_("Forward pass"), value=si(facts.flops, "FLOP"), note=note)]
+    if not facts.batch_size:
+        note = _("a lower bound") if facts.uncounted else ""
+    else:
+        note = _("batch of {n}, a lower bound") if facts.uncounted else _("batch of {n}")
+    return [Pair(label=_("Forward pass"), value=si(facts.flops, "FLOP"), note=note.format(n=facts.batch_size))]
 
 
 def _best(report: Report) -> list[Pair]:
