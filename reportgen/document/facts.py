@@ -198,6 +198,10 @@ class WeightRow(Struct, frozen=True, kw_only=True):
     """The matrix in a weight, or the matrices where several are stacked."""
     gains: GainFacts | None = None
     embedding: EmbeddingFacts | None = None
+    smoothness: float | None = None
+    """Correlation of neighbouring weights within kernels of 5x5 and larger."""
+    smoothness_null: float | None = None
+    """Its standard deviation for independent weights."""
     radius: float | None = None
     """Spectral radius of the recurrent weight of a plain recurrent layer: by how much a state grows each step."""
     gates: list[GateFacts] = []
@@ -213,10 +217,20 @@ class BufferRow(Struct, frozen=True, kw_only=True):
     stats: TensorStats | None = None
 
 
+class BrokenTie(Struct, frozen=True, kw_only=True):
+    """Two parameters that the configuration says are one."""
+
+    embedding: str
+    head: str
+    difference: float
+    """Norm of their difference over the norm of the first."""
+
+
 class WeightFacts(Struct, frozen=True, kw_only=True):
     rows: list[WeightRow]
     buffers: list[BufferRow] = []
     optimizers: list[OptimizerState] = []
+    ties_broken: list[BrokenTie] = []
     """That a checkpoint holds beside the weights."""
     config: HubConfig | None = None
     """What the configuration beside the file says."""
@@ -244,6 +258,13 @@ class ChannelFacts(Struct, frozen=True, kw_only=True):
     outputs."""
     idle: int | None = None
     """Channels that never leave the flat end of a smooth rectifier (GELU, SiLU, ...), where its slope is below 1e-3."""
+    pushed_off: int | None = None
+    """Units of an affine layer whose bias is below -5 rms(Wx): hardly any input brings them above zero."""
+    pushed_on: int | None = None
+    """The same above zero."""
+    reach: float | None = None
+    """Largest magnitude of any channel over the median channel's, channels that are zero throughout left out."""
+    reach_channel: int | None = None
     saturated: int | None = None
     """Channels of a bounded activation (tanh, sigmoid, ...) with more than 95 % of their values near an end."""
 

@@ -3,6 +3,16 @@
 from __future__ import annotations
 
 DEFAULTS: dict[str, str] = {
+    "o-regression-slope": "over-regularised",
+    "o-regression-spread": "wrong-loss",
+    "block-overwrites": "bad-init",
+    "spatial-concentration": "layer-collapse",
+    "outlier-channels": "numerical-instability",
+    "bias-extreme": "dead-relu",
+    "tie-broken": "checkpoint-not-loaded",
+    "w-filter-smoothness": "undertrained",
+    "embedding-rows": "empty-layers",
+    "w-sparsity": "empty-layers",
     "act-nonfinite": "numerical-instability",
     "adam-eps-floor": "vanishing-gradients",
     "adam-eps-lost": "numerical-instability",

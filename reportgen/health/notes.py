@@ -7,6 +7,15 @@ the rule would prove at a higher severity is not claimed.
 from __future__ import annotations
 
 NOTES: dict[str, str] = {
+    "o-regression-slope": "Fit target on prediction by a line on validation data, or look at the weight decay.",
+    "o-regression-spread": "Give intervals by the size of the prediction, or try the logarithm of the target.",
+    "block-overwrites": "Norms in the branch, or a smaller last layer of it, keep the skip connection alive.",
+    "spatial-concentration": "Look at the maps: an edge or a corner points to padding, one place to a register.",
+    "outlier-channels": "Round activations by channel, or move the scale into the weights, before going to 8 bits.",
+    "bias-extreme": "Look at what shifted the biases: inputs far from zero, or steps that were too large.",
+    "w-filter-smoothness": "Look at the filters: train longer, or with more weight decay, if they look like noise.",
+    "embedding-rows": "Try the tokens named on their own: a model may answer oddly to what it never learned.",
+    "w-sparsity": "A sparse format, or structured pruning, makes use of the zeros; as they are they save nothing.",
     "adam-eps-floor": "If the loss should fall further, lower eps (to 1e-12, say) or scale the loss up.",
     "adam-stale-v": "If the spikes do harm, lower beta2 (0.95 to 0.98) or clip the gradients.",
     "affine-pair": "One layer in place of two, or an activation between them, if they are not made so on purpose.",

@@ -34,8 +34,20 @@ class Thresholds(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     block_change: float = 1e-3
     tiny_rows: float = 0.05
+    overwritten: float = 10.0
     massive_value: float = 100.0
     massive_times: float = 1000.0
+    reach: float = 20.0
+    """Times the reach of the median channel."""
+    concentrated: float = 0.02
+    pushed: float = 0.1
+
+    # what stands in the weights
+    sparse: float = 0.5
+    nearly_all: float = 0.99
+    embedding_rows: float = 100.0
+    smooth: float = 3.0
+    """Standard deviations of what independent weights have."""
 
     # grad-depth-slope: decades per layer, and ratio of the first to the last tenth of the layers.
     # Healthy: slope -0.13 to +0.31, ratio down to 9e-4 (a deep default-init MLP); ten sigmoid layers: +0.8 and 1e-8.
@@ -214,6 +226,9 @@ class Thresholds(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     class_recall: float = 0.5
     confused: float = 0.15
     bias: float = 0.1
+    spread_of_errors: float = 0.3
+    slope_high: float = 1.25
+    slope_low: float = 0.8
     plain_layers: float = 8.0
     bn_batch: float = 16.0
     bn_values: float = 8.0

@@ -19,6 +19,7 @@ from . import (
     words_notes,
     words_position,
     words_preparation,
+    words_remarks,
     words_rounding,
     words_rows,
     words_run,
@@ -380,6 +381,7 @@ _RULES |= (
     | words_dataset.RULES
     | words_notes.RULES
     | words_matrices.RULES
+    | words_remarks.RULES
     | words_samples.RULES
     | words_units.RULES
     | words_model.RULES

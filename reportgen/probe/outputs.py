@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -20,6 +21,7 @@ from .spread import MAX_WIDTH, Spread
 CONSTANT_RANGE = 1e-3  # of the layer's standard deviation: below it a channel says the same to every sample
 DORMANT = 0.025
 _EXAMPLES = 16
+_PUSHED = 5.0  # times rms(Wx): a normal sum reaches beyond it once in two million
 
 
 @dataclass
@@ -151,6 +153,8 @@ def _channels(call: int, part: Channels, std: float | None, layer: Layer) -> Cha
     if layer.rectified and seen.n_channels:
         dormant = int((seen.sums <= DORMANT * seen.sums.mean()).sum())
     fired = layer.rectified and seen.n_samples and seen.n_channels
+    off, on = _pushed(seen, layer)
+    reach, channel = _reach(seen)
     return ChannelFacts(
         call=call,
         n_channels=seen.n_channels,
@@ -163,5 +167,33 @@ def _channels(call: int, part: Channels, std: float | None, layer: Layer) -> Cha
         fired_share=float(seen.fired.mean()) / seen.n_samples if fired else None,
         dormant=dormant,
         idle=idle,
+        pushed_off=off,
+        pushed_on=on,
+        reach=reach,
+        reach_channel=channel,
         saturated=None if part.saturation is None else part.saturation.units(),
     )
+
+
+def _pushed(seen: ChannelAccumulator, layer: Layer) -> tuple[int | None, int | None]:
+    """Count units whose bias lies below -5 rms(Wx), and those above 5: E[(y - b)^2] = E[y^2] - 2 b E[y] + b^2."""
+    bias = getattr(layer.module, "bias", None)
+    if layer.functional or not isinstance(layer.module, AFFINE) or not isinstance(bias, Tensor) or bias.is_meta:
+        return None, None
+    taken = seen.n_taken / max(seen.n_channels, 1)
+    if not taken or len(bias) != seen.n_channels or bool(seen.taken_nonfinite):
+        return None, None
+    b = bias.detach().double().to(seen.moments.device)
+    mean, squares = seen.moments / taken
+    rest = (squares - 2 * b * mean + b.square()).clamp(min=0.0)
+    extreme = b.square() > _PUSHED**2 * rest
+    return int((extreme & (b < 0)).sum()), int((extreme & (b > 0)).sum())
+
+
+def _reach(seen: ChannelAccumulator) -> tuple[float | None, int | None]:
+    """Return how far the farthest channel reaches, of the median channel that is not zero throughout, and its place."""
+    far = torch.maximum(seen.low.abs(), seen.high.abs())
+    living = far[far > 0]
+    if len(living) < 2 or not bool(torch.isfinite(far).all()):
+        return None, None
+    return float(far.max() / living.median()), int(far.argmax())

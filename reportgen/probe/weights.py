@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 
-from ..document.facts import BufferRow, WeightFacts, WeightRow
+from ..document.facts import BrokenTie, BufferRow, WeightFacts, WeightRow
 from ..document.matrices import MatrixFacts
 from ..subject import hub_config
 from ..subject.hub_config import Heads
@@ -60,10 +60,11 @@ def of_model(model: nn.Module, owned: set[int] | None = None, spectra: Method = 
         for name, buffer in model.named_buffers()
         if isinstance(owners[name.rpartition(".")[0]], _NormBase) and buffer.is_floating_point()
     ]
-    return WeightFacts(rows=rows, buffers=buffers)
+    return WeightFacts(rows=rows, buffers=buffers, ties_broken=_broken_ties(model, first_name))
 
 
 _ALL_EXPERTS, _SOME_EXPERTS = 16, 8
+_MAX_KERNELS = 1 << 21  # weights of kernels that are compared with their neighbours; first layers are small
 _TOO_LARGE = torch.finfo(torch.float32).max
 """Nothing is derived of values beyond it, which float64 alone has: matrices are compared in float32."""
 
@@ -247,8 +248,42 @@ def _measured(
     if row.fan_in:
         fresh = default_init(found, math.prod(row.shape[1:]))
         row = replace(row, at_default_init=fresh, matrices=_matrices(found, x, about, spectra))
+        row = _smoothed(row, real)
         release(real)
     return replace(row, distribution=distribution(found, real.dtype))
+
+
+def _smoothed(row: WeightRow, x: Tensor) -> WeightRow:
+    """Add how alike neighbouring weights of kernels are, (channels, inputs, k, k); small kernels have few of them."""
+    if x.dim() != 4 or min(x.shape[2:]) < 5 or not 0 < x.numel() <= _MAX_KERNELS:
+        return row
+    w = x.detach().double()
+    pairs = (w[..., 1:] * w[..., :-1], w[..., 1:, :] * w[..., :-1, :])
+    n, energy = sum(p.numel() for p in pairs), float(w.square().mean())
+    if not energy > 0:
+        return row
+    return replace(row, smoothness=float(sum(p.sum() for p in pairs)) / n / energy, smoothness_null=n**-0.5)
+
+
+def _broken_ties(model: nn.Module, names: Mapping[int, str]) -> list[BrokenTie]:
+    """Return the head that the model's own configuration ties to the embedding, where it is another parameter."""
+    config = getattr(model, "config", None)
+    if getattr(config, "tie_word_embeddings", None) is not True:
+        return []
+    ends = [getattr(model, f"get_{end}_embeddings", None) for end in ("input", "output")]
+    if not all(callable(end) for end in ends):
+        return []
+    found = [getattr(end(), "weight", None) for end in ends if end is not None]
+    embedding, head = (w if isinstance(w, nn.Parameter) and is_plain(w) and not w.is_meta else None for w in found)
+    if embedding is None or head is None or embedding is head or embedding.shape != head.shape:
+        return []
+    if id(embedding) not in names or id(head) not in names:
+        return []
+    size = float(embedding.detach().double().norm())
+    difference = float((embedding.detach().double() - head.detach().double()).norm()) / max(size, 1e-300)
+    if not difference > 0:
+        return []
+    return [BrokenTie(embedding=names[id(embedding)], head=names[id(head)], difference=difference)]
 
 
 def _through_time(row: WeightRow, tensor: Tensor, stack: tuple[Part, ...], fetch: recurrent.Fetch) -> WeightRow:

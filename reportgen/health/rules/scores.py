@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from ...document.facts import Finding, Report, Severity
 from ...document.scores import wilson
@@ -100,4 +100,64 @@ def o_regression_bias(report: Report, context: Context, limits: Thresholds) -> I
         )
 
 
-RULES = (o_per_class, o_confused_pair, o_regression_bias)
+def o_regression_spread(report: Report, context: Context, limits: Thresholds) -> Iterator[Finding]:
+    """Errors that grow with the prediction: rank correlation of |residual| with the prediction above 0.3. Informs only.
+
+    Over at most 2000 samples, and above four standard errors, 4/sqrt(n) (Spearman; the test of Glejser 1969 in ranks).
+    One error bar for all predictions is then wrong for most of them; a logarithm of the targets, or weights in the
+    loss, help. Usual for prices, counts and durations. Normal residuals are not asked for.
+    """
+    table = report.evaluation.regression if report.evaluation is not None else None
+    if table is None or not context.outcome_known or table.spread_correlation is None:
+        return
+    n, found = sum(d.n for d in table.deciles), table.spread_correlation
+    if n >= _LEAST and abs(found) > max(limits.spread_of_errors, 4 / math.sqrt(n)):
+        yield Finding(
+            rule="o-regression-spread",
+            severity=Severity.INFO,
+            subject="model",
+            section=SECTION,
+            evidence={"correlation": found, "samples": n},
+            threshold={"correlation": limits.spread_of_errors},
+        )
+
+
+def o_regression_slope(report: Report, context: Context, limits: Thresholds) -> Iterator[Finding]:
+    """The targets' slope over the predictions is far from 1: predictions spread too little or too much. Informs only.
+
+    Least squares of target on prediction over at most 400 samples drawn by hash: 1 where predictions are calibrated,
+    whatever R2 is (Mincer and Zarnowitz 1969). Above 1.25 they are shrunk towards the mean (decay, dropout, too short
+    a training), below 0.8 they are spread beyond what they know (overfitting); asked for are four standard errors too.
+    Wrong where a loss other than the squared error is meant to give another value than the mean.
+    """
+    table = report.evaluation.regression if report.evaluation is not None else None
+    if table is None or not context.outcome_known or len(table.sample) < _LEAST:
+        return
+    fitted = _line(table.sample)
+    if fitted is None:
+        return
+    slope, error = fitted
+    if (slope > limits.slope_high or slope < limits.slope_low) and abs(slope - 1) > 4 * error:
+        yield Finding(
+            rule="o-regression-slope",
+            severity=Severity.INFO,
+            subject="model",
+            section=SECTION,
+            evidence={"slope": slope, "error": error, "samples": len(table.sample)},
+            threshold={"high": limits.slope_high, "low": limits.slope_low},
+        )
+
+
+def _line(pairs: Sequence[tuple[float, float]]) -> tuple[float, float] | None:
+    """Return the slope of target on prediction and its standard error; None of predictions that are all the same."""
+    n = len(pairs)
+    y, x = (math.fsum(p[i] for p in pairs) / n for i in (0, 1))
+    xx = math.fsum((p[1] - x) ** 2 for p in pairs)
+    if not xx > 0 or not math.isfinite(xx):
+        return None
+    slope = math.fsum((p[1] - x) * (p[0] - y) for p in pairs) / xx
+    rest = math.fsum((p[0] - y - slope * (p[1] - x)) ** 2 for p in pairs)
+    return slope, math.sqrt(rest / max(n - 2, 1) / xx)
+
+
+RULES = (o_per_class, o_confused_pair, o_regression_bias, o_regression_spread, o_regression_slope)
