@@ -99,6 +99,8 @@ class SubjectFacts(Struct, frozen=True, kw_only=True):
     optimizer: str | None = None
     wrappers: list[str] = []
     """What was taken off the model before it was examined: DataParallel, torch.compile, ..."""
+    in_eval: bool | None = None
+    """The model was handed over in eval mode."""
 
 
 class LayerRow(Struct, frozen=True, kw_only=True):

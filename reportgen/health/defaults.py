@@ -193,5 +193,6 @@ DEFAULTS: dict[str, str] = {
     "weight-decay-dominance": "over-regularised",
     "zero-start": "bad-init",
     "weights-set-back": "checkpoint-not-loaded",
+    "evaluated-as-drawn": "checkpoint-not-loaded",
     "weights-shrunk": "over-regularised",
 }

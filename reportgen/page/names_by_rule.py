@@ -261,6 +261,7 @@ OF_RULE: dict[str, dict[str, tuple[str, Unit]]] = {
         "low": (N_("step, at least"), NUMBER),
         "high": (N_("step, at most"), NUMBER),
     },
+    "evaluated-as-drawn": {"tested": (N_("weights tested"), COUNT), "untouched": (N_("weights as drawn"), COUNT)},
     "w-at-default-init": {"tested": (N_("weights tested"), COUNT)},
     "w-copies": {"share": (N_("share of copied filters"), SHARE)},
     "bn-negative-var": {"lowest": (N_("lowest running variance"), NUMBER)},

@@ -40,6 +40,14 @@ def _set_back(f: Finding) -> str:
     ).format(parameters=amount(e["parameters"]), start=amount(e["start"]), end=amount(e["end"]))
 
 
+def _as_drawn(f: Finding) -> str:
+    text = _(
+        "The model was handed over in eval mode, without a run; all {tested} weights that can be tested are as they "
+        "were drawn, and it does no better than a constant answer."
+    )
+    return text.format(tested=amount(f.evidence["tested"]))
+
+
 def _otherwise(f: Finding) -> str:
     e = f.evidence
     return _(
@@ -206,6 +214,11 @@ RULES: dict[str, tuple[str, Callable[[Finding], str], str]] = {
         "Real samples of another kind than those it was trained on look like kinds left out.",
     ),
     "too-narrow": ("Capacity", _narrow, "A narrow code may be meant."),
+    "evaluated-as-drawn": (
+        "Weights of a model that is evaluated",
+        _as_drawn,
+        "An untrained model may be evaluated on purpose.",
+    ),
     "weights-set-back": ("Weights now against the start", _set_back, "The start may be put back on purpose."),
 }
 

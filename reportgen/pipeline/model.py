@@ -57,6 +57,7 @@ def examine_model(subject: Subject, data: Iterable[Any] | None, steps: Steps) ->
             kind="model",
             inputs=inputs,
             wrappers=subject.wrappers,
+            in_eval=subject.in_eval,
             loss=None if subject.loss is None else name_of(subject.loss),
             optimizer=", ".join(type(o).__name__ for o in subject.optimizers) or None,
         ),

@@ -53,6 +53,8 @@ class Subject:
     training: Split = field(default_factory=lambda: Split())
     reading: Reading = field(default_factory=lambda: Reading())
     """How the data given are read; the training data are read alike."""
+    in_eval: bool | None = None
+    """The model was handed over in eval mode; None where it does not say."""
     peak: float = 0.0
     """Highest learning rate that the history of the run tells; 0 where none does."""
 
@@ -68,4 +70,6 @@ def subject_of(
     module, optimizers = workable(module, optimizers, options)
     reading = Reading(carried=tuple(options.slices))
     inputs = Batch(*example) if example else None
-    return Subject(module, loss, optimizers, options, wrappers, inputs, reading=reading)
+    training = getattr(module, "training", None)
+    in_eval = not training if isinstance(training, bool) else None
+    return Subject(module, loss, optimizers, options, wrappers, inputs, reading=reading, in_eval=in_eval)

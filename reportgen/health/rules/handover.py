@@ -193,4 +193,36 @@ def optimizer_state_missing(report: Report, context: Context, limits: Thresholds
             )
 
 
-RULES = (weights_set_back, measured_otherwise, frozen_at_init, weights_shrunk, optimizer_state_missing)
+def evaluated_as_drawn(report: Report, context: Context, limits: Thresholds) -> Iterator[Finding]:
+    """A model is evaluated whose weights are all as PyTorch draws them: nothing was trained, or nothing loaded.
+
+    Handed over in eval mode, without optimizer and without history, with labelled data and a loss: so it is not about
+    to be trained. Every weight that is large enough to be tested is as it was drawn (see ``w-at-default-init``), every
+    batch norm has seen nothing, and the answers are no better than a constant one. A file whose keys do not match loads
+    nothing under ``strict=False``, without a word. A warning. Wrong where an untrained model is evaluated on purpose.
+    """
+    subject, weights = report.subject, report.weights
+    if not subject.in_eval or subject.optimizer or report.training is not None or weights is None:
+        return
+    if context.state != "untrained" or not context.outcome_known or context.outcome_ok or not context.real_data:
+        return
+    tested = [row.at_default_init for row in weights.rows if row.at_default_init is not None]
+    if subject.loss is None or not tested or not all(tested):
+        return
+    yield Finding(
+        rule="evaluated-as-drawn",
+        severity=Severity.WARNING,
+        subject="model",
+        section=SECTION,
+        evidence={"untouched": len(tested), "tested": len(tested)},
+    )
+
+
+RULES = (
+    evaluated_as_drawn,
+    weights_set_back,
+    measured_otherwise,
+    frozen_at_init,
+    weights_shrunk,
+    optimizer_state_missing,
+)
