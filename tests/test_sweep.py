@@ -70,8 +70,9 @@ def test_a_turned_tensor_has_its_columns_for_channels(dtype: torch.dtype, turned
 
 
 @pytest.mark.parametrize("dtype", [*TOLERANCE, torch.float8_e4m3fn], ids=str)
-def test_a_turned_matrix_is_read_as_it_lies(dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(slices, "SLICE", 1 << 14)
+@pytest.mark.parametrize("size", [14, 17])  # of few rows and of many
+def test_a_turned_matrix_is_read_as_it_lies(dtype: torch.dtype, size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(slices, "SLICE", 1 << size)
     torch.manual_seed(0)
     lying = (torch.randn(301, 700) * 0.5).to(dtype)
     seen: list[int] = []
@@ -162,6 +163,19 @@ def test_the_mean_of_a_very_large_tensor_is_of_every_fourth_channel(
     assert found.stats.mean == pytest.approx(float(taken.nanmean()), rel=close)
     assert found.stats.std == pytest.approx(float((rows.square().nanmean() - rows.nanmean() ** 2).sqrt()), rel=5e-3)
     np.testing.assert_allclose(found.squares, rows.square().nansum(1), rtol=close)
+
+
+@pytest.mark.parametrize(("shape", "every"), [((300, 512), 4), ((600, 2048), 4), ((2048, 512), 8)])
+def test_the_larger_a_tensor_the_fewer_channels_give_its_mean(
+    monkeypatch: pytest.MonkeyPatch, shape: tuple[int, int], every: int
+) -> None:
+    monkeypatch.setattr(module, "_LARGE", 1 << 17)
+    x = torch.randn(shape) + 0.5
+    found = sweep(x)
+    assert (found.every, len(found.sums)) == (every, math.ceil(shape[0] / every))
+    np.testing.assert_allclose(found.sums, x[::every].double().sum(1), rtol=1e-4)
+    assert found.stats.mean == pytest.approx(float(x[::every].double().mean()), rel=1e-6)
+    assert found.stats.mean == pytest.approx(0.5, abs=4 / math.sqrt(found.sums.numel() * shape[1]))
 
 
 @pytest.mark.parametrize("turned", [False, True])

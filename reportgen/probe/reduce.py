@@ -110,9 +110,11 @@ def even_bars(values: Tensor, stats: TensorStats) -> list[int] | None:
 
 def slice_stats(part: Tensor) -> TensorStats:
     x = part.to(torch.float64)
-    finite = torch.isfinite(x)
-    n_finite = int(finite.sum())
-    stats = TensorStats(count=x.numel(), zeros=int((part == 0).sum()))
+    stats = TensorStats(count=x.numel(), zeros=x.numel() - int(torch.count_nonzero(x)))
+    n_finite = x.numel()
+    if not math.isfinite(float(x.sum())):  # else all of it is
+        finite = torch.isfinite(x)
+        n_finite = int(finite.sum())
     if n_finite < x.numel():
         nan, pos_inf, neg_inf = int(x.isnan().sum()), int((x == math.inf).sum()), int((x == -math.inf).sum())
         stats = msgspec.structs.replace(stats, nan=nan, pos_inf=pos_inf, neg_inf=neg_inf)

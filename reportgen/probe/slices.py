@@ -24,12 +24,13 @@ _SLAB = 1 << 16
 _SLAB_ROWS = 16
 _SLAB_COLUMNS = 1 << 14
 _MANY = 1024  # rows of bfloat16 whose sums need not be made in float32
+_FEW = 32  # rows below which what torch does once for each column takes longest
 _FLUSH = 8  # slices whose column sums are added in float32
 
 
 def slice_of(dtype: torch.dtype, *, turned: bool = False) -> int:
     """Return how many elements a slice has: they fit the cache together with what is made of them."""
-    made = {1: 8, 2: 4 * (turned or dtype is torch.float16)}.get(dtype.itemsize, dtype.itemsize * turned)
+    made = 8 * (dtype.itemsize == 1) + 4 * (dtype is torch.float16 and not turned)
     return max(1, SLICE // (dtype.itemsize + made))
 
 
@@ -156,11 +157,16 @@ class Rows:
 
 
 class Columns:
-    """Sums and sums of squares of columns, as products with ones: a few slices in float32, all of them in float64."""
+    """Sums and sums of squares of columns: a few slices in float32, all of them in float64.
+
+    Of types of 2 bytes they come from the means and variances that torch computes for a batch norm, in two looks at the
+    slice and without a copy of it; of few rows, and of wider types, they are products with ones.
+    """
 
     def __init__(self, x: Tensor) -> None:
         self._lies_still = x.device.type == "cpu"
         self._wide = Wide(x)
+        self._running = x.new_zeros(x.shape[1], dtype=torch.float32) if x.itemsize == 2 else None
         self._ones = np.ones(0, self._wide.dtype)
         self._some = np.zeros((2, x.shape[1]), self._wide.dtype)
         self._slices = 0
@@ -172,17 +178,28 @@ class Columns:
             norms = torch.linalg.vector_norm(part, dim=0, dtype=torch.float32 if part.itemsize < 4 else None)
             self._all += torch.stack([part.sum(0, dtype=torch.float64), norms.double().square_()])
             return
-        if len(self._ones) < len(part):
-            self._ones = np.ones(len(part), self._wide.dtype)
-        wide, ones = self._wide.of(part), self._ones[: len(part)]
-        self._some[0] += np.matmul(ones, wide)
-        if self._wide.own:
+        if self._running is not None and len(part) >= _FEW:
+            means, variances = torch.batch_norm_update_stats(part, self._running, self._running, 0.0)
+            mean, count = means.numpy(), np.float32(len(part))
+            self._some[0] += mean * count
+            self._some[1] += (variances.numpy() + mean * mean) * count
+        elif self._wide.own:
+            wide, ones = part.numpy(), self._ones_of(len(part))
+            self._some[0] += np.matmul(ones, wide)
             self._some[1] += np.einsum("ij,ij->j", wide, wide)
         else:
-            self._some[1] += np.matmul(ones, np.multiply(wide, wide, out=wide))
+            for few in torch.split(part, max(1, SLICE // (2 * self._wide.dtype.itemsize * part.shape[1]))):
+                wide, ones = self._wide.of(few), self._ones_of(len(few))
+                self._some[0] += np.matmul(ones, wide)
+                self._some[1] += np.matmul(ones, np.multiply(wide, wide, out=wide))
         self._slices += 1
         if self._slices % _FLUSH == 0:
             self._flush()
+
+    def _ones_of(self, rows: int) -> NDArray[Any]:
+        if len(self._ones) < rows:
+            self._ones = np.ones(rows, self._wide.dtype)
+        return self._ones[:rows]
 
     def _flush(self) -> None:
         self._all += torch.from_numpy(self._some).to(self._all.device)

@@ -267,12 +267,13 @@ def _multiplies_bfloat16() -> bool:
 
 def _rounded_gram(wide: Tensor) -> Tensor:
     """Return W·Wᵀ from values of 8 bits, summed in float32: the errors of single entries average out in the figures."""
-    gram = torch.zeros(wide.shape[0], wide.shape[0])
+    gram = None
     step = max(1, _BLOCK // wide.shape[0])
     for first in range(0, wide.shape[1], step):
         block = wide[:, first : first + step].bfloat16()
-        gram += block @ block.T
-    return gram
+        part = block @ block.T
+        gram = part.float() if gram is None else gram.add_(part)
+    return wide.new_zeros(wide.shape[0], wide.shape[0], dtype=torch.float32) if gram is None else gram
 
 
 def _signs(side: int, device: torch.device, dtype: torch.dtype) -> Tensor:

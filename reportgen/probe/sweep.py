@@ -1,7 +1,7 @@
 """One pass over a large tensor that lies still: exact where exact is cheap, evenly spaced samples where it is not.
 
 Exact for every element: extremes, zeros (but for negative zeros in a slice that has no other), non-finite values, sums
-of squares of every channel, and up to four million values the mean, beyond it of every fourth channel. From samples,
+of squares of every channel, and up to four million values the mean, beyond it of evenly spaced channels. From samples,
 taken while a slice is in the cache: the histogram, and a slab of whole rows for whatever compares channels. Slices are
 handed back soon after they were read, so that a file of any size passes through the memory of a few.
 """
@@ -25,7 +25,8 @@ from .slices import SAMPLE, Columns, Lifted, Rows, Taken, lifted_type, odd, slic
 SAFE = (1e-12, 1e15)  # magnitudes whose squares, and sums of them, float32 holds
 _HANDED_BACK = 16  # slices at a time
 SMALL = 1 << 16  # elements up to which everything is exact in float64
-_LARGE = 1 << 22  # elements above which the mean is of every fourth channel
+_LARGE = 1 << 22  # elements above which the mean is of every fourth channel, or of fewer
+_SUMMED = 256  # channels below which it is of all, and a fourth of those that it is of at least
 _TINY = 1e-32  # mean square below which squares fall out of the range of float32
 _FAR_FROM_ZERO = 16.0  # mean square to variance, above which float32 sums no longer give the variance
 
@@ -57,10 +58,18 @@ def sweep(x: Tensor, done: Callable[[Tensor], None] = lambda part: None) -> Swee
         with np.errstate(over="ignore", invalid="ignore"):  # what is too large is measured again
             if x.dim() == 2 and not x.is_contiguous() and x.T.is_contiguous():
                 found = _turned_pass(x.T, done)
-            every = 4 if x.numel() > _LARGE and x.dim() > 1 and x.shape[0] >= 256 else 1
+            every = _every(x)
             found = found or _pass(x, done, every=every) or (_pass(x, done) if every > 1 else None)
     # far from zero, or too large or too small to be squared in float32
     return found or _pass(x, done, exact=True) or _nothing(x)
+
+
+def _every(x: Tensor) -> int:
+    """Return every how many channels the mean is of: of a large tensor a million values of 64 channels at least."""
+    if x.dim() < 2 or x.numel() <= _LARGE or x.shape[0] < _SUMMED:
+        return 1
+    most = min(x.numel() // _LARGE, x.shape[0] // _SUMMED)
+    return max(4, 1 << most.bit_length() - 1)
 
 
 def _as_it_lies(x: Tensor) -> Tensor:
