@@ -177,3 +177,12 @@ def test_an_index_that_names_a_lost_shard(tmp_path: Path) -> None:
     (tmp_path / "model.safetensors.index.json").write_text(json.dumps({"weight_map": table}))
     with pytest.raises(CheckpointError, match=r"of which 1 are missing: m-2\.safetensors"):
         checkpoint.read(tmp_path)
+
+
+def test_a_sparse_weight_of_a_size_that_nobody_lays_out_is_told(tmp_path: Path) -> None:
+    one = torch.sparse_coo_tensor(torch.tensor([[0], [0]]), torch.ones(1), (10**9, 10**9), check_invariants=True)
+    torch.save({"vast.weight": one, "fc.weight": torch.randn(20, 20)}, tmp_path / "x.pt")
+    report = reportgen.examine(tmp_path / "x.pt")
+    row = next(c for c in report.coverage if c.part == "weights")
+    said = "sparse weights too large to be laid out in full were not measured: 1, vast.weight; state dict"
+    assert (row.status, row.reason) == ("partial", said)

@@ -222,7 +222,8 @@ def test_fewer_heads_for_keys_are_told_from_the_output_projection() -> None:
 
 def test_kinds_are_told_from_names() -> None:
     def kind(name: str, *shape: int) -> str:
-        return weights.of_tensors({name: torch.zeros(shape)}).facts.rows[0].kind
+        state = {"stem.weight": torch.zeros(8, 3, 3, 3), name: torch.zeros(shape)}
+        return weights.of_tensors(state).facts.rows[1].kind
 
     assert kind("model.layers.3.self_attn.q_proj.weight", 8, 8) == "attention query"
     assert kind("model.layers.3.self_attn.o_proj.weight", 8, 8) == "attention output"

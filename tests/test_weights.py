@@ -104,3 +104,9 @@ def test_scripted_models_have_weights_too() -> None:
         warnings.simplefilter("ignore")  # torch.jit announces its end
         model = torch.jit.script(nn.Sequential(nn.Linear(4, 3), nn.LayerNorm(3)))
     assert [row.name for row in weights.of_model(model).rows] == ["0.weight", "0.bias", "1.weight", "1.bias"]
+
+
+def test_a_first_convolution_of_one_channel_is_no_depthwise_one() -> None:
+    state = {"0.weight": torch.randn(16, 1, 3, 3), "1.weight": torch.randn(16, 1, 3, 3), "2.weight": torch.randn(8, 16)}
+    kinds = [row.kind for row in weights.of_tensors(state).facts.rows]
+    assert kinds == ["convolution", "depthwise convolution", "linear"]

@@ -46,6 +46,7 @@ _DATA = (
     "interrupted after {n} tensors",
     "switched off in the settings",
     "weights in whole or packed numbers were not measured: {n}, {names}",
+    "sparse weights too large to be laid out in full were not measured: {n}, {names}",
 )
 
 _PROBES = (

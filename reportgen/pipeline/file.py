@@ -18,6 +18,7 @@ from .pictures import with_pictures
 
 _NO_MODEL = "a weights file holds no model to run"
 _PACKED = "weights in whole or packed numbers were not measured"
+_SPARSE = "sparse weights too large to be laid out in full were not measured"
 
 
 def examine_file(path: Path, options: Options, steps: Steps) -> Report:
@@ -63,9 +64,10 @@ def _weights_of_file(
         if reading is None:
             return None
         steps.remark("weights", [file.layout])
-        if reading.packed:
-            names = ", ".join(reading.packed[:4]) + (", …" if len(reading.packed) > 4 else "")
-            steps.partial("weights", f"{_PACKED}: {len(reading.packed)}, {names}; {file.layout}")
+        unread = tuple(row.name for row in reading.facts.rows if row.stats is None and row.tied_to is None)
+        left = [f"{why}: {_few(names)}" for why, names in ((_PACKED, reading.packed), (_SPARSE, unread)) if names]
+        if left:
+            steps.partial("weights", "; ".join([*left, file.layout]))
         if reading.read < reading.tensors:
             steps.partial("weights", f"interrupted after {reading.read} of {reading.tensors} tensors")
             return reading.facts
@@ -81,3 +83,7 @@ def _weights_of_file(
     if moved is not None and moved.interrupted:
         steps.partial("course", f"interrupted after {len(moved.rows)} tensors")
     return msgspec.structs.replace(facts, course=moved)
+
+
+def _few(names: tuple[str, ...]) -> str:
+    return f"{len(names)}, {', '.join(names[:4])}{', …' if len(names) > 4 else ''}"

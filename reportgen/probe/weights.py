@@ -146,12 +146,19 @@ def _add_tensor(
         turned = role == "weight" and is_transposed(name, tensor.shape, beside)
         channels = tensor.shape[1 if turned else 0] if tensor.dim() > 1 else 0
         norm = norm_after(name, channels, beside) if role == "weight" else None
-        kind = kind_by_name(name, tensor.shape, role)
+        kind = _without_groups(name, kind_by_name(name, tensor.shape, role), beside)
         stack = stack_of(kind, name, _as_channels(tensor.shape, turned), beside) or gates_of(name, beside)
         kind = told_whole(kind, stack)
         about = _About(role, kind, norm is not None, turned, stack, _folding(norm, tensors) if norm else None, experts)
         row = _measured(_blank(name, tensor, about), tensor, about, spectra, release)
         rows.append(_through_time(row, tensor, stack, tensors.get))
+
+
+def _without_groups(name: str, kind: str, beside: Shape) -> str:
+    """Tell a first convolution, of one channel, from one of as many groups as channels: those it would have to read."""
+    if kind == "depthwise convolution" and name == next((n for n, s in beside.of.items() if len(s) >= 3), None):
+        return "convolution"
+    return kind
 
 
 def _folding(norm: str, tensors: Mapping[str, Tensor]) -> Tensor | None:

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from ..errors import CheckpointError
 from . import distributed_files, hub_config, shards
+from .depth import by_depth
 from .layouts import Scalar, find_state, is_optimizer, of_sequence, optimizers_in, scalars
 from .pages import Pages
 from .shards import LazyTensors
@@ -129,7 +130,7 @@ def _from_shards(path: Path, where: Mapping[str, Path], allow: Sequence[str]) ->
             raise CheckpointError(f"{path} says that {shard.name} holds {name}, but it does not.")
         return files[shard][name]
 
-    stored, note = _without_prefixes(_in_order(where))
+    stored, note = _without_prefixes(by_depth(where))
     n = len(set(where.values()))
     return Checkpoint(path, LazyTensors(stored, read_one), f"{n} shards{note}", pages=pages)
 
@@ -148,7 +149,7 @@ def _from_pieces(path: Path) -> Checkpoint:
     if not state:
         names = ", ".join(map(repr, list(found)[:5]))
         raise CheckpointError(f"{folder} holds no state dict: its keys are {names}.", hint=SAVE_WEIGHTS)
-    stored, note = _without_prefixes(_in_order(state))  # what is not sharded comes last in the table
+    stored, note = _without_prefixes(by_depth(state))  # what is not sharded comes last in the table
     places = {name: held.names[id(state[old])] for name, old in stored.items()}
     optimizers = tuple(
         {**one, "state": {key: _lazy(value, held) for key, value in one["state"].items()}}
@@ -262,7 +263,7 @@ def _read_safetensors(path: Path, *, named: bool) -> Checkpoint:
             raise CheckpointError(f"{path}: {name} cannot be read: {line(error)}.") from error
         return tensor
 
-    stored, note = _without_prefixes(_in_order(names), named=named)
+    stored, note = _without_prefixes(by_depth(names), named=named)
     if strange:
         note += (
             f", left out of types that torch does not know: {len(strange)} of {', '.join(sorted({*strange.values()}))}"
@@ -282,16 +283,6 @@ def _of_unknown_types(file: Any, names: Sequence[str]) -> dict[str, str]:
         except (SafetensorError, RuntimeError, TypeError, ValueError, AttributeError):
             strange.add(kind)
     return {name: kind for name, kind in kinds.items() if kind in strange}
-
-
-def _in_order(names: Iterable[str]) -> list[str]:
-    """Sort names as a person would, 2 before 10: safetensors keep no order of their own."""
-
-    def key(name: str) -> list[tuple[int, str]]:
-        parts = re.split(r"([0-9]{1,18})", name)  # text and digits in turn
-        return [(int(part), part) if i % 2 else (-1, part) for i, part in enumerate(parts)]
-
-    return sorted(names, key=key)
 
 
 # ---- files of torch.save

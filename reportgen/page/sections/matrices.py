@@ -161,8 +161,9 @@ def _strip(facts: WeightFacts) -> list[Block]:
             strips.append(figures.StripRow(label, shown, log))
     title = _("Matrices by depth, {n} layers").format(n=count(len(rows)))
     caption = _(
-        "One column a weight, in the order of the file; stronger colour is more, on a scale of its own for each row. "
-        "Stable rank is beside that of noise. Smooth changes are healthy; a sudden change is worth a look."
+        "One column a weight, in the order of the file, or as names tell the depth where a file keeps no order; "
+        "stronger colour is more, on a scale of its own for each row. Stable "
+        "rank is beside that of noise. Smooth changes are healthy; a sudden change is worth a look."
     )
     if together > 1:
         text = _("{n} weights share a column, which shows the one farthest from the middle of all.")

@@ -30,7 +30,8 @@ def section(report: Report) -> Section | None:
         "One row a parameter tensor. Healthy weights are centred near zero with a smooth, single hump, and no value is "
         "NaN or infinite; a spike at zero means pruned or never-moved values, a flat box with hard edges an "
         "initialisation that training has not touched. Moments and extremes are over the finite values and exact, but "
-        "for the mean of more than four million values: that is of every fourth channel. std is that of the population."
+        "for the mean of more than four million values: that is of evenly spaced channels. std is that of the "
+        "population."
     )
     return Section(id="weights", title=_("Weights"), intro=intro, blocks=blocks)
 
