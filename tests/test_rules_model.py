@@ -303,6 +303,35 @@ def test_gradient_by_time(kind: str, ratio: float, table: Classification, expect
     assert severity(report(table, trials=trial, training=run()), "gradient-by-time") == expected
 
 
+STANDS = {"commonest": 0.3, "asked": 300.0}
+
+
+@pytest.mark.parametrize(
+    ("start", "rest", "table", "expected", "named"),
+    [
+        (0.95, 0.3, BAD, "warning", {"vanishing-gradients"}),  # what a higher rate found by luck follows from it
+        (0.95, 0.9, BAD, "warning", {"lr-too-low"}),
+        (0.3, 0.9, BAD, "info", {"lr-too-low"}),  # nobody needs the start
+        (0.35, 0.3, BAD, "warning", {"lr-too-low"}),
+        (0.95, 0.3, GOOD, "info", {"lr-too-low"}),
+    ],
+)
+def test_where_the_answer_stands_tells_whether_a_gradient_is_missed(
+    start: float, rest: float, table: Classification, expected: str, named: set[str]
+) -> None:
+    numbers = {"ratio": 1e-8, "early": 1e-8, "late": 1.0, "steps": 60.0, "start": start, "rest": rest} | STANDS
+    trial = tried("gradient-by-time", {"layer": "rnn", "kind": "RNN"}, **numbers).trials
+    ways = {"before": 1.4, "same": 1.4, "faster": 0.4, "slower": 1.4, "steps": 120.0, "rate": 1e-3}
+    ways |= {"decay": 0.0, "drop": 0.0, "samples": 300.0}
+    faster = tried("other-ways", **ways).trials
+    facts = report(table, trials=TrialFacts(trials=[*trial, *faster], budget=20.0), training=run(LEVEL, LEVEL))
+    assert severity(facts, "gradient-by-time") == expected
+    assert causes(facts) == named
+
+
+LEVEL = [1.41, *[1.4] * 19]
+
+
 # ------------------------------------------------------------------------------------------------------- capacity
 
 

@@ -68,6 +68,20 @@ def test_the_gradient_fades_by_the_recurrent_weight_at_each_step(recurrence: flo
     assert result.detail == {"layer": "rnn", "kind": "RNN"}
 
 
+@pytest.mark.parametrize("place", ["start", "rest"])
+def test_where_the_answer_stands_is_asked_of_a_linear_learner(place: str) -> None:
+    x = 0.3 * torch.randn(400, 30, 1, generator=seeded(4))
+    y = torch.randint(0, 2, (400,), generator=seeded(5))
+    x[:, 1 if place == "start" else 20, 0] += 2.0 * y - 1.0
+    data = [Batch((x[:250],), {}, y[:250])], [Batch((x[250:],), {}, y[250:])]
+    work = trials.laboratory(Reader(nn.RNN, 0.5), nn.CrossEntropyLoss(), (), *data, Clock(60.0), 0, data)
+    n = through_time.gradient_by_time(work).numbers
+    told, other = (n["start"], n["rest"]) if place == "start" else (n["rest"], n["start"])
+    assert told > 0.9
+    assert other < 0.65
+    assert (n["asked"], n["commonest"]) == (250, pytest.approx(0.5, abs=0.1))
+
+
 def test_a_cell_in_a_loop_is_followed_call_by_call() -> None:
     class Loop(nn.Module):
         def __init__(self) -> None:

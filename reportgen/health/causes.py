@@ -274,6 +274,8 @@ SYNDROMES: tuple[Syndrome, ...] = (
         (*_NONFINITE, *_STUCK, *_SICK_SIGNAL, *_WILD, "update-ratio", "h-plateau", "no-weight-update"),
         lambda proofs: any(f.rule != "h-init-loss" or f.detail.get("by") == "weights" for f in proofs),
     ),
+    # the answer stands where no gradient comes: a higher rate helps by luck
+    Syndrome("vanishing-gradients", ("gradient-by-time",), (*_SLOW, *_FAR_APART), _detail("answer", "start")),
     Syndrome("frozen-layers", ("thawing-helps",), (*_SLOW, "param-frozen")),
     Syndrome("params-not-in-optimizer", ("owning-helps",), (*_SLOW, "optimizer-missing-params")),
     Syndrome(

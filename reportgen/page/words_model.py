@@ -89,10 +89,15 @@ def _offset(f: Finding) -> str:
 
 def _time(f: Finding) -> str:
     e = f.evidence
-    return _(
+    text = _(
         "Of {steps} time steps that {subject} ({kind}) reads, the first get {ratio} of the largest "
         "gradient of any step."
     ).format(steps=amount(e["steps"]), subject=f.subject, kind=f.detail.get("kind", ""), ratio=amount(e["ratio"]))
+    told = {
+        "start": _("The first tenth of the steps tells the target, and the others do not."),
+        "rest": _("The first tenth of the steps does not tell the target, and the others do."),
+    }
+    return " ".join([text, *(told[place] for place in (f.detail.get("answer"),) if place in told)])
 
 
 def _one(f: Finding) -> str:

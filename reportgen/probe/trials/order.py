@@ -40,6 +40,30 @@ def worth_of_order(lab: Lab) -> dict[str, float]:
     return {"ordered": ordered, "mixed": max(mixed), "asked": float(len(y_new))}
 
 
+def worth_of_start(lab: Lab, share: float) -> dict[str, float]:
+    """Return what the same learner makes of the first so many steps of sequences alone, and of all others.
+
+    ``start`` and ``rest``: accuracy or R² on the data given; ``commonest``: of a constant answer; ``asked``: samples.
+    Nothing where inputs or targets are of another kind.
+    """
+    known, asked = _table(lab.wide_training), _table(lab.wide_given)
+    if known is None or asked is None or known[0].shape[1:] != asked[0].shape[1:]:
+        return {}
+    (x, y), (x_new, y_new) = known, asked
+    cut = max(2, round(share * x.shape[1]))
+    if y.dtype != y_new.dtype or not bool((y != y[0]).any()) or x.shape[1] < cut + 2:
+        return {}
+    codes = _coded(torch.cat([x, x_new]))
+    codes, fresh = codes[: len(x)], codes[len(x) :]
+    constant = 0.0 if y.is_floating_point() else float(torch.unique(y_new, return_counts=True)[1].max()) / len(y_new)
+    return {
+        "start": _skill(codes[:, :cut], y, fresh[:, :cut], y_new),
+        "rest": _skill(codes[:, cut:], y, fresh[:, cut:], y_new),
+        "commonest": constant,
+        "asked": float(len(y_new)),
+    }
+
+
 def _table(batches: list[Batch]) -> tuple[Tensor, Tensor] | None:
     """Return sequences (N, T) or (N, T, C) and one target a sample."""
     whole = first_samples(batches, _MOST)

@@ -14,8 +14,10 @@ from torch import Tensor, nn
 from ..seeding import seed_generators
 from .lab import Lab, NotApplicableError, Result
 from .learning import answered, in_training, without_dropout
+from .order import worth_of_start
 
 _LEAST = 8  # steps from which early and late can be told apart
+_FADED = 1e-2
 _CELLS = (nn.RNNCellBase, nn.Linear)
 
 
@@ -24,7 +26,9 @@ def gradient_by_time(lab: Lab) -> Result:
 
     A recurrent layer's input, or what a cell (or a Linear layer used as one) puts out call by call. ``early``: median
     norm over the first tenth of the steps, ``late`` over the last; ``largest``: of all. Padding at the end gets no
-    gradient, which is why the early one is held against the largest. (Bengio, Simard and Frasconi 1994.)
+    gradient, which is why the early one is held against the largest. (Bengio, Simard and Frasconi 1994.) Where it is
+    below a hundredth of that, ``start`` and ``rest`` say what a linear learner makes of the first tenth alone, and of
+    all other steps (see ``worth_of_start``).
     """
     batch = lab.targeted(32)
     work = lab.fresh()
@@ -44,7 +48,11 @@ def gradient_by_time(lab: Lab) -> Result:
     tenth = max(1, len(norms) // 10)
     early, late = _median(norms[:tenth]), _median(norms[-tenth:])
     numbers = {"steps": float(len(norms)), "early": early, "late": late, "largest": max(norms)}
-    return Result(numbers | {"ratio": early / max(norms)}, {"layer": steps.name, "kind": steps.kind})
+    numbers["ratio"] = early / max(norms)
+    if numbers["ratio"] < _FADED:
+        lab.clock.need(10)
+        numbers |= worth_of_start(lab, 0.1)
+    return Result(numbers, {"layer": steps.name, "kind": steps.kind})
 
 
 def _median(values: list[float]) -> float:
