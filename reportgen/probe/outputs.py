@@ -10,6 +10,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from ..document.facts import ActivationRow, ChannelFacts, NormRow
 from ..document.stats import merge_all
+from ..subject.shapes import whole
 from .channels import ChannelAccumulator
 from .derived import affine_of, before_norm
 from .layers import AFFINE, BOUNDED, FLAT_END, NORMS, bypassed, kind_of
@@ -180,10 +181,10 @@ def _pushed(seen: ChannelAccumulator, layer: Layer) -> tuple[int | None, int | N
     bias = getattr(layer.module, "bias", None)
     if layer.functional or not isinstance(layer.module, AFFINE) or not isinstance(bias, Tensor) or bias.is_meta:
         return None, None
+    b = whole(bias.detach()).double().to(seen.moments.device)
     taken = seen.n_taken / max(seen.n_channels, 1)
-    if not taken or len(bias) != seen.n_channels or bool(seen.taken_nonfinite):
+    if not taken or len(b) != seen.n_channels or bool(seen.taken_nonfinite):
         return None, None
-    b = bias.detach().double().to(seen.moments.device)
     mean, squares = seen.moments / taken
     rest = (squares - 2 * b * mean + b.square()).clamp(min=0.0)
     extreme = b.square() > _PUSHED**2 * rest
