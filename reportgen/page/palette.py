@@ -15,7 +15,7 @@ PAPER = "#ffffff"
 
 TONES = {"error": ERROR, "warning": WARNING, "info": INFO, "ok": OK, "muted": MUTED, "": MUTED}
 
-SERIES = ("#1f5a92", "#b4560f", "#23704a", "#7a3e8f", "#8a6d00", "#b02a55")
+SERIES = ("#1f5a92", "#b4560f", "#23704a", "#9a6df2", "#332500", "#590044")
 MARKERS = ("o", "s", "^", "D", "v", "P")
 DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1)), (0, (3, 1)))
 

@@ -118,6 +118,6 @@ def told(path: Path, make: Callable[[], T]) -> T:
     except TemplateSyntaxError as error:
         raise OptionError(f"{path}:{error.lineno}: {one_line(error)}.") from None
     except TemplateError as error:
-        raise OptionError(f"{path}: {one_line(error)}.") from None
+        raise OptionError(f"{path}: {one_line(error).rstrip('.')}.") from None
     except (TypeError, ValueError, AttributeError, ArithmeticError, LookupError) as error:
-        raise OptionError(f"{path}: {one_line(error)}.") from None
+        raise OptionError(f"{path}: {one_line(error).rstrip('.')}.") from None
