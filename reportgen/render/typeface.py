@@ -35,7 +35,7 @@ _PREFERRED = (  # regular sans-serif faces of simplified Chinese before all othe
 )
 _OTHER_WEIGHTS = ("bold", "black", "light", "thin", "medium", "heavy", "mono", "serif")
 _FOLDERS = ("/usr/share/fonts", "/usr/local/share/fonts", "/System/Library/Fonts", "/Library/Fonts", "C:/Windows/Fonts")
-_GRID = 192
+_GRIDS = {"woff2": 192, None: 512}  # places to the em on a screen and on paper
 _SUFFIXES = (".ttf", ".otf", ".ttc", ".otc")
 
 NOTICE = (
@@ -139,8 +139,7 @@ def subset(path: Path, characters: str, flavour: str | None) -> tuple[bytes, str
     shrink = Subsetter(options=options)
     shrink.populate(text=characters)
     shrink.subset(font)
-    if flavour is not None:
-        _coarsen(font)
+    _coarsen(font, _GRIDS[flavour])
     out = io.BytesIO()
     save_font(font, out, options)
     return out.getvalue(), lacking
@@ -185,15 +184,16 @@ def _struck_twice(data: bytes) -> bytes | None:
     return out.getvalue()
 
 
-def _coarsen(font: Any) -> None:
-    """Put the points of outlines on a grid of 192 to the em: a quarter of a pixel in the largest heading.
+def _coarsen(font: Any, grid: int) -> None:
+    """Put the points of outlines on a grid of so many to the em.
 
-    For screens that have no such font of their own, and for outlines of TrueType; those of CFF stay as they are.
+    On a screen it is a quarter of a pixel in the largest heading, on paper a fiftieth of a millimetre; for outlines of
+    TrueType, those of CFF stay as they are.
     """
     from fontTools.ttLib.scaleUpem import scale_upem
 
-    if "glyf" in font and font["head"].unitsPerEm > _GRID:
-        scale_upem(font, _GRID)
+    if "glyf" in font and font["head"].unitsPerEm > grid:
+        scale_upem(font, grid)
 
 
 def face(path: Path, characters: str) -> str:
