@@ -312,6 +312,7 @@ STANDS = {"commonest": 0.3, "asked": 300.0}
         (0.95, 0.3, BAD, "warning", {"vanishing-gradients"}),  # what a higher rate found by luck follows from it
         (0.95, 0.9, BAD, "warning", {"lr-too-low"}),
         (0.3, 0.9, BAD, "info", {"lr-too-low"}),  # nobody needs the start
+        (0.75, 0.97, BAD, "warning", {"lr-too-low"}),  # both tell
         (0.35, 0.3, BAD, "warning", {"lr-too-low"}),
         (0.95, 0.3, GOOD, "info", {"lr-too-low"}),
     ],

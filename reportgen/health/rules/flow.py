@@ -80,9 +80,9 @@ def gradient_by_time(report: Report, context: Context, limits: Thresholds) -> It
     plain recurrent layer over twenty steps at least, below 1e-5 for one with gates (those forget on purpose). A warning
     where the trained model is no better than a constant guess on the data given, though its outputs follow the input;
     otherwise it informs. Where inputs are such that a linear learner can be asked, it tells where the answer stands: if
-    the first tenth of the steps tells the target, and all others do not, by 0.15 and four standard errors, nothing else
-    need hold the model back; if it tells nothing and the others do, this informs. Else it may be wrong where the answer
-    stands in the last steps. (Bengio, Simard and Frasconi 1994.)
+    the first tenth of the steps tells the target, better than a constant answer by 0.15 and four standard errors, and
+    all others do not, within two, nothing else need hold the model back; the other way round this informs. Else it may
+    be wrong where the answer stands in the last steps. (Bengio, Simard and Frasconi 1994.)
     """
     trial = report.tried("gradient-by-time")
     if trial is None or context.state != "trained" or trial.numbers["steps"] < limits.time_steps:
@@ -109,11 +109,11 @@ def _answer_stands(n: dict[str, float], limits: Thresholds) -> str:
     if "start" not in n:
         return ""
     error = 0.5 / math.sqrt(n["asked"])  # of a share, at most
-    least = max(limits.anew_gap, limits.anew_errors * error)
-    ahead = n["start"] - n["rest"]
-    if min(ahead, n["start"] - n["commonest"]) > least:
+    tells = {place: n[place] - n["commonest"] for place in ("start", "rest")}
+    clear = max(limits.anew_gap, limits.anew_errors * error)
+    if tells["start"] > clear and tells["rest"] <= 2 * error:
         return "start"
-    return "rest" if min(-ahead, n["rest"] - n["commonest"]) > least else ""
+    return "rest" if tells["rest"] > clear and tells["start"] <= 2 * error else ""
 
 
 def _follows(report: Report, limits: Thresholds) -> bool:
