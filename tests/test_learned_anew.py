@@ -8,9 +8,11 @@ from typing import Any
 import pytest
 import torch
 from msgspec import structs
+from msgspec.structs import replace
 from torch import Tensor, nn
 
 from reportgen.document.facts import DatasetFacts, Report
+from reportgen.document.history import LoopFacts, OptimizerRun
 from reportgen.document.samples import Signal, SplitFacts
 from reportgen.page import words_anew
 from reportgen.probe.trials import anew
@@ -19,7 +21,7 @@ from reportgen.probe.trials.lab import Clock, Lab, NotApplicableError
 from reportgen.probe.trials.scores import found_places
 from reportgen.subject.data import Batch
 
-from .test_rules_model import BAD, FLAT, GOOD, causes, report, run, severity, tried
+from .test_rules_model import BAD, FALL, FLAT, GOOD, causes, report, run, severity, tried
 
 
 def clusters(n: int, seed: int) -> tuple[Tensor, Tensor]:
@@ -117,6 +119,23 @@ NOTHING = {"training_given": 0.3, "training_training": 0.3, "as_is": 0.3, "given
 def facts(table: Any = BAD, redrawn: float | None = None, **scores: float) -> Report:
     told = tried("learned-anew", {"kind": "classes"}, **SCORES | scores)
     return report(table, trials=told, training=run(FLAT), splits=SplitFacts(redrawn=redrawn))
+
+
+@pytest.mark.parametrize(
+    ("onward", "clipped", "expected"), [(0.85, 99, "warning"), (0.35, 99, "info"), (0.85, 10, None)]
+)
+def test_clipping_that_held_back_what_goes_on_without_it(onward: float, clipped: int, expected: str | None) -> None:
+    loop = LoopFacts(
+        optimizers=[OptimizerRun(name="SGD", n_steps=100)],
+        n_clip_checked=100,
+        n_clipped=clipped,
+        clip_factor=1e-3,
+        clip_norm=0.01,
+    )
+    told = tried("learned-anew", {"kind": "classes"}, **SCORES | {"as_is": 0.4, "onward": onward})
+    found = report(GOOD, trials=told, training=replace(run(FALL), loop=loop))
+    assert severity(found, "clip-fraction") == expected
+    assert ("gradient-clipping-too-small" in causes(found)) is (expected == "warning")
 
 
 @pytest.mark.parametrize(

@@ -25,6 +25,8 @@ from reportgen.document.history import LoopFacts, OptimizerRun
 from reportgen.document.samples import Signal, SplitFacts
 from reportgen.document.stats import TensorStats
 from reportgen.document.trials import TrialFacts
+from reportgen.health.judge import judge
+from reportgen.page import wording
 
 from .test_left_alone import Made, points, trained
 from .test_left_alone import causes as causes_of
@@ -132,6 +134,19 @@ def test_targets_too_large_to_be_learned_in_time(std: float, r2: float, expected
     }
     data = DatasetFacts(n_samples=400, n_batches=4, shape="N x 8", dtype="float32", target=stats(std))
     assert severity(report(None, training=run(), train_dataset=data, **both), "d-target-scale") == expected
+
+
+@pytest.mark.parametrize(("hits", "expected"), [(0, "warning"), (1, "warning"), (4, "info")])
+def test_rare_classes_of_a_few_samples_each_are_held_against_it_together(hits: int, expected: str) -> None:
+    rows = [[5 - hits * (i < 3), *[hits * (i < 3 and i == j) for j in range(4)]] for i in range(4)]
+    table = Classification(classes=list("abcde"), confusion=[[380, 0, 0, 0, 0], *rows])
+    data = DatasetFacts(n_samples=400, n_batches=4, shape="N x 8", dtype="float32", class_counts=[380, 5, 5, 5, 5])
+    told = report(table, training=run(), train_dataset=data)
+    assert severity(told, "d-class-imbalance") == expected
+    (finding,) = [f for f in judge(told).findings if f.rule == "d-class-imbalance"]
+    if expected == "warning":
+        assert (finding.evidence["classes"], finding.evidence["recall"]) == (4, 3 * hits / 20)
+        assert "rare classes together" in wording.describe(finding)
 
 
 def test_rare_classes_are_held_against_the_common_one() -> None:

@@ -502,6 +502,21 @@ def test_a_state_kept_without_a_copy_is_told_at_the_end() -> None:
 
 
 @pytest.mark.parametrize(
+    ("batches", "first", "expected"),
+    [
+        (200, "1 (BatchNorm2d)", "warning"),  # two at a time: every answer hangs on one neighbour
+        (10, "1 (BatchNorm2d)", "info"),
+        (400, "1 (BatchNorm2d)", "info"),  # alone
+        (200, "1 (Softmax)", "error"),
+    ],
+)
+def test_a_norm_of_the_batch_counts_by_how_many_are_in_it(batches: int, first: str, expected: str) -> None:
+    facts = report(GOOD, trials=tried("neighbours", {"first": first}, change=0.4, noise=0.0))
+    facts = structs.replace(facts, subject=structs.replace(facts.subject, n_samples=400, n_batches=batches))
+    assert severity(facts, "batch-coupling") == expected
+
+
+@pytest.mark.parametrize(
     ("first", "expected"),
     [("", {"batch-mixing"}), ("head.2 (Softmax)", {"batch-mixing"}), ("mix (Mixer)", {"batch-mixing", "wrong-loss"})],
 )

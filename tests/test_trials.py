@@ -553,7 +553,7 @@ def test_a_healthy_model_has_its_experiments_in_the_report_and_no_alarm() -> Non
         "without-gradient",
         "zero-start",
     )
-    without += ("far-targets", "shares", "two-sides", "sums-to-one", "prepared-otherwise")
+    without += ("outputs-alone", "far-targets", "shares", "two-sides", "sums-to-one", "prepared-otherwise")
     assert {t.status for t in report.trials.trials if t.name not in without} == {"done"}
     assert {"trial eval-twice", "trials"} <= set(report.meta.seconds)
     shown = section.section(report)

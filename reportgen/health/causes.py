@@ -154,7 +154,8 @@ SYNDROMES: tuple[Syndrome, ...] = (
         "detached-graph", ("loss-detached", "param-no-grad", "run-no-grad", "gradient-partial"), (*_UNMOVED, *_NO_PULL)
     ),
     Syndrome("unused-parameters", ("run-unused",), ("param-unused", "h-still-improving")),
-    Syndrome("params-not-in-optimizer", ("optimizer-missing-params",), _UNMOVED),
+    # what stands behind a layer that never moves from zero gets a gradient of zero
+    Syndrome("params-not-in-optimizer", ("optimizer-missing-params",), (*_UNMOVED, "param-zero-grad")),
     Syndrome("no-weight-update", ("no-weight-update", "param-group-zero-lr", "param-not-moved"), _UNMOVED, _by_loop),
     # large inputs may have brought it about, but double precision bears them
     Syndrome(

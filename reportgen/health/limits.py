@@ -162,7 +162,7 @@ LIMITS: dict[str, dict[str, str]] = {
     "output-range": {"share": "unreachable", "bound": "score_bound"},
     "probabilities-as-scores": {"row_sum": "row_sum_error"},
     "eval-nondeterminism": {"change": "eval_change"},
-    "batch-coupling": {"change": "coupling"},
+    "batch-coupling": {"change": "coupling", "samples": "few_beside"},
     "causal-leak": {"change": "coupling"},
     "missing-nonlinearity": {"departure": "affine_departure"},
     "affine-pair": {"departure": "affine_departure"},

@@ -176,6 +176,7 @@ class Thresholds(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     # experiments: relative to the size (eval_change) or the spread of the outputs; rounding reaches 1e-6 to 1e-5
     eval_change: float = 1e-4
+    few_beside: float = 8.0
     coupling: float = 1e-3
     affine_departure: float = 1e-4
     order_change: float = 1e-4

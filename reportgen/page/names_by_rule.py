@@ -26,6 +26,7 @@ OF_RULE: dict[str, dict[str, tuple[str, Unit]]] = {
         "largest": (N_("labels of the commonest class"), COUNT),
         "smallest": (N_("labels of the rarest class"), COUNT),
         "class": (N_("class that is not found"), COUNT),
+        "classes": (N_("rare classes"), COUNT),
         "ratio": (N_("commonest class, of the rarest"), TIMES),
     },
     "d-conflicting-labels": {"samples": (N_("samples with several labels"), COUNT), "of": (N_("samples"), COUNT)},

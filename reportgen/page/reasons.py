@@ -30,6 +30,7 @@ _DATA = (
     "the targets are handed to the model too, as {name}",
     "no time was given to them",
     "the data hold no targets",
+    "a loss was given, and tells more",
     "the data hold no target tensor",
     "the data hold no target tensor: the target is of type {kind}",
     "the data given hold no targets",

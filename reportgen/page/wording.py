@@ -240,6 +240,18 @@ def _overfit(f: Finding) -> str:
     ).format(best_epoch=_n(e["best_epoch"]), best=_n(e["best"]), end=_n(e["end"]), train_end=_n(e["train_end"]))
 
 
+def _unowned(f: Finding) -> str:
+    values = {"tensors": _n(f.evidence["tensors"]), "share": percent(f.evidence["share"])}
+    if f.detail.get("by") == "loss":
+        return _(
+            "The loss holds {tensors} trainable parameters of its own ({share} of all elements). They get a gradient, "
+            "and are in no optimizer that was given."
+        ).format(**values)
+    return _(
+        "{tensors} trainable parameters ({share} of the elements) are in no optimizer that was given: {names}."
+    ).format(names=f.detail.get("names", f.subject), **values)
+
+
 # rule -> name, sentence, when the rule is wrong
 _RULES: dict[str, tuple[str, Callable[[Finding], str], str]] = {
     "act-nonfinite": ("Non-finite outputs", _act_nonfinite, "Masks of -inf inside attention are legal."),
@@ -335,13 +347,7 @@ _RULES: dict[str, tuple[str, Callable[[Finding], str], str]] = {
     "o-baseline-skill": ("Skill against a constant guess", _skill, "The data may not be what the model was made for."),
     "optimizer-missing-params": (
         "Parameters that no optimizer holds",
-        lambda f: _(
-            "{tensors} trainable parameters ({share} of the elements) are in no optimizer that was given: {names}."
-        ).format(
-            tensors=_n(f.evidence["tensors"]),
-            share=percent(f.evidence["share"]),
-            names=f.detail.get("names", f.subject),
-        ),
+        _unowned,
         "Other optimizers may not have been given; a backbone may be left out on purpose.",
     ),
     "param-frozen": (

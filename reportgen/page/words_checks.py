@@ -106,6 +106,7 @@ def titles() -> dict[str, str]:
     """Name each experiment as a reader would ask it."""
     return {
         "without-gradient": _("Does anything depend on what gets no gradient?"),
+        "outputs-alone": _("Do outputs depend on trainable tensors that the model does not hold?"),
         "gradient-check": _("Is the gradient the whole derivative of the loss?"),
         "loss-of-pairs": _("Does the loss keep samples apart?"),
         "loss-domain": _("Which outputs does the loss take?"),
@@ -159,8 +160,15 @@ def _idle(n: Numbers, d: Detail) -> str:
     return _("Neither outputs nor loss depend on the {n} that get none.").format(n=amount(n["without"]))
 
 
+def _strangers(n: Numbers, d: Detail) -> str:
+    if not n["strangers"]:
+        return _("On none.")
+    return _("On {n}, {shapes}.").format(n=amount(n["strangers"]), shapes=d.get("strangers", ""))
+
+
 OUTCOMES: dict[str, Callable[[Numbers, Detail], str]] = {
     "without-gradient": _idle,
+    "outputs-alone": _strangers,
     "gradient-check": _checked,
     "loss-of-pairs": _pairs,
     "loss-domain": _domain,

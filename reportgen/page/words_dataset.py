@@ -62,7 +62,11 @@ def _order(f: Finding) -> str:
 def _imbalance(f: Finding) -> str:
     e = f.evidence
     lost = ""
-    if "recall" in e:
+    if "classes" in e:
+        lost = _(" Of the {n} rare classes together {recall} are found (at most {upper}).").format(
+            n=amount(e["classes"]), recall=percent(e["recall"]), upper=percent(e["upper"])
+        )
+    elif "recall" in e:
         lost = _(" Of class {index} {recall} are found (at most {upper}).").format(
             index=amount(e["class"]), recall=percent(e["recall"]), upper=percent(e["upper"])
         )

@@ -170,8 +170,9 @@ def d_class_imbalance(report: Report, context: Context, limits: Thresholds) -> I
 
     Largest class over smallest, in the training data if given: from 5 on it informs. A warning where it does harm: a
     class with at most a fifth of the largest's samples, and at least ten samples evaluated, has a recall whose 95 %
-    interval lies below half the mean recall of the classes common beside it, and below one half. Of maps each place has
-    a class, and samples in which a class occurs count for its interval. A long tail that is learned is no fault.
+    interval lies below half the mean recall of the classes common beside it, and below one half; or all such classes
+    together have. Of maps each place has a class, and samples in which a class occurs count for its interval. A long
+    tail that is learned is no fault.
     """
     data = report.train_dataset or report.dataset
     by_class = _by_class(report, data)
@@ -182,7 +183,7 @@ def d_class_imbalance(report: Report, context: Context, limits: Thresholds) -> I
     harmed = lost is not None and context.state == "trained"
     evidence: dict[str, float] = {"largest": max(counts), "smallest": min(counts)}
     if lost is not None:
-        evidence |= {"class": lost[0], "recall": lost[1], "upper": lost[2]}
+        evidence |= lost
     yield Finding(
         rule="d-class-imbalance",
         severity=Severity.WARNING if harmed else Severity.INFO,
@@ -225,9 +226,7 @@ def _recalls(report: Report) -> dict[int, tuple[float, int]]:
     }
 
 
-def _lost(
-    recalls: dict[int, tuple[float, int]], counts: list[int], limits: Thresholds
-) -> tuple[int, float, float] | None:
+def _lost(recalls: dict[int, tuple[float, int]], counts: list[int], limits: Thresholds) -> dict[str, float] | None:
     """Return a rare class that is not found: its index, recall, and the upper end of the recall's interval."""
     for i, (recall, n) in recalls.items():
         if i >= len(counts) or not counts[i] or counts[i] * limits.imbalance > max(counts) or n < 10:
@@ -236,8 +235,25 @@ def _lost(
         others = [r for j, (r, _) in recalls.items() if j < len(counts) and counts[j] >= limits.imbalance * counts[i]]
         high = wilson(round(recall * n), n)[1]
         if others and high < min(0.5, 0.5 * sum(others) / len(others)):
-            return i, recall, high
-    return None
+            return {"class": i, "recall": recall, "upper": high}
+    return _lost_together(recalls, counts, limits)
+
+
+def _lost_together(
+    recalls: dict[int, tuple[float, int]], counts: list[int], limits: Thresholds
+) -> dict[str, float] | None:
+    """Return the same of all rare classes as one: alone they may have too few samples to tell."""
+    known = {i: item for i, item in recalls.items() if i < len(counts) and counts[i]}
+    rare = {i: item for i, item in known.items() if counts[i] * limits.imbalance <= max(counts)}
+    common = [recall for i, (recall, _) in known.items() if i not in rare]
+    n = sum(samples for _, samples in rare.values())
+    if len(rare) < 2 or n < 10 or not common:
+        return None
+    recall = sum(share * samples for share, samples in rare.values()) / n
+    high = wilson(round(recall * n), n)[1]
+    if high >= min(0.5, 0.5 * sum(common) / len(common)):
+        return None
+    return {"classes": len(rare), "recall": recall, "upper": high}
 
 
 def d_label_signal(report: Report, context: Context, limits: Thresholds) -> Iterator[Finding]:

@@ -15,6 +15,7 @@ from ..thresholds import Thresholds
 from .course import h_still_improving
 from .optimizer import is_adaptive
 from .reach import trainable
+from .relearned import comes_on
 from .training import h_never_learned, is_lost, noted
 
 _PARTS = ("activation", "loss", "gradient", "weight")
@@ -148,7 +149,7 @@ def clip_fraction(report: Report, context: Context, limits: Thresholds) -> Itera
     More than half of the steps informs ("extremely aggressive" by the Tuning Playbook; the 90th percentile of the
     norms is a usual limit). A warning when nine of ten steps are cut to less than a tenth of their length by an
     optimizer whose steps depend on it (not Adam and its kin) and the run ended with a poor fit or was still falling
-    steeply.
+    steeply, or the model's own weights come far ahead of it by 300 steps of Adam that nothing clips.
     """
     loop = _loop(report)
     if loop is None or report.training is None or loop.n_clip_checked < 10:
@@ -162,7 +163,9 @@ def clip_fraction(report: Report, context: Context, limits: Thresholds) -> Itera
     yield noted(
         "clip-fraction",
         Severity.WARNING
-        if short and not is_adaptive(report.training) and _slow(report, context, limits)
+        if short
+        and not is_adaptive(report.training)
+        and (_slow(report, context, limits) or comes_on(report, context, limits))
         else Severity.INFO,
         "gradients",
         evidence,

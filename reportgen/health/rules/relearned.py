@@ -190,6 +190,15 @@ def is_ahead(report: Report, context: Context, limits: Thresholds) -> bool:
     return fresh - now > max(limits.anew_gap, limits.anew_errors * error)
 
 
+def comes_on(report: Report, context: Context, limits: Thresholds) -> bool:
+    """Tell whether the model's own weights came clearly further by plain steps of Adam than the run brought them."""
+    trial = _trial(report, context)
+    if trial is None or "onward" not in trial.numbers or not context.outcome_known:
+        return False
+    onward, now = trial.numbers["onward"], trial.numbers["as_is"]
+    return onward - now > max(limits.anew_gap, limits.anew_errors * _error(trial, "given", onward, now))
+
+
 def fresh_copy_ahead(report: Report, context: Context, limits: Thresholds) -> Iterator[Finding]:
     """A fresh copy comes further by 300 plain steps on at most 512 samples than the model did by its whole run.
 

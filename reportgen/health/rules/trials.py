@@ -54,8 +54,9 @@ def batch_coupling(report: Report, context: Context, limits: Thresholds) -> Iter
     should stay, over the spread of the outputs, above 1e-3 and above 20 times what a plain repeat and rounding make. A
     ``view`` for a ``permute``, a softmax over dimension 0, a recurrent or attention layer fed (batch, time) as (time,
     batch). Not judged where the output belongs to pairs of samples or the model refuses other batches; it informs where
-    the first layer that couples is a batch norm and the model works, or experts are routed with a capacity. Wrong for
-    retrieval over the batch by design.
+    the first layer that couples is a batch norm and the model works (a warning if its batches hold 2 to 8 samples: what
+    is said of a sample then hangs on its few neighbours), or experts are routed with a capacity. Wrong for retrieval
+    over the batch by design.
     """
     trial = report.tried("neighbours")
     if trial is None or trial.numbers["change"] <= max(limits.coupling, 20 * trial.numbers["noise"]):
@@ -65,9 +66,11 @@ def batch_coupling(report: Report, context: Context, limits: Thresholds) -> Iter
     kinds = [row.kind.lower() for row in report.architecture.rows] if report.architecture is not None else []
     routed = any(word in kind for kind in kinds for word in _ROUTED)
     mild = routed or (by_norm and context.outcome_ok)
+    facts = report.subject
+    few = by_norm and not routed and 2 * facts.n_batches <= facts.n_samples <= limits.few_beside * facts.n_batches
     yield Finding(
         rule="batch-coupling",
-        severity=Severity.INFO if mild else Severity.ERROR,
+        severity=(Severity.WARNING if few else Severity.INFO) if mild else Severity.ERROR,
         subject="output",
         section=SECTION,
         evidence=trial.numbers,
@@ -159,11 +162,12 @@ def affine_pair(report: Report, context: Context, limits: Thresholds) -> Iterato
 def unregistered_parameters(report: Report, context: Context, limits: Thresholds) -> Iterator[Finding]:
     """The loss depends on trainable tensors that neither ``model.parameters()`` nor an optimizer or the loss holds.
 
-    Found by walking the graph of one training loss to its leaves. Layers in a plain list or dict, or tensors that are
-    no nn.Parameter: they are not moved with the model, not saved, and not trained. An error where optimizers were given
-    and do not hold them, else a warning. Wrong where another optimizer, not given, owns them.
+    Found by walking the graph of one training loss, or of the outputs where no loss was given, to its leaves. Layers
+    in a plain list or dict, or tensors that are no nn.Parameter: they are not moved with the model, not saved, and not
+    trained. An error where optimizers were given and do not hold them, else a warning. Wrong where another optimizer,
+    not given, owns them.
     """
-    trial = report.tried("one-step")
+    trial = report.tried("one-step") or report.tried("outputs-alone")
     if trial is None or not trial.numbers.get("strangers"):
         return
     yield Finding(

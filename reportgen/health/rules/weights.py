@@ -142,8 +142,11 @@ def optimizer_missing_params(report: Report, context: Context, limits: Threshold
     Part of a model is a warning, unless the model works and the first of its layers are missing, one after the other:
     leaving the backbone out of the optimizer is a usual way to freeze it, leaving out the head, a layer in the middle
     or one that is as it was initialised is not. Of an embedding that is told by its mean and variance, within four
-    standard errors of 0 and 1, and by its extremes. Wrong where optimizers were not given.
+    standard errors of 0 and 1, and by its extremes; a matrix of zeros is as adapters begin. So are parameters that the
+    loss holds itself (centres, proxies, weights of its terms) and that get a gradient. Wrong where optimizers were not
+    given.
     """
+    yield from _of_the_loss(report)
     rows = report.weights.rows if report.weights is not None else []
     trainable = [r for r in rows if r.trainable and r.in_optimizer is not None and r.stats is not None]
     missing = [row for row in trainable if row.in_optimizer is False]
@@ -151,7 +154,7 @@ def optimizer_missing_params(report: Report, context: Context, limits: Threshold
     if not missing or not total:
         return
     share = sum(row.stats.count for row in missing if row.stats is not None) / total
-    learned = not any(row.at_default_init or _is_drawn_embedding(row) for row in missing)
+    learned = not any(row.at_default_init or _is_drawn_embedding(row) or _is_empty(row) for row in missing)
     kept_out = context.outcome_ok and learned and _are_first(report, {row.name for row in missing})
     severity = Severity.INFO if kept_out else Severity.WARNING
     yield Finding(
@@ -163,6 +166,26 @@ def optimizer_missing_params(report: Report, context: Context, limits: Threshold
         threshold={"error": limits.unowned_share_error},
         detail={"names": ", ".join(row.name for row in missing[:5])},
     )
+
+
+def _of_the_loss(report: Report) -> Iterator[Finding]:
+    trial = report.tried("one-step")
+    if trial is None or not trial.numbers.get("unowned") or report.architecture is None:
+        return
+    elements = trial.numbers["unowned_elements"]
+    yield Finding(
+        rule="optimizer-missing-params",
+        severity=Severity.WARNING,
+        subject="loss",
+        section=SECTION,
+        evidence={"tensors": trial.numbers["unowned"], "share": elements / (elements + report.architecture.parameters)},
+        detail={"by": "loss"},
+    )
+
+
+def _is_empty(row: WeightRow) -> bool:
+    stats = row.stats
+    return len(row.shape) > 1 and stats is not None and 0 < stats.count == stats.zeros
 
 
 def _is_drawn_embedding(row: WeightRow) -> bool:

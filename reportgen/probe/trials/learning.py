@@ -48,9 +48,10 @@ def one_step(lab: Lab) -> Result:
     detail: dict[str, str] = {}
     if not numbers["connected"]:
         return Result(numbers, detail)
-    leaves = _leaves(value)
-    _enter_strangers(lab, work, leaves, batch, numbers, detail)
+    enter_strangers(lab, work, leaves_of([value]), batch, numbers, detail)
     backward(value)
+    if work.optimizers:
+        numbers |= _unowned(work)
     reached = {name: p for name, p in trainable.items() if p.grad is not None}
     pushed = {name: p for name, p in reached.items() if p.grad is not None and _has_entries(p.grad)}
     numbers |= {"reached": float(len(reached)), "pushed": float(len(pushed))}
@@ -113,11 +114,11 @@ def answered(work: Outfit, batch: Batch) -> tuple[Any, Tensor]:
         return output, taken(lambda: value_of(loss, output, batch.target), "the loss refuses outputs of training mode")
 
 
-def _leaves(value: Tensor) -> list[Tensor]:
-    """Return the leaf tensors that the graph of a value ends in."""
+def leaves_of(values: Iterable[Tensor]) -> list[Tensor]:
+    """Return the leaf tensors that the graphs of some values end in."""
     found: list[Tensor] = []
     known: set[Any] = set()
-    stack: list[Any] = [value.grad_fn]
+    stack: list[Any] = [value.grad_fn for value in values]
     while stack:
         node = stack.pop()
         if node is None or node in known:
@@ -130,7 +131,16 @@ def _leaves(value: Tensor) -> list[Tensor]:
     return found
 
 
-def _enter_strangers(
+def _unowned(work: Outfit) -> dict[str, float]:
+    """Count the parameters of the loss itself that get a gradient and that no optimizer holds, and their elements."""
+    if not isinstance(work.loss, nn.Module):
+        return {}
+    known = {id(p) for p in work.model.parameters()} | optimizers_own(work.optimizers)
+    pushed = [p for p in work.loss.parameters() if p.grad is not None and id(p) not in known and _has_entries(p.grad)]
+    return {"unowned": float(len(pushed)), "unowned_elements": float(sum(p.numel() for p in pushed))}
+
+
+def enter_strangers(
     lab: Lab, work: Outfit, leaves: list[Tensor], batch: Batch, numbers: dict[str, float], detail: dict[str, str]
 ) -> None:
     """Enter the leaves that need a gradient and belong neither to model, loss or optimizers nor to the data."""

@@ -60,6 +60,7 @@ Experiment = Callable[[Lab], Result]
 EXPERIMENTS: tuple[tuple[str, Experiment, int], ...] = (
     ("eval-twice", chance.eval_twice, 3),
     ("one-step", learning.one_step, 4),
+    ("outputs-alone", idle.outputs_alone, 1),
     ("without-gradient", idle.without_gradient, 6),
     ("zero-start", stillness.zero_start, 10),
     ("loss-of-answers", answers.loss_of_answers, 1),
