@@ -197,3 +197,6 @@ def test_of_several_ways_the_best_is_the_diagnosis() -> None:
 def test_a_model_that_cannot_see_order_and_fits_poorly(losses: list[float], attention: float, expected: str) -> None:
     trial = tried("tokens-reordered", change=0.0, attention=attention, recurrent=0.0, drawn=0.0)
     assert severity(report(trials=trial, training=run(losses)), "position-unseen") == expected
+    # a recurrent layer sees order by nature
+    trial = tried("tokens-reordered", change=0.0, attention=attention, recurrent=1.0, drawn=0.0)
+    assert severity(report(trials=trial, training=run(losses)), "position-unseen") == "info"
