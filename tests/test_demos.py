@@ -29,7 +29,8 @@ def test_a_demo_learns_and_raises_no_warning(name: str, bar: float, seed: int) -
     # of which the data take 53 kB, the hills and heat strips of the run 40 kB
     # and the pictures 22 kB
     assert len(render(report, ".html")) <= 250_000
-    assert len(render(report, ".html", language="zh")) <= 300_000  # with a font of 660 characters, 63 kB
+    # 294 to 299 kB, of which 60 are a font of 660 characters
+    assert len(render(report, ".html", language="zh")) <= 310_000
 
 
 @pytest.mark.parametrize("name", DEMOS)

@@ -83,7 +83,7 @@ def heat(rows: Sequence[HeatRow], title: str, *, axis: str, log: bool, span: tup
     for r, row in enumerate(rows):
         y = top + r * (height + 2)
         hover = element("title", _told(row, axis))
-        parts.append(element("rect", hover, x=0, y=y, width=left + width, height=height, fill_opacity=0))
+        parts.append(element("rect", hover, y=y, width=left + width, height=height, fill_opacity=0))
     bottom = top + len(rows) * (height + 2)
     if places:
         parts.append(_text(f"{axis} {short(places[0])}", left, bottom + 12))

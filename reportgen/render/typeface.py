@@ -35,7 +35,7 @@ _PREFERRED = (  # regular sans-serif faces of simplified Chinese before all othe
 )
 _OTHER_WEIGHTS = ("bold", "black", "light", "thin", "medium", "heavy", "mono", "serif")
 _FOLDERS = ("/usr/share/fonts", "/usr/local/share/fonts", "/System/Library/Fonts", "/Library/Fonts", "C:/Windows/Fonts")
-_GRIDS = {"woff2": 192, None: 512}  # places to the em on a screen and on paper
+_GRIDS = {"woff2": 144, None: 512}  # places to the em on a screen and on paper
 _SUFFIXES = (".ttf", ".otf", ".ttc", ".otc")
 
 NOTICE = (
@@ -187,7 +187,7 @@ def _struck_twice(data: bytes) -> bytes | None:
 def _coarsen(font: Any, grid: int) -> None:
     """Put the points of outlines on a grid of so many to the em.
 
-    On a screen it is a quarter of a pixel in the largest heading, on paper a fiftieth of a millimetre; for outlines of
+    On a screen it is a third of a pixel in the largest heading, on paper a fiftieth of a millimetre; for outlines of
     TrueType, those of CFF stay as they are.
     """
     from fontTools.ttLib.scaleUpem import scale_upem
