@@ -15,9 +15,12 @@ from reportgen.document.facts import (
 )
 from reportgen.document.samples import Apart, Signal, SplitFacts
 from reportgen.document.stats import TensorStats
+from reportgen.document.trials import TrialFacts
 from reportgen.health.context import context_of
+from reportgen.health.judge import judge
 from reportgen.health.skill import skill_of
 from reportgen.health.thresholds import Thresholds
+from reportgen.page import wording
 
 from .test_rules_model import FALL, causes, report, run, severity, tried
 
@@ -80,6 +83,20 @@ def test_skill_of_a_regression(train: float, given: float, expected: str | None)
 def test_a_handful_of_samples(samples: int, given: float, expected: str | None) -> None:
     train = dataset(samples, class_counts=[samples // 2, samples // 2])
     assert severity(scored(1.0, given, train_dataset=train), "few-samples") == expected
+
+
+@pytest.mark.parametrize(("skill", "drop", "expected"), [(0.7, 0.9, "warning"), (0.98, 0.9, None), (0.7, 0.5, None)])
+def test_a_dropout_that_leaves_nothing_is_told_without_a_history(
+    skill: float, drop: float, expected: str | None
+) -> None:
+    trials = [
+        *tried("train-and-eval", drop=drop, eval_loss=0.7, train_loss=0.8, samples=256.0, batches=8.0).trials,
+        *tried("one-batch", solved=1.0, accuracy=1.0, samples=32.0, start=1.0, end=0.1, tries=1.0).trials,
+    ]
+    facts = scored(skill, skill, training=None, trials=TrialFacts(trials=trials, budget=20.0))
+    assert severity(facts, "dropout-too-strong") == expected
+    (told,) = [f for f in judge(facts).findings if f.rule == "dropout-too-strong"] or [None]
+    assert (told is None) or "skill on the training data" in wording.describe(told)
 
 
 def apart(area: float, n: int = 300, copies: float = 0.0, redrawn: float | None = None) -> SplitFacts:
@@ -164,6 +181,11 @@ def test_a_pretrained_body_that_is_frozen_is_meant() -> None:
         trials = tried("other-ways", **numbers, learned=learned)
         facts = scored(0.7, 0.7, splits=across, trials=trials, training=run(SLOW, SLOW))
         assert severity(facts, "thawing-helps") == severity(facts, "o-below-neighbours") == expected
+    # next to nothing is left of a poor loss: the body was no good for this
+    trials = tried("other-ways", **numbers | {"thawed": 0.3}, learned=1.0)
+    facts = scored(0.7, 0.7, splits=across, trials=trials, training=run(SLOW, SLOW))
+    assert severity(facts, "thawing-helps") == "warning"
+    assert causes(facts) == {"frozen-layers"}
     # another change would bring more, so what is frozen is not what limits
     trials = tried("other-ways", **numbers | {"faster": 0.5}, learned=1.0)
     facts = scored(0.7, 0.7, splits=across, trials=trials, training=run(SLOW, SLOW))

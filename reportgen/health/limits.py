@@ -170,7 +170,7 @@ LIMITS: dict[str, dict[str, str]] = {
     "loss-sign": {"cosine": "uphill"},
     "eval-train-gap": {"loss": "eval_train_loss", "accuracy": "eval_train_accuracy"},
     "bn-stale": {"momentum": "bn_momentum", "gain": "bn_stale_gain"},
-    "dropout-too-strong": {"drop": "drop_high"},
+    "dropout-too-strong": {"drop": "drop_high", "skill": "skill_high"},
     "input-ignored": {"spread": "output_spread", "generator": "generator_spread"},
     "position-unseen": {"change": "order_change"},
     "weights-shrunk": {"scale": "shrunk"},
@@ -211,7 +211,14 @@ LIMITS: dict[str, dict[str, str]] = {
     "only-given-learns": {"gap": "anew_gap", "errors": "anew_errors"},
     **{
         rule: {"gain": "way_gain", "times": "way_times", "of_run": "way_of_run"}
-        for rule in ("faster-helps", "slower-helps", "thawing-helps", "owning-helps", "freedom-helps")
+        for rule in ("faster-helps", "slower-helps", "owning-helps", "freedom-helps")
+    },
+    "thawing-helps": {
+        "gain": "way_gain",
+        "times": "way_times",
+        "of_run": "way_of_run",
+        "poor": "held_poor",
+        "left": "held_left",
     },
 }
 

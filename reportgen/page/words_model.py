@@ -168,6 +168,19 @@ def _alike(f: Finding) -> str:
     )
 
 
+def _dropout(f: Finding) -> str:
+    drop = percent(f.evidence["drop"])
+    if "skill" in f.evidence:
+        return _(
+            "Dropout of {drop}; the skill on the training data is {skill}, while one batch is learned by heart without "
+            "dropout."
+        ).format(drop=drop, skill=amount(f.evidence["skill"]))
+    return _(
+        "Dropout of {drop}; the training loss ended at {end} from {start}, while one batch is "
+        "learned by heart without dropout."
+    ).format(drop=drop, end=amount(f.evidence["end"]), start=amount(f.evidence["start"]))
+
+
 RULES: dict[str, tuple[str, Callable[[Finding], str], str]] = {
     "bn-stale": (
         "Statistics of the last batches",
@@ -183,10 +196,7 @@ RULES: dict[str, tuple[str, Callable[[Finding], str], str]] = {
     ),
     "dropout-too-strong": (
         "Strength of dropout",
-        lambda f: _(
-            "Dropout of {drop}; the training loss ended at {end} from {start}, while one batch is "
-            "learned by heart without dropout."
-        ).format(drop=percent(f.evidence["drop"]), end=amount(f.evidence["end"]), start=amount(f.evidence["start"])),
+        _dropout,
         "",
     ),
     "weights-shrunk": (

@@ -8,6 +8,7 @@ from ...document.facts import Finding, Report, Severity
 from ...document.trials import Trial
 from ..context import Context
 from ..curves import is_adversarial, losses
+from ..skill import skill_of
 from ..thresholds import Thresholds
 from .flow import is_guessing
 from .training import is_poor
@@ -286,24 +287,34 @@ def bn_stale(report: Report, context: Context, limits: Thresholds) -> Iterator[F
 def dropout_too_strong(report: Report, context: Context, limits: Thresholds) -> Iterator[Finding]:
     """A dropout that leaves next to nothing, in a model that did not fit its training data though it could.
 
-    A rate of 0.8 or more; the training loss ended above 0.6 of what a constant guess (or the start) gives; and one
-    batch is learned by heart once dropout is off. A warning. Some libraries count the share that is kept, PyTorch the
-    share that is dropped.
+    A rate of 0.8 or more; the training loss ended above 0.6 of what a constant guess (or the start) gives, or, of a
+    model whose run was not recorded, the skill on its training data (accuracy above the commonest class, R²) is below
+    0.8 in eval mode; and one batch is learned by heart once dropout is off. A warning. Some libraries count the share
+    that is kept, PyTorch the share that is dropped.
     """
     trial, heart = report.tried("train-and-eval"), report.tried("one-batch")
     train, _ = losses(report.training, limits)
-    if trial is None or heart is None or train is None or context.state != "trained":
+    # what works was trained, whoever did it
+    if trial is None or heart is None or not (context.state == "trained" or context.outcome_ok):
         return
     if trial.numbers.get("drop", 0.0) < limits.drop_high or not heart.numbers["solved"]:
         return
-    if train.end <= 0.6 * (context.chance or abs(train.start)):
-        return
+    evidence = {"drop": trial.numbers["drop"]}
+    if train is not None:
+        if train.end <= 0.6 * (context.chance or abs(train.start)):
+            return
+        evidence |= {"end": train.end, "start": train.start}
+    else:
+        skill = skill_of(report, context)
+        if skill is None or skill.train + 2 * skill.error >= limits.skill_high:
+            return
+        evidence |= {"skill": skill.train}
     yield Finding(
         rule="dropout-too-strong",
         severity=Severity.WARNING,
         subject="model",
         section=SECTION,
-        evidence={"drop": trial.numbers["drop"], "end": train.end, "start": train.start},
+        evidence=evidence,
         threshold={"drop": limits.drop_high},
     )
 
