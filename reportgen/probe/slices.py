@@ -28,9 +28,9 @@ _FEW = 32  # rows below which what torch does once for each column takes longest
 _FLUSH = 8  # slices whose column sums are added in float32
 
 
-def slice_of(dtype: torch.dtype, *, turned: bool = False) -> int:
+def slice_of(dtype: torch.dtype) -> int:
     """Return how many elements a slice has: they fit the cache together with what is made of them."""
-    made = 8 * (dtype.itemsize == 1) + 4 * (dtype is torch.float16 and not turned)
+    made = 8 * (dtype.itemsize == 1) + 4 * (dtype is torch.float16)
     return max(1, SLICE // (dtype.itemsize + made))
 
 
@@ -159,14 +159,14 @@ class Rows:
 class Columns:
     """Sums and sums of squares of columns: a few slices in float32, all of them in float64.
 
-    Of types of 2 bytes they come from the means and variances that torch computes for a batch norm, in two looks at the
-    slice and without a copy of it; of few rows, and of wider types, they are products with ones.
+    Of bfloat16 they come from the means and variances that torch computes for a batch norm, in two looks at the
+    slice and without a copy of it; of few rows, and of other types, they are products with ones.
     """
 
     def __init__(self, x: Tensor) -> None:
         self._lies_still = x.device.type == "cpu"
         self._wide = Wide(x)
-        self._running = x.new_zeros(x.shape[1], dtype=torch.float32) if x.itemsize == 2 else None
+        self._running = x.new_zeros(x.shape[1], dtype=torch.float32) if x.dtype is torch.bfloat16 else None
         self._ones = np.ones(0, self._wide.dtype)
         self._some = np.zeros((2, x.shape[1]), self._wide.dtype)
         self._slices = 0
@@ -188,7 +188,8 @@ class Columns:
             self._some[0] += np.matmul(ones, wide)
             self._some[1] += np.einsum("ij,ij->j", wide, wide)
         else:
-            for few in torch.split(part, max(1, SLICE // (2 * self._wide.dtype.itemsize * part.shape[1]))):
+            most = max(1, SLICE // (self._wide.dtype.itemsize * part.shape[1]))
+            for few in (part,) if len(part) <= most else torch.split(part, most):
                 wide, ones = self._wide.of(few), self._ones_of(len(few))
                 self._some[0] += np.matmul(ones, wide)
                 self._some[1] += np.matmul(ones, np.multiply(wide, wide, out=wide))

@@ -135,7 +135,7 @@ def _turned_pass(x: Tensor, done: Callable[[Tensor], None]) -> Sweep | None:
     """
     length, channels = x.shape
     taken, totals, ends = Taken(x, channels, length), Columns(x), Extremes(lifted_type(x.dtype))
-    for first, _, part, bits in _slices(x, length, channels, done, turned=True):
+    for first, _, part, bits in _slices(x, length, channels, done):
         if not (ends.add(part) if bits is None else ends.add_bits(bits.reshape(-1))):
             return None
         totals.add(part)
@@ -165,13 +165,13 @@ def _stats(total: float, square: float, quick: Extremes, broken: TensorStats) ->
 
 
 def _slices(
-    x: Tensor, channels: int, length: int, done: Callable[[Tensor], None], *, turned: bool = False
+    x: Tensor, channels: int, length: int, done: Callable[[Tensor], None]
 ) -> Iterator[tuple[int, int, Tensor, Bits | None]]:
     """Yield (first channel, first column, part (r, c), its bits if they can be had) in the order of the elements.
 
     What was read is handed back many slices at a time: each time is a call of the system.
     """
-    size, lift = slice_of(x.dtype, turned=turned), Lifted(x)
+    size, lift = slice_of(x.dtype), Lifted(x)
     if not x.numel():
         return
     if length > 2 * size:
