@@ -172,6 +172,16 @@ class Apart(Struct, frozen=True, kw_only=True):
     """Share of samples with an equal one among them, which makes both larger."""
 
 
+class Windows(Struct, frozen=True, kw_only=True):
+    """Runs of eight time steps of the samples given, looked for at other places of training samples."""
+
+    n: int
+    """Samples given that were looked at."""
+    earlier: int
+    """Of those, samples with a run that stands earlier in some training sample."""
+    later: int
+
+
 class SplitFacts(Struct, frozen=True, kw_only=True):
     """Training data against the data given."""
 
@@ -198,6 +208,8 @@ class SplitFacts(Struct, frozen=True, kw_only=True):
     by_chance: float | None = None
     """Samples that would be equal to one of the training samples by chance, for each one drawn: see
     ``probe.repeats``. None where inputs are no measurements."""
+    windows: Windows | None = None
+    """Windows of one recording in both; of series in floating point."""
     redrawn: float | None = None
     """Share of some training samples that were another at a second reading: they are augmented. None where samples
     cannot be asked for by place."""

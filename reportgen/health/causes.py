@@ -218,7 +218,7 @@ SYNDROMES: tuple[Syndrome, ...] = (
     Syndrome("label-corruption", _BAD_LABELS, (*_SLOW, *_FAR_APART, *_HINTS)),
     Syndrome(
         "data-leakage",
-        ("leakage", "near-leakage", "d-shortcut", "d-filled-in"),
+        ("leakage", "near-leakage", "d-windows-overlap", "d-shortcut", "d-filled-in"),
         ("h-val-below-train", "d-near-duplicates", "training-labels-noisier"),
     ),
     Syndrome(

@@ -154,6 +154,7 @@ DEFAULTS: dict[str, str] = {
     "lstm-gates": "layer-collapse",
     "weights-jump": "numerical-instability",
     "near-leakage": "data-leakage",
+    "d-windows-overlap": "data-leakage",
     "no-weight-update": "no-weight-update",
     "norm-missing": "vanishing-gradients",
     "o-baseline-skill": "underfitting",

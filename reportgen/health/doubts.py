@@ -104,7 +104,9 @@ RIVALS: dict[str, Rivals] = {
     "bn-statistics": Rivals(("train-val-mismatch", "eval-mode-training"), "renewed-statistics", ("bn-never-updated",)),
     "class-imbalance": Rivals(("underfitting", "label-corruption"), "weighted-loss"),
     "data-leakage": Rivals(
-        ("train-val-mismatch",), "train-in-eval-mode", ("leakage", "near-leakage", "d-shortcut", "d-filled-in")
+        ("train-val-mismatch",),
+        "train-in-eval-mode",
+        ("leakage", "near-leakage", "d-windows-overlap", "d-shortcut", "d-filled-in"),
     ),
     "dead-relu": Rivals(
         ("bad-init", "lr-too-high", "unnormalised-input"), "fresh-start", ("dead-rising",), always=("bad-init",)

@@ -145,6 +145,7 @@ LIMITS: dict[str, dict[str, str]] = {
     "bn-small-batch": {"batch_size": "bn_batch", "values": "bn_values"},
     "d-near-duplicates": {"share": "near_duplicates"},
     "near-leakage": {"share": "near_leak"},
+    "d-windows-overlap": {"share": "windows"},
     "d-shortcut": {
         "score": "shortcut_score",
         "second": "shortcut_second",

@@ -7,6 +7,7 @@ the rule would prove at a higher severity is not claimed.
 from __future__ import annotations
 
 NOTES: dict[str, str] = {
+    "d-windows-overlap": "Split recordings first, or in time with a gap of one window, and cut windows then.",
     "o-regression-slope": "Fit target on prediction by a line on validation data, or look at the weight decay.",
     "o-regression-spread": "Give intervals by the size of the prediction, or try the logarithm of the target.",
     "block-overwrites": "Norms in the branch, or a smaller last layer of it, keep the skip connection alive.",

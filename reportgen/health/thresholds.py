@@ -240,6 +240,7 @@ class Thresholds(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     near_duplicates: float = 0.05
     near_leak: float = 0.05
     """Share of samples with a near double; famous sets of pictures hold 3 % (Barz and Denzler 2019)."""
+    windows: float = 0.25
     copied_dimensions: float = 3.0
     copied_chance: float = 0.01
     """Pairs of equal samples of the two splits that chance would make."""

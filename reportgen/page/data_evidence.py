@@ -36,6 +36,11 @@ def of_data(report: Report, finding: Finding) -> Drawn | None:
 _PARTS = {
     "leakage": ("shared", "compared", N_("Inputs given that are in the training data, of all inputs given")),
     "near-leakage": ("twins", "samples", N_("Inputs given with a near double in the training data, of those compared")),
+    "d-windows-overlap": (
+        "overlapping",
+        "samples",
+        N_("Windows given that overlap training windows, of those compared"),
+    ),
     "d-duplicates": ("copies", "samples", N_("Samples whose input occurred before, of all samples")),
     "d-near-duplicates": ("twins", "samples", N_("Samples with a near double, of those compared")),
     "d-conflicting-labels": ("samples", "of", N_("Samples whose input has several labels, of all samples")),

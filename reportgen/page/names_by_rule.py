@@ -206,6 +206,7 @@ OF_RULE: dict[str, dict[str, tuple[str, Unit]]] = {
     "measured-otherwise": {"worst": (N_("worst loss of the last epochs"), NUMBER)},
     "mixed-dtypes": {"share": (N_("share of the rarest"), SHARE)},
     "mode-collapse": {"spread": (N_("spread, of that of real samples"), NUMBER)},
+    "d-windows-overlap": {"overlapping": (N_("overlapping windows"), COUNT)},
     "near-leakage": {"chance": (N_("share by chance"), SHARE)},
     "norm-gain": {"ratio": (N_("largest gain, of the median"), TIMES)},
     "o-baseline-skill": {"upper": (N_("upper end of the interval"), SHARE)},

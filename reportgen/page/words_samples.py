@@ -108,6 +108,14 @@ RULES: dict[str, tuple[str, Callable[[Finding], str], str]] = {
     "d-near-duplicates": ("Near doubles", _twins, "Samples may come in pairs by nature."),
     "d-shortcut": ("A feature that tells the target", _shortcut, "One measurement may decide by nature."),
     "dropout-misplaced": ("Place of a dropout", _misplaced, "Outputs may be sampled on purpose."),
+    "d-windows-overlap": (
+        "Windows of one recording in both splits",
+        lambda f: _(
+            "{overlapping} of {samples} windows given have eight steps or more in common with training windows on "
+            "either side of them."
+        ).format(overlapping=amount(f.evidence["overlapping"]), samples=amount(f.evidence["samples"])),
+        "New windows may come from the same recordings.",
+    ),
     "near-leakage": (
         "Near doubles in both splits",
         _twins,

@@ -13,7 +13,7 @@ from ..document.samples import Rows, SplitFacts
 from ..document.stats import TensorStats, merge_all
 from ..subject.data import Batch
 from ..subject.shapes import shape_of
-from . import twins
+from . import twins, windows
 from .alike import InputSample, apart
 from .batches import BatchTensors
 from .fingerprints import Fingerprints, overlap
@@ -26,6 +26,7 @@ from .shortcut import filled, halves_meet, shortcut
 from .signal import SignalSample, across
 from .token_signal import TokenSignal
 from .twins import Region
+from .windows import WindowRuns
 
 MAX_FEATURES = 64
 MAX_CLASSES = 10_000
@@ -50,7 +51,7 @@ class DatasetProbe:
         self._n_batches = 0
         self._label_range: tuple[int, int] | None = None
         self.copies, self.neighbours, self.tokens = Fingerprints(), SignalSample(), TokenSignal()
-        self.region, self.inputs = Region(), InputSample()
+        self.region, self.inputs, self.runs = Region(), InputSample(), WindowRuns()
         self._order, self._padding = LabelOrder(), PaddingCount()
         self._tensors = BatchTensors()
         self._joiner = Joiner(self._look)
@@ -88,6 +89,7 @@ class DatasetProbe:
             self.tokens.update(batch)
             self.region.update(batch)
             self.inputs.update(batch)
+            self.runs.update(batch)
             self._padding.update(x)
         if isinstance(batch.target, Tensor):
             self._add_target(batch.target)
@@ -195,6 +197,7 @@ def compare(training: DatasetProbe, given: DatasetProbe, redrawn: float | None =
         across=across(training.neighbours, given.neighbours),
         twins=twins.across(training.region, given.region),
         apart=apart(training.inputs, given.inputs),
+        windows=windows.across(training.runs, given.runs),
         training_signal=training.neighbours.facts(size) if size else training.tokens.facts(length),
         given_signal=given.neighbours.facts(size) if size else given.tokens.facts(length),
         redrawn=redrawn,

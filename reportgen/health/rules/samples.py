@@ -69,6 +69,33 @@ def near_leakage(report: Report, context: Context, limits: Thresholds) -> Iterat
     )
 
 
+def d_windows_overlap(report: Report, context: Context, limits: Thresholds) -> Iterator[Finding]:
+    """Windows of the same recordings stand in both splits: they were cut first, and split at random then.
+
+    Counted: samples given that have a run of eight time steps, bit for bit, in common with a training sample, at an
+    earlier place of the window and, perhaps with another one, at a later place. More than a quarter of the samples
+    for both is a warning where a class is asked for: its recording gives it away. It informs for numbers. Splits that
+    follow each other in time share steps at their border alone, and on one side. Periods without noise and constant
+    stretches do not count. Wrong where new windows will come from the recordings that were trained on.
+    """
+    windows = report.splits.windows if report.splits is not None else None
+    if windows is None or not context.real_data or windows.n < 20:
+        return
+    share = min(windows.earlier, windows.later) / windows.n
+    if share <= limits.windows:
+        return
+    data = report.train_dataset or report.dataset
+    classes = data is not None and data.class_counts is not None
+    yield Finding(
+        rule="d-windows-overlap",
+        severity=Severity.WARNING if classes else Severity.INFO,
+        subject="data",
+        section=SECTION,
+        evidence={"overlapping": min(windows.earlier, windows.later), "samples": windows.n},
+        threshold={"share": limits.windows},
+    )
+
+
 def _evidence(twins: Twins) -> dict[str, float]:
     return {"twins": twins.found, "samples": twins.n, "chance": twins.chance, "dimension": twins.dimension}
 
@@ -171,4 +198,4 @@ def d_dtype(report: Report, context: Context, limits: Thresholds) -> Iterator[Fi
     )
 
 
-RULES = (d_near_duplicates, near_leakage, d_shortcut, d_filled_in, d_dtype)
+RULES = (d_near_duplicates, near_leakage, d_windows_overlap, d_shortcut, d_filled_in, d_dtype)
