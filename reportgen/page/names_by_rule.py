@@ -173,10 +173,16 @@ OF_RULE: dict[str, dict[str, tuple[str, Unit]]] = {
         "far": (N_("rows of odd length"), COUNT),
         "rows": (N_("rows"), COUNT),
     },
+    "plain-helps": {"alone": (N_("of the loss, after a rate that collapsed"), SHARE)},
+    "thawing-helps": {
+        "poor": (N_("a poor loss, of that of a guess"), TIMES),
+        "left": (N_("what thawing leaves of it, at most"), SHARE),
+    },
     "w-sparsity": {
         "share": (N_("share of zeros"), SHARE),
         "tensors": (N_("tensors with zeros"), COUNT),
         "elsewhere": (N_("share in all weights"), SHARE),
+        "layer": (N_("of one layer, from"), SHARE),
     },
     "input-ignored": {"spread": (N_("spread of the outputs"), NUMBER)},
     "layer-norm-noise": {"share": (N_("share of rows below eps"), SHARE)},
