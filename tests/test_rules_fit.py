@@ -181,11 +181,10 @@ def test_a_pretrained_body_that_is_frozen_is_meant() -> None:
         trials = tried("other-ways", **numbers, learned=learned)
         facts = scored(0.7, 0.7, splits=across, trials=trials, training=run(SLOW, SLOW))
         assert severity(facts, "thawing-helps") == severity(facts, "o-below-neighbours") == expected
-    # next to nothing is left of a poor loss: the body was no good for this
+    # even where next to nothing is left of a poor loss
     trials = tried("other-ways", **numbers | {"thawed": 0.3}, learned=1.0)
     facts = scored(0.7, 0.7, splits=across, trials=trials, training=run(SLOW, SLOW))
-    assert severity(facts, "thawing-helps") == "warning"
-    assert causes(facts) == {"frozen-layers"}
+    assert severity(facts, "thawing-helps") == "info"
     # another change would bring more, so what is frozen is not what limits
     trials = tried("other-ways", **numbers | {"faster": 0.5}, learned=1.0)
     facts = scored(0.7, 0.7, splits=across, trials=trials, training=run(SLOW, SLOW))

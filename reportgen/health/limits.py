@@ -212,14 +212,7 @@ LIMITS: dict[str, dict[str, str]] = {
     "only-given-learns": {"gap": "anew_gap", "errors": "anew_errors"},
     **{
         rule: {"gain": "way_gain", "times": "way_times", "of_run": "way_of_run"}
-        for rule in ("faster-helps", "slower-helps", "owning-helps", "freedom-helps")
-    },
-    "thawing-helps": {
-        "gain": "way_gain",
-        "times": "way_times",
-        "of_run": "way_of_run",
-        "poor": "held_poor",
-        "left": "held_left",
+        for rule in ("faster-helps", "slower-helps", "thawing-helps", "owning-helps", "freedom-helps")
     },
 }
 

@@ -177,9 +177,6 @@ class Thresholds(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     # experiments: relative to the size (eval_change) or the spread of the outputs; rounding reaches 1e-6 to 1e-5
     eval_change: float = 1e-4
     few_beside: float = 8.0
-    held_poor: float = 0.3
-    held_left: float = 0.2
-    """Losses: of a guess's, and of what was left before thawing."""
     coupling: float = 1e-3
     affine_departure: float = 1e-4
     order_change: float = 1e-4

@@ -174,10 +174,6 @@ OF_RULE: dict[str, dict[str, tuple[str, Unit]]] = {
         "rows": (N_("rows"), COUNT),
     },
     "plain-helps": {"alone": (N_("of the loss, after a rate that collapsed"), SHARE)},
-    "thawing-helps": {
-        "poor": (N_("a poor loss, of that of a guess"), TIMES),
-        "left": (N_("what thawing leaves of it, at most"), SHARE),
-    },
     "w-sparsity": {
         "share": (N_("share of zeros"), SHARE),
         "tensors": (N_("tensors with zeros"), COUNT),

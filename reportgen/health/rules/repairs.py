@@ -41,7 +41,7 @@ def _found(report: Report, context: Context, limits: Thresholds, way: str, rule:
     if way not in gains:
         return
     best = max(gains, key=gains.__getitem__)
-    meant = way == "thawed" and rests_on_frozen(report) and not _is_held_down(n, context, start, limits)
+    meant = way == "thawed" and rests_on_frozen(report)
     yield Finding(
         rule=rule,
         severity=Severity.WARNING if best == way and not meant else Severity.INFO,
@@ -68,12 +68,6 @@ def rests_on_frozen(report: Report) -> bool:
     if trial is None or trial.numbers.get("learned", 0.0) <= 0.5:
         return False
     return trial.numbers["thawed"] == min(trial.numbers[way] for way in _WAYS if way in trial.numbers)
-
-
-def _is_held_down(n: dict[str, float], context: Context, start: float, limits: Thresholds) -> bool:
-    """Tell whether a fit that is far from good becomes one by thawing: features bought for another task do not pay."""
-    guess = context.chance or abs(start)
-    return n["before"] > limits.held_poor * guess and n["thawed"] < limits.held_left * n["before"]
 
 
 def _course(report: Report, limits: Thresholds) -> tuple[float, float, float] | None:
@@ -175,8 +169,7 @@ def thawing_helps(report: Report, context: Context, limits: Thresholds) -> Itera
 
     The loss on the data given falls by 5 % at least, and by three times what going on without them gains. A warning
     where more than half of what is frozen cannot be told from random draws; it informs where it was learned before, for
-    who freezes a pretrained body means to, and pays with some of the fit. With most of it, a warning again: the loss
-    is above 0.3 of what a constant guess gives, and thawing takes four fifths of it.
+    who freezes a pretrained body means to, and pays with some of the fit.
     """
     yield from _found(report, context, limits, "thawed", "thawing-helps")
 
