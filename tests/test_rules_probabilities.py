@@ -150,7 +150,7 @@ def test_several_heads_work_when_each_does() -> None:
 
 @pytest.mark.parametrize(
     ("gap", "eval_loss", "expected"),
-    [(0.8, 0.31, "info"), (0.8, 0.6, "warning"), (3.0, 0.31, "warning"), (0.1, 0.31, None)],
+    [(0.8, 0.31, "info"), (0.8, 0.6, "warning"), (3.0, 0.31, "warning"), (3.0, 0.1, "info"), (0.1, 0.31, None)],
 )
 def test_statistics_that_cost_nothing_inform_unless_they_are_far_off(
     gap: float, eval_loss: float, expected: str | None

@@ -140,8 +140,9 @@ def bn_stats_mismatch(report: Report, context: Context, limits: Thresholds) -> I
     Median over channels of |mean of data - running mean| / sqrt(running var + eps) and of |ln var ratio|. Healthy: at
     most 0.06 and 0.08; broken statistics or other inputs: 3 and more. Needs 256 real samples, and norms that have seen
     a training batch. Below 2 and 2.3 it informs where the model works and the trial of both modes found the loss with
-    the running statistics no more than a tenth above that with the batch's own. Wrong when the probe is meant to come
-    from another source than the training data.
+    the running statistics no more than a tenth above that with the batch's own; beyond them too where it is less than
+    half of that: the model was trained with these statistics (norms held while fine-tuning) and knows no others. Wrong
+    when the probe is meant to come from another source than the training data.
     """
     if report.activations is None or not context.real_data:
         return
@@ -149,28 +150,24 @@ def bn_stats_mismatch(report: Report, context: Context, limits: Thresholds) -> I
         if row.n_samples < limits.bn_samples or row.at_default:
             continue
         if row.mean_gap > limits.bn_mean_warning or row.log_var_gap > limits.bn_var_warning:
-            yield _norm_finding("bn-stats-mismatch", row, context, limits, harmless=_is_harmless(report, context))
+            far = row.mean_gap > limits.bn_mean_error or row.log_var_gap > limits.bn_var_error
+            grave = Severity.ERROR if far and not context.outcome_ok else Severity.WARNING
+            yield Finding(
+                rule="bn-stats-mismatch",
+                severity=Severity.INFO if _cost_at_most(0.5 if far else 1.1, report, context) else grave,
+                subject=row.name,
+                section=SECTION,
+                evidence={"mean_gap": row.mean_gap, "log_var_gap": row.log_var_gap, "samples": row.n_samples},
+                threshold={"mean_gap": limits.bn_mean_warning, "log_var_gap": limits.bn_var_warning},
+            )
 
 
-def _is_harmless(report: Report, context: Context) -> bool:
-    """Tell whether the model works, and loses nothing by its running statistics."""
+def _cost_at_most(share: float, report: Report, context: Context) -> bool:
+    """Tell whether the model works, and its loss by running statistics is at most a share of that by the batch's."""
     trial = report.tried("train-and-eval")
     if trial is None or "norms_loss" not in trial.numbers or not context.outcome_ok:
         return False
-    return trial.numbers["eval_loss"] <= 1.1 * trial.numbers["norms_loss"]
-
-
-def _norm_finding(rule: str, row: NormRow, context: Context, limits: Thresholds, *, harmless: bool) -> Finding:
-    far = row.mean_gap > limits.bn_mean_error or row.log_var_gap > limits.bn_var_error
-    grave = Severity.ERROR if far and not context.outcome_ok else Severity.WARNING
-    return Finding(
-        rule=rule,
-        severity=Severity.INFO if harmless and not far else grave,
-        subject=row.name,
-        section=SECTION,
-        evidence={"mean_gap": row.mean_gap, "log_var_gap": row.log_var_gap, "samples": row.n_samples},
-        threshold={"mean_gap": limits.bn_mean_warning, "log_var_gap": limits.bn_var_warning},
-    )
+    return trial.numbers["eval_loss"] <= share * trial.numbers["norms_loss"]
 
 
 def bn_never_updated(report: Report, context: Context, limits: Thresholds) -> Iterator[Finding]:
