@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Literal
 
-from ...document.facts import ActivationRow, ChannelFacts, Finding, NormRow, Report, Severity
+from ...document.facts import ActivationRow, ChannelFacts, Finding, Report, Severity
 from ..context import Context, norms_at_start
 from ..thresholds import Thresholds
 
