@@ -140,6 +140,10 @@ def test_units_that_their_bias_decides() -> None:
     assert (said.subject, said.severity) == ("0", Severity.INFO)
     assert (said.evidence["off"], said.evidence["on"], said.evidence["channels"]) == (10, 2, 40)
     assert list(extremes.bias_extreme(report_of(biased(0.5), X), POOR, LIMITS)) == []
+    rare = nn.Sequential(*biased(0.5), nn.Sigmoid())
+    with torch.no_grad():
+        rare[4].bias.fill_(-20.0)  # type: ignore[union-attr, operator]
+    assert list(extremes.bias_extreme(report_of(rare, X), FINE, LIMITS)) == []
 
 
 def test_a_channel_that_reaches_far() -> None:

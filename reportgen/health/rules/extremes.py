@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 
-from ...document.facts import ActivationRow, Finding, Report, Severity
+from ...document.facts import Finding, Report, Severity
 from ..context import Context
 from ..thresholds import Thresholds
 
 SECTION = "activations"
 _LEAST_CHANNELS = 32
-_LEAST_PLACES = 49
 
 
 def bias_extreme(report: Report, context: Context, limits: Thresholds) -> Iterator[Finding]:
@@ -23,10 +21,11 @@ def bias_extreme(report: Report, context: Context, limits: Thresholds) -> Iterat
     """
     if report.activations is None or not context.real_data:
         return
-    last = max((row.order for row in report.activations.rows), default=-1)
-    for row in report.activations.rows:
-        counted = [c for c in row.channels if c.pushed_off is not None and c.n_channels]
-        if not counted or row.order == last or row.stats.nonfinite:
+    counts = [(row, [c for c in row.channels if c.pushed_off is not None]) for row in report.activations.rows]
+    known = [(row, counted) for row, counted in counts if counted]
+    last = max((row.order for row, _ in known), default=-1)  # an activation may follow it
+    for row, counted in known:
+        if row.order == last or row.stats.nonfinite:
             continue
         worst = max(counted, key=lambda c: ((c.pushed_off or 0) + (c.pushed_on or 0)) / c.n_channels)
         off, on = worst.pushed_off or 0, worst.pushed_on or 0
@@ -82,7 +81,7 @@ def spatial_concentration(report: Report, context: Context, limits: Thresholds) 
     found = [
         (row.concentration, row)
         for row in report.activations.rows
-        if row.concentration is not None and row.concentration < limits.concentrated and _places(row) >= _LEAST_PLACES
+        if row.concentration is not None and row.concentration < limits.concentrated  # never of smaller maps
     ]
     if found:
         share, worst = min(found, key=lambda item: item[0])
@@ -94,12 +93,6 @@ def spatial_concentration(report: Report, context: Context, limits: Thresholds) 
             evidence={"concentration": share, "layers": len(found)},
             threshold={"concentration": limits.concentrated},
         )
-
-
-def _places(row: ActivationRow) -> int:
-    """Return height times width of (B, C, H, W), from its text; 0 of another shape."""
-    sizes = [int(n) for n in re.findall(r"\d+", row.shape)]
-    return sizes[-1] * sizes[-2] if len(sizes) == 4 else 0
 
 
 def block_overwrites(report: Report, context: Context, limits: Thresholds) -> Iterator[Finding]:

@@ -8,6 +8,7 @@ from ...document.facts import Finding, Report, Severity, WeightRow
 from ...document.states import MomentRow
 from ..context import Context
 from ..thresholds import Thresholds
+from .weights import is_zero
 
 SECTION = "weights"
 _FEW = 16  # rows or columns, below which one direction may be all that there is
@@ -25,7 +26,7 @@ def w_zero(report: Report, context: Context, limits: Thresholds) -> Iterator[Fin
     """
     rows = report.weights.rows if report.weights is not None and report.activations is None else []
     norms = [row for row in rows if row.role == "norm" and row.name.endswith("weight") and _size(row) > 1]
-    silent = [row for row in norms if _is_zero(row)]
+    silent = [row for row in norms if is_zero(row)]
     empty = [(name, size) for row in rows if _is_matrix(row) for name, size in _empty_parts(row)]
     empty += [(row.name, _size(row)) for row in silent] if 2 * len(silent) <= len(norms) else []
     if empty and context.state != "untrained":
@@ -135,17 +136,13 @@ def _is_matrix(row: WeightRow) -> bool:
 
 def _empty_parts(row: WeightRow) -> list[tuple[str, int]]:
     """Return names and sizes of the matrices in a weight that are zero throughout."""
-    if _is_zero(row):
+    if is_zero(row):
         return [(row.name, _size(row))]
     return [
         (f"{row.name} · {matrix.part}", matrix.channels * matrix.fan_in)
         for matrix in row.matrices
         if matrix.part and matrix.filters is not None and 0 < matrix.channels == matrix.filters.zero
     ]
-
-
-def _is_zero(row: WeightRow) -> bool:
-    return row.stats is not None and 0 < row.stats.count == row.stats.zeros
 
 
 def _size(row: WeightRow) -> int:

@@ -154,7 +154,8 @@ def optimizer_missing_params(report: Report, context: Context, limits: Threshold
     if not missing or not total:
         return
     share = sum(row.stats.count for row in missing if row.stats is not None) / total
-    learned = not any(row.at_default_init or _is_drawn_embedding(row) or _is_empty(row) for row in missing)
+    empty = any(len(row.shape) > 1 and is_zero(row) for row in missing)
+    learned = not empty and not any(row.at_default_init or _is_drawn_embedding(row) for row in missing)
     kept_out = context.outcome_ok and learned and _are_first(report, {row.name for row in missing})
     severity = Severity.INFO if kept_out else Severity.WARNING
     yield Finding(
@@ -183,9 +184,9 @@ def _of_the_loss(report: Report) -> Iterator[Finding]:
     )
 
 
-def _is_empty(row: WeightRow) -> bool:
-    stats = row.stats
-    return len(row.shape) > 1 and stats is not None and 0 < stats.count == stats.zeros
+def is_zero(row: WeightRow) -> bool:
+    """Tell whether a tensor is zero throughout."""
+    return row.stats is not None and 0 < row.stats.count == row.stats.zeros
 
 
 def _is_drawn_embedding(row: WeightRow) -> bool:
