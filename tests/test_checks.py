@@ -119,6 +119,31 @@ def test_a_loss_that_compares_all_with_all(name: str) -> None:
     assert words_checks.OUTCOMES["loss-of-pairs"](numbers, {}).endswith(".")
 
 
+def _weighted(o: Tensor, t: Tensor) -> Tensor:
+    return ((o - t[:, :1]).abs() * t[:, 1:]).sum() / t[:, 1:].sum()
+
+
+WEIGHTED: dict[str, tuple[Callable[[Tensor, Tensor], Tensor], bool]] = {
+    "mean": (lambda o, t: ((o - t[:, :1]).square() * t[:, 1:]).mean(), False),
+    "divided by the weights": (_weighted, False),
+    "weights are left aside": (lambda o, t: (o - t[:, :1]).square().mean(), False),
+    "only the first is read": (lambda o, t: (o - t[:, :1]).square().mean() * t[0, 1], False),
+    "looked up": (lambda o, t: F.embedding(t[:, 1].long(), torch.ones(2, 1)).mul((o - t[:, :1]).abs()).mean(), False),
+    "broadcast": (lambda o, t: ((o - t[:, :1]).abs() * t[:, 1]).mean(), True),
+    "broadcast and summed": (lambda o, t: ((o - t[:, :1]).square() * t[:, 1]).sum() / len(o), True),
+}
+
+
+@pytest.mark.parametrize("name", WEIGHTED)
+def test_weights_that_meet_the_errors_of_all_samples(name: str) -> None:
+    loss, sick = WEIGHTED[name]
+    torch.manual_seed(0)
+    target = torch.cat([torch.randn(16, 1), (torch.rand(16, 1) < 0.7).float()], 1)
+    numbers = pairing.loss_of_pairs(lab(nn.Linear(4, 1), torch.randn(16, 4), target, loss)).numbers
+    told = report(BAD, trials=tried("loss-of-pairs", {"output": "N × 1", "target": "N × 2"}, **numbers))
+    assert severity(told, "loss-crossed") == ("error" if sick else None)
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_rounding_of_a_loss_that_takes_no_notice_is_no_meeting_of_pairs(dtype: torch.dtype) -> None:
     votes = torch.distributions.Multinomial(10, torch.tensor([0.4, 0.3, 0.2, 0.1])).sample((16,)) / 10

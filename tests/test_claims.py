@@ -114,8 +114,8 @@ def test_far_targets_of_a_square_are_known_by_hand() -> None:
         assert told[f"{name}_100"] == pytest.approx(expected, rel=1e-4)
 
 
-def kl(form: Any) -> Any:
-    return lambda o, y: F.kl_div(form(o), y, reduction="batchmean")
+def kl(form: Any, asked: Any = lambda y: y) -> Any:
+    return lambda o, y: F.kl_div(form(o), asked(y), reduction="batchmean")
 
 
 def by_element(output: Tensor, target: Tensor) -> Tensor:
@@ -160,6 +160,33 @@ def test_shares_that_are_no_logarithms(last: nn.Module | None, loss: Any, kind: 
     assert [(f.detail["kind"], f.severity.value) for f in found] == [(kind, severity)]
     assert "wrong-loss" in {d.cause for d in report.diagnoses if d.severity.rank}
     assert words_claims.RULES["loss-of-shares"][1](found[0]).endswith(".")
+
+
+def twice(output: Tensor, target: Tensor) -> Tensor:
+    """Targets go through a softmax as teachers' scores do, at a temperature of 4; the student does at 1."""
+    return -((target / 4).softmax(1) * output.log_softmax(1)).sum(1).mean()
+
+
+@pytest.mark.parametrize("loss", [twice, kl(lambda o: o.log_softmax(1), lambda t: t.softmax(1))])
+def test_shares_that_go_through_a_softmax_once_more(loss: Any) -> None:
+    report = examined(model(3), soft(), loss)
+    found = [f for f in report.findings if f.rule == "loss-of-shares"]
+    assert [(f.detail["kind"], f.severity.value) for f in found] == [("softened", "error")]
+    assert "double-softmax" in {d.cause for d in report.diagnoses if d.severity.rank}
+    assert words_claims.RULES["loss-of-shares"][1](found[0]).endswith(".")
+
+
+@pytest.mark.parametrize(
+    "soften",
+    [
+        lambda t: 0.9 * t + 0.1 / 3,  # smoothed
+        lambda t: (t.log() / 3).softmax(1),  # at a temperature, as shares are softened rightly
+        lambda t: (3 * t.log()).softmax(1),
+    ],
+)
+def test_shares_that_are_softened_as_shares(soften: Any) -> None:
+    report = examined(model(3), soft(), kl(lambda o: o.log_softmax(1), soften))
+    assert not any(f.detail.get("kind") == "softened" for f in report.findings)
 
 
 def test_labels_of_one_class_alone_are_no_shares() -> None:

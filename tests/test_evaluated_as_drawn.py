@@ -53,3 +53,38 @@ def test_a_model_that_was_trained_a_little_may_be_evaluated() -> None:
         nn.functional.cross_entropy(model(X), Y).backward()
         optimizer.step()
     assert told(model.eval()) == set()
+
+
+class Attending(nn.Module):
+    """Five tokens of eight values through one block of attention and norms."""
+
+    def __init__(self, *, normal: bool = False) -> None:
+        super().__init__()
+        torch.manual_seed(1)
+        self.enter = nn.Linear(8, 48)
+        self.block = nn.TransformerEncoderLayer(48, 4, 96, dropout=0.0, batch_first=True)
+        self.leave = nn.Linear(48, 2)
+        if normal:  # as language models draw their weights
+            for parameter in self.parameters():
+                if parameter.dim() > 1:
+                    nn.init.normal_(parameter, std=0.02)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.leave(self.block(self.enter(x.reshape(-1, 5, 8))).mean(1))
+
+
+@pytest.mark.parametrize("normal", [False, True])
+def test_a_transformer_into_which_nothing_was_loaded(normal: bool) -> None:
+    state = {f"_orig_mod.{key}": value for key, value in Attending(normal=normal).state_dict().items()}
+    model = Attending(normal=normal)
+    model.load_state_dict(state, strict=False)
+    assert told(model.eval()) == {"checkpoint-not-loaded"}
+
+
+@pytest.mark.parametrize("normal", [False, True])
+def test_a_single_step_moves_the_norms_of_a_transformer(normal: bool) -> None:
+    model = Attending(normal=normal)
+    optimizer = torch.optim.SGD(model.parameters(), 1e-3)
+    nn.functional.cross_entropy(model(X), Y).backward()
+    optimizer.step()
+    assert "checkpoint-not-loaded" not in told(model.eval())

@@ -32,6 +32,7 @@ from reportgen.document.facts import (
     WeightRow,
 )
 from reportgen.document.history import History, LayerRun, LoopFacts, OptimizerRun, ParameterRun, Series, Trace
+from reportgen.document.samples import Signal, SplitFacts
 from reportgen.document.stats import TensorStats
 from reportgen.document.trials import Trial, TrialFacts
 from reportgen.health.judge import judge
@@ -435,6 +436,15 @@ def test_mistakes_where_the_model_is_sure(surer: float, accuracy: float, expecte
         answers=360.0,
     )
     assert severity(report(trials=trial, training=run()), "sure-and-wrong") == expected
+
+
+def test_mistakes_where_neighbours_know_the_label_are_the_models() -> None:
+    numbers = {"surer": 0.58, "surer_error": 0.03, "accuracy": 0.57, "commonest": 0.25, "samples": 360.0}
+    trial = tried("as-it-is", loss=1.3, answers=360.0, **numbers)
+    for vote, expected in ((0.99, None), (0.6, "warning")):  # a share of wrong labels is wrong for neighbours too
+        known = Signal(kind="classes", n=360, k=5, score=vote, null_mean=0.2, null_std=0.01, vote=vote)
+        facts = report(trials=trial, training=run(), splits=SplitFacts(across=known))
+        assert severity(facts, "sure-and-wrong") == expected
 
 
 @pytest.mark.parametrize(

@@ -70,6 +70,16 @@ def test_fresh_layers_are_known(make: object, seed: int) -> None:
 
 
 @pytest.mark.parametrize("seed", range(5))
+def test_what_multi_head_attention_projects_its_inputs_with_is_drawn_otherwise(seed: int) -> None:
+    torch.manual_seed(seed)
+    layer = nn.MultiheadAttention(48, 4)
+    assert weights.of_model(layer).rows[0].at_default_init is True
+    with torch.no_grad():
+        layer.in_proj_weight *= 1.1  # beyond the bound of Xavier's distribution
+    assert weights.of_model(layer).rows[0].at_default_init is False
+
+
+@pytest.mark.parametrize("seed", range(5))
 def test_other_weights_are_not_taken_for_fresh(seed: int) -> None:
     torch.manual_seed(seed)
     layer = nn.Linear(64, 64)

@@ -105,6 +105,7 @@ _BAD_LABELS = (
     "d-label-mapping",
     "o-inverted",
     "d-rows-slipped",
+    "shifted-twice",
     "d-labels-unrelated",
     "only-given-learns",
     "d-label-range",
@@ -171,6 +172,7 @@ SYNDROMES: tuple[Syndrome, ...] = (
     ),
     Syndrome("loss-shape-broadcast", ("loss-crossed", "loss-broadcast", "loss-shape"), (*_STUCK, "d-target-scale")),
     Syndrome("double-softmax", ("double-softmax", "probabilities-as-scores"), _SLOW),
+    Syndrome("double-softmax", ("loss-of-shares",), _SLOW, _detail("kind", "softened")),
     # what sums over time sees what is to come
     Syndrome("wrong-output-activation", ("output-range",), (*_UNMOVED, "causal-leak"), _detail("kind", "other axis")),
     Syndrome(

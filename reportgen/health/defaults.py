@@ -129,6 +129,7 @@ DEFAULTS: dict[str, str] = {
     "loss-detached": "detached-graph",
     "loss-mismatch": "wrong-loss",
     "loss-of-shares": "wrong-loss",
+    "shifted-twice": "label-corruption",
     "loss-shape": "loss-shape-broadcast",
     "loss-sign": "loss-sign-flipped",
     "lr-extreme": "lr-too-high",

@@ -27,6 +27,9 @@ OF_RULE: dict[str, dict[str, tuple[str, Unit]]] = {
         "smallest": (N_("labels of the rarest class"), COUNT),
         "class": (N_("class that is not found"), COUNT),
         "classes": (N_("rare classes"), COUNT),
+        "favoured": (N_("recall with the rare favoured"), SHARE),
+        "gained": (N_("samples right then alone"), COUNT),
+        "lost": (N_("samples right before alone"), COUNT),
         "ratio": (N_("commonest class, of the rarest"), TIMES),
     },
     "d-conflicting-labels": {"samples": (N_("samples with several labels"), COUNT), "of": (N_("samples"), COUNT)},
@@ -212,6 +215,14 @@ OF_RULE: dict[str, dict[str, tuple[str, Unit]]] = {
     "near-leakage": {"chance": (N_("share by chance"), SHARE)},
     "norm-gain": {"ratio": (N_("largest gain, of the median"), TIMES)},
     "o-baseline-skill": {"upper": (N_("upper end of the interval"), SHARE)},
+    "shifted-twice": {
+        "data": (N_("elements that the data move them"), COUNT),
+        "loss": (N_("elements that the loss moves them"), COUNT),
+    },
+    "loss-of-shares": {
+        "softened": (N_("derivative at the targets, of that at 0"), NUMBER),
+        "met": (N_("derivative at their logarithms, of that at 0"), NUMBER),
+    },
     "o-calibration": {"null": (N_("error by chance"), SHARE), "gap": (N_("confidence above accuracy"), SHARE)},
     "o-confused-pair": {
         "share": (N_("share taken for the other"), SHARE),
@@ -265,7 +276,11 @@ OF_RULE: dict[str, dict[str, tuple[str, Unit]]] = {
         "low": (N_("step, at least"), NUMBER),
         "high": (N_("step, at most"), NUMBER),
     },
-    "evaluated-as-drawn": {"tested": (N_("weights tested"), COUNT), "untouched": (N_("weights as drawn"), COUNT)},
+    "evaluated-as-drawn": {
+        "norms": (N_("norm layers as made"), COUNT),
+        "tested": (N_("weights tested"), COUNT),
+        "untouched": (N_("weights as drawn"), COUNT),
+    },
     "w-at-default-init": {"tested": (N_("weights tested"), COUNT)},
     "w-copies": {"share": (N_("share of copied filters"), SHARE)},
     "bn-negative-var": {"lowest": (N_("lowest running variance"), NUMBER)},

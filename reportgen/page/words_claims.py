@@ -19,12 +19,24 @@ def _shares(f: Finding) -> str:
             "The loss is {asked} for the shares that the targets ask, and {surest} with all on the likeliest class."
         )
         return text.format(asked=amount(e["asked"]), surest=amount(e["surest"]))
+    if f.detail.get("kind") == "softened":
+        text = _(
+            "The targets are shares, and the loss takes a softmax of them: it is at rest where outputs are the targets "
+            "themselves (derivative {softened} of that at 0), not where they are their logarithms ({met})."
+        )
+        return text.format(softened=amount(e["softened"]), met=amount(e["met"]))
     wrong = _("The loss takes logarithms of shares; the outputs are none: their logsumexp is off 0 by up to {off}.")
     return wrong.format(off=amount(e["log_sum_exp_error"]))
 
 
+def _twice(f: Finding) -> str:
+    text = _("The data move the targets ahead by {data}, and the loss by {loss} more.")
+    return text.format(data=amount(f.evidence["data"]), loss=amount(f.evidence["loss"]))
+
+
 RULES: dict[str, tuple[str, Callable[[Finding], str], str]] = {
     "loss-of-shares": ("Shares that the loss asks for", _shares, "The loss may distrust soft labels on purpose."),
+    "shifted-twice": ("How far ahead the targets lie", _twice, "What comes after the next may be asked for."),
 }
 
 
@@ -46,6 +58,8 @@ def titles() -> dict[str, str]:
     return {
         "far-targets": _("Does the loss rise with the distance from the target?"),
         "shares": _("Which shares does the loss ask for?"),
+        "targets-ahead": _("How far ahead do the targets lie?"),
+        "rare-favoured": _("Are rare classes named as often as the model knows them?"),
         "two-sides": _("Can the answers be yes and no?"),
         "sums-to-one": _("Along which dimension do probabilities sum to 1?"),
     }
@@ -61,7 +75,24 @@ def _sums(n: Numbers, d: Detail) -> str:
     return text.format(classes=amount(n["classes"]), elsewhere=amount(n["elsewhere"]), dim=amount(n["dim"]))
 
 
+def _ahead(n: Numbers, d: Detail) -> str:
+    text = _("The data move them by {data}, the loss by {loss}.")
+    return text.format(data=amount(n["data"]), loss=amount(n["loss"]))
+
+
+def _favoured(n: Numbers, d: Detail) -> str:
+    text = _(
+        "Of {rare} samples of rare classes {found} are named rightly, and {then} where their probabilities are divided "
+        "by the square root of how common each class is; of {common} others {common_found}, and then {common_then}."
+    )
+    keys = {"rare": "rare", "found": "rare_found", "then": "rare_then", "common": "common"}
+    keys |= {"common_found": "common_found", "common_then": "common_then"}
+    return text.format(**{word: amount(n[key]) for word, key in keys.items()})
+
+
 OUTCOMES: dict[str, Callable[[Numbers, Detail], str]] = {
+    "targets-ahead": _ahead,
+    "rare-favoured": _favoured,
     "far-targets": _far,
     "shares": _asked,
     "two-sides": _sides,

@@ -70,6 +70,11 @@ def _imbalance(f: Finding) -> str:
         lost = _(" Of class {index} {recall} are found (at most {upper}).").format(
             index=amount(e["class"]), recall=percent(e["recall"]), upper=percent(e["upper"])
         )
+    if "favoured" in e:
+        lost += _(
+            " Favoured by half of their rarity {favoured} are: {gained} samples are right then alone, {lost} were "
+            "right before alone."
+        ).format(favoured=percent(e["favoured"]), gained=amount(e["gained"]), lost=amount(e["lost"]))
     return _("The commonest class is the label {largest} times, the rarest {smallest} times.{lost}").format(
         largest=amount(e["largest"]), smallest=amount(e["smallest"]), lost=lost
     )

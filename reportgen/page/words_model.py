@@ -41,11 +41,18 @@ def _set_back(f: Finding) -> str:
 
 
 def _as_drawn(f: Finding) -> str:
+    e = f.evidence
+    if e["untouched"] < e["tested"] or not e["tested"]:
+        text = _(
+            "The model was handed over in eval mode, without a run; all gains and shifts of its {norms} norm layers "
+            "are the 1 and 0 that they were made with, and it does no better than a constant answer."
+        )
+        return text.format(norms=amount(e["norms"]))
     text = _(
         "The model was handed over in eval mode, without a run; all {tested} weights that can be tested are as they "
         "were drawn, and it does no better than a constant answer."
     )
-    return text.format(tested=amount(f.evidence["tested"]))
+    return text.format(tested=amount(e["tested"]))
 
 
 def _otherwise(f: Finding) -> str:

@@ -15,6 +15,7 @@ _ENERGY_LINE = 4.5  # standard deviations of row and column energies
 _KS_SAMPLE = 100_000
 _SHUFFLES = 39
 _SIDE = 128
+_XAVIER = ("in_proj_weight", "q_proj_weight", "k_proj_weight", "v_proj_weight")  # names of nn.MultiheadAttention alone
 
 
 def at_default_init(weight: Tensor) -> bool | None:
@@ -26,7 +27,17 @@ def at_default_init(weight: Tensor) -> bool | None:
     """
     if weight.dim() < 2 or not weight.is_floating_point():
         return None
-    return default_init(sweep(weight), math.prod(weight.shape[1:]))
+    return default_init(sweep(weight), math.prod(weight.shape[1:]) ** -0.5)
+
+
+def default_bound(name: str, shape: Sequence[int]) -> float:
+    """Return the bound that PyTorch draws a weight within: 1/sqrt(fan_in), or Xavier's of multi-head attention.
+
+    ``nn.MultiheadAttention`` draws what it projects its inputs with from ``xavier_uniform_``: sqrt(6/(rows + columns)).
+    """
+    if name.endswith(_XAVIER) and len(shape) == 2:
+        return math.sqrt(6 / sum(shape))
+    return float(math.prod(shape[1:]) ** -0.5)
 
 
 def testable(shape: Sequence[int]) -> bool:
@@ -34,14 +45,14 @@ def testable(shape: Sequence[int]) -> bool:
     return len(shape) >= 2 and math.prod(shape) >= 2000 and min(shape[0], math.prod(shape[1:])) >= 32
 
 
-def default_init(found: Sweep, fan_in: int) -> bool | None:
-    """Test what a sweep saw: the bound on all values, the energies of all channels, the rest on its slab."""
+def default_init(found: Sweep, bound: float) -> bool | None:
+    """Test what a sweep saw against U(±bound): the bound on all values, the energies of all channels, the rest on its
+    slab."""
     stats, slab = found.stats, found.slab
     channels = len(found.squares)
     length = stats.count // max(channels, 1)
     if not testable((channels, length)):
         return None
-    bound = fan_in**-0.5
     if stats.nonfinite or stats.min is None or stats.max is None:
         return False
     if not max(-stats.min, stats.max) <= bound * (1 + 1e-3):

@@ -20,7 +20,7 @@ from ..subject import hub_config
 from ..subject.hub_config import Heads
 from ..subject.shapes import is_plain, whole
 from . import recurrent
-from .initial import default_init, testable
+from .initial import default_bound, default_init, testable
 from .kinds import Role, Shape, is_packed, is_transposed, kind_by_name, norm_after, role_of, shapes_of
 from .layers import NORMS, kind_of
 from .matrices import Rows, distribution, embedding, filters, gains, quantisation, rows_at, rows_of
@@ -253,7 +253,7 @@ def _measured(
     if about.role == "embedding" and x.dim() == 2:
         row = replace(row, embedding=embedding(rows_of(found, length), x))
     if row.fan_in:
-        fresh = default_init(found, math.prod(row.shape[1:]))
+        fresh = default_init(found, default_bound(row.name, row.shape))
         row = replace(row, at_default_init=fresh, matrices=_matrices(found, x, about, spectra))
         row = _smoothed(row, real)
         release(real)

@@ -147,7 +147,9 @@ def sure_and_wrong(report: Report, context: Context, limits: Thresholds) -> Iter
     On the data given accuracy is at least 0.15 above the commonest class, a fifth of the answers at least are wrong,
     and the chance that a right answer is surer than a wrong one is below 0.65 with two standard errors. Where classes
     overlap, mistakes lie where the model is unsure; labels that are wrong at random strike anywhere. At least 100
-    samples with one label each. A warning. Wrong for a badly overfitted model, which is sure of everything.
+    samples with one label each. A warning. Not said where the nearest training samples tell the label clearly more
+    often than the model does, as ``o-below-neighbours`` measures it: labels that neighbours share are not wrong at
+    random. Wrong for a badly overfitted model, which is sure of everything.
     """
     trial = report.tried("as-it-is")
     if trial is None or context.state != "trained" or "surer" not in trial.numbers:
@@ -155,7 +157,7 @@ def sure_and_wrong(report: Report, context: Context, limits: Thresholds) -> Iter
     n = trial.numbers
     upper = n["surer"] + 2 * n["surer_error"]
     learned = n["accuracy"] >= n["commonest"] + 0.15 and n["accuracy"] <= 0.8
-    if n["samples"] < 100 or not learned or upper >= limits.surer:
+    if n["samples"] < 100 or not learned or upper >= limits.surer or _neighbours_know(report, n["accuracy"], limits):
         return
     yield Finding(
         rule="sure-and-wrong",
@@ -165,6 +167,15 @@ def sure_and_wrong(report: Report, context: Context, limits: Thresholds) -> Iter
         evidence={key: n[key] for key in ("surer", "surer_error", "accuracy", "commonest", "samples")},
         threshold={"surer": limits.surer},
     )
+
+
+def _neighbours_know(report: Report, accuracy: float, limits: Thresholds) -> bool:
+    """Tell whether the labels of the nearest training samples are right clearly more often than the model."""
+    signal = report.splits.across if report.splits is not None else None
+    if signal is None or signal.vote is None:
+        return False
+    error = math.sqrt(max(signal.vote * (1 - signal.vote), 0.01) / signal.n)
+    return signal.vote - accuracy > max(limits.below_neighbours, 5 * error)
 
 
 def cut_short(report: Report, context: Context, limits: Thresholds) -> Iterator[Finding]:

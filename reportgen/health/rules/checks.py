@@ -51,20 +51,25 @@ def loss_crossed(report: Report, context: Context, limits: Thresholds) -> Iterat
     Second differences of the loss by an output and a target, each moved by a standard deviation: those of different
     samples are as large as those of one and the same (more than a fifth; a loss of pairs has none, one that takes a
     root or a correlation over the batch a sixteenth of 16 samples), and between two outputs there are none, as there
-    are in losses that compare two sets of samples on purpose. An error: (N, 1) meets (N,) somewhere.
+    are in losses that compare two sets of samples on purpose. An error: (N, 1) meets (N,) somewhere. So it is where the
+    columns of whole numbers beside the targets do that, weights or masks: a loss that is divided by the sum of its
+    weights has a sixteenth there, too.
     """
     trial = report.tried("loss-of-pairs")
     if trial is None:
         return
     n = trial.numbers
-    if n["own"] <= 0 or n["other"] <= limits.pairs_crossed * n["own"] or n["outputs"] > 0.05 * n["other"]:
+    pairs = [(n[f"{which}own"], n[f"{which}other"]) for which in ("", "beside_") if f"{which}own" in n]
+    crossed = [(own, other) for own, other in pairs if 0 < limits.pairs_crossed * own < other]
+    if not crossed or n["outputs"] > 0.05 * crossed[0][1]:
         return
+    own, other = crossed[0]
     yield Finding(
         rule="loss-crossed",
         severity=Severity.ERROR,
         subject="loss",
         section=SECTION,
-        evidence={key: n[key] for key in ("own", "other", "samples")},
+        evidence={"own": own, "other": other, "samples": n["samples"]},
         threshold={"share": limits.pairs_crossed},
         detail={"output": trial.detail.get("output", ""), "target": trial.detail.get("target", "")},
     )

@@ -6,10 +6,12 @@ from collections.abc import Iterator
 from itertools import pairwise
 
 from ...document.facts import Finding, Report, Severity
+from ...document.trials import Trial
 from ..context import Context
 from ..thresholds import Thresholds
 
 SECTION = "trials"
+_AT_REST = 1e-3
 _LINEAR = 9.0  # fall from 10 to 100 deviations over that from 0 to 10, of a straight line
 _POWERS = ("0.5", "1", "2", "4", "8", "16", "32")
 
@@ -40,12 +42,19 @@ def loss_of_shares(report: Report, context: Context, limits: Thresholds) -> Iter
     the Kullback-Leibler divergence does; but the outputs are no logarithms of shares (their logsumexp is more than 0.1
     from 0): probabilities, or raw scores. An error. Or it is the lower the surer the answer is, whatever the targets
     ask, up to all on one class: shares handed on where logarithms were due. A warning where the model does not work,
-    else it informs. Wrong for losses that distrust soft labels on purpose.
+    else it informs. Or it applies a softmax to the targets, which are shares already, and asks for what is left, nearly
+    the same for every class: it stays where it is when one number is added to all outputs, and its derivative is 0
+    (less than a thousandth of that at outputs of 0) where outputs are the targets times one number, and is not (above a
+    twentieth) where they are the logarithms of the targets. An error. Wrong for losses that distrust soft labels on
+    purpose.
     """
     trial, shifted = report.tried("shares"), report.tried("loss-shifted")
     if trial is None:
         return
     n = trial.numbers
+    if n.get("softened", 1.0) < _AT_REST and n["met"] > 0.05 and _applies_softmax(shifted):
+        yield _finding(Severity.ERROR, {"softened": n["softened"], "met": n["met"]}, "softened")
+        return
     logs, plain = _course(n, "logs"), _course(n, "shares")
     if _lowest_at_target(logs) and shifted is not None:
         fall = (shifted.numbers["loss"] - shifted.numbers["shifted"]) * shifted.numbers["width"]
@@ -59,6 +68,11 @@ def loss_of_shares(report: Report, context: Context, limits: Thresholds) -> Iter
         yield _finding(severity, {"asked": asked[1], "surest": asked[-1]}, "surest")
 
 
+def _applies_softmax(shifted: Trial | None) -> bool:
+    """Tell whether the loss stays where it is when one number is added to all outputs."""
+    return shifted is not None and abs(shifted.numbers["loss"] - shifted.numbers["shifted"]) < 1e-4
+
+
 def _finding(severity: Severity, evidence: dict[str, float], kind: str) -> Finding:
     return Finding(
         rule="loss-of-shares",
@@ -67,6 +81,26 @@ def _finding(severity: Severity, evidence: dict[str, float], kind: str) -> Findi
         section=SECTION,
         evidence=evidence,
         detail={"kind": kind},
+    )
+
+
+def shifted_twice(report: Report, context: Context, limits: Thresholds) -> Iterator[Finding]:
+    """The data move the targets of a sequence ahead, and the loss moves them once more.
+
+    The training targets are the input moved by one element or more, at every place; and the loss compares the output at
+    a place with the target at a later one, as that of language models does which takes its labels unmoved. Both are
+    facts: changed targets show at which output the loss looks. The model learns what comes after the next token. An
+    error. Wrong where just that is asked for.
+    """
+    trial = report.tried("targets-ahead")
+    if trial is None or trial.numbers["data"] < 1 or trial.numbers["loss"] < 1:
+        return
+    yield Finding(
+        rule="shifted-twice",
+        severity=Severity.ERROR,
+        subject="targets",
+        section=SECTION,
+        evidence={"data": trial.numbers["data"], "loss": trial.numbers["loss"]},
     )
 
 
@@ -91,4 +125,4 @@ def _falls_to_the_end(course: list[float]) -> bool:
     return falling and course[1] - course[-1] > 0.05 * max(abs(course[1]), abs(course[-1]))
 
 
-RULES = (loss_of_shares,)
+RULES = (loss_of_shares, shifted_twice)

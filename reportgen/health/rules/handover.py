@@ -194,28 +194,40 @@ def optimizer_state_missing(report: Report, context: Context, limits: Thresholds
 
 
 def evaluated_as_drawn(report: Report, context: Context, limits: Thresholds) -> Iterator[Finding]:
-    """A model is evaluated whose weights are all as PyTorch draws them: nothing was trained, or nothing loaded.
+    """A model is evaluated whose weights are all as they were drawn: nothing was trained, or nothing loaded.
 
     Handed over in eval mode, without optimizer and without history, with labelled data and a loss: so it is not about
-    to be trained. Every weight that is large enough to be tested is as it was drawn (see ``w-at-default-init``), every
-    batch norm has seen nothing, and the answers are no better than a constant one. A file whose keys do not match loads
-    nothing under ``strict=False``, without a word. A warning. Wrong where an untrained model is evaluated on purpose.
+    to be trained. Every weight that is large enough to be tested is as PyTorch draws it (see ``w-at-default-init``), or
+    it has two normalisation layers at least; every gain of these is 1 and every shift 0, to the bit, where a single
+    step moves them; every batch norm has seen nothing, and the answers are no better than a constant one. A file whose
+    keys do not match loads nothing under ``strict=False``, without a word. A warning. Wrong where an untrained model is
+    evaluated on purpose.
     """
     subject, weights = report.subject, report.weights
     if not subject.in_eval or subject.optimizer or report.training is not None or weights is None:
         return
-    if context.state != "untrained" or not context.outcome_known or context.outcome_ok or not context.real_data:
+    if context.state == "trained" or not context.outcome_known or context.outcome_ok or not context.real_data:
         return
     tested = [row.at_default_init for row in weights.rows if row.at_default_init is not None]
-    if subject.loss is None or not tested or not all(tested):
+    norms = [row for row in weights.rows if row.role == "norm" and row.stats is not None]
+    gains = sum(row.name.endswith("weight") for row in norms)
+    told = (bool(tested) and all(tested)) or gains >= 2
+    if subject.loss is None or not told or not all(map(_is_as_made, norms)):
         return
+    evidence: dict[str, float] = {"untouched": sum(map(bool, tested)), "tested": len(tested)}
     yield Finding(
         rule="evaluated-as-drawn",
         severity=Severity.WARNING,
         subject="model",
         section=SECTION,
-        evidence={"untouched": len(tested), "tested": len(tested)},
+        evidence=evidence | ({"norms": gains} if gains else {}),
     )
+
+
+def _is_as_made(row: WeightRow) -> bool:
+    """Tell whether a norm multiplies by 1 throughout, or adds 0."""
+    wanted = 1.0 if row.name.endswith("weight") else 0.0
+    return row.stats is not None and row.stats.min == row.stats.max == wanted
 
 
 RULES = (

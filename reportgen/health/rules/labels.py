@@ -17,6 +17,8 @@ from .optimizer import is_adaptive
 from .relearned import learns_nothing
 
 SECTION = "dataset"
+_MORE = 0.2  # of the rare samples
+_SELDOM = 0.75  # of the recall of common classes, below which rare ones are found too seldom
 
 
 def _splits(report: Report) -> Iterator[tuple[str, DatasetFacts]]:
@@ -172,14 +174,18 @@ def d_class_imbalance(report: Report, context: Context, limits: Thresholds) -> I
     class with at most a fifth of the largest's samples, and at least ten samples evaluated, has a recall whose 95 %
     interval lies below half the mean recall of the classes common beside it, and below one half; or all such classes
     together have. Of maps each place has a class, and samples in which a class occurs count for its interval. A long
-    tail that is learned is no fault.
+    tail that is learned is no fault. A warning too where less than three quarters as many of the rare are found as of
+    the common (95 %), and the model knows better: probabilities divided by the square root of how common a class is
+    find a fifth of the rare samples more, ten at least, lose no more samples of any class than they gain, and gain more
+    than the model's own probabilities say, by three standard deviations. Where probabilities are right, every such
+    change loses more than it gains.
     """
     data = report.train_dataset or report.dataset
     by_class = _by_class(report, data)
     counts = [c for c in by_class if c]
     if len(counts) < 2 or len(counts) > 1000 or max(counts) < limits.imbalance * min(counts):
         return
-    lost = _lost(_recalls(report), by_class, limits)
+    lost = _lost(_recalls(report), by_class, limits) or _underrated(report)
     harmed = lost is not None and context.state == "trained"
     evidence: dict[str, float] = {"largest": max(counts), "smallest": min(counts)}
     if lost is not None:
@@ -254,6 +260,25 @@ def _lost_together(
     if high >= min(0.5, 0.5 * sum(common) / len(common)):
         return None
     return {"classes": len(rare), "recall": recall, "upper": high}
+
+
+def _underrated(report: Report) -> dict[str, float] | None:
+    """Return the same of rare classes that the model knows better than it says."""
+    trial = report.tried("rare-favoured")
+    if trial is None:
+        return None
+    n = trial.numbers
+    if n["rare"] < 10 or not n["common"]:
+        return None
+    recall, common = n["rare_found"] / n["rare"], n["common_found"] / n["common"]
+    high = wilson(round(n["rare_found"]), round(n["rare"]))[1]
+    more = n["rare_then"] - n["rare_found"]
+    found = more >= max(10.0, _MORE * n["rare"])
+    unsaid = n["gained"] - n["claimed"] > 3 * n["spread"]
+    if high >= _SELDOM * common or not found or not unsaid or n["gained"] < n["lost"]:
+        return None
+    then = {"favoured": n["rare_then"] / n["rare"], "gained": n["gained"], "lost": n["lost"]}
+    return {"classes": n["classes"], "recall": recall, "upper": high} | then
 
 
 def d_label_signal(report: Report, context: Context, limits: Thresholds) -> Iterator[Finding]:

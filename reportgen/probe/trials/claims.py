@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
+from contextlib import suppress
 
 import torch
 from torch import Tensor
 
 from ...subject.data import Batch
-from .lab import Lab, NotApplicableError, Result, output_of
+from .lab import Lab, NotApplicableError, Result, output_of, value_of
 
 _SIGMAS = (10.0, 100.0)
+_FACTORS = [f for c in (1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 10.0, 15.0, 20.0) for f in (c, 1 / c)]
 _POWERS = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
 
 
@@ -45,7 +47,9 @@ def shares(lab: Lab) -> Result:
     ``logs_p``: loss of log(t^p / sum t^p), ``shares_p`` of t^p / sum t^p, for powers p of 0.5 to 32; 1 is the right
     answer. A proper loss is lowest there in the form that it takes; one with a temperature at some power in between.
     ``sums``: largest distance of a row of outputs from a sum of 1, 9 where one is negative; ``log_sums``: of their
-    logsumexp from 0.
+    logsumexp from 0. ``softened``: derivative of the loss by the outputs where these are the targets times one number
+    (the best of 1/20 to 20), over that where all are 0; ``met``: where they are the logarithms of the targets. A loss
+    that takes a softmax of the targets, at any temperature, is at rest at the first.
     """
     output, batch, target = _asked(lab)
     if output.dim() < 2 or output.shape != target.shape or output.shape[1] < 2:
@@ -60,6 +64,11 @@ def shares(lab: Lab) -> Result:
             value = _told(lab, said.to(output), batch, target)
             if math.isfinite(value):
                 numbers[f"{name}_{power:g}"] = value
+    with suppress(NotApplicableError):
+        still = _pull(lab, torch.zeros_like(output), batch)
+        if still > 0:
+            numbers["softened"] = min(_pull(lab, (wanted * c).to(output), batch) for c in _FACTORS) / still
+            numbers["met"] = _pull(lab, wanted.log().to(output), batch) / still
     told = output.double()
     numbers["sums"] = float((told.sum(1) - 1).abs().max()) if float(told.min()) >= 0 else 9.0
     numbers["log_sums"] = float(told.logsumexp(1).abs().max())
@@ -79,6 +88,20 @@ def _asked(lab: Lab) -> tuple[Tensor, Batch, Tensor]:
     if not bool(torch.isfinite(output).all()) or not bool(torch.isfinite(target).all()):
         raise NotApplicableError("the outputs are not all finite")
     return output.detach(), batch, target
+
+
+def _pull(lab: Lab, output: Tensor, batch: Batch) -> float:
+    """Return the size of the derivative of the loss by the outputs."""
+    with torch.enable_grad():
+        leaf = output.clone().requires_grad_(True)
+        try:
+            (pull,) = torch.autograd.grad(value_of(lab.loss, leaf, batch.target), leaf)
+        except Exception as error:  # the caller's code
+            raise NotApplicableError("the loss refuses made-up outputs") from error
+    size = float(pull.double().norm())
+    if not math.isfinite(size):
+        raise NotApplicableError("the loss of made-up outputs is not finite")
+    return size
 
 
 def _told(lab: Lab, output: Tensor, batch: Batch, target: Tensor) -> float:

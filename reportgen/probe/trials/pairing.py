@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from contextlib import suppress
+from statistics import mean, median
 from typing import Any
 
 import torch
@@ -29,33 +30,48 @@ def loss_of_pairs(lab: Lab) -> Result:
     i and j apart, ``outputs`` between two outputs; means of magnitudes. A loss of pairs has nothing between samples,
     one that takes a root or a correlation over the batch a sixteenth; where (N, 1) and (N,) are broadcast against each
     other, every output meets every target alike. Targets that are numbers only; of several columns those of fractions.
-    Of a tuple of outputs (a mean and a variance) all rows of a sample are moved together.
+    ``beside_own`` and ``beside_other``: medians of the same for the columns of whole numbers beside them (weights,
+    masks), moved by 1. Of a tuple of outputs (a mean and a variance) all rows of a sample are moved together.
     """
     batch = lab.targeted(_PAIRS, least=_PAIRS)
     outputs, target, pack = _all_numbers(lab, batch)
     columns = _fractional(target)
     far_o = [float(output.std()) or 1.0 for output in outputs]
-    far_t = float(target.reshape(len(target), -1)[:, columns].std()) or 1.0
+    table = target.reshape(len(target), -1)
+    beside = [k for k in range(table.shape[1]) if k not in columns]
 
-    def at(i: int | None, j: int | None, k: int | None = None) -> float:
-        moved, t = [output.clone() for output in outputs], target.clone().reshape(len(target), -1)
-        for place in (i, k):
+    def move(*places: int) -> Any:
+        moved = [output.clone() for output in outputs]
+        for place in places:
             for o, far in zip(moved, far_o, strict=True):
-                if place is not None:
-                    o[place] += far
-        if j is not None:
-            t[j, columns] += far_t
-        return _told(lab.loss, pack(moved), t.reshape(target.shape))
+                o[place] += far
+        return pack(moved)
 
-    base, n = at(None, None), _PAIRS
-    o_alone, t_alone = [at(i, None) for i in range(n)], [at(None, j) for j in range(n)]
-    mixed = [[at(i, j) - o_alone[i] - t_alone[j] + base for j in range(n)] for i in range(n)]
-    between = [at(i, None, (i + 1) % n) - o_alone[i] - o_alone[(i + 1) % n] + base for i in range(n)]
-    own = sum(abs(mixed[i][i]) for i in range(n)) / n
-    other = sum(abs(mixed[i][j]) for i in range(n) for j in range(n) if i != j) / (n * (n - 1))
+    def told(said: Any, j: int | None = None, among: list[int] = columns, by: float = 0.0) -> float:
+        t = table.clone()
+        if j is not None:
+            t[j, among] += by
+        return _told(lab.loss, said, t.reshape(target.shape))
+
+    base, n = told(pack(outputs)), _PAIRS
+    o_alone = [told(move(i)) for i in range(n)]
+    between = [told(move(i, (i + 1) % n)) - o_alone[i] - o_alone[(i + 1) % n] + base for i in range(n)]
+
+    def mixed(among: list[int], by: float) -> tuple[list[float], list[float], float]:
+        t_alone = [told(pack(outputs), j, among, by) for j in range(n)]
+        rows = [[told(move(i), j, among, by) - o_alone[i] - t_alone[j] + base for j in range(n)] for i in range(n)]
+        own = [abs(rows[i][i]) for i in range(n)]
+        return own, [abs(rows[i][j]) for i in range(n) for j in range(n) if i != j], max(map(abs, t_alone))
+
+    own, other, most = mixed(columns, float(table[:, columns].std()) or 1.0)
+    seen = {"own": mean(own), "other": mean(other), "outputs": mean(map(abs, between))}
+    if beside:
+        with suppress(NotApplicableError):  # a loss may look such numbers up
+            own, other, top = mixed(beside, 1.0)
+            seen |= {"beside_own": median(own), "beside_other": median(other)}
+            most = max(most, top)
     # of a loss that takes no notice of such a move (softmax of a row moved as a whole) rounding alone is left
-    floor = _ROUNDING * max(map(abs, (base, *o_alone, *t_alone)))
-    seen = {"own": own, "other": other, "outputs": sum(map(abs, between)) / n}
+    floor = _ROUNDING * max(map(abs, (base, most, *o_alone)))
     numbers = {key: value if value > floor else 0.0 for key, value in seen.items()} | {"samples": float(n)}
     return Result(numbers, {"output": _shape(outputs[0]), "target": _shape(target)})
 

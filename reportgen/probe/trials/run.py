@@ -15,6 +15,7 @@ from ...document.trials import Trial, TrialFacts
 from ...errors import one_line
 from ...subject.data import Batch, call
 from . import (
+    ahead,
     anew,
     answers,
     axes,
@@ -23,6 +24,7 @@ from . import (
     confidence,
     coupling,
     derivative,
+    favoured,
     idle,
     latent,
     later,
@@ -73,6 +75,7 @@ EXPERIMENTS: tuple[tuple[str, Experiment, int], ...] = (
     ("loss-penalty", pairing.loss_penalty, 1),
     ("neighbours", coupling.neighbours, 6),
     ("later-tokens", later.later_tokens, 3),
+    ("targets-ahead", ahead.targets_ahead, 1),
     ("equal-units", shape.equal_units, 0),
     ("affinity", shape.affinity, 10),
     ("head-range", shape.head_range, 2),
@@ -83,6 +86,7 @@ EXPERIMENTS: tuple[tuple[str, Experiment, int], ...] = (
     ("train-and-eval", modes.train_and_eval, 8),
     ("tokens-reordered", coupling.tokens_reordered, 3),
     ("as-it-is", confidence.as_it_is, 4),
+    ("rare-favoured", favoured.rare_favoured, 16),
     ("prepared-otherwise", preparation.prepared_otherwise, 20),
     ("gradient-check", derivative.gradient_check, 30),
     ("latent-units", latent.latent_units, 1),
