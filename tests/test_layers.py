@@ -16,6 +16,9 @@ from typing import NamedTuple
 import pytest
 
 import reportgen
+from reportgen.document.codec import encode
+
+from . import builders
 
 ROOT = Path(reportgen.__file__).parent
 
@@ -199,5 +202,20 @@ def test_the_door_is_light(code: str) -> None:
         f"print('HEAVY', [name for name in {heavy} if name in sys.modules])\n"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "HEAVY []"
+
+
+@pytest.mark.parametrize("suffix", [".html", pytest.param(".pdf", marks=pytest.mark.slow), ".md", ".xml"])
+def test_what_is_stored_is_shown_by_little(suffix: str, tmp_path: Path) -> None:
+    """A report of a run with its curves: neither what measures it nor what draws somebody's own figures is loaded."""
+    heavy = ("torch", "torchvision", "torchmetrics", "matplotlib", "sklearn", "numpy")
+    heavy += () if suffix == ".pdf" else ("weasyprint", "fontTools", "PIL")
+    (tmp_path / "report.json").write_bytes(encode(builders.classifier()))
+    program = (
+        f"import sys, reportgen\nreportgen.write(reportgen.read('report.json'), 'report{suffix}')\n"
+        f"print('HEAVY', [name for name in {heavy} if name in sys.modules])\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1] == "HEAVY []"

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 
 from reportgen.document.facts import Finding, Severity
 from reportgen.document.history import Bars, Event, HistogramRun, History, LoopFacts, OptimizerRun, Series, Trace
-from reportgen.page import language, plots, wording, words_run
+from reportgen.page import axes, language, wording, words_run
 from reportgen.page.blocks import Block, Figure, KeyValues, Pictures, Section, Table
 from reportgen.page.build import build
 from reportgen.page.palette import HEAT
@@ -136,7 +136,7 @@ def test_a_long_run_costs_what_a_short_one_does() -> None:
     long = replace(builders.smallest(), training=builders.watched(100, 2000, 200, 24, 1_000_000))
     sizes, drawn = [], []
     for report in (short, long):
-        with mock.patch.object(plots, "curves", wraps=plots.curves) as slow:
+        with mock.patch.object(axes, "curves", wraps=axes.curves) as slow:
             page = to_html(build(report))
         sizes.append(len(page))
         drawn.append(slow.call_count)

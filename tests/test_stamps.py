@@ -23,7 +23,7 @@ def drawn(marker: str, **style: object) -> tuple[bytes, list[tuple[float, float]
     axes.axis("off")
     figure.patch.set_visible(False)
     axes.plot([0, 1, 2, 4], [1.0, 3.0, 2.0, 5.0], marker=marker, linestyle="none", color="#123456", **style)
-    svg = plots._svg(figure)
+    svg = plots.drawn_by(figure, "p")
     places = [
         (float(use.get("x", "nan")), float(use.get("y", "nan"))) for use in ElementTree.fromstring(svg).iter(_USE)
     ]
@@ -91,8 +91,13 @@ def test_what_is_neither_stays_as_it_was(marker: str, style: dict[str, object]) 
 
 def test_the_marker_of_a_legend_stays() -> None:
     """It is a reference to the definition that the curve has."""
-    lines = [plots.Line(label, [1.0, 2.0, 3.0], [1.0, 3.0, 2.0 + i]) for i, label in enumerate(("a", "b"))]
-    text = serialise(plots.curves("c", "Curves", lines, x_label="x", y_label="y"))
+    figure = Figure(figsize=(3, 2))
+    axes = figure.add_subplot()
+    for i, marker in enumerate("os"):
+        axes.plot([1.0, 2.0, 3.0], [1.0, 3.0, 2.0 + i], marker=marker, label=marker)
+    axes.legend()
+    axes.axis("off")
+    text = serialise(cleaner.cleaned(plots.drawn_by(figure, "c"), "c", "Curves"))
     assert "nowhere" not in text
     assert "<use" not in text
     assert text.count("h0.1") == 4  # three points and the legend of the first curve

@@ -157,15 +157,15 @@ def test_outlines_are_coarser_but_stay_where_they_are() -> None:
     path = typeface.found()
     assert path is not None
     fine, coarse = (TTFont(io.BytesIO(typeface.subset(path, "诊断", kind)[0])) for kind in (None, "woff2"))
-    whole = typeface._opened(path)
-    if "glyf" not in fine:
-        pytest.skip("outlines that are not of TrueType stay as they are")
-    for font in (fine, coarse):  # on paper, on a screen
-        scale = whole["head"].unitsPerEm / font["head"].unitsPerEm
-        assert scale > 1
-        for code in map(ord, "诊断"):
-            one, other = bounds(whole, code), bounds(font, code)
-            assert all(abs(a - scale * b) <= scale for a, b in zip(one, other, strict=True))
+    with typeface._opened(path) as whole:
+        if "glyf" not in fine:
+            pytest.skip("outlines that are not of TrueType stay as they are")
+        for font in (fine, coarse):  # on paper, on a screen
+            scale = whole["head"].unitsPerEm / font["head"].unitsPerEm
+            assert scale > 1
+            for code in map(ord, "诊断"):
+                one, other = bounds(whole, code), bounds(font, code)
+                assert all(abs(a - scale * b) <= scale for a, b in zip(one, other, strict=True))
 
 
 def bounds(font: TTFont, code: int) -> tuple[float, float, float, float]:

@@ -16,8 +16,7 @@ PAPER = "#ffffff"
 TONES = {"error": ERROR, "warning": WARNING, "info": INFO, "ok": OK, "muted": MUTED, "": MUTED}
 
 SERIES = ("#1f5a92", "#b4560f", "#23704a", "#9a6df2", "#332500", "#590044")
-MARKERS = ("o", "s", "^", "D", "v", "P")
-DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1)), (0, (3, 1)))
+DASHES = (None, "6 3", "2 3", "8 3 2 3", "4 2", "1 3")
 
 # one hue from pale to deep, for heat maps; level 0 means none at all
 HEAT = ("#f1f4f7", "#dbe7f1", "#bdd4e7", "#97bbd8", "#6c9dc5", "#467fae", "#2b6294", "#174874", "#0b3256")

@@ -11,12 +11,11 @@ from msgspec import Struct
 from .figures import short_name
 from .formats import MINUS, count, percent
 from .language import _
-from .palette import BAR, INK, MUTED, RULE, SERIES
+from .palette import BAR, DASHES, INK, MUTED, RULE, SERIES
 from .svg import Element, decimal, drawing, element, gutter, line
 
 _WIDTH, _HEIGHT = 300, 236
 _LEFT, _RIGHT, _TOP, _BOTTOM = 48, 10, 8, 40
-_DASHES = (None, "6 3", "2 3", "8 3 2 3", "4 2", "1 3")
 
 
 class Axis(Struct, frozen=True):
@@ -59,7 +58,9 @@ def ticks(low: float, high: float, n: int = 4) -> list[float]:
     step = 10.0 ** math.floor(math.log10(reach / n))
     step *= next((k for k in (1, 2, 2.5, 5, 10) if reach / (step * k) <= n), 10)
     first = math.ceil(low / step - 1e-9)
-    return [round((first + i) * step, 12) for i in range(n + 2) if (first + i) * step <= high + 1e-9 * step]
+    digits = 2 - math.floor(math.log10(step))
+    found = [round((first + i) * step, digits) for i in range(n + 2) if (first + i) * step <= high + 1e-9 * step]
+    return list(dict.fromkeys(found))  # of a span that is hardly one several are the same number
 
 
 def plane(traces: Sequence[Trace], x: Axis, y: Axis, title: str) -> Element:
@@ -78,7 +79,7 @@ def plane(traces: Sequence[Trace], x: Axis, y: Axis, title: str) -> Element:
     coloured = 0
     for trace in traces:
         colour = MUTED if trace.muted else SERIES[coloured % 6] if len(named) > 1 else BAR
-        dash = "4 3" if trace.muted else _DASHES[coloured % 6] if len(named) > 1 else None
+        dash = "4 3" if trace.muted else DASHES[coloured % 6] if len(named) > 1 else None
         parts += _trace(trace, [place(*p) for p in trace.points], colour, dash)
         if trace.label and len(named) > 1:
             at = _HEIGHT + 4 + 15 * named.index(trace)

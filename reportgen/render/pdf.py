@@ -6,7 +6,7 @@ import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from ..look import Look
 from ..page.blocks import Page
 from ..page.fold import folded
 from ..page.theme import printed
-from . import columns, crossref, numbering, streams, tags, typeface
+from . import columns, crossref, frugal, numbering, streams, tags, typeface
 from .assets import sheet
 from .fill import fill
 
@@ -46,12 +46,12 @@ def to_pdf(page: Page, data: bytes | None = None, look: Look | None = None) -> b
     html, chinese = _lettered(printed(fill(short, {"css": sheet("print.css")}, templates=look.templates), look), look)
     fetcher = _fetcher(chinese)
     with _no_collection():
-        document = weasyprint.HTML(string=html, url_fetcher=fetcher)
         rules = _faces(chinese) + columns.style(short) + _widths(short)
         styles = [weasyprint.CSS(string=rules, url_fetcher=fetcher, font_config=fonts)]
         attached = [] if data is None else [_attachment(weasyprint, data)]
-        options = {"pdf_variant": variant, "attachments": attached, "finisher": _finish}
-        return crossref.packed(bytes(document.write_pdf(stylesheets=styles, font_config=fonts, **options)))
+        options = {"pdf_variant": variant, "attachments": attached, "stylesheets": styles}
+        document = frugal.laid_out(html, fetcher, fonts, options)
+        return crossref.packed(bytes(document.write_pdf(finisher=_finish, **options)))
 
 
 def _finish(document: Any, pdf: Any) -> None:
@@ -116,12 +116,12 @@ def _fetcher(chinese: dict[str, bytes]) -> Any:
     return Fetcher(allowed_protocols=("data",), fail_on_errors=True)
 
 
-@cache
 def _font(url: str) -> bytes:
     """Return a font that matplotlib brings: the same on every machine, so the bytes of the PDF are the same."""
-    import matplotlib
-
-    return (Path(matplotlib.get_data_path()) / "fonts" / "ttf" / _FONTS[url][0]).read_bytes()
+    found = find_spec("matplotlib")  # it is not needed itself, and takes forty megabytes
+    if found is None or found.origin is None:
+        raise OutputError("PDF needs the fonts that matplotlib brings, and it is missing.", hint="Install matplotlib.")
+    return (Path(found.origin).parent / "mpl-data" / "fonts" / "ttf" / _FONTS[url][0]).read_bytes()
 
 
 def _faces(chinese: dict[str, bytes]) -> str:

@@ -11,6 +11,7 @@ import io
 import re
 import subprocess
 from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
@@ -100,23 +101,25 @@ def _can_be_read(path: Path) -> bool:
 
 
 def _covers(path: Path) -> bool:
-    font = _opened(path)
-    return 0x7684 in (font.getBestCmap() or {})
+    with _opened(path) as font:
+        return 0x7684 in (font.getBestCmap() or {})
 
 
-def _opened(path: Path) -> Any:
-    """Open a font; of a collection the face of simplified Chinese, or the first."""
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    """Open a font; of a collection the face of simplified Chinese, or the first. It is read where it is looked into."""
     from fontTools.ttLib import TTCollection, TTFont, TTLibError
 
     try:
-        data = io.BytesIO(path.read_bytes())
-        if path.suffix.lower() not in (".ttc", ".otc"):
-            return TTFont(data, lazy=True)
-        faces = TTCollection(data, lazy=True).fonts
+        with path.open("rb") as file:
+            if path.suffix.lower() not in (".ttc", ".otc"):
+                yield TTFont(file, lazy=True)
+                return
+            faces = TTCollection(file, lazy=True).fonts
+            simplified = (face for face in faces if str(face["name"].getDebugName(1)).endswith((" SC", " CN")))
+            yield next(simplified, faces[0])
     except (OSError, TTLibError) as error:
         raise OptionError(f"{path} cannot be read as a font: {one_line(error)}.") from None
-    simplified = (face for face in faces if str(face["name"].getDebugName(1)).endswith((" SC", " CN")))
-    return next(simplified, faces[0])
 
 
 @lru_cache(maxsize=8)
@@ -127,9 +130,6 @@ def subset(path: Path, characters: str, flavour: str | None) -> tuple[bytes, str
     """
     from fontTools.subset import Options, Subsetter, save_font
 
-    font = _opened(path)
-    font.recalcTimestamp = False
-    lacking = "".join(c for c in characters if ord(c) not in (font.getBestCmap() or {}))
     options = Options()
     options.flavor = flavour
     options.hinting = options.glyph_names = options.recalc_timestamp = False
@@ -138,10 +138,13 @@ def subset(path: Path, characters: str, flavour: str | None) -> tuple[bytes, str
     options.drop_tables += ["BASE", "DSIG", "vhea", "vmtx", "VORG", "GSUB", "GPOS", "GDEF", "kern", "FFTM"]
     shrink = Subsetter(options=options)
     shrink.populate(text=characters)
-    shrink.subset(font)
-    _coarsen(font, _GRIDS[flavour])
     out = io.BytesIO()
-    save_font(font, out, options)
+    with _opened(path) as font:
+        font.recalcTimestamp = False
+        lacking = "".join(c for c in characters if ord(c) not in (font.getBestCmap() or {}))
+        shrink.subset(font)
+        _coarsen(font, _GRIDS[flavour])
+        save_font(font, out, options)
     return out.getvalue(), lacking
 
 

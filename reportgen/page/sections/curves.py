@@ -6,15 +6,15 @@ from msgspec import Struct
 
 from ...document.history import History, Series
 from ...health.curves import is_rate
-from .. import figures, plots
+from .. import axes, figures
+from ..axes import Line
 from ..blocks import Block, Cell, Column, Figure, Pictures, Table
 from ..cells import of_chart, of_count, of_name, of_number, of_text
 from ..formats import count, name, short, words
 from ..language import _, plural, sentences
-from ..plots import Line
 from ..run_figures import PanelLine, panel
 
-MAX_PLOTS = 5  # large ones; matplotlib takes some 40 ms for each
+MAX_PLOTS = 5  # large ones
 MAX_PANELS = 24
 MAX_SERIES = 200
 _SPLITS = ("train_", "val_", "test_")
@@ -136,15 +136,13 @@ def _plot(place: int, group: Group) -> Figure:
         for s in group.members[:6]
     ]
     id = f"curve-{place}"
-    drawing = plots.curves(
-        f"{id}-plot", group.title, lines, x_label=axis_name(group.axis), y_label=metric_name(group.metric)
-    )
+    drawing = axes.curves(group.title, lines, x_label=axis_name(group.axis), y_label=metric_name(group.metric))
     return Figure(id=id, title=group.title, caption=_cut(group, 6), drawing=drawing)
 
 
 def _panel(place: int, group: Group) -> Figure:
     judged = _judged(group)
-    lines = [PanelLine(s.name, *plots.thinned(s.x, s.y, 80)) for s in group.members[:3]]
+    lines = [PanelLine(s.name, *axes.thinned(s.x, s.y, 80)) for s in group.members[:3]]
     best = best_point(judged) if judged is not None and judged in group.members[:3] else None
     drawing = panel(lines, group.title, axis=axis_name(group.axis), best=best)
     return Figure(id=f"panel-{place}", title=group.title, caption=_cut(group, 3), drawing=drawing)
@@ -214,7 +212,7 @@ def _row(series: Series) -> list[Cell]:
         name=name(series.name), first=short(known[0][1]) if known else "–", last=short(known[-1][1]) if known else "–"
     )
     # a few dozen points are all that 96 pixels can show
-    thin = plots.thinned(series.x, series.y, 48)[1]
+    thin = axes.thinned(series.x, series.y, 48)[1]
     return [
         of_name(series.name),
         of_text(axis_name(series.axis)),

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from ...document.facts import GradientFacts, GradientRow, Report
-from .. import plots
+from .. import axes
+from ..axes import Line
 from ..blocks import Block, Cell, Column, Figure, KeyValues, Pair, Section, Table
 from ..cells import any_nonfinite, missing, of_name, of_nonfinite, of_number, of_share, of_text
 from ..formats import count, name, number
 from ..language import _, plural
-from ..plots import Line
 
 MAX_ROWS = 3000
 
@@ -61,7 +61,7 @@ def _profile(facts: GradientFacts) -> Figure | None:
         "gradient was zero or did not exist."
     )
     label_x, label_y = _("weight matrix, by order of execution"), _("gradient rms")
-    drawing = plots.depth_profile("gradient-profile-plot", title, lines, x_label=label_x, y_label=label_y)
+    drawing = axes.depth_profile(title, lines, x_label=label_x, y_label=label_y)
     return Figure(id="gradient-profile", title=title, caption=caption, drawing=drawing)
 
 
