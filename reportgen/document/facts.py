@@ -238,6 +238,8 @@ class WeightFacts(Struct, frozen=True, kw_only=True):
     """What the configuration beside the file says."""
     course: Course | None = None
     """The same weights in earlier checkpoints, when they were given."""
+    flags: dict[str, bool] = {}
+    """Modules that carry an attribute ``requires_grad`` which not one of their parameters has."""
 
 
 class ChannelFacts(Struct, frozen=True, kw_only=True):

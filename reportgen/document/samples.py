@@ -40,6 +40,23 @@ class Twins(Struct, frozen=True, kw_only=True):
     """Of the data, by the distances of the nearest neighbours."""
 
 
+class Families(Struct, frozen=True, kw_only=True):
+    """Samples given that stand in a tight group of one and the same size, with others of it in the training data."""
+
+    n: int
+    """Samples given that were looked at."""
+    found: int
+    """Of those, samples in such a group."""
+    size: int
+    """Of the groups: all members, in both splits."""
+    bound: float
+    """Largest share of samples that independent draws can have in groups of this size, whatever they cluster about."""
+    error: float
+    """Standard error of the share, with a group counted as one."""
+    dimension: float
+    """Of the data, by the distances of neighbours further off."""
+
+
 class Shortcut(Struct, frozen=True, kw_only=True):
     """The single feature that tells the target best."""
 
@@ -201,6 +218,8 @@ class SplitFacts(Struct, frozen=True, kw_only=True):
     """The same of the data given."""
     twins: Twins | None = None
     """Samples given with a near double in the training data."""
+    families: Families | None = None
+    """Samples given whose tight groups, of one size, reach into the training data."""
     apart: Apart | None = None
     halves: float | None = None
     """Share of pairs of different training samples whose even, or odd, columns agree: where it is 0, samples do not

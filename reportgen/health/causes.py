@@ -135,7 +135,9 @@ SYNDROMES: tuple[Syndrome, ...] = (
     ),
     # whether they were to be loaded or to be trained cannot be seen: that they are frozen can
     Syndrome(
-        "frozen-layers", ("frozen-at-init",), (*_UNMOVED, "param-frozen", "bn-never-updated", "bn-stats-mismatch")
+        "frozen-layers",
+        ("frozen-at-init", "flag-on-module"),
+        (*_UNMOVED, "param-frozen", "bn-never-updated", "bn-stats-mismatch"),
     ),
     Syndrome(
         "missing-zero-grad",
@@ -220,7 +222,7 @@ SYNDROMES: tuple[Syndrome, ...] = (
     Syndrome("label-corruption", _BAD_LABELS, (*_SLOW, *_FAR_APART, *_HINTS)),
     Syndrome(
         "data-leakage",
-        ("leakage", "near-leakage", "d-windows-overlap", "d-shortcut", "d-filled-in"),
+        ("leakage", "near-leakage", "d-groups-cut", "d-windows-overlap", "d-shortcut", "d-filled-in"),
         ("h-val-below-train", "d-near-duplicates", "training-labels-noisier"),
     ),
     Syndrome(

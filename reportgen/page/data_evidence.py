@@ -35,6 +35,11 @@ def of_data(report: Report, finding: Finding) -> Drawn | None:
 # rule -> the number that is a part, the number that is the whole, what the picture shows
 _PARTS = {
     "leakage": ("shared", "compared", N_("Inputs given that are in the training data, of all inputs given")),
+    "d-groups-cut": (
+        "grouped",
+        "samples",
+        N_("Inputs given in groups of one size with training inputs, of those compared"),
+    ),
     "near-leakage": ("twins", "samples", N_("Inputs given with a near double in the training data, of those compared")),
     "d-windows-overlap": (
         "overlapping",

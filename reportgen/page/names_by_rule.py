@@ -212,6 +212,12 @@ OF_RULE: dict[str, dict[str, tuple[str, Unit]]] = {
     "mixed-dtypes": {"share": (N_("share of the rarest"), SHARE)},
     "mode-collapse": {"spread": (N_("spread, of that of real samples"), NUMBER)},
     "d-windows-overlap": {"overlapping": (N_("overlapping windows"), COUNT)},
+    "d-groups-cut": {
+        "grouped": (N_("samples in groups of that size"), COUNT),
+        "size": (N_("samples in a group"), COUNT),
+        "bound": (N_("share of independent draws, at most"), SHARE),
+        "errors": (N_("standard errors"), NUMBER),
+    },
     "near-leakage": {"chance": (N_("share by chance"), SHARE)},
     "norm-gain": {"ratio": (N_("largest gain, of the median"), TIMES)},
     "o-baseline-skill": {"upper": (N_("upper end of the interval"), SHARE)},

@@ -350,6 +350,15 @@ _RULES: dict[str, tuple[str, Callable[[Finding], str], str]] = {
         _unowned,
         "Other optimizers may not have been given; a backbone may be left out on purpose.",
     ),
+    "flag-on-module": (
+        "Flag on modules",
+        lambda f: (
+            _("requires_grad = True was set on {modules} modules whose parameters are all frozen: {names}.")
+            if f.detail.get("kind") == "trainable"
+            else _("requires_grad = False was set on {modules} modules whose parameters all train: {names}.")
+        ).format(modules=_n(f.evidence["layers"]), names=f.detail.get("names", "")),
+        "The class may mean something else by the name.",
+    ),
     "param-frozen": (
         "Frozen parameters",
         lambda f: _(

@@ -34,6 +34,17 @@ def _twins(f: Finding) -> str:
     )
 
 
+def _groups(f: Finding) -> str:
+    e = f.evidence
+    text = _(
+        "{grouped} of {samples} samples given that were looked at stand in tight groups of {size} together with "
+        "training samples; of independent draws at most {bound} have groups of just that size."
+    )
+    return text.format(
+        grouped=amount(e["grouped"]), samples=amount(e["samples"]), size=amount(e["size"]), bound=percent(e["bound"])
+    )
+
+
 def _shortcut(f: Finding) -> str:
     e = f.evidence
     what = _("neighbours along it share their class") if f.detail.get("kind") == "classes" else _("of the variance")
@@ -115,6 +126,11 @@ RULES: dict[str, tuple[str, Callable[[Finding], str], str]] = {
             "either side of them."
         ).format(overlapping=amount(f.evidence["overlapping"]), samples=amount(f.evidence["samples"])),
         "New windows may come from the same recordings.",
+    ),
+    "d-groups-cut": (
+        "Groups of one size in both splits",
+        _groups,
+        "Samples may be planned in groups of one size, and new ones come in those very groups.",
     ),
     "near-leakage": (
         "Near doubles in both splits",

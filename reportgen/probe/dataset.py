@@ -13,7 +13,7 @@ from ..document.samples import Rows, SplitFacts
 from ..document.stats import TensorStats, merge_all
 from ..subject.data import Batch
 from ..subject.shapes import shape_of
-from . import twins, windows
+from . import families, twins, windows
 from .alike import InputSample, apart
 from .batches import BatchTensors
 from .fingerprints import Fingerprints, overlap
@@ -196,6 +196,7 @@ def compare(training: DatasetProbe, given: DatasetProbe, redrawn: float | None =
         by_chance=coincidences(training.neighbours.table()) if shared else None,
         across=across(training.neighbours, given.neighbours),
         twins=twins.across(training.region, given.region),
+        families=families.across(training.region, given.region),
         apart=apart(training.inputs, given.inputs),
         windows=windows.across(training.runs, given.runs),
         training_signal=training.neighbours.facts(size) if size else training.tokens.facts(length),

@@ -30,9 +30,13 @@ class Region:
 
     def __init__(self) -> None:
         self._rows: list[Tensor] = []
+        self._labels: list[Tensor] = []
+        """One class a sample, beside its row; 0 where targets are of another kind."""
         self._held = 0
         self._possible = True
         self.cuts: list[float] = []
+        self.pictures = False
+        """Rows are thumbnails, whose values are all of one unit."""
 
     def update(self, batch: Batch) -> None:
         """Add one batch; inputs that are no real numbers of one size, or too few of them, end the matter."""
@@ -45,9 +49,11 @@ class Region:
         if rows is None or (self._rows and rows.shape[1] != self._rows[0].shape[1]):
             self._possible = False
             return
-        rows = _inside(rows[torch.isfinite(rows).all(1)], self.cuts)
-        self._rows.append(rows)
-        self._held += len(rows)
+        self.pictures = _is_picture(x)
+        inside = torch.isfinite(rows).all(1) & _inside(rows, self.cuts)
+        self._rows.append(rows[inside])
+        self._labels.append(_labels(batch)[inside])
+        self._held += int(inside.sum())
         while self._held > 2 * KEPT:
             self._cut()
 
@@ -57,17 +63,33 @@ class Region:
         cut = float(along.median())
         inside = rows[along > cut]
         if len(inside) in (0, len(rows)):  # all alike: nothing can be told apart
-            self._possible, self._rows, self._held = False, [], 0
+            self._possible, self._rows, self._labels, self._held = False, [], [], 0
             return
         self.cuts.append(cut)
+        self._labels = [torch.cat(self._labels)[along > cut]]
         self._rows, self._held = [inside], len(inside)
 
     def table(self, cuts: list[float] | None = None) -> Tensor | None:
         """Return the different rows kept (N, D), of those inside the cuts of the other split too."""
         if not self._possible or not self._rows:
             return None
-        rows = _inside(torch.cat(self._rows), cuts or [])
+        rows = torch.cat(self._rows)
+        rows = rows[_inside(rows, cuts or [])]
         return torch.unique(rows, dim=0) if len(rows) else None
+
+    def labelled(self, cuts: list[float]) -> tuple[Tensor, Tensor] | None:
+        """Return the same with the class of each row (N,)."""
+        if not self._possible or not self._rows:
+            return None
+        rows, labels = torch.cat(self._rows), torch.cat(self._labels)
+        inside = _inside(rows, cuts)
+        if not bool(inside.any()):
+            return None
+        rows, labels = rows[inside], labels[inside]
+        distinct, place = torch.unique(rows, dim=0, return_inverse=True)
+        of_each = torch.zeros(len(distinct), dtype=labels.dtype)
+        of_each[place] = labels
+        return distinct, of_each
 
     def facts(self) -> Twins | None:
         """Look for twins within the split; equal rows count once, for copies are counted elsewhere."""
@@ -84,12 +106,26 @@ def across(training: Region, given: Region) -> Twins | None:
     return _twins(known, asked[~torch.isin(place[len(known) :], place[: len(known)])], inside=False)
 
 
+def _labels(batch: Batch) -> Tensor:
+    """Return one class a sample (B,); zeros where the targets are of another kind."""
+    target = batch.target
+    if isinstance(target, Tensor) and target.numel() == batch.n_samples and not target.is_complex():
+        told = target.detach().reshape(-1).double().cpu()
+        if bool((told == told.round()).all()):
+            return told
+    return torch.zeros(batch.n_samples, dtype=torch.float64)
+
+
+def _is_picture(x: Tensor) -> bool:
+    return x.dim() == 4 and min(x.shape[2:]) >= SIDE
+
+
 def _described(x: Tensor) -> Tensor | None:
     """Return a short description of each sample (B, D): a thumbnail without brightness and contrast, or a thinned row.
 
     Pictures are pooled to 8 x 8 and standardised one by one; anything else is pooled to at most 256 values.
     """
-    if x.dim() == 4 and min(x.shape[2:]) >= SIDE:
+    if _is_picture(x):
         rows = _shortened(F.adaptive_avg_pool2d(x.float(), SIDE).flatten(1).cpu())
         rows = rows - rows.mean(1, keepdim=True)
         return rows / rows.std(1, keepdim=True).clamp_min(1e-6)
@@ -108,9 +144,11 @@ def _direction(place: int, size: int) -> Tensor:
 
 
 def _inside(rows: Tensor, cuts: list[float]) -> Tensor:
+    """Tell which rows lie inside all cuts."""
+    inside = torch.ones(len(rows), dtype=torch.bool)
     for place, cut in enumerate(cuts):
-        rows = rows[rows @ _direction(place, rows.shape[1]) > cut]
-    return rows
+        inside &= rows @ _direction(place, rows.shape[1]) > cut
+    return inside
 
 
 def _twins(known: Tensor, asked: Tensor, *, inside: bool) -> Twins | None:

@@ -60,7 +60,19 @@ def of_model(model: nn.Module, owned: set[int] | None = None, spectra: Method = 
         for name, buffer in model.named_buffers()
         if isinstance(owners[name.rpartition(".")[0]], _NormBase) and buffer.is_floating_point()
     ]
-    return WeightFacts(rows=rows, buffers=buffers, ties_broken=_broken_ties(model, first_name))
+    return WeightFacts(rows=rows, buffers=buffers, ties_broken=_broken_ties(model, first_name), flags=_flags(model))
+
+
+def _flags(model: nn.Module) -> dict[str, bool]:
+    """Return modules on which ``requires_grad`` was set as an attribute, which no module has, and which says otherwise
+    than all of their parameters."""
+    found = {}
+    for name, module in model.named_modules():
+        said = vars(module).get("requires_grad")
+        are = {p.requires_grad for p in module.parameters() if p.is_floating_point()}
+        if isinstance(said, bool) and are == {not said}:
+            found[name] = said
+    return found
 
 
 _ALL_EXPERTS, _SOME_EXPERTS = 16, 8

@@ -10,8 +10,10 @@ from ...document.facts import Finding, Report, Severity, WeightRow
 from ...document.scores import accuracy, explained
 from ..context import Context
 from ..curves import losses
+from ..skill import skill_of
 from ..thresholds import Thresholds
 from .reach import set_back, trainable
+from .structure import last_affine
 from .training import noted
 
 SECTION = "weights"
@@ -78,16 +80,20 @@ def frozen_at_init(report: Report, context: Context, limits: Thresholds) -> Iter
     that range. A warning: the file that they were to come from was not read (``strict=False`` says nothing of keys that
     do not match), or they were meant to be trained. Wrong for random features that are left so on purpose. An embedding
     counts where its mean and root mean square are those of N(0, 1), 0 and 1 within four standard errors, its largest
-    entry is what so many normal numbers make (within a half), and the skill on the data given is below one half.
+    entry is what so many normal numbers make (within a half), and the skill on the data given is below one half. The
+    last layer of a model counts alone, of a hundred weights or more, where others train: skill on the training data is
+    below one half by two standard errors, and with what is frozen trained too, 120 steps on a copy take half of the
+    loss away, and three times what going on without it does. A head that is new has nothing to keep.
     """
     rows = report.weights.rows if report.weights is not None else []
-    tables = _random_tables(report, context, limits)
+    tables = _random_tables(report, context, limits) or _drawn_head(report, context, limits)
+    head = bool(tables) and tables[0].role != "embedding"
     kernels = [
         row for row in rows if row.module in _KERNELS and row.fan_in and row.stats is not None and row.tied_to is None
     ]
     frozen = [row for row in kernels if row.trainable is False and len(row.shape) > 1 and prod(row.shape) >= 30]
     fresh = bool(frozen) and all(map(_is_fresh, frozen))
-    if context.state != "trained" or not (fresh or tables):
+    if not (fresh or tables) or (context.state != "trained" and not head):
         return
     frozen, kernels = (frozen, kernels) if fresh else (tables, [r for r in rows if len(r.shape) > 1])
     share = sum(prod(row.shape) for row in frozen) / max(sum(prod(row.shape) for row in kernels), 1)
@@ -113,6 +119,20 @@ def _random_tables(report: Report, context: Context, limits: Thresholds) -> list
         skill = explained(facts.regression) if facts is not None and facts.regression is not None else None
     poor = context.outcome_known and (not context.outcome_ok or (skill is not None and skill < limits.skill_kept))
     return [r for r in rows if poor and r.trainable is False and r.role == "embedding" and _is_normal(r)]
+
+
+def _drawn_head(report: Report, context: Context, limits: Thresholds) -> list[WeightRow]:
+    """Return the last weight where it is frozen as it was drawn, and that is what holds the model back."""
+    rows = report.weights.rows if report.weights is not None else []
+    last, trial, skill = last_affine(report), report.tried("other-ways"), skill_of(report, context)
+    found = [r for r in rows if r.name == f"{last}.weight" and r.trainable is False and prod(r.shape) >= 100]
+    if not found or not _is_fresh(found[0]) or not any(r.trainable for r in rows):
+        return []
+    if trial is None or skill is None or skill.train + 2 * skill.error >= limits.skill_kept:
+        return []
+    n = trial.numbers
+    gain, same = n["before"] - n.get("thawed", n["before"]), max(n["before"] - n["same"], 0.0)
+    return found if gain > max(limits.way_of_run * abs(n["before"]), limits.way_times * same) else []
 
 
 def _is_normal(row: WeightRow) -> bool:

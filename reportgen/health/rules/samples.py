@@ -69,6 +69,38 @@ def near_leakage(report: Report, context: Context, limits: Thresholds) -> Iterat
     )
 
 
+def d_groups_cut(report: Report, context: Context, limits: Thresholds) -> Iterator[Finding]:
+    """Samples come in tight groups of one size, as copies of one original do, and stand in both splits.
+
+    The splits are laid together, and of each sample given the neighbours of its own class are looked at (all where
+    there are no classes; pictures as for ``d-near-duplicates``): a group of k others ends where the next is so much
+    farther off that points of even density have such a gap one time in a thousand: (r_k / r_k+1)^(d k), which is
+    uniform for them. Counted: samples whose group has a member in the training data, by k up to 9. Independent draws,
+    whatever they cluster about, have numbers of neighbours that are mixed Poisson, so that at most e^-k k^k / k! of
+    them have just k: 37 % one, 27 % two, 20 % four. A warning where one k has more than that, by six standard errors
+    with a group counted as one: every original was copied so often, with noise or slight changes, and the copies were
+    split at random. Wrong where samples are planned to come in groups of one size (repeated measurements), and new
+    ones will come in those very groups.
+    """
+    found = report.splits.families if report.splits is not None else None
+    if found is None or not context.real_data or found.found <= (found.bound + 6 * found.error) * found.n:
+        return
+    yield Finding(
+        rule="d-groups-cut",
+        severity=Severity.WARNING,
+        subject="data",
+        section=SECTION,
+        evidence={
+            "grouped": float(found.found),
+            "samples": float(found.n),
+            "size": float(found.size),
+            "bound": found.bound,
+            "dimension": found.dimension,
+        },
+        threshold={"errors": 6.0},
+    )
+
+
 def d_windows_overlap(report: Report, context: Context, limits: Thresholds) -> Iterator[Finding]:
     """Windows of the same recordings stand in both splits: they were cut first, and split at random then.
 
@@ -198,4 +230,4 @@ def d_dtype(report: Report, context: Context, limits: Thresholds) -> Iterator[Fi
     )
 
 
-RULES = (d_near_duplicates, near_leakage, d_windows_overlap, d_shortcut, d_filled_in, d_dtype)
+RULES = (d_near_duplicates, near_leakage, d_groups_cut, d_windows_overlap, d_shortcut, d_filled_in, d_dtype)

@@ -22,7 +22,7 @@ def dropout_misplaced(report: Report, context: Context, limits: Thresholds) -> I
     Told by the order inside nn.Sequential, where order of registration is that of execution; other modules are not
     judged. Wrong for sampling on purpose.
     """
-    last = _last_affine(report)
+    last = last_affine(report)
     for row, rest in _sequences(report):
         if not row.kind.startswith(("Dropout", "AlphaDropout", "FeatureAlphaDropout")):
             continue
@@ -43,7 +43,7 @@ def _misplaced(row: LayerRow, kind: str, other: str) -> Finding:
     )
 
 
-def _last_affine(report: Report) -> str | None:
+def last_affine(report: Report) -> str | None:
     """Name the layer with weights that is executed last, where nothing of another kind is read after it."""
     rows = report.activations.rows if report.activations is not None else []
     affine = [r for r in rows if not r.functional and r.kind.startswith(("Linear", "Conv", "LazyLinear"))]

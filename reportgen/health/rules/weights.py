@@ -72,6 +72,28 @@ def param_frozen(report: Report, context: Context, limits: Thresholds) -> Iterat
         )
 
 
+def flag_on_module(report: Report, context: Context, limits: Thresholds) -> Iterator[Finding]:
+    """``requires_grad`` was set on a module, and its parameters did not take notice.
+
+    A module has no such attribute, so that ``layer.requires_grad = True`` makes one and changes nothing: parameters are
+    told one by one, or by ``requires_grad_()``. A warning where it says True and all of the module's parameters are
+    frozen: they were to be trained. It informs where it says False and all of them train: they were to be kept as they
+    were. A fact. Wrong for a class that means something else by the name.
+    """
+    flags = report.weights.flags if report.weights is not None else {}
+    for wanted in (True, False):
+        names = [name for name, said in flags.items() if said is wanted]
+        if names:
+            yield Finding(
+                rule="flag-on-module",
+                severity=Severity.WARNING if wanted else Severity.INFO,
+                subject=names[0] or "model",
+                section=SECTION,
+                evidence={"layers": len(names)},
+                detail={"kind": "trainable" if wanted else "frozen", "names": ", ".join(names[:5])},
+            )
+
+
 def w_scale(report: Report, context: Context, limits: Thresholds) -> Iterator[Finding]:
     """Root mean square of a weight times the square root of its fan-in: the gain of the layer for white input.
 
@@ -221,4 +243,4 @@ def _measured(report: Report) -> list[WeightRow]:
     return [row for row in rows if row.stats is not None and row.stats.count and not row.stats.nonfinite]
 
 
-RULES = (param_nonfinite, param_frozen, optimizer_missing_params, w_scale, w_at_default_init)
+RULES = (param_nonfinite, param_frozen, flag_on_module, optimizer_missing_params, w_scale, w_at_default_init)
