@@ -45,6 +45,8 @@ def packed(data: bytes, images: Sequence[bytes] = ()) -> str:
         data = data.replace(shown, b'"data":"image %d of this page"' % place)
     # a fifth less than zlib, at four times its price: worth it where the price is small
     small = lzma.compress(_singles(data), filters=_FILTERS) if len(data) <= _THOROUGHLY else zlib.compress(data)
+    if 5 * len(small) // 4 > MOST:
+        return ""
     text = "~" + base64.b85encode(small).translate(bytes.maketrans(_PLAIN, _SAFE)).decode("ascii")
     return text if len(text) <= MOST else ""
 

@@ -36,7 +36,7 @@ _PREFERRED = (  # regular sans-serif faces of simplified Chinese before all othe
 )
 _OTHER_WEIGHTS = ("bold", "black", "light", "thin", "medium", "heavy", "mono", "serif")
 _FOLDERS = ("/usr/share/fonts", "/usr/local/share/fonts", "/System/Library/Fonts", "/Library/Fonts", "C:/Windows/Fonts")
-_GRIDS = {"woff2": 144, None: 512}  # places to the em on a screen and on paper
+_GRIDS = {"woff2": 96, None: 256}  # places to the em on a screen and on paper
 _SUFFIXES = (".ttf", ".otf", ".ttc", ".otc")
 
 NOTICE = (
@@ -190,8 +190,8 @@ def _struck_twice(data: bytes) -> bytes | None:
 def _coarsen(font: Any, grid: int) -> None:
     """Put the points of outlines on a grid of so many to the em.
 
-    On a screen it is a third of a pixel in the largest heading, on paper a fiftieth of a millimetre; for outlines of
-    TrueType, those of CFF stay as they are.
+    On a screen, where a face of the reader's own goes first, it is half a pixel in the largest heading; on paper a
+    twenty-fifth of a millimetre, a dot of a printer. For outlines of TrueType: those of CFF stay as they are.
     """
     from fontTools.ttLib.scaleUpem import scale_upem
 
