@@ -234,7 +234,7 @@ def test_a_history_is_read_from_where_it_is_and_needs_no_model(tmp_path: Path) -
         assert series is not None
         assert series.y == [1.1, 0.6, 0.3]
         assert [row.status for row in report.coverage if row.part == "training"] == ["measured"]
-        assert report.meta.sources.get("history") == (None if history is lists else str(path))
+        assert report.meta.sources.get("history") == (None if history is lists else "…/run.json")
         reportgen.write(report, tmp_path / "report.html")
     alone = reportgen.examine(None, history=path)
     assert (alone.subject.kind, alone.subject.name, alone.title) == ("run", "run.json", "run.json")

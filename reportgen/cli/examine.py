@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ..document.places import near
 from ..errors import OptionError
 from .app import app
 from .flags import settings_of
@@ -196,7 +197,8 @@ def sources(given: Settings) -> dict[str, str]:
     table["history"] = given.history
     if isinstance(given.model, str) and is_weights_file(given.model):
         table["checkpoint"] = table.pop("model")
-    return {key: value if isinstance(value, str) else _told(value) for key, value in table.items() if value is not None}
+    known = {key: value for key, value in table.items() if value is not None}
+    return {key: near(value if isinstance(value, str) else _told(value)) for key, value in known.items()}
 
 
 def _told(target: dict[str, Any]) -> str:

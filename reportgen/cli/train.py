@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 import typer
 
+from ..document.places import near
 from ..errors import OptionError, ReportgenError, TrainingError, one_line
 from .app import app
 from .examine import sources
@@ -189,10 +190,10 @@ def _trained(given: Settings) -> Report:
             hyperparameters=_told(given),
         )
     say(f"trained {history.epochs} epochs, {history.steps} steps; the run is in {folder}")
-    told = sources(given) | {"history": str(folder / LOG)}
+    told = sources(given) | {"history": near(str(folder / LOG))}
     if (folder / BEST).exists():  # there is none where no epoch had a finite loss
         checkpoint.load_into(made.model, checkpoint.read(folder / BEST))
-        told["checkpoint"] = str(folder / BEST)
+        told["checkpoint"] = near(str(folder / BEST))
     report = examine(
         made.model,
         made.data,

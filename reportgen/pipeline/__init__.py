@@ -17,6 +17,7 @@ from ..arguments import expect
 from ..document.codec import FORMAT_VERSION, decode, encode
 from ..document.facts import Coverage, Meta, Report, SubjectFacts
 from ..document.history import History
+from ..document.places import near
 from ..errors import OptionError
 from ..health.judge import judge
 from ..health.policy import policy_of
@@ -138,7 +139,7 @@ def _with_source(meta: Meta, history: object) -> Meta:
     """Note the path that the history was read from, where there was one."""
     if not isinstance(history, (str, Path)):
         return meta
-    return msgspec.structs.replace(meta, sources=meta.sources | {"history": str(history)})
+    return msgspec.structs.replace(meta, sources=meta.sources | {"history": near(str(history))})
 
 
 @contextmanager

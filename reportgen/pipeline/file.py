@@ -9,6 +9,7 @@ from tqdm import tqdm
 
 from ..document.codec import FORMAT_VERSION
 from ..document.facts import Meta, Report, SubjectFacts, WeightFacts
+from ..document.places import near
 from ..options import Options
 from ..probe import architecture, course, hub, states, weights
 from ..probe.pictures import run as pictures
@@ -28,7 +29,7 @@ def examine_file(path: Path, options: Options, steps: Steps) -> Report:
     report = Report(
         format_version=FORMAT_VERSION,
         title=options.title or path.name,
-        meta=Meta(sources={"checkpoint": str(path)}),
+        meta=Meta(sources={"checkpoint": near(str(path))}),
         subject=SubjectFacts(name=path.name, kind="checkpoint"),
         weights=_with_kinds(_weights_of_file(file, earlier, options, steps), kinds),
         architecture=steps.run("architecture", lambda: architecture.of_tensors(file.outlines)),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 from typing import Any
 
+from ..document.places import near
 from ..options import Options
 
 _SECONDS = 2.0  # git may have a large or a distant folder to look through; the report does not wait for it
@@ -39,5 +40,5 @@ def told(options: Options) -> dict[str, str]:
     for key in Options.__struct_fields__:
         value: Any = getattr(options, key)
         if key not in _ELSEWHERE and value != getattr(usual, key):
-            out[key] = ", ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
+            out[key] = ", ".join(near(str(v)) for v in (value if isinstance(value, (list, tuple)) else [value]))
     return out

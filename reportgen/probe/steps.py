@@ -15,6 +15,7 @@ from typing import TypeVar
 import msgspec
 import torch
 
+from ..document import places
 from ..document.facts import Coverage, Meta
 from ..errors import ReportgenError, one_line
 from ..options import Options
@@ -90,7 +91,7 @@ class Steps:
         return msgspec.structs.replace(
             meta,
             created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-            command=" ".join(sys.argv),
+            command=places.command(sys.argv),
             commit=git_commit(),
             options=told(options),
             sections=options.sections,
