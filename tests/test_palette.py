@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from reportgen.document.pictures import CLASS_COLOURS
 from reportgen.page.palette import HEAT, SERIES
 from reportgen.render.assets import sheet
 
@@ -53,6 +54,14 @@ def test_curves_are_told_apart_by_every_eye(kind: str, night: bool) -> None:
     colours = [at_night(c) for c in SERIES] if night else list(SERIES)
     places = [lab(c, SEEN[kind]) for c in colours]
     assert min(float(np.linalg.norm(a - b)) for a, b in combinations(places, 2)) > 10
+
+
+@pytest.mark.parametrize("kind", SEEN)
+def test_classes_of_a_map_are_told_apart_by_every_eye(kind: str) -> None:
+    """All twelve of them: they lie beside each other in a map, and nothing but colour tells them apart there."""
+    places = [lab(c, SEEN[kind]) for c in CLASS_COLOURS]
+    assert len(places) == 12
+    assert min(float(np.linalg.norm(a - b)) for a, b in combinations(places, 2)) > 15
 
 
 def test_the_measure_sees_what_a_deuteranope_does_not() -> None:

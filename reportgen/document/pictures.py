@@ -24,12 +24,16 @@ CLASS_COLOURS = (
     "#0072b2",
     "#d55e00",
     "#cc79a7",
-    "#999999",
-    "#7b3f00",
-    "#b8e186",
-    "#5e3c99",
+    "#6c2400",
+    "#d8fff0",
+    "#9024ff",
+    "#241890",
 )
-"""Of classes in maps, in their order and then from the second on again (the first eight: Okabe and Ito 2008)."""
+"""Of classes in maps, in their order and then from the second on again.
+
+The first eight are those of Okabe and Ito 2008; the others are as far from them, and from each other, as four colours
+can be for an eye that lacks a kind of cone.
+"""
 NO_CLASS = 255
 """The place of a map belongs to no class."""
 
