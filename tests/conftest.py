@@ -62,6 +62,7 @@ def without_learning(monkeypatch: pytest.MonkeyPatch) -> None:
         "other-ways",
         "learned-anew",
         "unseen-half",
+        "half-as-many",
         "shuffled-labels",
         "gradient-noise",
     }

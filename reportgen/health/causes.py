@@ -219,7 +219,7 @@ SYNDROMES: tuple[Syndrome, ...] = (
         ),
         _detail("redrawn", "yes"),
     ),
-    Syndrome("label-corruption", _BAD_LABELS, (*_SLOW, *_FAR_APART, *_HINTS)),
+    Syndrome("label-corruption", _BAD_LABELS, (*_SLOW, *_FAR_APART, *_HINTS, "few-samples")),
     Syndrome(
         "data-leakage",
         ("leakage", "near-leakage", "d-groups-cut", "d-windows-overlap", "d-shortcut", "d-filled-in"),
@@ -232,7 +232,7 @@ SYNDROMES: tuple[Syndrome, ...] = (
     ),
     Syndrome("unshuffled-data", ("d-order",), (*_SLOW, *_FAR_APART, *_WILD, "bn-stats-mismatch", *_HINTS)),
     # wrong labels that are learned by heart hold nowhere else
-    Syndrome("label-noise", ("d-label-noise", "training-labels-noisier"), _FAR_APART),
+    Syndrome("label-noise", ("d-label-noise", "training-labels-noisier"), (*_FAR_APART, "few-samples")),
     Syndrome("unscaled-target", ("d-target-scale",), (*_SLOW, *_NONFINITE, *_WILD, *_SICK_SIGNAL, "update-ratio")),
     Syndrome("too-little-data", ("few-samples",), ("d-class-imbalance", "h-val-noise", "o-per-class")),
     Syndrome("class-imbalance", ("d-class-imbalance",), ("o-baseline-skill", "one-batch")),

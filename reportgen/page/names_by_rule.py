@@ -105,7 +105,11 @@ OF_RULE: dict[str, dict[str, tuple[str, Unit]]] = {
     "embedding-collapsed": {"spread": (N_("spread of the embeddings"), NUMBER)},
     "equal-units": {"layers": (N_("layers of equal units"), COUNT), "tested": (N_("layers tested"), COUNT)},
     "eval-nondeterminism": {"change": (N_("change between two passes"), NUMBER)},
-    "few-samples": {"samples": (N_("training samples"), COUNT)},
+    "few-samples": {
+        "samples": (N_("training samples"), COUNT),
+        "full": (N_("score of copies, from as many samples"), NUMBER),
+        "half": (N_("score of copies, from half of them"), NUMBER),
+    },
     "fp16-gradients": {"share": (N_("share of gradients below float16"), SHARE)},
     "fp16-range": {"share": (N_("of the largest number of float16"), SHARE)},
     "frozen-at-init": {"error": (N_("within standard errors"), NUMBER), "share": (N_("share of the weights"), SHARE)},

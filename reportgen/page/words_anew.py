@@ -168,12 +168,25 @@ def _unseen(n: Numbers, d: Detail) -> str:
     )
 
 
+def _fewer(n: Numbers, d: Detail) -> str:
+    text = _(
+        "Fresh copies that learned from {learned} samples score {full} on others, and {half} when they learned from "
+        "half of them."
+    )
+    return text.format(learned=amount(n["learned"]), full=f"{n['full']:.2f}", half=f"{n['half']:.2f}")
+
+
 def titles() -> dict[str, str]:
     """Name each experiment as a reader would ask it."""
     return {
         "learned-anew": _("Does what is learned from half of a split hold elsewhere?"),
+        "half-as-many": _("Would more data help?"),
         "unseen-half": _("Are unseen training samples as hard as the data given?"),
     }
 
 
-OUTCOMES: dict[str, Callable[[Numbers, Detail], str]] = {"learned-anew": _anew, "unseen-half": _unseen}
+OUTCOMES: dict[str, Callable[[Numbers, Detail], str]] = {
+    "learned-anew": _anew,
+    "unseen-half": _unseen,
+    "half-as-many": _fewer,
+}

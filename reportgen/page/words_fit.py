@@ -49,7 +49,11 @@ def _few(f: Finding) -> str:
         "{samples} training samples; on the way from a constant answer (0) to a perfect one (1) the model is at "
         "{train} on them and at {given} on the data given."
     )
-    return text.format(samples=amount(e["samples"]), train=f"{e['train']:.2f}", given=f"{e['given']:.2f}")
+    told = text.format(samples=amount(e["samples"]), train=f"{e['train']:.2f}", given=f"{e['given']:.2f}")
+    if "half" not in e:
+        return told
+    more = _(" Fresh copies score {full} on samples that they have not seen, and {half} from half as many.")
+    return told + more.format(full=f"{e['full']:.2f}", half=f"{e['half']:.2f}")
 
 
 def _below(f: Finding) -> str:

@@ -64,7 +64,7 @@ def learned_anew(lab: Lab) -> Result:
     for name, (learned, _) in splits.items():
         work = copied(lab.outfit)
         draw_trainable(work.model, lab.seed)
-        _learn(lab, work, learned)
+        learn(lab, work, learned)
         numbers[f"learned_{name}"] = float(learned.n_samples)
         for other, (_, asked) in splits.items():
             numbers[f"{name}_{other}"] = _entered(numbers, score(work.model, asked))
@@ -93,7 +93,7 @@ def unseen_half(lab: Lab) -> Result:
         raise NotApplicableError("the model is about as good on the training data as on the data given")
     work = copied(lab.outfit)
     draw_trainable(work.model, lab.seed)
-    _learn(lab, work, learned)
+    learn(lab, work, learned)
     numbers = {"commonest_training": common, "commonest_given": common_given, "by_heart": own, "as_is": now}
     numbers |= {"asked_training": float(unseen.n_samples), "asked_given": float(given.n_samples)}
     numbers |= {"learned_training": float(learned.n_samples)}
@@ -106,7 +106,7 @@ def _say_what_helps(lab: Lab, learned: Batch, asked: Batch, numbers: dict[str, f
     base, fresh = numbers["commonest_given"], numbers["training_given"]
     if fresh - numbers["as_is"] > _AHEAD:
         work = copied(lab.outfit)
-        _learn(lab, work, learned)
+        learn(lab, work, learned)
         numbers["onward"] = score(work.model, asked)[0]
     affine = [m for m in lab.model.modules() if isinstance(m, AFFINE)]
     if fresh - base < _WORKS * (1 - base) and len(affine) >= _DEEP:
@@ -114,7 +114,7 @@ def _say_what_helps(lab: Lab, learned: Batch, asked: Batch, numbers: dict[str, f
         draw_trainable(work.model, lab.seed)
         numbers["growth"] = _growth(work.model, learned)
         _to_unit_scale(work.model, rows(learned, torch.arange(min(2 * _BATCH, learned.n_samples))))
-        _learn(lab, work, learned)
+        learn(lab, work, learned)
         numbers["scaled"] = score(work.model, asked)[0]
 
 
@@ -187,7 +187,8 @@ def _entered(numbers: dict[str, float], score: tuple[float, float | None]) -> fl
     return score[0]
 
 
-def _learn(lab: Lab, work: Outfit, batch: Batch) -> None:
+def learn(lab: Lab, work: Outfit, batch: Batch) -> None:
+    """Train a copy on samples dealt out in batches of 32, for 300 steps at most, or until the loss fell to a tenth."""
     parameters = [p for p in work.model.parameters() if p.requires_grad]
     if not parameters:
         raise NotApplicableError("no parameter is trainable")

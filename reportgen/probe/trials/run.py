@@ -25,6 +25,7 @@ from . import (
     coupling,
     derivative,
     favoured,
+    fewer,
     idle,
     latent,
     later,
@@ -97,6 +98,7 @@ EXPERIMENTS: tuple[tuple[str, Experiment, int], ...] = (
     ("other-ways", repairs.other_ways, 600),
     ("learned-anew", anew.learned_anew, 600),
     ("unseen-half", anew.unseen_half, 300),
+    ("half-as-many", fewer.half_as_many, 4),
     ("shuffled-labels", learning.shuffled_labels, 200),
     ("gradient-noise", noise.gradient_noise, 60),
 )
