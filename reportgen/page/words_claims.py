@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ..document.facts import Finding
-from .formats import amount
+from .formats import amount, percent
 from .language import _
 
 Numbers = dict[str, float]
@@ -59,6 +59,7 @@ def titles() -> dict[str, str]:
         "far-targets": _("Does the loss rise with the distance from the target?"),
         "shares": _("Which shares does the loss ask for?"),
         "targets-ahead": _("How far ahead do the targets lie?"),
+        "function-ends": _("Are units stuck at the ends of functions?"),
         "rare-favoured": _("Are rare classes named as often as the model knows them?"),
         "two-sides": _("Can the answers be yes and no?"),
         "sums-to-one": _("Along which dimension do probabilities sum to 1?"),
@@ -80,6 +81,20 @@ def _ahead(n: Numbers, d: Detail) -> str:
     return text.format(data=amount(n["data"]), loss=amount(n["loss"]))
 
 
+def _ends(n: Numbers, d: Detail) -> str:
+    text = _(
+        "Of {kind} behind {behind}, {share} of {channels} units sit near an end almost always; {values} of all values "
+        "do."
+    )
+    return text.format(
+        kind=d.get("kind", ""),
+        behind=d.get("behind") or "–",
+        share=percent(n["share"]),
+        channels=amount(n["channels"]),
+        values=percent(n["values"]),
+    )
+
+
 def _favoured(n: Numbers, d: Detail) -> str:
     text = _(
         "Of {rare} samples of rare classes {found} are named rightly, and {then} where their probabilities are divided "
@@ -93,6 +108,7 @@ def _favoured(n: Numbers, d: Detail) -> str:
 OUTCOMES: dict[str, Callable[[Numbers, Detail], str]] = {
     "targets-ahead": _ahead,
     "rare-favoured": _favoured,
+    "function-ends": _ends,
     "far-targets": _far,
     "shares": _asked,
     "two-sides": _sides,

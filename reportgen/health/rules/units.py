@@ -59,14 +59,16 @@ def saturation(report: Report, context: Context, limits: Thresholds) -> Iterator
     Near an end: |tanh| > 0.97 (slope below 0.06), sigmoid outside 0.03 to 0.97. A warning needs more than half of the
     units, 300 samples, and a model that does not work, or whose training loss ended above 0.6 of what a constant guess
     (or the start) gives: it may beat a guess by what still passes. Output layers and gates are meant to saturate: the
-    last layer is left out, and a sigmoid inside a block only informs.
+    last layer is left out, and a sigmoid inside a block only informs. So are those called as functions (``F.tanh``,
+    ``torch.sigmoid``), of which what is multiplied with something is a gate and left out.
     """
-    if report.activations is None or not context.real_data:
+    if not context.real_data:
         return
-    last = max((row.order for row in report.activations.rows), default=-1)
+    rows = report.activations.rows if report.activations is not None else []
+    last = max((row.order for row in rows), default=-1)
     train, _ = losses(report.training, limits)
     fine = context.outcome_ok and not (train is not None and is_poor(train, context))
-    for row in report.activations.rows:
+    for row in rows:
         counted = [c for c in row.channels if c.saturated is not None and c.n_channels]
         if not counted or row.order == last or row.stats.nonfinite:
             continue
@@ -90,6 +92,25 @@ def saturation(report: Report, context: Context, limits: Thresholds) -> Iterator
             threshold={"warning": limits.saturation_warning},
             detail={"kind": row.kind},
         )
+    yield from _at_ends(report, limits, fine=fine)
+
+
+def _at_ends(report: Report, limits: Thresholds, *, fine: bool) -> Iterator[Finding]:
+    """Find units stuck at the ends of a function that no module stands for."""
+    trial = report.tried("function-ends")
+    if trial is None or trial.numbers["share"] <= limits.saturation_info:
+        return
+    n = trial.numbers
+    sick = n["share"] > limits.saturation_warning and n["samples"] >= limits.dead_relu_samples
+    yield Finding(
+        rule="saturation",
+        severity=Severity.WARNING if sick and not fine else Severity.INFO,
+        subject=trial.detail.get("behind") or "model",
+        section=SECTION,
+        evidence={key: n[key] for key in ("share", "channels", "values", "samples")},
+        threshold={"warning": limits.saturation_warning},
+        detail={"kind": trial.detail.get("kind", "")},
+    )
 
 
 def attention_collapse(report: Report, context: Context, limits: Thresholds) -> Iterator[Finding]:
