@@ -192,7 +192,7 @@ def test_a_layer_before_a_batch_norm_is_worked_back_from_it() -> None:
         model[1].bias.normal_()
         model[1].running_mean.normal_()
         model[1].running_var.uniform_(0.1, 3)
-    inputs = [torch.randn(8, 3, 20, 20, generator=torch.Generator().manual_seed(n)) for n in range(3)]
+    inputs = [torch.randn(8, 3, 14, 14, generator=torch.Generator().manual_seed(n)) for n in range(3)]
     conv, norm, relu = probe(model, inputs).rows
     with torch.no_grad():
         full = model[0](torch.cat(inputs)).double()

@@ -263,8 +263,10 @@ class ActivationProbe:
                 if tensor is None:
                     layer.trouble = "its output holds no floating-point tensor"
                     return
-                dim = channel_dim(module, tensor, None if layer.own_channels else self._inherited(args, tensor))
-                if tensor.dim() >= 4 and dim == 1:
+                dim = layer.dims.get(tensor.dim())
+                if dim is None:
+                    dim = self._channel_dim(layer, args, tensor)
+                if dim == 1 and tensor.dim() >= 4:
                     self._maps = tensor.shape[1]
                 if layer.norm is not None and dim == 1 and layer.calls_in_batch == 1:
                     self._waiting = _Waiting(layer, tensor, _version(tensor), dim, layer.norm.module)
@@ -328,6 +330,12 @@ class ActivationProbe:
                     part.concentration.add(few)
             except Exception as error:
                 layer.trouble = f"{type(error).__name__}: {error}"
+
+    def _channel_dim(self, layer: Layer, args: tuple[Any, ...], tensor: Tensor) -> int:
+        """Return where the channels of an output lie; where the layer's kind alone tells, it is asked once."""
+        if not layer.own_channels:
+            return channel_dim(layer.module, tensor, self._inherited(args, tensor))
+        return layer.dims.setdefault(tensor.dim(), channel_dim(layer.module, tensor, None))
 
     def _inherited(self, args: tuple[Any, ...], output: Tensor) -> int | None:
         """Return the channel dimension of the tensor that a layer read, if a hook saw that very tensor made."""

@@ -56,8 +56,9 @@ class BlockProbe:
             x, y = as_real(given), as_real(made)
             if x is None or y is None or x.dim() < 2 or x.dtype != y.dtype:
                 return
-            stride = max(1, x[0].numel() // SAMPLE) | 1
-            few, now = (t.reshape(len(t), -1)[:, ::stride].clone() for t in (x, y))
+            n = x.shape[0]
+            stride = max(1, x.numel() // n // SAMPLE) | 1
+            few, now = (t.reshape(n, -1)[:, ::stride].clone() for t in (x, y))
             self._held.append((name, few, now))
             self._n_held += few.numel()
             if self._n_held > MAX_HELD:

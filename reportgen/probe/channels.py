@@ -17,7 +17,7 @@ from torch import Tensor
 
 from ..document.stats import N_BINS, Histogram, TensorStats
 from . import tally
-from .places import SAMPLE, Layout, Reduced, in_memory_order, layout_of, reduce, sums_alone, take, wide
+from .places import Layout, Reduced, in_memory_order, layout_of, reduce, sums_alone, take, wide
 from .reduce import bin_index, count_bins, histogram_of
 from .tally import Tally
 
@@ -52,7 +52,9 @@ class Seen(NamedTuple):
     @property
     def n_kept(self) -> int:
         """Values that stay when the tensor is let go."""
-        return self.taken.numel() + sum(x.numel() for x in self.reduced if x is not None)
+        sums, low, high = self.reduced
+        kept = self.taken.numel() + (0 if sums is None else sums.numel())
+        return kept + (0 if low is None else low.numel()) + (0 if high is None else high.numel())
 
     @property
     def sums(self) -> Tensor:
@@ -96,7 +98,7 @@ class ChannelAccumulator:
     zero, which saves a look at the smallest and makes the sum of a sample tell whether the channel fired on it.
     """
 
-    def __init__(self, n_channels: int, device: torch.device, *, rectified: bool = False, sample: int = SAMPLE) -> None:
+    def __init__(self, n_channels: int, device: torch.device, *, rectified: bool = False) -> None:
         self.n_channels = n_channels
         self.rectified = rectified
         self.glanced = False
@@ -107,9 +109,9 @@ class ChannelAccumulator:
         """The layers that were added together with this one last, and its place among them."""
         self.nonfinite = torch.zeros(3, dtype=torch.int64, device=device)  # NaN, +inf, -inf
         self.taken_nonfinite = torch.zeros((), dtype=torch.int64, device=device)
-        self._sample = sample
         self._plain = Layout(1, n_channels, 1, None)
         self._layouts: dict[tuple[torch.Size, int], Layout] = {}
+        self._last: tuple[torch.Size, int, Layout | None] = (torch.Size(), 0, None)
 
     def update(self, x: Tensor, dim: int, known: Range | None = None) -> None:
         """Look at one output and add it."""
@@ -134,10 +136,13 @@ class ChannelAccumulator:
         if later and x.is_cpu and x.numel() == samples * self.n_channels:
             taken = wide(x.reshape(samples, -1).clone())
             return Seen(self._plain, samples, None, Reduced(None, None, None), taken, True, True)
-        x, dim = in_memory_order(x, dim)
-        lay = self._layout(x, dim)
-        # a part of a larger tensor has gaps between its samples
-        flat = x.view(samples, -1) if x.is_contiguous() else x.reshape(samples, -1).contiguous()
+        if x.is_contiguous():
+            flat = x.view(samples, -1)
+        else:
+            x, dim = in_memory_order(x, dim)
+            # a part of a larger tensor has gaps between its samples
+            flat = x.view(samples, -1) if x.is_contiguous() else x.reshape(samples, -1).contiguous()
+        lay = self._layout(x.shape, dim, x.device)
         if not x.is_cpu:
             # a look at the sums would wait for the device, so every tensor takes the careful way
             return Seen(lay, samples, flat, self._careful(flat, lay, None), take(flat, lay), False)
@@ -168,13 +173,16 @@ class ChannelAccumulator:
         """Add what was seen of one output; the tensor itself may be gone."""
         add_all([(self, seen)])
 
-    def _layout(self, x: Tensor, dim: int) -> Layout:
-        key = (x.shape[1:] if x.dim() > 1 else x.shape, dim)
-        known = self._layouts.get(key)
-        if known is None:
-            if len(self._layouts) >= _MAX_LAYOUTS:  # sequences of every length: do not keep a map for each
-                self._layouts.clear()
-            known = self._layouts[key] = layout_of(x.shape, dim, x.device, self._sample)
+    def _layout(self, shape: torch.Size, dim: int, device: torch.device) -> Layout:
+        last, last_dim, known = self._last
+        if known is None or last != shape or last_dim != dim:
+            key = (shape[1:] if len(shape) > 1 else shape, dim)
+            known = self._layouts.get(key)
+            if known is None:
+                if len(self._layouts) >= _MAX_LAYOUTS:  # sequences of every length: do not keep a map for each
+                    self._layouts.clear()
+                known = self._layouts[key] = layout_of(shape, dim, device)
+            self._last = (shape, dim, known)
         return known
 
     def _careful(self, flat: Tensor, lay: Layout, sums: Tensor | None) -> Reduced:

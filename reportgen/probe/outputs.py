@@ -15,7 +15,6 @@ from .channels import ChannelAccumulator
 from .derived import affine_of, before_norm
 from .layers import AFFINE, BOUNDED, FLAT_END, NORMS, bypassed, kind_of
 from .norms import norm_row
-from .places import GLANCED_SAMPLE, SAMPLE
 from .shape import Concentration, Saturation
 from .spread import MAX_WIDTH, Spread
 
@@ -61,7 +60,8 @@ class Layer:
     """An activation follows, as far as the order of registration tells."""
     is_norm: bool = False
     own_channels: bool = False
-    """Its kind alone says where its channels lie."""
+    """Its kind alone says where its channels lie: ``dims`` keeps where, by the number of dimensions."""
+    dims: dict[int, int] = field(default_factory=dict)
     glance: bool = False
     """A few places of its output are enough."""
 
@@ -73,9 +73,7 @@ def new_part(layer: Layer, n_channels: int, x: Tensor) -> Channels:
     followed = layer.norm is not None or layer.activated
     maps = x.dim() == 4 and (layer.functional or not isinstance(module, (*AFFINE, *NORMS)))
     return Channels(
-        ChannelAccumulator(
-            n_channels, x.device, rectified=layer.rectified, sample=GLANCED_SAMPLE if layer.glance else SAMPLE
-        ),
+        ChannelAccumulator(n_channels, x.device, rectified=layer.rectified),
         Spread(n_channels, x.device) if 1 < n_channels <= MAX_WIDTH and not followed else None,
         None if bounds is None else Saturation(n_channels, bounds, x.device),
         Concentration() if maps else None,

@@ -12,8 +12,7 @@ import torch
 from torch import Tensor
 
 SAMPLE = 512  # values taken of each sample; the cost of a hook stays flat in the size of the output
-GLANCED_SAMPLE = 1024  # where they are all that is looked at
-GLANCE = 4  # places of each channel and sample that tell its mean well enough where exact figures stand elsewhere
+GLANCE = 2  # places of each channel and sample that tell its mean well enough where exact figures stand elsewhere
 _BLOCK = 1 << 18  # values that are reduced several ways while they lie in the processor's cache
 _SHORT = 128  # places: reducing shorter rows one by one is slow, so samples are folded first
 
@@ -53,16 +52,13 @@ class Reduced(NamedTuple):
     """(any, C)"""
 
 
-def layout_of(shape: torch.Size, dim: int, device: torch.device, sample: int = SAMPLE) -> Layout:
-    """Lay out samples of ``shape`` (B, ...) with their channels along ``dim`` (1 or more; 0 for a lone vector).
-
-    ``sample``: how many values of each are taken.
-    """
+def layout_of(shape: torch.Size, dim: int, device: torch.device) -> Layout:
+    """Lay out samples of ``shape`` (B, ...) with their channels along ``dim`` (1 or more; 0 for a lone vector)."""
     if len(shape) <= 1:
         return Layout(1, math.prod(shape) if shape else 1, 1, None)
     before, channels, behind = math.prod(shape[1:dim]), shape[dim], math.prod(shape[dim + 1 :])
     places = before * behind
-    taken = min(places, max(1, sample // max(channels, 1)))
+    taken = min(places, max(1, SAMPLE // max(channels, 1)))
     if taken == places and behind == 1:
         return Layout(before, channels, behind, None)
     # Each channel begins at another place, so that a few places a channel still see the whole of the map.
@@ -75,7 +71,7 @@ def layout_of(shape: torch.Size, dim: int, device: torch.device, sample: int = S
 
 def in_memory_order(x: Tensor, dim: int) -> tuple[Tensor, int]:
     """Return x as it lies in memory, channels last where they are: flattening it is then no copy."""
-    if dim != 1 or x.is_contiguous():
+    if dim != 1:
         return x, dim
     if x.dim() == 4 and x.is_contiguous(memory_format=torch.channels_last):
         return x.permute(0, 2, 3, 1), 3
