@@ -78,7 +78,9 @@ def _answers(lab: Lab, batches: list[Batch]) -> tuple[Tensor, Tensor]:
 def _yes_or_no(output: object, target: object) -> tuple[Tensor, Tensor] | None:
     """Return two scores a sample where there is one logit, or one probability, for an answer of yes or no."""
     told = main_tensor(output)
-    if told is None or not isinstance(target, Tensor) or told.numel() != len(told) or target.numel() != len(told):
+    if told is None or not told.dim() or not isinstance(target, Tensor):
+        return None
+    if told.numel() != len(told) or target.numel() != len(told):
         return None
     wanted, told = target.reshape(-1), told.detach().reshape(-1).double()
     if not bool(((wanted == 0) | (wanted == 1)).all()) or not bool(torch.isfinite(told).all()):
