@@ -188,7 +188,7 @@ def test_levels_of_heat_follow_the_values() -> None:
     rows = [HeatRow("low", [(1.0, 1e-5), (2.0, 1e-5)]), HeatRow("high", [(1.0, 1e-1), (2.0, 1e-1)])]
     drawn = heat(rows, "t", axis="step", log=True, span=(1e-5, 1e-1))
     cells = list(elements(drawn, "path"))
-    assert [dict(p.attributes)["fill"] for p in cells] == [HEAT[1], HEAT[8]]
+    assert [dict(p.attributes)["stroke"] for p in cells] == [HEAT[1], HEAT[8]]
 
 
 def test_a_trace_without_values_is_no_row() -> None:

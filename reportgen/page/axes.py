@@ -66,7 +66,7 @@ def curves(title: str, lines: Sequence[Line], *, x_label: str, y_label: str) -> 
     values = sorted(v for p in lines for v in _known(p.y))
     # a few small values, such as the end of a cosine, are no reason for a logarithmic axis
     log = bool(values) and values[0] > 0 and values[-1] / values[len(values) // 10] > 200
-    return _drawn(title, lines, (490, 278), (x_label, y_label), log=log, markers=12)
+    return _drawn(title, lines, (420, 256), (x_label, y_label), log=log, markers=12)
 
 
 def depth_profile(title: str, lines: Sequence[Line], *, x_label: str, y_label: str) -> Element:
@@ -86,7 +86,7 @@ def _drawn(
 ) -> Element:
     x = _scale([v for p in lines for v in _known(p.x)], _places(size[0]), margin=0.02)
     known = [v for p in lines for v in _known(p.y)]
-    y = _log_scale(known) if log else _scale(known, 5, margin=_ROOM)
+    y = _log_scale(known) if log else _scale(known, 6, margin=_ROOM)
     left = 28 + max((width_of(text, _SIZE) for _value, text in y.marks), default=0.0)
     names = _names(lines, left, size[0] - 10)
     top = 8 + _ROW * names[1]

@@ -134,6 +134,12 @@ class Figure(Struct, frozen=True, kw_only=True):
     drawing: Element
     folded: str = ""
 
+    @property
+    def scrolls(self) -> bool:
+        """Whether a narrow screen scrolls the drawing rather than shrink it, so that a keyboard has to get there."""
+        kinds = dict(self.drawing.attributes).get("class", "").split()
+        return "wide" in kinds or "flow" in kinds
+
 
 class Pictures(Struct, frozen=True, kw_only=True):
     """Several drawings side by side."""

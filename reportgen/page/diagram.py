@@ -51,7 +51,6 @@ def draw(diagram: Diagram, labels: Sequence[Label], title: str) -> Element:
         viewBox=box,
         width=width,
         height=height,
-        font_family="Report Sans, sans-serif",
         font_size=_FONT,
         role="img",
     )

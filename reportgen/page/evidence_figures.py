@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from itertools import groupby
 
 from msgspec import Struct
 
@@ -146,7 +147,10 @@ def distribution(stats: TensorStats | None, title: str) -> Element | None:
 def _hump(counts: Sequence[float], low: float, high: float, title: str) -> Element:
     peak, step = max([*counts, 1e-300]), WIDTH / max(len(counts), 1)
     tops = [_BOTTOM - max(1 if c > 0 else 0, c / peak * (_BOTTOM - _TOP)) for c in counts]
-    path = f"M0 {_BOTTOM}" + "".join(f"V{y:.0f}h{decimal(step)}" for y in tops) + f"V{_BOTTOM}z"
+    path = f"M0 {_BOTTOM}"
+    for top, run in groupby(round(y) for y in tops):
+        path += f"V{top}h{decimal(step * len(list(run)))}"
+    path += f"V{_BOTTOM}z"
     parts = [element("path", d=path, fill=BAR), element("path", d=f"M0 {_BOTTOM + 0.5}h{WIDTH}", stroke=RULE)]
     if low < 0 < high:
         x = round(-low / (high - low) * WIDTH, 1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from msgspec import Struct
 
@@ -12,6 +12,7 @@ from ..document.stats import TensorStats
 from .formats import name, number, percent
 from .language import _
 from .palette import ACCENT, BAR, HEAT, INK, MUTED, RULE, TONES
+from .shades import shaded
 from .svg import Element, decimal, drawing, element, gutter, ornament
 
 BINS = 24
@@ -245,11 +246,8 @@ def strip(layers: Sequence[str], rows: Sequence[StripRow], marks: Sequence[str],
 def _cells(levels: Sequence[int | None], left: int, y: int, cell: int, height: int) -> list[Element]:
     """Return one path a level; where nothing was measured nothing is drawn."""
     width = cell - (1 if cell > 4 else 0)
-    paths: dict[int, list[str]] = {}
-    for i, level in enumerate(levels):
-        if level is not None:
-            paths.setdefault(level, []).append(f"M{left + i * cell} {y}h{width}v{height}h-{width}z")
-    return [element("path", d="".join(paths[level]), fill=HEAT[level]) for level in sorted(paths)]
+    known = [(level, left + i * cell, y, width) for i, level in enumerate(levels) if level is not None]
+    return shaded(known, height)
 
 
 def mark(x: float, tone: str) -> str:
@@ -270,7 +268,7 @@ def matrix(counts: Sequence[Sequence[int]], labels: Sequence[str], title: str) -
     longest = max((min(len(name(label)), 14) for label in labels), default=0)
     left, top, side = (32 + 7 * longest, 88 if tilted else 42, n * cell) if n <= 30 else (24, 24, n * cell)
     levels = [[_level(c, sum(row)) for c in row] for row in counts]
-    parts = [element("path", d=d, fill=HEAT[level]) for level, d in _runs(levels, left, top, cell)]
+    parts = shaded(_runs(levels, left, top, cell), cell)
     if numbers:
         parts += _numbers(counts, levels, left, top, cell)
     if n <= 30:
@@ -286,17 +284,14 @@ def _level(count: int, total: int) -> int:
     return 0 if not count else 1 + round(count / total * (len(HEAT) - 2))
 
 
-def _runs(levels: Sequence[Sequence[int]], left: int, top: int, cell: int) -> list[tuple[int, str]]:
-    """Gather cells of equal level that adjoin in a row into one stroke of one path."""
-    paths: dict[int, list[str]] = {}
+def _runs(levels: Sequence[Sequence[int]], left: int, top: int, cell: int) -> Iterator[tuple[int, float, float, float]]:
+    """Gather cells of equal level that adjoin in a row: (level, left, top, width)."""
     for r, row in enumerate(levels):
         start = 0
         for c in range(1, len(row) + 1):
             if c == len(row) or row[c] != row[start]:
-                run = f"M{left + start * cell} {top + r * cell}h{(c - start) * cell}v{cell}h{(start - c) * cell}z"
-                paths.setdefault(row[start], []).append(run)
+                yield row[start], left + start * cell, top + r * cell, (c - start) * cell
                 start = c
-    return [(level, "".join(paths[level])) for level in sorted(paths)]
 
 
 def _numbers(

@@ -10,6 +10,7 @@ from msgspec import Struct
 from .formats import name, number, short
 from .language import _
 from .palette import HEAT, INK, MUTED, RULE, SERIES
+from .shades import shaded
 from .svg import Element, decimal, drawing, element, gutter
 
 COLUMNS = 48  # moments that a heat row shows
@@ -66,20 +67,18 @@ def heat(rows: Sequence[HeatRow], title: str, *, axis: str, log: bool, span: tup
     Values of zero get the palest colour of all; what was not measured is left blank.
     """
     left, top, height = gutter(_clipped(row.label) for row in rows), 6, 15
-    width = _ACROSS - left
     places = sorted({x for row in rows for x, _ in row.points})
     edges = _edges(places)
-    cell = width / max(len(edges), 1)
+    cell = (_ACROSS - left) // max(len(edges), 1)  # whole numbers: half the bytes of fractions
+    width = cell * max(len(edges), 1)
     parts: list[Element] = []
-    paths: dict[int, list[str]] = {}
+    cells: list[tuple[int, float, float, float]] = []
     for r, row in enumerate(rows):
         y = top + r * (height + 2)
         parts.append(_text(_clipped(row.label), left - 8, y + 12, "end"))
         for start, stop, level in _runs([_level(v, log, span) for v in _columns(row.points, edges)]):
-            x = left + start * cell
-            box = f"M{decimal(x)} {y}h{decimal((stop - start) * cell)}v{height}h{decimal((start - stop) * cell)}z"
-            paths.setdefault(level, []).append(box)
-    parts += [element("path", d="".join(paths[level]), fill=HEAT[level]) for level in sorted(paths)]
+            cells.append((level, left + start * cell, y, (stop - start) * cell))
+    parts += shaded(cells, height)
     for r, row in enumerate(rows):
         y = top + r * (height + 2)
         hover = element("title", _told(row, axis))

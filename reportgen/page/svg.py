@@ -177,7 +177,6 @@ def drawing(width: float, height: float, title: str, *children: Element, class_:
         viewBox=f"0 0 {decimal(width)} {decimal(height)}",
         width=width,
         height=height,
-        font_family="Report Sans, sans-serif" if class_ == "chart" else None,
         role="img",
     )
 

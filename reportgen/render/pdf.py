@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -28,6 +29,8 @@ _FONTS = {  # address -> file, family, weight; base64 in the style sheet costs a
     "report-font:mono": ("DejaVuSansMono.ttf", "Report Mono", 400),
     "report-font:serif-bold": ("STIXGeneralBol.ttf", "Report Serif", 700),
 }
+# the style sheet of a page does not reach into drawings here, as it does on a screen
+_DRAWING = re.compile(r'<svg class=("chart wide"|chart|flow)(?= )')
 _CHINESE = ("report-font:chinese", "report-font:chinese-bold")
 TAGGED_UP_TO = 500  # rows of all tables; tags cost time and bytes beyond that
 
@@ -43,7 +46,8 @@ def to_pdf(page: Page, data: bytes | None = None, look: Look | None = None) -> b
     short = folded(page, each=MAX_TABLE_ROWS, together=MAX_ROWS, appendix=MAX_APPENDIX)
     fonts = FontConfiguration()
     variant = "pdf/ua-1" if short.n_rows <= TAGGED_UP_TO else None
-    html, chinese = _lettered(printed(fill(short, {"css": sheet("print.css")}, templates=look.templates), look), look)
+    filled = printed(fill(short, {"css": sheet("print.css")}, templates=look.templates), look)
+    html, chinese = _lettered(_DRAWING.sub(r'\g<0> font-family="Report Sans, sans-serif"', filled), look)
     fetcher = _fetcher(chinese)
     with _no_collection():
         rules = _faces(chinese) + columns.style(short) + _widths(short)

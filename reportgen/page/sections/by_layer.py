@@ -24,7 +24,7 @@ from .headlines import ranked
 
 MAX_ROWS = 1000
 MAX_CHARTS = 60
-MAX_LAYERS = 12  # with a part of their own
+MAX_LAYERS = 8  # with a part of their own
 MAX_FINDINGS = 8
 _BINS = 16
 _KEPT = 24  # points of a curve in a row
