@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from reportgen.document.facts import (
     Classification,
@@ -22,7 +23,7 @@ from reportgen.health.skill import skill_of
 from reportgen.health.thresholds import Thresholds
 from reportgen.page import wording
 
-from .test_rules_model import FALL, causes, report, run, severity, tried
+from .test_rules_model import FALL, causes, report, run, series, severity, tried
 
 
 def table(share: float, n: int = 400) -> Classification:
@@ -152,6 +153,35 @@ def test_a_model_behind_its_neighbours(score: float, model: float, n: int, expec
     facts = scored(model, model, splits=SplitFacts(across=across))
     assert severity(facts, "o-below-neighbours") == expected
     assert causes(facts) == ({"underfitting"} if expected else set())
+
+
+def test_what_fits_its_training_data_does_not_underfit() -> None:
+    across = SplitFacts(across=Signal(kind="classes", n=400, k=5, score=0.9, null_mean=0.5, null_std=0.02, vote=0.9))
+    assert severity(scored(0.6, 0.6, splits=across), "o-below-neighbours") == "warning"
+    assert severity(scored(0.97, 0.6, splits=across), "o-below-neighbours") is None
+    # in eval mode it is poor on both, as where running statistics are at fault; the run says that it was learned
+    poor = scored(0.6, 0.6, splits=across)
+    for end, expected in ((0.98, None), (0.65, "warning"), (98.0, "warning")):
+        assert poor.training is not None
+        logged = structs.replace(poor.training, series=[*poor.training.series, series("train_accuracy", [end] * 20)])
+        assert severity(structs.replace(poor, training=logged), "o-below-neighbours") == expected
+
+
+@pytest.mark.parametrize(("own", "expected"), [(0.985, None), (0.1, "warning")])
+def test_numbers_that_were_learned_by_heart_are_no_underfitting(own: float, expected: str | None) -> None:
+    def fit(r2: float) -> EvaluationFacts:
+        numbers = Regression(r2=r2, mae=1 - r2, mse=1 - r2, target=stats(0, 1), residual=stats(0, (1 - r2) ** 0.5))
+        return EvaluationFacts(task="regression", n_samples=400, regression=numbers)
+
+    across = Signal(kind="numbers", n=110, k=5, score=0.42, null_mean=-0.18, null_std=0.02)
+    facts = report(
+        None,
+        training=run(FALL, FALL),
+        evaluation=fit(0.17),
+        train_evaluation=fit(own),
+        splits=SplitFacts(across=across),
+    )
+    assert severity(facts, "o-below-neighbours") == expected
 
 
 WAYS = {"before": 2.0, "same": 1.95, "steps": 120.0, "rate": 1e-4, "decay": 0.0, "drop": 0.0, "samples": 200.0}

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+import reportgen
 from reportgen.document.facts import DatasetFacts, Report, SubjectFacts
 from reportgen.document.history import Event
 from reportgen.document.samples import Signal, SplitFacts
@@ -94,6 +95,43 @@ def test_a_first_loss_far_from_that_of_zero_in_a_run_that_broke() -> None:
 )
 def test_first_losses_of_numbers_that_say_nothing(facts: Report) -> None:
     assert severity(facts, "h-init-loss") is None
+
+
+class Tied(nn.Module):
+    """Names the next token by the embedding that it is read with."""
+
+    def __init__(self, std: float) -> None:
+        super().__init__()
+        self.embed, self.mix = nn.Embedding(30, 48), nn.Linear(48, 48)
+        nn.init.normal_(self.embed.weight, std=std)
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.embed(x)
+        return torch.nn.functional.layer_norm(h + self.mix(h), (48,)) @ self.embed.weight.T
+
+
+@pytest.mark.parametrize(("std", "expected"), [(1.0, "warning"), (0.05, None)])
+def test_a_first_loss_of_tokens_far_from_that_of_a_guess(std: float, expected: str | None) -> None:
+    generator = torch.Generator().manual_seed(0)
+    text = (torch.randint(30, (200, 1), generator=generator) + 7 * torch.arange(17)) % 30
+    torch.manual_seed(0)
+    model = Tied(std)
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
+
+    def loss(scores: Tensor, target: Tensor) -> Tensor:
+        return nn.functional.cross_entropy(scores.flatten(0, 1), target.flatten())
+
+    with reportgen.Monitor(model, optimizer, loss=loss) as monitor:
+        for part in text.split(20):
+            optimizer.zero_grad()
+            value = loss(model(part[:, :-1]), part[:, 1:])
+            value.backward()
+            optimizer.step()
+            monitor.log(train_loss=value.detach())
+    data = [(part[:, :-1], part[:, 1:]) for part in text.split(50)]
+    told = monitor.report(data, options=reportgen.Options(trial_budget=0, pictures=0))
+    assert severity(told, "h-init-loss") == expected
+    assert ("bad-init" in causes(told)) == (expected is not None)
 
 
 # ------------------------------------------------------------------------------------------------ pairs of elements

@@ -41,20 +41,26 @@ class Twins(Struct, frozen=True, kw_only=True):
 
 
 class Families(Struct, frozen=True, kw_only=True):
-    """Samples given that stand in a tight group of one and the same size, with others of it in the training data."""
+    """Samples given that stand in a tight group of one and the same size, with others of it in the training data; or
+    training samples with others of theirs."""
 
     n: int
-    """Samples given that were looked at."""
+    """Samples that were looked at."""
     found: int
     """Of those, samples in such a group."""
     size: int
-    """Of the groups: all members, in both splits."""
+    """Of the groups: all members, wherever they stand."""
     bound: float
     """Largest share of samples that independent draws can have in groups of this size, whatever they cluster about."""
     error: float
     """Standard error of the share, with a group counted as one."""
     dimension: float
     """Of the data, by the distances of neighbours further off."""
+
+    @property
+    def clear(self) -> bool:
+        """Tell whether there are more than independent draws leave, by six standard errors."""
+        return self.found > (self.bound + 6 * self.error) * self.n
 
 
 class Shortcut(Struct, frozen=True, kw_only=True):
@@ -220,6 +226,8 @@ class SplitFacts(Struct, frozen=True, kw_only=True):
     """Samples given with a near double in the training data."""
     families: Families | None = None
     """Samples given whose tight groups, of one size, reach into the training data."""
+    training_families: Families | None = None
+    """The same of training samples among themselves."""
     apart: Apart | None = None
     halves: float | None = None
     """Share of pairs of different training samples whose even, or odd, columns agree: where it is 0, samples do not

@@ -112,7 +112,7 @@ LIMITS: dict[str, dict[str, str]] = {
     "d-duplicates": {"share": "duplicates"},
     "d-conflicting-labels": {"share": "conflicting"},
     "d-order": {"excess": "order_excess", "one_way": "one_way"},
-    "d-class-imbalance": {"ratio": "imbalance"},
+    "d-class-imbalance": {"ratio": "imbalance", "area": "rare_area"},
     "d-padding": {"share": "padding"},
     "d-target-scale": {
         "offset": "target_offset",

@@ -204,6 +204,7 @@ class Thresholds(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     order_excess: float = 0.5
     one_way: float = 0.99
     imbalance: float = 5.0
+    rare_area: float = 0.7
     padding: float = 0.5
     target_offset: float = 10.0
     target_std: float = 1e3

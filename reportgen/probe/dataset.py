@@ -197,6 +197,7 @@ def compare(training: DatasetProbe, given: DatasetProbe, redrawn: float | None =
         across=across(training.neighbours, given.neighbours),
         twins=twins.across(training.region, given.region),
         families=families.across(training.region, given.region),
+        training_families=families.within(training.region),
         apart=apart(training.inputs, given.inputs),
         windows=windows.across(training.runs, given.runs),
         training_signal=training.neighbours.facts(size) if size else training.tokens.facts(length),

@@ -18,6 +18,9 @@ _RANKS = (10, 20)  # neighbours whose distances tell the dimension
 _GAP = 1e-3
 """Chance of a gap as wide between two neighbours of points of even density."""
 
+_Labelled = tuple[Tensor, Tensor]
+"""Rows (N, D), and the class of each (N,)."""
+
 
 def across(training: Region, given: Region) -> Families | None:
     """Look for groups of one size among both splits together; of those with a member in the training data.
@@ -29,8 +32,19 @@ def across(training: Region, given: Region) -> Families | None:
     known, asked = training.labelled(given.cuts), given.labelled(training.cuts)
     if known is None or asked is None or known[0].shape[1] != asked[0].shape[1]:
         return None
+    return _told(known, asked, standardised=not (training.pictures and given.pictures))
+
+
+def within(split: Region) -> Families | None:
+    """Look for groups of one size among the samples of one split; their members count wherever they stand in it."""
+    found = split.labelled([])
+    return None if found is None else _told(None, found, standardised=not split.pictures)
+
+
+def _told(known: _Labelled | None, asked: _Labelled, *, standardised: bool) -> Families | None:
+    """Look at samples of ``asked``; a group counts that has a member in ``known``, or any where that is None."""
     few = torch.linspace(0, len(asked[0]) - 1, min(ASKED, len(asked[0]))).long()
-    distances, places = _neighbours(known, asked, few, standardised=not (training.pictures and given.pictures))
+    distances, places = _neighbours(known, asked, few, standardised=standardised)
     if len(distances) < LEAST:
         return None
     middle = float((distances[:, _RANKS[0] - 1] / distances[:, _RANKS[1] - 1]).median())
@@ -40,9 +54,10 @@ def across(training: Region, given: Region) -> Families | None:
     k = torch.arange(1, OTHERS + 1, dtype=torch.float64)
     inside, beyond = distances[:, :OTHERS], distances[:, 1 : OTHERS + 1]
     chance, widest = (inside / beyond).pow(dimension * k).min(1)
-    in_training = (places[:, :OTHERS] < len(known[0])) & (torch.arange(OTHERS) <= widest[:, None])
+    first = len(known[0]) if known is not None else len(asked[0])
+    in_first = (places[:, :OTHERS] < first) & (torch.arange(OTHERS) <= widest[:, None])
     n = len(distances)
-    counts = torch.bincount(widest[(chance < _GAP) & in_training.any(1)], minlength=OTHERS).double()
+    counts = torch.bincount(widest[(chance < _GAP) & in_first.any(1)], minlength=OTHERS).double()
     bound = (k * k.log() - k - torch.lgamma(k + 1)).exp()
     error = (bound * (1 - bound) * (k + 1) / n).sqrt()
     best = int(((counts / n - bound) / error).argmax())
@@ -56,17 +71,16 @@ def across(training: Region, given: Region) -> Families | None:
     )
 
 
-def _neighbours(
-    known: tuple[Tensor, Tensor], asked: tuple[Tensor, Tensor], few: Tensor, *, standardised: bool
-) -> tuple[Tensor, Tensor]:
+def _neighbours(known: _Labelled | None, asked: _Labelled, few: Tensor, *, standardised: bool) -> tuple[Tensor, Tensor]:
     """Return the distances (N, 20) of the nearest others of the same class, in both splits, and where they stand.
 
     Samples of classes with fewer others are left out: a class is no group. Places count the training data first.
     """
-    pool, labels = torch.cat([known[0], asked[0]]), torch.cat([known[1], asked[1]])
+    parts = [asked] if known is None else [known, asked]
+    pool, labels = torch.cat([rows for rows, _ in parts]), torch.cat([classes for _, classes in parts])
     width = pool.std(0) if standardised else torch.ones(pool.shape[1])
     pool = ((pool - pool.mean(0)) / torch.where(width > 0, width, torch.ones_like(width))).double()
-    own = few + len(known[0])
+    own = few + len(pool) - len(asked[0])
     distance = torch.cdist(pool[own], pool)
     distance[torch.arange(len(own)), own] = math.inf
     distance[labels[own][:, None] != labels[None]] = math.inf

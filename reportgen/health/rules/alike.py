@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator
 
 from ...document.facts import DatasetFacts, Finding, Report, Severity
-from ...document.samples import Apart
+from ...document.samples import Apart, SplitFacts
 from ..context import Context
 from ..curves import losses
 from ..skill import skill_of
@@ -22,18 +22,18 @@ def d_splits_apart(report: Report, context: Context, limits: Thresholds) -> Iter
     (a classifier two-sample test, Lopez-Paz and Oquab 2017): above 0.7 and five standard errors, sqrt((2n+1)/(12 n²)),
     above 0.5. A warning where the model loses more on the way from the one to the other than chance: a fifth of its
     skill and four standard errors, or, where no score is known, a validation loss that ended 1.3 times as high as the
-    training loss. Else it informs, and so it does where training samples are augmented (they are to be other ones),
-    where one sample in ten has a copy (then copies give the side away), and where the classes have other shares in the
-    two (then inputs differ by that alone). Wrong for a split by time or by source that is
+    training loss. Else it informs, and so it does where training samples are augmented (they are to be other ones: a
+    second reading changes them, or they stand in tight groups of one size, as for ``d-groups-cut``, and the samples
+    given in none of these), where one sample in ten has a copy (then copies give the side away), and where the classes
+    have other shares in the two (then inputs differ by that alone). Wrong for a split by time or by source that is
     meant to be hard.
     """
     found = report.splits.apart if report.splits is not None else None
     if found is None or not context.real_data or found.area <= _line(found, limits):
         return
-    redrawn = report.splits is not None and bool(report.splits.redrawn)
     train, given = report.train_dataset, report.dataset
     shares = train is not None and given is not None and _of_classes(train, given, limits) is not None
-    mild = redrawn or shares or found.copies > 0.1 or not _harmed(report, context, limits)
+    mild = _is_augmented(report.splits) or shares or found.copies > 0.1 or not _harmed(report, context, limits)
     yield Finding(
         rule="d-splits-apart",
         severity=Severity.INFO if mild else Severity.WARNING,
@@ -42,6 +42,14 @@ def d_splits_apart(report: Report, context: Context, limits: Thresholds) -> Iter
         evidence={"area": found.area, "neighbours": found.neighbours, "null": found.null_mean, "samples": found.n},
         threshold={"area": _line(found, limits)},
     )
+
+
+def _is_augmented(splits: SplitFacts | None) -> bool:
+    """Tell whether training samples alone were varied: at each reading, or as copies that were stored."""
+    if splits is None:
+        return False
+    stored = splits.training_families is not None and splits.training_families.clear
+    return bool(splits.redrawn) or (stored and (splits.families is None or not splits.families.clear))
 
 
 def _line(found: Apart, limits: Thresholds) -> float:

@@ -13,7 +13,7 @@ from ..context import Context
 from ..curves import Curve, both, finite, is_adversarial, losses, scalar
 from ..robust import noise, running_median, spearman, theil_sen
 from ..thresholds import Thresholds
-from .fit import o_below_neighbours
+from .fit import behind_neighbours
 from .flow import same_anew, signal_by_depth
 from .training import h_diverged, h_never_learned, h_nonfinite, h_overfit, noted
 
@@ -132,11 +132,11 @@ def h_init_loss(report: Report, context: Context, limits: Thresholds) -> Iterato
 
     Far above it the untrained model is confidently wrong: its initial outputs are too large. More than 30 % above
     informs; more than three times is a warning unless the model works well all the same (better than a constant, and
-    not worse than its neighbours: ``o-below-neighbours``), more than ten times in any case. Only for a plain
-    cross-entropy (its value agrees with one computed from the outputs, or its name says so where the outputs are not
-    finite any more), and only where the first step was logged. Of squared errors the guess is an answer of 0, the mean
-    square of the targets; that counts from ten times on where the run broke off or diverged, and weights drawn anew
-    begin far lower (a loss that is a sum is as large with any weights).
+    not worse than its neighbours, which are asked as for ``o-below-neighbours``), more than ten times in any case. Only
+    for a plain cross-entropy, of samples or of tokens (its value agrees with one computed from the outputs, or its name
+    says so where the outputs are not finite any more), and only where the first step was logged. Of squared errors the
+    guess is an answer of 0, the mean square of the targets; that counts from ten times on where the run broke off or
+    diverged, and weights drawn anew begin far lower (a loss that is a sum is as large with any weights).
     (Karpathy, "A Recipe for Training Neural Networks".)
     """
     classes, history = _plain_cross_entropy(report), report.training
@@ -151,7 +151,7 @@ def h_init_loss(report: Report, context: Context, limits: Thresholds) -> Iterato
     by = _amplifier(report, context, limits)
     if classes is None and by != "weights":
         return
-    short = any(f.severity is Severity.WARNING for f in o_below_neighbours(report, context, limits))
+    short = behind_neighbours(report, context, limits) is not None
     bad = ratio > limits.init_loss_far or (ratio > limits.init_loss_warning and (short or not context.outcome_ok))
     yield noted(
         "h-init-loss",
@@ -191,6 +191,9 @@ def _plain_cross_entropy(report: Report) -> int | None:
     broken = facts is not None and facts.loss is None and facts.outputs is None  # the outputs are not finite
     if broken and data is not None and name in ("crossentropyloss", "crossentropy"):
         return data.target_classes if (data.target_classes or 0) > 1 else None
+    if facts is not None and facts.tokens is not None and facts.loss is not None:
+        same = math.isclose(facts.tokens.nll, facts.loss, rel_tol=0.01, abs_tol=1e-4)
+        return facts.tokens.vocabulary if same and facts.tokens.vocabulary > 1 else None
     if facts is None or facts.task != "multiclass" or facts.classification is None or facts.outputs is None:
         return None
     own, loss = facts.outputs.cross_entropy, facts.loss

@@ -5,9 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
+from msgspec import Struct
+
 from ...document.facts import Finding, Report, Severity
 from ...document.samples import Signal
 from ..context import Context
+from ..curves import scalar
 from ..skill import Skill, score_of, skill_of
 from ..thresholds import Thresholds
 from .repairs import rests_on_frozen
@@ -100,28 +103,58 @@ def o_below_neighbours(report: Report, context: Context, limits: Thresholds) -> 
     ahead by 0.15 and five standard errors: whatever holds the model back, the inputs hold more than it found. It is
     the last that is said, where nothing else tells why; it informs where a frozen body that was learned before is what
     limits the fit. Of sequences with a class at every element it is what a table of pairs says, made from one half of
-    the data given for the other: an element and the one before it have the class that most such pairs had. Wrong where
-    the loss asks for something else than that answer.
+    the data given for the other: an element and the one before it have the class that most such pairs had. Not said of
+    a model that fits its training data, by the same measure, as well as neighbours tell new ones: measured in eval
+    mode, or as the run logged it. What it lacks is lost between the two, so nothing holds back its fit. Wrong where the
+    loss asks for something else than that answer.
     """
-    found = _by_neighbours(report, context) or _by_pairs(report)
-    if found is None or context.state != "trained":
+    found = behind_neighbours(report, context, limits)
+    if found is None or _fits(report, found, limits):
         return
-    signal, score = found
-    if signal.n < 50:
-        return
-    told = signal.score if signal.vote is None else signal.vote
-    error = math.sqrt(max(told * (1 - told), 0.01) / signal.n)
-    if told - score <= max(limits.below_neighbours, 5 * error):
-        return
+    signal = found.signal
     yield Finding(
         rule="o-below-neighbours",
         severity=Severity.INFO if rests_on_frozen(report) else Severity.WARNING,
         subject="model",
         section=SECTION,
-        evidence={"model": score, "neighbours": told, "chance": signal.null_mean, "samples": signal.n},
+        evidence={"model": found.score, "neighbours": found.told, "chance": signal.null_mean, "samples": signal.n},
         threshold={"difference": limits.below_neighbours},
         detail={"kind": signal.kind if signal is _across(report) else "pairs"},
     )
+
+
+class Behind(Struct, frozen=True):
+    """A model that tells the targets of new samples worse than their neighbours do."""
+
+    signal: Signal
+    told: float
+    """Accuracy, or R², of the neighbours."""
+    score: float
+    """The same of the model."""
+    line: float
+    """Difference that is beyond chance."""
+
+
+def behind_neighbours(report: Report, context: Context, limits: Thresholds) -> Behind | None:
+    """Return how far a trained model is behind its neighbours on the data given; None where it is not."""
+    found = _by_neighbours(report, context) or _by_pairs(report)
+    if found is None or context.state != "trained":
+        return None
+    signal, score = found
+    if signal.n < 50:
+        return None
+    told = signal.score if signal.vote is None else signal.vote
+    line = max(limits.below_neighbours, 5 * math.sqrt(max(told * (1 - told), 0.01) / signal.n))
+    return Behind(signal, told, score, line) if told - score > line else None
+
+
+def _fits(report: Report, found: Behind, limits: Thresholds) -> bool:
+    """Tell whether the model is not behind on its training data, in eval mode or by what the run logged at its end."""
+    numbers = found.signal.kind == "numbers"
+    logged = (scalar(report.training, name, limits) for name in (("train_r2",) if numbers else ("train_accuracy",)))
+    scores = [curve.end for curve in logged if curve is not None and curve.end <= 1]
+    measured = score_of(report.train_evaluation)
+    return any(found.told - score <= found.line for score in [*scores, *([] if measured is None else [measured])])
 
 
 def _across(report: Report) -> Signal | None:

@@ -83,7 +83,7 @@ def d_groups_cut(report: Report, context: Context, limits: Thresholds) -> Iterat
     ones will come in those very groups.
     """
     found = report.splits.families if report.splits is not None else None
-    if found is None or not context.real_data or found.found <= (found.bound + 6 * found.error) * found.n:
+    if found is None or not context.real_data or not found.clear:
         return
     yield Finding(
         rule="d-groups-cut",

@@ -11,7 +11,7 @@ from ...document.stats import Histogram, bin_edges
 from ..context import Context
 from ..curves import losses
 from ..thresholds import Thresholds
-from .fit import o_below_neighbours
+from .fit import behind_neighbours
 from .training import is_poor
 
 SECTION = "activations"
@@ -133,7 +133,7 @@ def attention_collapse(report: Report, context: Context, limits: Thresholds) -> 
     known = {row.name for row in report.activations.attention}
     others = [_Heads(a.name, a.n_keys, a.entropy, a.logit_std) for a in written if a.name not in known]
     stuck = [(share, row) for row in (*layers, *others) if (share := _stuck_share(row, limits)) > 0.5]
-    behind = any(f.severity is Severity.WARNING for f in o_below_neighbours(report, context, limits))
+    behind = behind_neighbours(report, context, limits) is not None
     sick = len(stuck) >= 2 and (behind or not context.outcome_ok)
     told = [(share, row) for share, row in stuck if sick or row in layers]
     if not told:
