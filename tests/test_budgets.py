@@ -49,10 +49,10 @@ def test_a_matrix_of_many_classes() -> None:
     assert len(serialise(drawn, html=True)) <= 12_000
 
 
-# A page of every section, with 161 rows and 91 charts: 142 kB. With the data that it carries 167 kB; in Chinese, with a
-# font of 600 characters, 196 kB.
+# A page of every section, with 161 rows and 91 charts: 134 kB. With the data that it carries 158 kB; in Chinese, with a
+# font of 600 characters, 179 kB.
 @pytest.mark.parametrize(
-    ("language", "data", "limit"), [("en", False, 150_000), ("en", True, 180_000), ("zh", False, 210_000)]
+    ("language", "data", "limit"), [("en", False, 140_000), ("en", True, 165_000), ("zh", False, 190_000)]
 )
 def test_a_page_of_160_rows_and_90_charts(language: str, data: bool, limit: int) -> None:
     report = builders.classifier(3)
@@ -90,12 +90,14 @@ def test_long_tables_are_laid_out_by_chunks() -> None:
     assert ".chunk{content-visibility:auto;contain-intrinsic-size:auto 2600px}" in sheet("report.css")
 
 
+# In Chinese the outlines of two fonts, plain and bold, take 80 kB, 50 to 60 bytes a glyph: nothing packs them further.
 @pytest.mark.slow
-def test_a_pdf_of_160_rows_and_60_charts() -> None:
-    page = _with_charts(build(builders.classifier(3)), 60)
+@pytest.mark.parametrize(("language", "limit"), [("en", 150_000), ("zh", 225_000)])
+def test_a_pdf_of_160_rows_and_60_charts(language: str, limit: int) -> None:
+    page = _with_charts(build(builders.classifier(3), language), 60)
     assert page.n_rows >= 160
     assert to_html(page).count(b"<svg") == 60
-    assert len(to_pdf(page)) <= 150_000
+    assert len(to_pdf(page)) <= limit
 
 
 _PEAK = """
