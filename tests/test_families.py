@@ -153,6 +153,25 @@ def test_samples_that_are_no_copies(name: str) -> None:
     assert not fires(families.within(region(x)))
 
 
+@pytest.mark.parametrize(
+    "target",
+    [
+        None,
+        {"boxes": torch.zeros(60, 4)},
+        torch.zeros(60, 2),
+        torch.eye(60).to_sparse(),
+        torch.full((60,), math.nan),
+        torch.nested.nested_tensor([torch.zeros(1)] * 60, layout=torch.jagged),
+    ],
+)
+def test_targets_that_are_no_classes_leave_all_samples_alike(target: object) -> None:
+    out = Region()
+    out.update(Batch((torch.randn(60, 12),), {}, target))
+    found = out.labelled([])
+    assert found is not None
+    assert found[1].tolist() == [0.0] * 60
+
+
 def test_the_bound_is_the_most_that_poisson_numbers_have_in_one_place() -> None:
     rates = torch.linspace(0.01, 30, 3000, dtype=torch.float64)
     for k in range(1, families.OTHERS + 1):

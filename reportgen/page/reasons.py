@@ -226,6 +226,7 @@ _TRIALS = (
     "the outputs are no class scores",
     "the outputs are no class scores, one answer a sample",
     "no class is rare",
+    "the targets are no classes, one a sample",
     "no tanh or sigmoid is called as a function between layers",
     "the training data are many, or augmented",
     "the model is not far better on its training data than on the data given",

@@ -108,12 +108,13 @@ def across(training: Region, given: Region) -> Twins | None:
 
 def _labels(batch: Batch) -> Tensor:
     """Return one class a sample (B,); zeros where the targets are of another kind."""
-    target = batch.target
-    if isinstance(target, Tensor) and target.numel() == batch.n_samples and not target.is_complex():
-        told = target.detach().reshape(-1).double().cpu()
-        if bool((told == told.round()).all()):
-            return told
-    return torch.zeros(batch.n_samples, dtype=torch.float64)
+    target, none = batch.target, torch.zeros(batch.n_samples, dtype=torch.float64)
+    if not isinstance(target, Tensor) or target.is_nested or target.layout != torch.strided or target.is_complex():
+        return none
+    if target.numel() != batch.n_samples:
+        return none
+    told = target.detach().reshape(-1).double().cpu()
+    return told if bool((told == told.round()).all()) else none
 
 
 def _is_picture(x: Tensor) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from ...subject.data import Batch
 from ..layers import main_tensor
@@ -13,6 +14,7 @@ from .lab import Lab, NotApplicableError, Result, output_of
 
 _RARE = 5  # times as rare as the commonest class
 _LEAST = 100
+_CLASSES = 10_000
 
 
 def rare_favoured(lab: Lab) -> Result:
@@ -26,11 +28,15 @@ def rare_favoured(lab: Lab) -> Result:
     if they are right. One answer a sample.
     """
     given, training = lab.wide_given or lab.given, lab.wide_training or lab.wide_given or lab.given
-    scores, truth = _answers(lab, given)
-    counts = _counts(training, scores.shape[1])
+    counts = _counts(training)
     rare = (counts > 0) & (counts * _RARE <= counts.max())
     if not bool(rare.any()):
         raise NotApplicableError("no class is rare")
+    scores, truth = _answers(lab, given)
+    unused = scores.shape[1] - len(counts)
+    if unused < 0:
+        raise NotApplicableError("the outputs are no class scores, one answer a sample")
+    counts, rare = F.pad(counts, (0, unused)), F.pad(rare, (0, unused))
     # what the training data lack stands where the commonest class stands
     shares = torch.where(counts > 0, counts, counts.max()) / counts.sum()
     before, then = scores.argmax(1), (scores - 0.5 * shares.log()).argmax(1)
@@ -90,12 +96,17 @@ def _yes_or_no(output: object, target: object) -> tuple[Tensor, Tensor] | None:
     return torch.stack([torch.zeros_like(told), told], 1), wanted.long()
 
 
-def _counts(batches: list[Batch], classes: int) -> Tensor:
-    """Return how often each class occurs."""
-    total = torch.zeros(classes, dtype=torch.float64)
+def _counts(batches: list[Batch]) -> Tensor:
+    """Return how often each class occurs among targets that are whole numbers, one a sample."""
+    total = torch.zeros(1, dtype=torch.float64)
     for batch in batches:
-        if not isinstance(batch.target, Tensor):
-            raise NotApplicableError("the data hold no target tensor")
-        flat = batch.target.reshape(-1).long().cpu()
-        total += torch.bincount(flat[(flat >= 0) & (flat < classes)], minlength=classes)
+        told = batch.target
+        if not isinstance(told, Tensor) or told.is_complex() or told.numel() != batch.n_samples:
+            raise NotApplicableError("the targets are no classes, one a sample")
+        flat = told.reshape(-1).double().cpu()
+        flat = flat[flat >= 0]
+        if not bool((flat == flat.round()).all()) or float(flat.max() if len(flat) else 0) > _CLASSES:
+            raise NotApplicableError("the targets are no classes, one a sample")
+        counts = torch.bincount(flat.long(), minlength=len(total)).double()
+        total = counts + F.pad(total, (0, len(counts) - len(total)))
     return total
