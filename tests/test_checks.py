@@ -144,6 +144,86 @@ def test_weights_that_meet_the_errors_of_all_samples(name: str) -> None:
     assert severity(told, "loss-crossed") == ("error" if sick else None)
 
 
+def _pooled_dice(o: Tensor, t: Tensor) -> Tensor:
+    p = o.sigmoid()
+    return 1 - (2 * (p * t).sum() + 1) / (p.sum() + t.sum() + 1)
+
+
+def _weights_of_batch(o: Tensor, t: Tensor) -> Tensor:
+    yes = t.sum().clamp_min(1)
+    return F.binary_cross_entropy_with_logits(o, t, pos_weight=(len(t) - yes) / yes)
+
+
+def _by_positives(o: Tensor, t: Tensor) -> Tensor:
+    return F.binary_cross_entropy_with_logits(o, t, reduction="sum") / t.sum().clamp_min(1)
+
+
+def _ranked(o: Tensor, t: Tensor) -> Tensor:
+    """Every yes above every no, by a logistic loss of differences: pairs are compared on purpose."""
+    apart = o.reshape(-1, 1) - o.reshape(1, -1)
+    pairs = t.reshape(-1, 1) * (1 - t.reshape(1, -1))
+    return (F.softplus(-apart) * pairs).sum() / pairs.sum().clamp_min(1)
+
+
+def _ranked_linear(o: Tensor, t: Tensor) -> Tensor:
+    return ((1 - o) * t).sum() / t.sum().clamp_min(1) + (o * (1 - t)).sum() / (1 - t).sum().clamp_min(1)
+
+
+def _margin(d: Tensor, same: Tensor) -> Tensor:
+    return (same * d.square() + (1 - same) * F.relu(2 - d).square()).mean()
+
+
+FLIPPED: dict[str, tuple[Callable[[Tensor, Tensor], Tensor], bool]] = {
+    "cross-entropy": (F.binary_cross_entropy_with_logits, False),
+    "focal": (lambda o, t: ((t - o.sigmoid()).square() * F.softplus((1 - 2 * t) * o)).mean(), False),
+    "dice over the batch": (_pooled_dice, False),
+    "weights from the batch": (_weights_of_batch, False),
+    "divided by the positives": (_by_positives, False),
+    "ranked": (_ranked, False),
+    "ranked on a line": (_ranked_linear, False),
+    "margin": (_margin, False),
+    "margin, broadcast": (lambda o, t: _margin(o, t[:, 0]), True),
+    "hinge, broadcast": (lambda o, t: F.relu(1 - (2 * t[:, 0] - 1) * o).mean(), True),
+    "focal, broadcast": (lambda o, t: ((t[:, 0] - o.sigmoid()).abs() * F.softplus(-o)).mean(), True),
+    "own formula, broadcast": (
+        lambda o, t: -(t[:, 0] * F.logsigmoid(o) + (1 - t[:, 0]) * F.logsigmoid(-o)).mean(),
+        True,
+    ),
+}
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.parametrize("trained", [False, True])
+@pytest.mark.parametrize("name", FLIPPED)
+def test_targets_of_yes_and_no_are_turned_over_one_by_one(name: str, trained: bool, seed: int) -> None:
+    loss, sick = FLIPPED[name]
+    torch.manual_seed(seed)
+    x, model = torch.randn(64, 4), nn.Linear(4, 1)
+    target = (x[:, :1] + x[:, 1:2] > 0.2).float()
+    optimizer = torch.optim.Adam(model.parameters(), 0.05)
+    for _ in range(150 if trained else 0):
+        optimizer.zero_grad()
+        loss(model(x), target).backward()
+        optimizer.step()
+    numbers = pairing.loss_of_pairs(lab(model, x, target, loss)).numbers
+    told = report(BAD, trials=tried("loss-of-pairs", {"output": "N × 1", "target": "N"}, **numbers))
+    assert severity(told, "loss-crossed") == ("error" if sick else None)
+
+
+def test_masks_are_turned_over_as_a_whole() -> None:
+    torch.manual_seed(0)
+    x = torch.randn(16, 1, 6, 6)
+    for loss in (_pooled_dice, F.binary_cross_entropy_with_logits):
+        numbers = pairing.loss_of_pairs(lab(nn.Conv2d(1, 1, 3, padding=1), x, (x > 1).float(), loss)).numbers
+        assert severity(report(BAD, trials=tried("loss-of-pairs", **numbers)), "loss-crossed") is None
+
+
+def test_rare_answers_are_too_few_to_be_turned_over() -> None:
+    target = (torch.arange(64) < 3).float()[:, None]
+    with pytest.raises(NotApplicableError, match="whole"):
+        pairing.loss_of_pairs(lab(nn.Linear(4, 1), torch.randn(64, 4), target, F.binary_cross_entropy_with_logits))
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_rounding_of_a_loss_that_takes_no_notice_is_no_meeting_of_pairs(dtype: torch.dtype) -> None:
     votes = torch.distributions.Multinomial(10, torch.tensor([0.4, 0.3, 0.2, 0.1])).sample((16,)) / 10

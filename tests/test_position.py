@@ -112,6 +112,25 @@ def test_a_bag_is_at_fault_where_order_is_what_is_lacking(
 
 
 @pytest.mark.parametrize(
+    ("ordered", "mixed", "expected"),
+    [
+        (0.87, 0.88, "info"),  # what sees no order either is far ahead: order is not what the model lacks
+        (0.9, 0.8, "info"),  # a tenth of accuracy in a few hundred answers is chance
+        (0.97, 0.7, "warning"),
+        (0.4, 0.36, "warning"),  # neither tells anything
+    ],
+)
+def test_a_model_that_did_not_learn_lacks_no_order_that_nobody_needs(
+    ordered: float, mixed: float, expected: str
+) -> None:
+    trial = tried(
+        "tokens-reordered", change=0.0, attention=1.0, recurrent=0.0, ordered=ordered, mixed=mixed, asked=300.0
+    )
+    flat = [1.95] * 12
+    assert severity(scored(0.35, 0.33, trials=trial, training=run(flat, flat)), "position-unseen") == expected
+
+
+@pytest.mark.parametrize(
     ("after", "expected"),
     [({"after": 0.3, "score_after": 0.9}, "warning"), ({"after": 1.0, "score_after": 0.58}, None)],
 )

@@ -149,6 +149,17 @@ def test_rare_classes_of_a_few_samples_each_are_held_against_it_together(hits: i
         assert "rare classes together" in wording.describe(finding)
 
 
+@pytest.mark.parametrize(("spread", "expected"), [(0.3, "warning"), (1e-7, "info")])
+def test_one_answer_whatever_the_input_is_no_fault_of_the_rare_class(spread: float, expected: str) -> None:
+    table = Classification(classes=list("ab"), confusion=[[180, 0], [20, 0]])
+    data = DatasetFacts(n_samples=200, n_batches=4, shape="N x 8", dtype="float32", class_counts=[180, 20])
+    trials = tried("inputs-permuted", spread=spread, input_spread=1.0, samples=64.0)
+    told = report(table, training=run(), train_dataset=data, trials=trials)
+    assert severity(told, "d-class-imbalance") == expected
+    assert severity(told, "input-ignored") == (None if expected == "warning" else "error")
+    assert ("class-imbalance" in causes(told)) == (expected == "warning")
+
+
 def test_rare_classes_are_held_against_the_common_one() -> None:
     counts = [340, 20, 20, 20]
     lost = Classification(classes=list("abcd"), confusion=[[330, 4, 3, 3], *[[18, 1, 1, 0]] * 3])

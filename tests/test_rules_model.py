@@ -468,6 +468,36 @@ def test_a_run_cut_short(val: list[float], after: float, last: float, expected: 
     assert severity(report(None, trials=good, training=history), "cut-short") is None
 
 
+@pytest.mark.parametrize(
+    ("train", "val", "scores", "expected"),
+    [
+        ((0.75, 0.36, 0.24), [0.5, 0.3, 0.22], (0.77, 0.85), "warning"),
+        ((0.75, 0.36, 0.24), [0.5, 0.3, 0.22], (0.77, 0.80), None),  # what more steps gain is little
+        ((0.75, 0.36, 0.24), [0.5, 0.24, 0.22], (0.77, 0.85), None),  # the validation loss has come to rest
+        ((0.75, 0.25, 0.24), [0.5, 0.3, 0.22], (0.77, 0.85), None),  # the training loss has
+        ((0.75, 0.36, 0.24), [0.5, 0.3, 0.22], (0.92, 0.96), None),  # good enough
+    ],
+)
+def test_a_run_of_a_few_epochs_in_full_fall(
+    train: tuple[float, ...], val: list[float], scores: tuple[float, float], expected: str | None
+) -> None:
+    steps = [1.2, *[loss for loss in train for _ in range(50)]]
+    history = run(val, val, series=[series("train_loss", steps, "step")])
+    numbers = {"before": 0.22, "after": 0.15, "samples": 450.0, "steps": 120.0}
+    stats = TensorStats(count=450, sum=0.0, m2=450.0, min=-3, max=3)
+    fit = Regression(r2=scores[0], mse=0.22, mae=0.3, target=stats, residual=stats)
+    facts = report(
+        None,
+        evaluation=EvaluationFacts(task="regression", n_samples=450, regression=fit),
+        trials=tried("trained-on", score_before=scores[0], score_after=scores[1], **numbers),
+        training=history,
+    )
+    assert severity(facts, "cut-short") == expected
+    # a fourth of the run's steps say nothing of what the run lacked
+    short = run(val, val, series=[series("train_loss", steps[::5], "step")])
+    assert severity(structs.replace(facts, training=short), "cut-short") is None
+
+
 def test_a_generator_with_one_sample_is_named() -> None:
     loop = LoopFacts(
         optimizers=[OptimizerRun(name="Adam", n_steps=400), OptimizerRun(name="Adam", n_steps=400)],

@@ -87,6 +87,12 @@ def test_other_reasons_for_harder_training_samples() -> None:
     assert severity(judged(NOISY, counts=[150, 40, 5, 5]), "training-labels-noisier") is None
     few = NOISY | {"asked_training": 50.0, "asked_given": 50.0}
     assert severity(judged(few), "training-labels-noisier") is None
+    for change, expected in ((3.0, None), (1e-7, "warning")):  # whose answers hang on who else is asked
+        beside = tried("neighbours", {"first": "fc (Linear)"}, noise=1e-8, change=change)
+        both = structs.replace(
+            beside, trials=[*beside.trials, *tried("unseen-half", {"kind": "classes"}, **NOISY).trials]
+        )
+        assert severity(structs.replace(judged(NOISY), trials=both), "training-labels-noisier") == expected
     guesses = NOISY | {"training_training": 0.2, "training_given": 0.32}
     assert severity(judged(guesses), "training-labels-noisier") is None
 

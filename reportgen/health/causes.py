@@ -147,7 +147,7 @@ SYNDROMES: tuple[Syndrome, ...] = (
     Syndrome(
         "loss-sign-flipped",
         ("loss-sign", "optimizer-maximizes"),
-        ("o-inverted", *_NONFINITE, *_SLOW, *_SICK_SIGNAL, *_WILD, "update-ratio"),
+        ("o-inverted", "d-class-imbalance", *_NONFINITE, *_SLOW, *_SICK_SIGNAL, *_WILD, "update-ratio"),
     ),
     Syndrome("wrong-loss", ("loss-blind",), (*_UNMOVED, *_NO_PULL, "param-no-grad", "run-no-grad", "param-zero-grad")),
     Syndrome("bad-init", ("equal-units", "zero-start"), (*_SICK_SIGNAL, *_UNMOVED, *_NO_PULL, "h-init-loss")),

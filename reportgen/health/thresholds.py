@@ -121,6 +121,8 @@ class Thresholds(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     update_ratio_high: float = 0.1
     update_ratio_first: float = 1.0
     """Of the first steps: above it a step is larger than the weights it moves, and the initialisation is gone."""
+    update_ratio_first_off: float = 0.3
+    carried_off: float = 5.0
     update_ratio_low: float = 2e-5
     update_ratio_info_high: float = 5e-2
     update_ratio_info_low: float = 1e-4
@@ -256,6 +258,8 @@ class Thresholds(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Chance that a right answer is surer than a wrong one. Healthy models have 0.73 and more."""
     longer_gain: float = 0.1
     short_score: float = 0.9
+    steep_fall: float = 0.15
+    longer_gained: float = 0.25
 
     # splits and fit: shares of the skill (1 = without mistake, 0 = no better than a constant answer)
     apart_area: float = 0.7
@@ -276,6 +280,7 @@ class Thresholds(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     embedding_angle: float = 0.02
     labels_apart: float = 64.0
     pairs_crossed: float = 0.2
+    flips_crossed: float = 0.5
     penalty_share: float = 0.1
     penalty_gain: float = 0.15
     anew_gap: float = 0.15

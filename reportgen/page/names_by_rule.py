@@ -21,6 +21,8 @@ OF_RULE: dict[str, dict[str, tuple[str, Unit]]] = {
     "cut-short": {
         "first": (N_("training loss at the start"), NUMBER),
         "last": (N_("training loss at the end"), NUMBER),
+        "fall": (N_("fall of both losses in the last epoch"), SHARE),
+        "gained": (N_("gain, of what the score lacks"), SHARE),
     },
     "d-class-imbalance": {
         "largest": (N_("labels of the commonest class"), COUNT),
@@ -194,6 +196,7 @@ OF_RULE: dict[str, dict[str, tuple[str, Unit]]] = {
         "own": (N_("effect of pairs of one sample"), NUMBER),
         "other": (N_("effect of pairs of different samples"), NUMBER),
         "share": (N_("effect of other pairs, of that of own ones"), NUMBER),
+        "flips": (N_("the same, of answers turned over"), NUMBER),
     },
     "loss-sign": {"slope": (N_("cosine of the step and the gradient"), NUMBER)},
     "lr-extreme": {
@@ -283,6 +286,8 @@ OF_RULE: dict[str, dict[str, tuple[str, Unit]]] = {
     "update-ratio": {
         "ratio": (N_("typical step, of the weights' size"), NUMBER),
         "first": (N_("largest of the first steps"), NUMBER),
+        "first_off": (N_("the same, where weights went far"), NUMBER),
+        "off": (N_("way of the weights, of their first size"), TIMES),
         "low": (N_("step, at least"), NUMBER),
         "high": (N_("step, at most"), NUMBER),
     },

@@ -206,9 +206,11 @@ def _double(f: Finding) -> str:
 def _update(f: Finding) -> str:
     e = f.evidence
     first = _("; one of the first three steps by {first}").format(first=_n(e["first"])) if e.get("first") else ""
-    return _("A step moves the weights by {ratio} of their size (median of {steps} steps){first}.").format(
+    told = _("A step moves the weights by {ratio} of their size (median of {steps} steps){first}.").format(
         ratio=_n(e["ratio"]), steps=_n(e["steps"]), first=first
     )
+    off = _("The run took them {off} times their first size away, and the model does not work.")
+    return f"{told} {off.format(off=_n(e['off']))}" if "off" in e else told
 
 
 def _no_grad(f: Finding) -> str:

@@ -8,11 +8,14 @@ from collections.abc import Iterator
 from ...document.facts import Finding, Report, Severity
 from ...document.trials import Trial
 from ..context import Context
+from ..curves import finite, losses
 from ..thresholds import Thresholds
 from .claims import falls_with_distance
 from .course import h_metric_loss_disagree
 
 SECTION = "trials"
+_SCORE = 0.05  # distance from 1 and from 0 of a score that smoothing or a finite logit leaves
+_SCORES = ("acc", "iou", "dice", "f1", "auc", "jaccard", "precision", "recall")
 
 
 def _numbers(trial: Trial, *names: str) -> dict[str, float]:
@@ -25,10 +28,13 @@ def loss_sign(report: Report, context: Context, limits: Thresholds) -> Iterator[
     The loss is handed right and wrong answers in the shape of the outputs; negated, it is negative and lower for wrong
     ones. The optimizer's first step from a fresh state, without weight decay, is held against the gradient: a cosine
     above 0 leads uphill. Both together undo each other. Of classes, losses that are positive are judged by their
-    answers only where the run's own accuracy fell with its loss and is clearly below the commonest class, because
-    distances are scores that are small where they are right, and then an accuracy that was logged knows it; where
-    targets are numbers, a loss that is highest for outputs that equal them is a reward, and so is one that falls
-    without end as targets are moved away from the outputs.
+    answers only where the run's own accuracy fell with its loss, or ended at what was measured, and is clearly below
+    the commonest class, because distances are scores that are small where they are right, and then an accuracy that was
+    logged knows it; or where they are a score that is minimised: sure answers that are right give 1, wrong ones 0, the
+    outputs are no distances (a layer of numbers of either sign, shares, or maps), and the model's own answers are on
+    the wrong side: an area under the ROC curve below 0.4, an accuracy below half of what chance has. Where targets are
+    numbers, a loss that is highest for outputs that equal them is a reward, and so is one that falls without end as
+    targets are moved away from the outputs.
     """
     step, answers = report.tried("one-step"), report.tried("loss-of-answers")
     uphill = step is not None and step.numbers.get("slope", 0.0) > limits.uphill
@@ -36,7 +42,12 @@ def loss_sign(report: Report, context: Context, limits: Thresholds) -> Iterator[
     if answers is not None:
         right, wrong = answers.numbers["right"], answers.numbers["wrong"]
         # numbers that equal their targets are right by any loss; class scores may be distances, small where right
-        judged = wrong < 0 or answers.detail.get("answers") == "numbers" or _accuracy_falls(report, context, limits)
+        judged = (
+            wrong < 0
+            or answers.detail.get("answers") == "numbers"
+            or _accuracy_falls(report, context, limits)
+            or _score_falls(report, context, answers, limits)
+        )
         negated = judged and right - wrong > 0.01 * max(abs(right), abs(wrong))
     far = falls_with_distance(report)
     negated = negated or bool(far)
@@ -80,19 +91,56 @@ def loss_blind(report: Report, context: Context, limits: Thresholds) -> Iterator
 def _accuracy_falls(report: Report, context: Context, limits: Thresholds) -> bool:
     """Tell whether an accuracy that was logged went down with the loss, to clearly below that of the commonest class.
 
-    Rank correlation of -loss with it below -0.5; the accuracy measured is below the commonest class by three standard
-    errors.
+    Rank correlation of -loss with it below -0.5, or its last three values all lie there while the loss fell, and what
+    was measured is the same (so that the largest output is the answer for the user, too); the accuracy measured is
+    below the commonest class by three standard errors.
     """
     trial = report.tried("as-it-is")
     if trial is None or "accuracy" not in trial.numbers:
         return False
     n = trial.numbers
     error = math.sqrt(max(n["commonest"] * (1 - n["commonest"]), 1e-9) / max(n["samples"], 1.0))
+    line = n["commonest"] - 3 * error
+    if n["accuracy"] >= line:
+        return False
     found = [
         f.evidence for f in h_metric_loss_disagree(report, context, limits) if f.subject.endswith(("accuracy", "_acc"))
     ]
-    falls = any(e["agreement"] < -0.5 and e["end"] < e["first"] for e in found)
-    return falls and n["accuracy"] < n["commonest"] - 3 * error
+    if any(e["agreement"] < -0.5 and e["end"] < e["first"] for e in found):
+        return True
+    logged = report.training.get("val_accuracy") if report.training is not None else None
+    last = [y for _, y in finite(logged)][-3:]
+    same = bool(last) and max(last) < line and abs(last[-1] - n["accuracy"]) < 0.01 + 3 * error
+    return same and _fell(report, limits)
+
+
+def _score_falls(report: Report, context: Context, answers: Trial, limits: Thresholds) -> bool:
+    """Tell whether the loss is a score, 1 at best and 0 at worst, and was driven down: the answers are wrong by it."""
+    n, head, own = answers.numbers, report.tried("head-range"), report.tried("as-it-is")
+    is_score = abs(n.get("perfect", 0.0) - 1) < _SCORE and abs(n.get("worst", 1.0)) < _SCORE
+    if not is_score or context.state != "trained" or not _fell(report, limits) or _speaks_well(report, limits):
+        return False
+    low, high = (head.numbers["low"], head.numbers["high"]) if head is not None else (0.0, math.inf)
+    if answers.detail.get("answers") == "scores":
+        k = own.numbers.get("classes", 0.0) if own is not None else 0.0
+        if own is None or k < 2 or (low > -1 and high > 1 + _SCORE):
+            return False
+        few = 3 * math.sqrt((1 - 1 / k) / k / own.numbers["answers"])
+        return own.numbers["accuracy"] < min(0.5 / k, 1 / k - few)
+    maps = report.evaluation is not None and report.evaluation.task == "segmentation"
+    return n.get("above", 1.0) < limits.inverted_auc and (maps or (low > -_SCORE and high < 1 + _SCORE))
+
+
+def _fell(report: Report, limits: Thresholds) -> bool:
+    train, _ = losses(report.training, limits)
+    return train is not None and max(train.start, train.y[0]) - train.end > max(3 * train.noise, 0.02 * abs(train.y[0]))
+
+
+def _speaks_well(report: Report, limits: Thresholds) -> bool:
+    """Tell whether a score that the user logged is high: then small outputs mean yes on purpose."""
+    series = report.training.series if report.training is not None else []
+    named = [s for s in series if s.name.startswith("val_") and any(word in s.name for word in _SCORES)]
+    return any((values := [y for _, y in finite(s)]) and values[-1] > 0.5 for s in named)
 
 
 RULES = (loss_sign, loss_blind)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from itertools import pairwise
+from statistics import fmean
 
 from ...document.facts import ActivationRow, EvaluationFacts, Finding, Report, Severity
 from ...document.scores import accuracy
@@ -184,7 +185,9 @@ def cut_short(report: Report, context: Context, limits: Thresholds) -> Iterator[
     One to seven validations, the last of them the best and the last three each better than the one before; at the last
     step the training loss stands above a quarter of its start; a copy trained on for 120 steps with its own optimizer
     has a loss lower by a tenth on the data given; and its score there (accuracy, R²) was 0.9 at most before. Of a run
-    with a single validation, which has no trend, the score must rise by 0.15 and four standard errors too. A warning.
+    with a single validation, which has no trend, the score must rise by 0.15 and four standard errors too. A loss below
+    a quarter of its start is no rest where both losses of the last epoch are lower than those before by 15 %, and going
+    on for no more steps than were made takes a quarter off what the score lacks, by four standard errors. A warning.
     Longer runs are judged by their curves alone.
     """
     trial, history = report.tried("trained-on"), report.training
@@ -198,7 +201,8 @@ def cut_short(report: Report, context: Context, limits: Thresholds) -> Iterator[
     better = better and trial.numbers.get("score_before", 0.0) <= limits.short_score
     if len(values) == 1:
         better = better and _rises(trial, limits)
-    if last <= 0.25 * abs(first) or not better or any(True for _ in h_overfit(report, context, limits)):
+    low = last <= 0.25 * abs(first) and not _in_full_fall(report, trial, values, steps, limits)
+    if low or not better or any(True for _ in h_overfit(report, context, limits)):
         return
     yield Finding(
         rule="cut-short",
@@ -213,6 +217,25 @@ def cut_short(report: Report, context: Context, limits: Thresholds) -> Iterator[
 def _falls(values: list[float]) -> bool:
     """Tell whether the last three of a few values fall, to the lowest of all."""
     return values[-1] == min(values) and all(b < a for a, b in pairwise(values[-3:]))
+
+
+def _in_full_fall(report: Report, trial: Trial, values: list[float], steps: list[float], limits: Thresholds) -> bool:
+    """Tell whether both losses still fell steeply in the last epoch, and going on makes the answers far better."""
+    n, made = trial.numbers, len(steps) // max(len(values), 1)
+    if len(values) < 2 or "score_before" not in n or len(steps) < n["steps"]:
+        return False
+    lower = 1 - limits.steep_fall
+    now, then = fmean(steps[-made:]), fmean(steps[-2 * made : -made])
+    gained, lacking = n["score_after"] - n["score_before"], 1 - n["score_before"]
+    # of a mean of squared errors and of an accuracy
+    classes = report.evaluation is not None and report.evaluation.regression is None
+    spread = sum(max(s * (1 - s), 0.01) for s in (n["score_before"], n["score_after"])) if classes else 2 * lacking**2
+    error = math.sqrt(spread / n["samples"])
+    return (
+        0 < values[-1] <= lower * values[-2]
+        and 0 < now <= lower * then
+        and gained > max(limits.longer_gained * lacking, limits.anew_errors * error)
+    )
 
 
 def _rises(trial: Trial, limits: Thresholds) -> bool:

@@ -53,14 +53,16 @@ def loss_crossed(report: Report, context: Context, limits: Thresholds) -> Iterat
     root or a correlation over the batch a sixteenth of 16 samples), and between two outputs there are none, as there
     are in losses that compare two sets of samples on purpose. An error: (N, 1) meets (N,) somewhere. So it is where the
     columns of whole numbers beside the targets do that, weights or masks: a loss that is divided by the sum of its
-    weights has a sixteenth there, too.
+    weights has a sixteenth there, too. Of targets that are yes or no more than a half is asked for: a loss that weights
+    its classes by how often they occur in the batch has up to a fifth.
     """
     trial = report.tried("loss-of-pairs")
     if trial is None:
         return
     n = trial.numbers
     pairs = [(n[f"{which}own"], n[f"{which}other"]) for which in ("", "beside_") if f"{which}own" in n]
-    crossed = [(own, other) for own, other in pairs if 0 < limits.pairs_crossed * own < other]
+    line = limits.flips_crossed if n.get("flipped") else limits.pairs_crossed
+    crossed = [(own, other) for own, other in pairs if 0 < line * own < other]
     if not crossed or n["outputs"] > 0.05 * crossed[0][1]:
         return
     own, other = crossed[0]
@@ -70,7 +72,7 @@ def loss_crossed(report: Report, context: Context, limits: Thresholds) -> Iterat
         subject="loss",
         section=SECTION,
         evidence={"own": own, "other": other, "samples": n["samples"]},
-        threshold={"share": limits.pairs_crossed},
+        threshold={"share": line},
         detail={"output": trial.detail.get("output", ""), "target": trial.detail.get("target", "")},
     )
 

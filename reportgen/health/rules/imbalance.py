@@ -30,7 +30,8 @@ def d_class_imbalance(report: Report, context: Context, limits: Thresholds) -> I
     the model knows better: probabilities divided by the square root of how common a class is find a fifth of the rare
     samples more, ten at least, lose no more samples of any class than they gain, and gain more than the model's own
     probabilities say, by three standard deviations. Where probabilities are right, every such change loses more than it
-    gains.
+    gains. A model whose outputs are the same whatever the input finds no class but one for another reason, which
+    ``input-ignored`` tells: then it informs.
     """
     data = report.train_dataset or report.dataset
     evaluation = report.evaluation
@@ -46,7 +47,9 @@ def d_class_imbalance(report: Report, context: Context, limits: Thresholds) -> I
         yes = {curve.label for curve in evaluation.curves}
         lost = lost if data.class_counts is not None or _told_apart(evaluation, yes, limits) else None
     lost = lost or _underrated(report)
-    harmed = lost is not None and context.state == "trained"
+    asked = report.tried("inputs-permuted")
+    constant = asked is not None and asked.numbers["spread"] < limits.output_spread
+    harmed = lost is not None and context.state == "trained" and not constant
     evidence: dict[str, float] = {"largest": max(counts), "smallest": min(counts)}
     if lost is not None:
         evidence |= lost

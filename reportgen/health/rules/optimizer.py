@@ -12,6 +12,7 @@ from ..curves import Curve, at_full_rate, finite, learning_rates, losses, rate_c
 from ..robust import running_median, theil_sen
 from ..thresholds import Thresholds
 from .course import h_spikes, h_still_improving, h_underfit
+from .fit import o_below_neighbours
 from .relearned import is_ahead
 from .training import SECTION, h_never_learned, is_lost, is_poor
 
@@ -26,8 +27,11 @@ def update_ratio(report: Report, context: Context, limits: Thresholds) -> Iterat
     still falling steeply at the end, or where a fresh copy comes further (``fresh-copy-ahead``); exactly 0 says that no
     step reaches the weights at all. One of the first three steps above 1 is a warning too: it is larger than the
     weights it moves, so that nothing of the initialisation is left (later the weights have grown, and the ratio looks
-    harmless). Wrong for weights that start near zero (LoRA). Not judged for LBFGS, whose step is a search of many along
-    one line.
+    harmless). So is one above 0.3 where the run carried its weights off: the matrices moved by more than five times the
+    size that they had at the start (median; healthy runs come to 0.4 to 5, with first steps below 0.1), the training
+    loss ended above 0.6 of what a constant guess (or the start) gives, and the model is no better than such a guess or
+    behind its neighbours (``o-below-neighbours``). Wrong for weights that start near zero (LoRA). Not judged for LBFGS,
+    whose step is a search of many along one line.
     """
     history = report.training
     points = update_ratios(history) if history is not None else []
@@ -35,7 +39,8 @@ def update_ratio(report: Report, context: Context, limits: Thresholds) -> Iterat
         return
     typical = median(y for _, y in at_full_rate(history, points))
     first = max((y for x, y in points if x <= 3), default=0.0)
-    high = typical > limits.update_ratio_high or first > limits.update_ratio_first
+    off = _carried_off(report, context, limits) if first > limits.update_ratio_first_off else 0.0
+    high = typical > limits.update_ratio_high or first > limits.update_ratio_first or off > 0
     # a tiny step is a fault only together with a loss to show for it
     low = typical < limits.update_ratio_low and any(True for _ in h_never_learned(report, context, limits))
     low = low or (
@@ -49,7 +54,7 @@ def update_ratio(report: Report, context: Context, limits: Thresholds) -> Iterat
         severity=Severity.WARNING if high or low else Severity.INFO,
         subject="model",
         section=SECTION,
-        evidence={"ratio": typical, "first": first, "steps": len(points)},
+        evidence={"ratio": typical, "first": first, "steps": len(points)} | ({"off": off} if off else {}),
         threshold={
             "low": limits.update_ratio_low,
             "high": limits.update_ratio_high,
@@ -57,6 +62,18 @@ def update_ratio(report: Report, context: Context, limits: Thresholds) -> Iterat
         },
         detail={"direction": _direction(typical, high=high or typical > limits.update_ratio_info_high)},
     )
+
+
+def _carried_off(report: Report, context: Context, limits: Thresholds) -> float:
+    """Return how far the weights went, of their size at the start, where it is very far and led to nothing; else 0."""
+    train, _ = losses(report.training, limits)
+    moved = [p.moved for p in _owned(report) if p.moved is not None]
+    if train is None or not moved or median(moved) <= limits.carried_off:
+        return 0.0
+    if train.end <= 0.6 * (context.chance or abs(max(train.start, train.y[0]))):
+        return 0.0
+    behind = any(f.severity is Severity.WARNING for f in o_below_neighbours(report, context, limits))
+    return median(moved) if behind or (context.outcome_known and not context.outcome_ok) else 0.0
 
 
 def _direction(typical: float, *, high: bool) -> str:

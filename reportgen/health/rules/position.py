@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from ...document.facts import Finding, Report, Severity
 from ...document.trials import Trial
@@ -23,9 +23,11 @@ def position_unseen(report: Report, context: Context, limits: Thresholds) -> Ite
     ended with a training loss above 0.6 of what a constant guess (or the start) gives, or where order is what is
     lacking: a linear learner of elements, their places and neighbours is better on the data given than the model, and
     than the same learner with the elements of each sample in another order, by 0.15 and four standard errors. Otherwise
-    it informs, because a bag of words is often all that a task needs. So it does where the training data were learned:
-    then it is something else that fails on the data given; and where a recurrent layer reads the sequence, which sees
-    order by nature: values that ran out of every bound hide it.
+    it informs, because a bag of words is often all that a task needs. So it does where the learner with the elements in
+    another order is itself ahead of the model by as much, and order gains it nothing: what it can learn, order is not
+    needed for. So it does where the training data were learned: then it is something else that fails on the data given;
+    and where a recurrent layer reads the sequence, which sees order by nature: values that ran out of every bound hide
+    it.
     """
     trial = report.tried("tokens-reordered")
     if trial is None or trial.numbers["change"] >= limits.order_change:
@@ -35,7 +37,8 @@ def position_unseen(report: Report, context: Context, limits: Thresholds) -> Ite
     skill = skill_of(report, context)
     fitted = skill is not None and skill.train > limits.skill_high
     lacking = poor or is_guessing(report, context) or _order_lacks(report, trial, limits)
-    failed = context.state == "trained" and not fitted and lacking and not trial.numbers.get("recurrent")
+    spared = bool(trial.numbers.get("recurrent")) or _is_idle(report, trial, limits)
+    failed = context.state == "trained" and not fitted and lacking and not spared
     yield Finding(
         rule="position-unseen",
         severity=Severity.WARNING if failed else Severity.INFO,
@@ -54,9 +57,23 @@ def _order_lacks(report: Report, trial: Trial, limits: Thresholds) -> bool:
     if score is None or "ordered" not in trial.numbers:
         return False
     n = trial.numbers
-    best = max(score, n["mixed"], 0.0)
-    spread = 2 * max(n["ordered"] * (1 - n["ordered"]), 0.01)
-    return n["ordered"] - best > max(limits.anew_gap, limits.anew_errors * math.sqrt(spread / n["asked"]))
+    return n["ordered"] - max(score, n["mixed"], 0.0) > _beyond_chance(n, n["ordered"], limits)
+
+
+def _is_idle(report: Report, trial: Trial, limits: Thresholds) -> bool:
+    """Tell whether a simple learner without order is ahead of the model, and order gains that learner nothing."""
+    score = score_of(report.evaluation)
+    if score is None or "ordered" not in trial.numbers:
+        return False
+    n = trial.numbers
+    line = _beyond_chance(n, n["mixed"], limits)
+    return n["mixed"] - max(score, 0.0) > line and n["ordered"] - n["mixed"] < line
+
+
+def _beyond_chance(n: Mapping[str, float], share: float, limits: Thresholds) -> float:
+    """Return the difference of two accuracies, one of them ``share``, that chance does not make."""
+    spread = 2 * max(share * (1 - share), 0.01)
+    return max(limits.anew_gap, limits.anew_errors * math.sqrt(spread / n["asked"]))
 
 
 RULES = (position_unseen,)

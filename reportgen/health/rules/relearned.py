@@ -10,6 +10,7 @@ from ...document.trials import Trial
 from ..context import Context
 from ..thresholds import Thresholds
 from .alike import is_dealt_otherwise
+from .trials import is_coupled
 
 SECTION = "trials"
 
@@ -110,14 +111,15 @@ def training_labels_noisier(report: Report, context: Context, limits: Thresholds
     with a binomial standard error. That on training samples which the copy has not seen is lower by a tenth and by four
     standard errors, though it learned (0.15 and four standard errors above the commonest class): a share of the
     training labels is wrong, whatever the inputs are, and also where the model has learned them by heart. A warning.
-    Not judged where training samples are augmented, which are harder by nature, or where classes are dealt out
-    otherwise in the splits. Wrong where the training data were chosen to be hard, or the data given to be easy.
+    Not judged where training samples are augmented, which are harder by nature, where classes are dealt out otherwise
+    in the splits, or where an output depends on the other samples of its batch: then the two were asked in other
+    company. Wrong where the training data were chosen to be hard, or the data given to be easy.
     """
     trial = report.tried("unseen-half") or report.tried("learned-anew")
     train, given, splits = report.train_dataset, report.dataset, report.splits
     if trial is None or context.state != "trained" or not context.real_data or trial.detail.get("kind") != "classes":
         return
-    if train is None or given is None or (splits is not None and splits.redrawn):
+    if train is None or given is None or (splits is not None and splits.redrawn) or is_coupled(report, limits):
         return
     if not _is_clear(trial, "training", "given", limits) or is_dealt_otherwise(train, given, limits):
         return

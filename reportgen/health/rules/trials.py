@@ -48,6 +48,12 @@ def eval_nondeterminism(report: Report, context: Context, limits: Thresholds) ->
     )
 
 
+def is_coupled(report: Report, limits: Thresholds) -> bool:
+    """Tell whether an output was seen to depend on the other samples of its batch."""
+    trial = report.tried("neighbours")
+    return trial is not None and trial.numbers["change"] > max(limits.coupling, 20 * trial.numbers["noise"])
+
+
 def batch_coupling(report: Report, context: Context, limits: Thresholds) -> Iterator[Finding]:
     """The output for one sample depends on the other samples of its batch, in eval mode.
 
@@ -60,7 +66,7 @@ def batch_coupling(report: Report, context: Context, limits: Thresholds) -> Iter
     over the batch by design.
     """
     trial = report.tried("neighbours")
-    if trial is None or trial.numbers["change"] <= max(limits.coupling, 20 * trial.numbers["noise"]):
+    if trial is None or not is_coupled(report, limits):
         return
     first = trial.detail.get("first", "")
     by_norm = "BatchNorm" in first

@@ -7,10 +7,14 @@ from contextlib import suppress
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from ..evaluation import are_class_scores
 from ..seeding import seed_generators
 from .lab import Lab, Loss, NotApplicableError, Result, output_of, taken, value_of
+
+_SURE = 40.0  # a logit that is as good as certain
+_MOST = 1 << 16
 
 
 def loss_of_answers(lab: Lab) -> Result:
@@ -19,7 +23,10 @@ def loss_of_answers(lab: Lab) -> Result:
     Class scores: the largest score of each row is moved to the true class (``right``) or to a wrong one (``wrong``).
     Numbers: outputs are the targets, or those of other samples. ``aligned``: the right answers in the very shape of
     the targets. A loss that prefers wrong answers is climbed; one that cannot tell them apart teaches nothing; one that
-    depends on the shape is broadcast. ``pull``: largest derivative by the model's own outputs.
+    depends on the shape is broadcast. ``pull``: largest derivative by the model's own outputs. ``perfect`` and
+    ``worst``: answers that are as sure as can be, right and wrong; a score that is 1 at best says 1 and 0. ``above``:
+    of yes and no, how often the model gives more to a yes than to a no (the area under the ROC curve), where it tells
+    them apart in this batch.
     """
     batch = lab.targeted(64, least=6)
     seed_generators(lab.seed)
@@ -38,7 +45,39 @@ def loss_of_answers(lab: Lab) -> Result:
     numbers["pull"] = _pull(lab.loss, output, batch.target)
     if not all(map(math.isfinite, numbers.values())):
         raise NotApplicableError("the loss of made-up answers is not finite")
-    return Result(numbers, {"answers": kind})
+    return Result(numbers | _at_best(lab.loss, output.detach(), batch.target, kind), {"answers": kind})
+
+
+def _at_best(loss: Loss, output: Tensor, target: Tensor, kind: str) -> dict[str, float]:
+    """Return the loss of answers that are sure, right and wrong, and on which side of each other yes and no lie."""
+    shares = bool((output >= 0).all()) and bool((output <= 1).all())
+    far, numbers = 1.0 if shares else _SURE, {}
+    if kind == "scores":
+        sure = [functional.one_hot((target + k) % output.shape[1], output.shape[1]) * far for k in (0, 1)]
+    elif kind == "yes or no":
+        yes = target.reshape(output.shape)
+        sure = [yes if shares else (2 * yes - 1) * far, 1 - yes if shares else (1 - 2 * yes) * far]
+        above = _area(output.reshape(-1), yes.reshape(-1) == 1)
+        numbers = {"above": above} if above is not None else {}
+    else:
+        return {}
+    with suppress(NotApplicableError):
+        told = [_told(loss, said.to(output), target) for said in sure]
+        if all(map(math.isfinite, told)):
+            numbers |= {"perfect": told[0], "worst": told[1]}
+    return numbers
+
+
+def _area(scores: Tensor, yes: Tensor) -> float | None:
+    """Return how often a score of yes is above one of no, ties counted half, over at most 65 536 evenly spaced."""
+    stride = -(-len(scores) // _MOST)
+    scores, yes = scores[::stride].double(), yes[::stride]
+    n, of = int(yes.sum()), len(scores)
+    if not n or n == of or not bool(torch.isfinite(scores).all()):
+        return None
+    _, group, counts = torch.unique(scores, return_inverse=True, return_counts=True)
+    ranks = (counts.cumsum(0).double() - (counts.double() - 1) / 2)[group]
+    return (float(ranks[yes].sum()) - n * (n + 1) / 2) / (n * (of - n))
 
 
 def loss_shifted(lab: Lab) -> Result:

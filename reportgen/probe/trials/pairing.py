@@ -16,10 +16,11 @@ from ..evaluation import are_class_scores
 from ..seeding import seed_generators
 from .drawn import draw_trainable
 from .lab import Lab, Loss, NotApplicableError, Result, a_row_each, answer, output_of, spread, taken, value_of
-from .sample import mapped
+from .sample import is_by_sample, mapped, rows
 
 _PAIRS = 16
 _ROUNDING = 1e-6  # of the loss, which may be computed in float32
+_LEAST_MOVE = 0.1
 _SURE = 40.0  # a logit that is as good as certain
 
 
@@ -29,14 +30,18 @@ def loss_of_pairs(lab: Lab) -> Result:
     Second differences L(o_i, t_j) of 16 samples, each moved by a standard deviation: ``own`` for i = j, ``other`` for
     i and j apart, ``outputs`` between two outputs; means of magnitudes. A loss of pairs has nothing between samples,
     one that takes a root or a correlation over the batch a sixteenth; where (N, 1) and (N,) are broadcast against each
-    other, every output meets every target alike. Targets that are numbers only; of several columns those of fractions.
+    other, every output meets every target alike. Targets that are numbers; of several columns those of fractions. Of
+    targets that are yes or no throughout each is turned into the other (``flipped`` 1), among eight samples of either
+    kind where a sample has one: a loss divided by the number of either then changes little.
     ``beside_own`` and ``beside_other``: medians of the same for the columns of whole numbers beside them (weights,
     masks), moved by 1. Of a tuple of outputs (a mean and a variance) all rows of a sample are moved together.
     """
-    batch = lab.targeted(_PAIRS, least=_PAIRS)
+    batch = _some_of_both(lab)
     outputs, target, pack = _all_numbers(lab, batch)
-    columns = _fractional(target)
-    far_o = [float(output.std()) or 1.0 for output in outputs]
+    yes_or_no = bool(((target == 0) | (target == 1)).all())
+    columns = list(range(target[0].numel())) if yes_or_no else _fractional(target)
+    # what met all answers at once may have given the same to all: yes and no are then the unit
+    far_o = [max(float(output.std()), _LEAST_MOVE) if yes_or_no else float(output.std()) or 1.0 for output in outputs]
     table = target.reshape(len(target), -1)
     beside = [k for k in range(table.shape[1]) if k not in columns]
 
@@ -50,7 +55,7 @@ def loss_of_pairs(lab: Lab) -> Result:
     def told(said: Any, j: int | None = None, among: list[int] = columns, by: float = 0.0) -> float:
         t = table.clone()
         if j is not None:
-            t[j, among] += by
+            t[j, among] = 1 - t[j, among] if yes_or_no else t[j, among] + by
         return _told(lab.loss, said, t.reshape(target.shape))
 
     base, n = told(pack(outputs)), _PAIRS
@@ -73,7 +78,22 @@ def loss_of_pairs(lab: Lab) -> Result:
     # of a loss that takes no notice of such a move (softmax of a row moved as a whole) rounding alone is left
     floor = _ROUNDING * max(map(abs, (base, most, *o_alone)))
     numbers = {key: value if value > floor else 0.0 for key, value in seen.items()} | {"samples": float(n)}
+    numbers |= {"flipped": 1.0} if yes_or_no else {}
     return Result(numbers, {"output": _shape(outputs[0]), "target": _shape(target)})
+
+
+def _some_of_both(lab: Lab) -> Batch:
+    """Return 16 samples: the first ones, or, where each has one answer of yes or no, eight of either kind."""
+    wide = lab.targeted(4 * _PAIRS, least=_PAIRS)
+    target = wide.target
+    if not isinstance(target, Tensor) or target.numel() != wide.n_samples or not is_by_sample(wide):
+        return lab.targeted(_PAIRS, least=_PAIRS)
+    kinds = [torch.nonzero(target.reshape(-1) == kind).flatten().cpu() for kind in (0, 1)]
+    if sum(map(len, kinds)) < wide.n_samples:
+        return lab.targeted(_PAIRS, least=_PAIRS)
+    if min(map(len, kinds)) < _PAIRS // 2:
+        raise NotApplicableError("the targets are whole numbers")
+    return rows(wide, torch.cat([kind[: _PAIRS // 2] for kind in kinds]))
 
 
 def _shape(tensor: Tensor) -> str:
