@@ -218,6 +218,12 @@ def test_masks_are_turned_over_as_a_whole() -> None:
         assert severity(report(BAD, trials=tried("loss-of-pairs", **numbers)), "loss-crossed") is None
 
 
+def test_large_masks_are_left_alone() -> None:
+    x = torch.randn(16, 1, 80, 80)
+    with pytest.raises(NotApplicableError, match="whole"):
+        pairing.loss_of_pairs(lab(nn.Conv2d(1, 1, 1), x, (x > 1).float(), F.binary_cross_entropy_with_logits))
+
+
 def test_rare_answers_are_too_few_to_be_turned_over() -> None:
     target = (torch.arange(64) < 3).float()[:, None]
     with pytest.raises(NotApplicableError, match="whole"):

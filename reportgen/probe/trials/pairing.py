@@ -21,6 +21,7 @@ from .sample import is_by_sample, mapped, rows
 _PAIRS = 16
 _ROUNDING = 1e-6  # of the loss, which may be computed in float32
 _LEAST_MOVE = 0.1
+_PLACES = 1 << 12  # of a map of yes and no
 _SURE = 40.0  # a logit that is as good as certain
 
 
@@ -31,14 +32,15 @@ def loss_of_pairs(lab: Lab) -> Result:
     i and j apart, ``outputs`` between two outputs; means of magnitudes. A loss of pairs has nothing between samples,
     one that takes a root or a correlation over the batch a sixteenth; where (N, 1) and (N,) are broadcast against each
     other, every output meets every target alike. Targets that are numbers; of several columns those of fractions. Of
-    targets that are yes or no throughout each is turned into the other (``flipped`` 1), among eight samples of either
-    kind where a sample has one: a loss divided by the number of either then changes little.
+    targets that are yes or no throughout, up to 4096 a sample, each is turned into the other (``flipped`` 1), among
+    eight samples of either kind where a sample has one: a loss divided by the number of either then changes little.
     ``beside_own`` and ``beside_other``: medians of the same for the columns of whole numbers beside them (weights,
     masks), moved by 1. Of a tuple of outputs (a mean and a variance) all rows of a sample are moved together.
     """
     batch = _some_of_both(lab)
     outputs, target, pack = _all_numbers(lab, batch)
-    yes_or_no = bool(((target == 0) | (target == 1)).all())
+    # the loss is asked some hundreds of times
+    yes_or_no = target[0].numel() <= _PLACES and bool(((target == 0) | (target == 1)).all())
     columns = list(range(target[0].numel())) if yes_or_no else _fractional(target)
     # what met all answers at once may have given the same to all: yes and no are then the unit
     far_o = [max(float(output.std()), _LEAST_MOVE) if yes_or_no else float(output.std()) or 1.0 for output in outputs]
