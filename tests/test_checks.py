@@ -334,9 +334,52 @@ def test_outputs_that_are_all_alike_under_a_loss_without_targets() -> None:
     hidden = pairing.loss_without_target(lab(silent, x, y[:, None].float(), nn.PoissonNLLLoss())).numbers
     assert hidden["ignored"] == 0
     targeted = pairing.loss_without_target(lab(nn.Linear(6, 2), x, y, F.cross_entropy)).numbers
-    assert targeted == {"ignored": 0.0, "samples": 64.0}
+    assert targeted == {"ignored": 0.0, "samples": 64.0, "together": 0.0}
     for numbers in (alike, targeted):
         assert words_checks.OUTCOMES["loss-without-target"](numbers, {}).endswith(".")
+
+
+def _pairs(margin: float) -> Callable[[Tensor, Tensor], Tensor]:
+    """Pull samples of one class together; push others apart up to a margin."""
+
+    def loss(o: Tensor, t: Tensor) -> Tensor:
+        far = (o[:, None] - o[None]).square().sum(-1)
+        same = t[:, None] == t[None]
+        return far[same].mean() + (margin - (far[~same] + 1e-9).sqrt()).clamp_min(0).square().mean()
+
+    return loss
+
+
+@pytest.mark.parametrize(("margin", "expected"), [(0.0, "warning"), (1.0, None)])
+def test_embeddings_that_a_loss_only_pulls_together(margin: float, expected: str | None) -> None:
+    torch.manual_seed(0)
+    model, x, y = nn.Sequential(nn.Linear(6, 32), nn.ReLU(), nn.Linear(32, 8)), torch.randn(64, 6), torch.arange(64) % 4
+    x[:, 0] += 3 * y
+    loss = _pairs(margin)
+    at_first = pairing.loss_without_target(lab(model, x, y, loss)).numbers
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
+    for _ in range(300):
+        optimizer.zero_grad()
+        loss(model(x), y).backward()
+        optimizer.step()
+    n = pairing.loss_without_target(lab(model, x, y, loss)).numbers
+    assert n["ignored"] == 0
+    told = report(BAD, trials=tried("loss-without-target", **n), training=run())
+    assert severity(told, "embedding-collapsed") == expected
+    assert ("layer-collapse" in causes(told)) == (expected is not None)
+    # such a loss is no fault where outputs still lie apart
+    begun = report(BAD, trials=tried("loss-without-target", **at_first), training=run())
+    assert severity(begun, "embedding-collapsed") is None
+
+
+@pytest.mark.parametrize("loss", [F.cross_entropy, nn.MultiMarginLoss()])
+def test_a_classifier_that_gives_one_answer_is_no_collapse_that_its_loss_asks_for(loss: Any) -> None:
+    model, x, y = nn.Linear(6, 4), torch.randn(64, 6), torch.arange(64) % 4
+    with torch.no_grad():
+        model.weight.zero_()
+        model.bias.zero_()
+    n = pairing.loss_without_target(lab(model, x, y, loss)).numbers
+    assert n["together"] == 0
 
 
 class Patches(nn.Module):

@@ -6,15 +6,17 @@ import pytest
 from msgspec import structs
 
 from reportgen.document.facts import Diagnosis, Finding, Report, Severity
+from reportgen.document.trials import Trial, TrialFacts
 from reportgen.health.advice import ADVICE
 from reportgen.health.causes import SYNDROMES
 from reportgen.health.defaults import DEFAULTS
-from reportgen.health.doubts import NEEDS, PARTS, RIVALS, with_doubts
+from reportgen.health.doubts import LATE, MORE_TIME, NEEDS, PARTS, RIVALS, with_doubts
 from reportgen.health.judge import judge
 from reportgen.health.rules import RULES
 from reportgen.page import words_doubts
 from reportgen.page.build import build
 from reportgen.page.wording import cause_title
+from reportgen.probe.trials.run import EXPERIMENTS
 from reportgen.render.html import to_html
 from reportgen.render.junit import to_junit
 from reportgen.render.markdown import to_markdown
@@ -46,7 +48,43 @@ def test_tables_speak_of_causes_rules_and_parts_that_exist() -> None:
         assert set(rivals.settled_by) <= set(RULES)
         assert set(rivals.always) <= set(rivals.causes)
         assert rivals.trial in words_doubts._TRIALS
-    assert {r.trial for r in RIVALS.values()} == set(words_doubts._TRIALS)
+    assert {r.trial for r in RIVALS.values()} | {MORE_TIME} == set(words_doubts._TRIALS)
+    assert set(LATE) <= {name for name, _, _ in EXPERIMENTS}
+    assert {rule for rules in LATE.values() for rule in rules} <= set(RULES)
+    assert {rule for rules in LATE.values() for rule in rules} <= {p for s in SYNDROMES for p in s.proofs}
+
+
+def late(*names: str) -> TrialFacts:
+    rest = [Trial(name=name, status="skipped", reason="no time", late=True) for name in names]
+    return TrialFacts(trials=rest, budget=1.0, out_of_time=bool(rest))
+
+
+def test_an_experiment_left_out_for_time_that_could_have_named_the_cause() -> None:
+    # what wrong augmentation leaves behind looks like imbalance
+    doubted = one("class-imbalance", report(trials=late("learned-anew")), "d-class-imbalance")
+    assert "experiments in time" in doubted.unchecked
+    assert "wrong-augmentation" in doubted.candidates
+    assert doubted.decided_by == MORE_TIME
+    assert "trial_budget" in words_doubts.unchecked(doubted)
+    assert "trial_budget" in words_doubts.candidates(doubted, ["Wrong augmentation"])
+
+
+@pytest.mark.parametrize(
+    ("names", "cause", "rule"),
+    [
+        ((), "class-imbalance", "d-class-imbalance"),  # all were made
+        (("gradient-noise", "shuffled-labels"), "class-imbalance", "d-class-imbalance"),  # those tell no cause
+        (("unseen-half",), "class-imbalance", "d-class-imbalance"),  # wrong labels do not make a class rare
+        (("learned-anew", "other-ways"), "nan-in-data", "d-nonfinite"),  # a fact, whatever they say
+        (("learned-anew",), "wrong-augmentation", "d-labels-unrelated"),
+    ],
+)
+def test_experiments_left_out_that_would_not_have_changed_the_answer(
+    names: tuple[str, ...], cause: str, rule: str
+) -> None:
+    doubted = one(cause, report(trials=late(*names)), rule)
+    assert "experiments in time" not in doubted.unchecked
+    assert doubted.decided_by != MORE_TIME
 
 
 def test_a_report_of_curves_alone_leaves_much_open() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from itertools import pairwise
 from typing import Any
 
@@ -201,6 +202,75 @@ def test_augmented_samples_that_teach_less_than_samples_as_they_are_are_spoiled(
 )
 def test_augmentation_that_does_no_harm_is_left_alone(redrawn: float | None, scores: dict[str, float]) -> None:
     assert severity(facts(redrawn=redrawn, **HELD_BACK | scores), "augmentation-hurts") is None
+
+
+PAIR = {
+    "pair_given_given": 0.85,
+    "pair_training_training": 0.5,
+    "pair_training_given": 0.48,
+    "pair_as_is": 0.45,
+    "pair_asked_given": 75.0,
+    "pair_asked_training": 220.0,
+}
+
+
+@pytest.mark.parametrize(
+    ("scores", "expected"),
+    [
+        ({}, "warning"),
+        ({"pair_as_is": 0.6}, None),  # the model tells them apart by a longer run
+        ({"pair_training_training": 0.7}, None),  # so does the copy, as they were augmented
+        ({"pair_asked_given": 15.0}, None),  # few samples
+        ({"learned_training": 100.0}, None),
+    ],
+)
+def test_two_classes_that_augmentation_makes_one(scores: dict[str, float], expected: str | None) -> None:
+    alike = {"training_training": 0.74, "training_given": 0.73, "as_is": 0.72, "given_given": 0.86}
+    told = facts(redrawn=1.0, **alike | PAIR | scores)
+    assert severity(told, "augmentation-hurts") == expected
+    assert severity(facts(redrawn=0.0, **alike | PAIR | scores), "augmentation-hurts") is None
+
+
+def arrows(n: int, seed: int, mirrored: float) -> tuple[Tensor, Tensor]:
+    """Rows whose first half or second half is bright, and two kinds that are the same in both; some rows mirrored."""
+    generator = torch.Generator().manual_seed(seed)
+    y = torch.arange(n) % 4
+    x = 0.7 * torch.randn(n, 12, generator=generator)
+    x[y == 0, :6] += 1
+    x[y == 1, 6:] += 1
+    x[y == 2] += 2
+    x[y == 3] -= 2
+    over = torch.rand(n, generator=generator) < mirrored
+    return torch.where(over[:, None], x.flip(1), x), y
+
+
+@pytest.mark.parametrize(("classes", "expected"), [([0, 1, 2, 3], "warning"), ([0, 0, 2, 3], None)])
+def test_mirrored_samples_are_held_against_samples_as_they_are(classes: list[int], expected: str | None) -> None:
+    """Left and right are two classes, which mirroring makes one; or one class, which it leaves as it is."""
+    (x, y), (vx, vy) = arrows(800, 1, 0.5), arrows(400, 2, 0.0)
+    numbered = torch.tensor(classes)
+    y, vy, model = numbered[y], numbered[vy], net(12, 24, 4)
+    optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
+    for part in torch.arange(800).repeat(10).split(40):
+        optimizer.zero_grad()
+        nn.functional.cross_entropy(model(x[part]), y[part]).backward()
+        optimizer.step()
+    augmented = as_augmented(lab(model, (x, y), (vx, vy)))
+    if expected is None:
+        with pytest.raises(NotApplicableError, match="the model works"):
+            anew.learned_anew(augmented)
+        return
+    n = anew.learned_anew(augmented).numbers
+    assert n["pair_given_given"] > 0.85
+    assert max(n["pair_as_is"], n["pair_training_training"], n["pair_training_given"]) < 0.65
+    trial = tried("learned-anew", {"kind": "classes"}, **n)
+    told = report(GOOD, trials=trial, training=run(FALL), splits=SplitFacts(redrawn=0.5))
+    assert severity(told, "augmentation-hurts") == expected
+    assert "wrong-augmentation" in causes(told)
+
+
+def as_augmented(made: Lab) -> Lab:
+    return dataclasses.replace(made, augmented=True)
 
 
 def discs(n: int, seed: int, mirrored: float = 0.0) -> tuple[Tensor, Tensor]:

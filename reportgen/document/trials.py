@@ -16,6 +16,8 @@ class Trial(Struct, frozen=True, kw_only=True):
     """Why it was skipped."""
     failed: bool = False
     """It was tried and went wrong, as against not applicable or no time left."""
+    late: bool = False
+    """There was no time left for it."""
     numbers: dict[str, float] = {}
     detail: dict[str, str] = {}
     """Results that are no number: the name of a layer, of a parameter, of a source of randomness."""

@@ -2,7 +2,8 @@
 
 ``NEEDS`` says of every cause which measurements bear on it. A rival of a diagnosis stays a candidate as long as one of
 the measurements that would show it is missing. Where all were made and no rule spoke for it, it is ruled out, unless it
-is one that no measurement here can tell from the diagnosis.
+is one that no measurement here can tell from the diagnosis. ``LATE`` says by which rules experiments speak; for those
+that no time was left for, the causes that would have folded the diagnosis are candidates, too.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import msgspec
 from msgspec import Struct
 
 from ..document.facts import Diagnosis, Report, Severity
+from .causes import SYNDROMES
 
 # part -> whether it was measured
 PARTS: dict[str, Callable[[Report], bool]] = {
@@ -32,7 +34,42 @@ PARTS: dict[str, Callable[[Report], bool]] = {
     "experiments": lambda r: r.trials is not None,
     "one batch": lambda r: r.trials is not None and r.trials.done("one-batch") is not None,
     "train and eval": lambda r: r.trials is not None and r.trials.done("train-and-eval") is not None,
+    "experiments in time": lambda r: not late_rules(r),
 }
+MORE_TIME = "more-time"
+"""The trial that decides where experiments were left out for want of time."""
+
+# experiment -> rules that it proves
+LATE: dict[str, tuple[str, ...]] = {
+    "prepared-otherwise": ("prepared-otherwise",),
+    "gradient-by-time": ("gradient-by-time",),
+    "trained-on": ("cut-short",),
+    "other-ways": (
+        "faster-helps",
+        "slower-helps",
+        "thawing-helps",
+        "owning-helps",
+        "freedom-helps",
+        "plain-helps",
+        "penalty-outweighs",
+    ),
+    "learned-anew": (
+        "splits-disagree",
+        "only-given-learns",
+        "augmentation-hurts",
+        "scale-helps",
+        "fresh-copy-ahead",
+        "training-labels-noisier",
+    ),
+    "unseen-half": ("training-labels-noisier",),
+}
+
+
+def late_rules(report: Report) -> set[str]:
+    """Return the rules that experiments would have fed for which no time was left."""
+    late = [t.name for t in report.trials.trials if t.late] if report.trials is not None else []
+    return {rule for name in late for rule in LATE.get(name, ())}
+
 
 _FIT = ("curves", "steps", "scores", "training scores", "one batch")
 _LABELS = ("data", "training data", "splits", "scores", "training scores")
@@ -152,18 +189,33 @@ def with_doubts(diagnoses: list[Diagnosis], report: Report) -> list[Diagnosis]:
     """Return the diagnoses with what was not checked; warnings and errors with their candidates and the trial too."""
     measured = {part for part, test in PARTS.items() if test(report)}
     named = {d.cause for d in diagnoses if d.severity is not Severity.INFO}
-    return [_doubted(d, measured, named) for d in diagnoses]
+    late = late_rules(report)
+    return [_doubted(d, measured, named, late) for d in diagnoses]
 
 
-def _doubted(diagnosis: Diagnosis, measured: set[str], named: set[str]) -> Diagnosis:
+def _overlooked(diagnosis: Diagnosis, late: set[str]) -> list[str]:
+    """Return the causes beneath which a diagnosis would stand if experiments had spoken that there was no time for."""
+    rules = {f.rule for f in diagnosis.findings}
+    causes = []
+    for syndrome in SYNDROMES:
+        if syndrome.cause == diagnosis.cause and rules & set(syndrome.proofs):
+            break
+        if late & set(syndrome.proofs) and rules & set(syndrome.folds) and syndrome.cause != diagnosis.cause:
+            causes.append(syndrome.cause)
+    return list(dict.fromkeys(causes))
+
+
+def _doubted(diagnosis: Diagnosis, measured: set[str], named: set[str], late: set[str]) -> Diagnosis:
     rivals, rules = RIVALS.get(diagnosis.cause), {f.rule for f in diagnosis.findings}
     open_: list[str] = []
     if rivals is not None and diagnosis.severity is not Severity.INFO and not rules & set(rivals.settled_by):
         open_ = [c for c in rivals.causes if c not in named and (c in rivals.always or set(NEEDS[c]) - measured)]
     parts = [p for c in (diagnosis.cause, *open_) for p in NEEDS.get(c, _USUAL) if p not in measured]
+    decided_by = rivals.trial if rivals is not None and open_ else ""
+    overlooked = [c for c in _overlooked(diagnosis, late) if c not in named]
+    if overlooked and diagnosis.severity is not Severity.INFO:
+        parts.append("experiments in time")
+        open_, decided_by = list(dict.fromkeys([*overlooked, *open_])), MORE_TIME
     return msgspec.structs.replace(
-        diagnosis,
-        unchecked=list(dict.fromkeys(parts)),
-        candidates=open_,
-        decided_by=rivals.trial if rivals is not None and open_ else "",
+        diagnosis, unchecked=list(dict.fromkeys(parts)), candidates=open_, decided_by=decided_by
     )

@@ -11,7 +11,11 @@ OF_RULE: dict[str, dict[str, tuple[str, Unit]]] = {
     "amp-scaler": {"scale": (N_("scale at the end"), NUMBER), "share": (N_("share of steps that halve it"), SHARE)},
     "attention-collapse": {"share": (N_("share of heads"), SHARE)},
     "attention-uniform": {"of": (N_("attention layers"), COUNT)},
-    "augmentation-hurts": {"constant": (N_("skill of a constant answer"), NUMBER)},
+    "augmentation-hurts": {
+        "constant": (N_("skill of a constant answer"), NUMBER),
+        "pair": (N_("accuracy on the pair, learned from samples as they are"), SHARE),
+        "pair_as_is": (N_("accuracy of the model on the pair"), SHARE),
+    },
     "bn-tiny-var": {"channels": (N_("channels of tiny variance"), COUNT), "of": (N_("channels"), COUNT)},
     "channel-redundancy": {"share": (N_("directions in use, of all channels"), SHARE)},
     "clip-fraction": {
@@ -104,7 +108,11 @@ OF_RULE: dict[str, dict[str, tuple[str, Unit]]] = {
     },
     "dead-smooth": {"share": (N_("share of silent channels"), SHARE)},
     "dropout-too-strong": {"drop": (N_("share that dropout sets to zero"), SHARE)},
-    "embedding-collapsed": {"spread": (N_("spread of the embeddings"), NUMBER)},
+    "embedding-collapsed": {
+        "spread": (N_("spread of the embeddings"), NUMBER),
+        "width": (N_("deviation of the embeddings"), NUMBER),
+        "fresh_width": (N_("the same with weights drawn anew"), NUMBER),
+    },
     "equal-units": {"layers": (N_("layers of equal units"), COUNT), "tested": (N_("layers tested"), COUNT)},
     "eval-nondeterminism": {"change": (N_("change between two passes"), NUMBER)},
     "few-samples": {

@@ -88,7 +88,12 @@ def _hurts(f: Finding) -> str:
         "On the data given the model reaches {as_is}; a fresh copy that learned from half of them reaches {given} on "
         "the other half, one that learned from augmented training samples {other}, and {own} on others like them."
     )
-    return text.format(as_is=say(e["as_is"]), given=say(e["given"]), other=say(e["other"]), own=say(e["own"]))
+    told = text.format(as_is=say(e["as_is"]), given=say(e["given"]), other=say(e["other"]), own=say(e["own"]))
+    if "pair" in e:
+        told += _(" Of the two classes that the model confounds most it has {as_is} right, the copy {given}.").format(
+            as_is=percent(e["pair_as_is"]), given=percent(e["pair"])
+        )
+    return told
 
 
 def _noisier(f: Finding) -> str:

@@ -52,6 +52,12 @@ def _wants(f: Finding) -> str:
 
 def _collapsed(f: Finding) -> str:
     e = f.evidence
+    if f.detail.get("kind") == "together":
+        text = _(
+            "The loss is as low wherever all outputs are one, whatever the targets, and outputs of different samples "
+            "vary by {width} of what they do with weights drawn anew."
+        )
+        return text.format(width=percent(e["width"] / e["fresh_width"]))
     text = _(
         "The loss does not look at the targets, and outputs of different samples vary by {spread} of their size (mean "
         "direction {direction}); with weights drawn anew by {fresh} (mean direction {fresh_direction})."
@@ -147,6 +153,8 @@ def _added(n: Numbers, d: Detail) -> str:
 
 
 def _targets(n: Numbers, d: Detail) -> str:
+    if n.get("together"):
+        return _("It does, and is as low wherever all outputs are one.")
     if not n["ignored"]:
         return _("Other targets change it.")
     return _(

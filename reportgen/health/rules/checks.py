@@ -145,29 +145,36 @@ def penalty_outweighs(report: Report, context: Context, limits: Thresholds) -> I
 
 
 def embedding_collapsed(report: Report, context: Context, limits: Thresholds) -> Iterator[Finding]:
-    """A loss that needs no targets was met by giving all samples the same output.
+    """A loss that needs no targets, or only pulls together, was met by giving all samples the same output.
 
     The loss is the same whatever the targets are, so it compares views of one sample; and outputs of different samples
     vary by less than a twentieth of their size, or point the same way (length of their mean direction above 0.98),
-    while of a copy with weights drawn anew they lie at least five times as far apart. A warning: nothing keeps the
-    outputs apart (negatives, a stopped gradient with a predictor, a variance term). Wrong for losses that look at the
-    input alone and want one answer for all.
+    while of a copy with weights drawn anew they lie at least five times as far apart. Or the loss looks at targets, but
+    is as low as now, or lower, wherever all outputs are moved to one and the same place, whatever the targets are
+    there, as one of pairs that belong together alone; and outputs vary by less than a twentieth of what those of that
+    copy do. A warning: nothing keeps the outputs apart (negatives, a stopped gradient with a predictor, a variance
+    term). Wrong for losses that look at the input alone and want one answer for all.
     """
     trial = report.tried("loss-without-target")
     adversarial = report.training is not None and is_adversarial(report.training)
-    if trial is None or not trial.numbers["ignored"] or context.state != "trained" or adversarial:
+    if trial is None or "spread" not in trial.numbers or context.state != "trained" or adversarial:
         return
     n = trial.numbers
+    pulled = n.get("together", 0.0) > 0
+    if pulled and n["width"] >= limits.embedding_spread * n["fresh_width"]:
+        return
     near = n["spread"] < limits.embedding_spread and n["spread"] < n["fresh_spread"] / 5
     aligned = 1 - n["direction"] < limits.embedding_angle and 1 - n["direction"] < (1 - n["fresh_direction"]) / 5
-    if near or aligned:
+    if pulled or near or aligned:
         yield Finding(
             rule="embedding-collapsed",
             severity=Severity.WARNING,
             subject="output",
             section=SECTION,
-            evidence={key: n[key] for key in ("spread", "direction", "fresh_spread", "fresh_direction", "samples")},
+            evidence={key: n[key] for key in ("spread", "direction", "fresh_spread", "fresh_direction", "samples")}
+            | ({"width": n["width"], "fresh_width": n["fresh_width"]} if pulled else {}),
             threshold={"spread": limits.embedding_spread, "direction": 1 - limits.embedding_angle},
+            detail={"kind": "together" if pulled else "views"},
         )
 
 

@@ -144,29 +144,42 @@ def augmentation_hurts(report: Report, context: Context, limits: Thresholds) -> 
     Training samples that are another at a second reading. Both copies learn by the same 300 steps, from half of either
     split: that of the data given, which are not augmented, is better on their other half by 0.15 and four standard
     errors than the one that learned from at least as many training samples, on either split, and than the model. The
-    augmentation destroys or contradicts what the label says, or goes further than these steps can follow. A warning
-    where the model comes less than nine tenths of the way from a constant answer to a perfect one (else no copy is
-    made). Wrong where a much longer run would learn from the augmented ones as well.
+    augmentation destroys or contradicts what the label says, or goes further than these steps can follow. Or the same
+    holds of the two classes that the model confounds most, by 0.3: mirrored, turned or cut, samples of the one are
+    samples of the other. A warning where the model comes less than nine tenths of the way from a constant answer to a
+    perfect one (else no copy is made). Wrong where a much longer run would learn from the augmented ones as well.
     """
     trial, splits = _trial(report, context), report.splits
     if trial is None or splits is None or not splits.redrawn or not _is_clear(trial, "given", "given", limits):
         return
     n = trial.numbers
     best = max(n["training_training"], n["training_given"], n["as_is"])
-    error = _error(trial, "given", n["given_given"], best)
-    if n["learned_training"] < n["learned_given"] or n["given_given"] - best <= max(
-        limits.anew_gap, limits.anew_errors * error
-    ):
+    line = max(limits.anew_gap, limits.anew_errors * _error(trial, "given", n["given_given"], best))
+    ahead = n["given_given"] - best > line or _tells_a_pair(trial, limits)
+    if n["learned_training"] < n["learned_given"] or not ahead:
         return
     yield Finding(
         rule="augmentation-hurts",
         severity=Severity.WARNING,
         subject="training data",
         section=SECTION,
-        evidence=_evidence(trial, "given") | {"as_is": n["as_is"]},
+        evidence=_evidence(trial, "given")
+        | {"as_is": n["as_is"]}
+        | ({"pair": n["pair_given_given"], "pair_as_is": n["pair_as_is"]} if _tells_a_pair(trial, limits) else {}),
         threshold={"gap": limits.anew_gap, "errors": limits.anew_errors},
         detail={"kind": trial.detail.get("kind", ""), "redrawn": "yes"},
     )
+
+
+def _tells_a_pair(trial: Trial, limits: Thresholds) -> bool:
+    """Tell whether samples as they are tell apart two classes that nothing else does, one of which is guessed."""
+    n = trial.numbers
+    if "pair_given_given" not in n:
+        return False
+    best = max(n["pair_training_training"], n["pair_training_given"], n["pair_as_is"])
+    spread = sum(max(share * (1 - share), 0.01) for share in (n["pair_given_given"], best))
+    error = math.sqrt(spread / min(n["pair_asked_given"], n["pair_asked_training"]))
+    return n["pair_given_given"] - best > max(2 * limits.anew_gap, limits.anew_errors * error)
 
 
 def learns_nothing(report: Report, context: Context) -> bool:

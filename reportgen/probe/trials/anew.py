@@ -13,6 +13,7 @@ from ...subject.data import Batch
 from ..fingerprints import hashes
 from ..layers import AFFINE
 from ..seeding import seed_generators
+from .confidence import class_scores
 from .drawn import draw_trainable
 from .lab import Lab, NotApplicableError, Outfit, OutOfTimeError, Result, copied, output_of
 from .learning import adam, answered, backward, in_training, refuse_sparse
@@ -21,6 +22,7 @@ from .scores import constant, score
 
 _MOST = 1024  # samples of a split
 _LEAST = 80
+_PAIR = 20  # samples of two classes
 _BATCH = 32
 _STEPS = 300
 _RATE = 3e-3
@@ -44,8 +46,10 @@ def learned_anew(lab: Lab) -> Result:
     what its own weights come to by the same training, where the fresh copy is ahead; ``scaled``: what comes of weights
     scaled layer by layer to outputs of deviation 1 (Mishkin and Matas 2016), where six affine layers or more learned
     little from weights drawn as PyTorch draws them, and ``growth`` what these leave at the last layer of the deviation
-    at the first. Made only where the model as it is comes less than half of the way
-    from a constant answer to a perfect one on the data given (nine tenths where training samples are augmented).
+    at the first. ``pair_*``: where training samples are augmented, scores on the two classes that the model confounds
+    most on the half of the data given that is not scored. Made only where the model as it is comes less than half of
+    the way from a constant answer to a perfect one on the data given (nine tenths where training samples are
+    augmented).
     """
     if not lab.wide_training or not lab.wide_given:
         raise NotApplicableError("no training data were given")
@@ -61,6 +65,11 @@ def learned_anew(lab: Lab) -> Result:
     if base >= 1 or whole - base > (_WORKS_WELL if lab.augmented else _WORKS) * (1 - base):
         raise NotApplicableError("the model works on the data given, or there is nothing to tell apart")
     numbers["as_is"] = whole
+    pairs = _confounded(lab, splits) if lab.augmented and kind == "classes" else {}
+    for other, pair in pairs.items():
+        numbers[f"pair_asked_{other}"] = float(pair.n_samples)
+    if pairs:
+        numbers["pair_as_is"] = score(lab.model, pairs["given"])[0]
     for name, (learned, _) in splits.items():
         work = copied(lab.outfit)
         draw_trainable(work.model, lab.seed)
@@ -68,9 +77,35 @@ def learned_anew(lab: Lab) -> Result:
         numbers[f"learned_{name}"] = float(learned.n_samples)
         for other, (_, asked) in splits.items():
             numbers[f"{name}_{other}"] = _entered(numbers, score(work.model, asked))
+            if pairs:
+                numbers[f"pair_{name}_{other}"] = score(work.model, pairs[other])[0]
     with suppress(OutOfTimeError, NotApplicableError):
         _say_what_helps(lab, splits["training"][0], splits["given"][1], numbers)
     return Result(numbers, {"kind": kind})
+
+
+def _confounded(lab: Lab, splits: dict[str, tuple[Batch, Batch]]) -> dict[str, Batch]:
+    """Return the samples to be scored of the two classes that the model confounds most, by split; {} where few are.
+
+    Found on the half of the data given that is learned from, so that the other half is free of the choice.
+    """
+    learned = splits["given"][0]
+    with torch.no_grad():
+        pair = class_scores(output_of(lab.model.eval(), learned), learned)
+    if pair is None or pair[0].shape[1] < 3 or len(pair[1]) != learned.n_samples:
+        return {}
+    named, truth = pair[0].argmax(1), pair[1]
+    table = torch.bincount(truth * pair[0].shape[1] + named, minlength=pair[0].shape[1] ** 2).view(-1, pair[0].shape[1])
+    mutual = torch.triu(table + table.T, 1)
+    first, second = divmod(int(mutual.argmax()), len(mutual))
+    found = {}
+    for name, (_, asked) in splits.items():
+        assert isinstance(asked.target, Tensor)
+        inside = ((asked.target == first) | (asked.target == second)).flatten().nonzero().flatten().cpu()
+        if len(inside) < _PAIR or not int(mutual.max()):
+            return {}
+        found[name] = rows(asked, inside)
+    return found
 
 
 def unseen_half(lab: Lab) -> Result:

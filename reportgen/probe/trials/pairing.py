@@ -149,7 +149,10 @@ def loss_without_target(lab: Lab) -> Result:
     ``ignored``: 1 where the loss is the same to the bit with the targets of other samples and with one target for all.
     Such a loss compares views of a sample, and is lowest where all outputs are the same. ``spread``: deviation of the
     outputs over their root mean square; ``direction``: length of the mean of the outputs scaled to length 1, 1 where
-    all point the same way; ``fresh_*``: the same of a copy whose weights were drawn anew.
+    all point the same way; ``width``: their deviation itself; ``fresh_*``: the same of a copy whose weights were drawn
+    anew. A loss that does look at targets is told as blind where all outputs are one (``together``: 1), if it is as low
+    as with the outputs as they are, or lower, where all of them are moved to one place, and as low at another place and
+    with the targets of other samples: such a loss only pulls together.
     """
     batch = lab.targeted(64, least=16)
     target = batch.target
@@ -162,7 +165,8 @@ def loss_without_target(lab: Lab) -> Result:
     output = mapped(output, lambda t: t + torch.randn_like(t) if t.is_floating_point() else t)
     told = [_of(lab.loss, output, t) for t in (target, target.roll(len(target) // 2, 0), target[:1].expand_as(target))]
     numbers = {"ignored": float(told[0] == told[1] == told[2]), "samples": float(batch.n_samples)}
-    if numbers["ignored"]:
+    numbers["together"] = float(not numbers["ignored"] and _pulls_together(lab, batch, target))
+    if numbers["ignored"] or numbers["together"]:
         numbers |= _apart(lab.model, batch, "")
         fresh = lab.fresh().model.eval()
         draw_trainable(fresh, lab.seed)
@@ -170,11 +174,34 @@ def loss_without_target(lab: Lab) -> Result:
     return Result(numbers)
 
 
+def _pulls_together(lab: Lab, batch: Batch, target: Tensor) -> bool:
+    """Tell whether the loss is lowest wherever all outputs are one and the same, whatever the targets."""
+    seed_generators(lab.seed)
+    with torch.no_grad():
+        output = output_of(lab.model, batch)
+    own = _of(lab.loss, output, target)
+    seed_generators(lab.seed)
+    places = [mapped(output, _at_one_place) for _ in range(2)]
+    told = [_of(lab.loss, place, t) for place in places for t in (target, target.roll(len(target) // 2, 0))]
+    if not all(math.isfinite(value) for value in (own, *told)):
+        return False
+    slack = 1e-4 * max(abs(own), abs(told[0]), 1e-3)
+    return max(told) - min(told) <= slack and told[0] <= own + slack
+
+
+def _at_one_place(output: Tensor) -> Tensor:
+    if not output.is_floating_point() or not output.dim():
+        return output
+    return (torch.randn_like(output[:1]) * output.std().clamp_min(1.0)).expand_as(output)
+
+
 def _apart(model: torch.nn.Module, batch: Batch, prefix: str) -> dict[str, float]:
     found = a_row_each(answer(model, batch), batch.n_samples)
     size = float(found.square().mean().sqrt())
     units = found / found.norm(dim=1, keepdim=True).clamp_min(1e-12)
-    return {f"{prefix}spread": spread(found) / size if size else 0.0, f"{prefix}direction": float(units.mean(0).norm())}
+    wide = spread(found)
+    numbers = {"spread": wide / size if size else 0.0, "direction": float(units.mean(0).norm()), "width": wide}
+    return {f"{prefix}{name}": value for name, value in numbers.items()}
 
 
 def _of(loss: Loss, output: object, target: Tensor) -> float:
