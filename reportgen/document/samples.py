@@ -169,6 +169,8 @@ class Signal(Struct, frozen=True, kw_only=True):
     null_std: float
     vote: float | None = None
     """Classes: share of samples whose class most of the neighbours have."""
+    surface: float | None = None
+    """Accuracy, or R², of a regression on columns and their products, fitted to the samples that are neighbours."""
     distance: float = 0.0
     """Median distance of a sample to its nearest neighbour, in standard deviations of the features, over the square
     root of their number."""

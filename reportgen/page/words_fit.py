@@ -69,6 +69,16 @@ def _below(f: Finding) -> str:
             "What most often goes with an element and the one before it is the right class in {neighbours} of the "
             "cases, the model's answer in {model}."
         )
+    if f.detail.get("by") == "products" and kind == "classes":
+        text = _(
+            "A regression on columns and their products, fitted to up to 512 training samples, has the right class in "
+            "{neighbours} of the cases, the model in {model}."
+        )
+    elif f.detail.get("by") == "products":
+        text = _(
+            "A regression on columns and their products, fitted to up to 512 training samples, has an R² of "
+            "{neighbours}, the model one of {model}."
+        )
     say = amount if kind == "numbers" else percent
     return text.format(neighbours=say(e["neighbours"]), model=say(e["model"]))
 

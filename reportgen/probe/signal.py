@@ -6,6 +6,7 @@ import random
 from typing import Literal
 
 import torch
+from msgspec import structs
 from torch import Tensor
 
 from ..document.samples import Signal
@@ -17,6 +18,8 @@ FEATURES = 1024
 LEAST = 40
 NEIGHBOURS = 5
 PERMUTATIONS = 200
+COLUMNS = 24
+_FAR = 5.0  # standard deviations: what lies beyond would make products of any size
 
 
 class SignalSample:
@@ -96,7 +99,48 @@ def across(training: SignalSample, given: SignalSample) -> Signal | None:
     if known is None or asked is None or known[0].shape[1] != asked[0].shape[1]:
         return None
     kind: Literal["classes", "numbers"] = "classes" if training.kind == given.kind == "classes" else "numbers"
-    return _ask(*known, *asked, kind, inside=False)
+    return structs.replace(_ask(*known, *asked, kind, inside=False), surface=_surface(*known, *asked, kind))
+
+
+def _surface(
+    known: Tensor, labels: Tensor, asked: Tensor, truth: Tensor, kind: Literal["classes", "numbers"]
+) -> float | None:
+    """Fit columns and all their products to the targets of the one split, and score that on the other.
+
+    A ridge regression of each class (or of the numbers), its strength the best of four by the errors of leaving one out
+    (Allen 1974): accuracy, or R². For tables of up to ``COLUMNS`` columns and few classes; None for others.
+    """
+    values = torch.unique(labels)
+    if known.shape[1] > COLUMNS or (kind == "classes" and len(values) > COLUMNS):
+        return None
+    centre, width = known.mean(0), known.std(0)
+    width = torch.where(width > 0, width, torch.ones_like(width))
+    one, other = (_products(((x - centre) / width).clamp(-_FAR, _FAR).double()) for x in (known, asked))
+    one, other = one - one.mean(0), other - one.mean(0)
+    wanted = (labels[:, None] == values).double() if kind == "classes" else labels[:, None]
+    level = wanted.mean(0)
+    sizes, directions = torch.linalg.eigh(one @ one.T)
+    sizes = sizes.clamp_min(0)
+    along = directions.T @ (wanted - level)
+    best: tuple[float, Tensor] | None = None
+    for strength in (1e-3, 1e-2, 1e-1, 1.0):
+        ridge = sizes + strength * sizes.mean().clamp_min(1e-12)
+        kept = sizes / ridge
+        own = 1 - (directions.square() * kept).sum(1) - 1 / len(one)
+        left = (wanted - level - directions @ (kept[:, None] * along)) / own.clamp_min(1e-6)[:, None]
+        error = float(left.square().mean())
+        if best is None or error < best[0]:
+            best = error, one.T @ (directions @ (along / ridge[:, None]))
+    assert best is not None
+    told = other @ best[1] + level
+    if kind == "classes":
+        return float((values[told.argmax(1)] == truth).double().mean())
+    return float(1 - (told[:, 0] - truth).square().mean() / truth.var(correction=0).clamp_min(1e-300))
+
+
+def _products(x: Tensor) -> Tensor:
+    row, column = torch.triu_indices(x.shape[1], x.shape[1])
+    return torch.cat([x, x[:, row] * x[:, column]], 1)
 
 
 def _ask(

@@ -99,10 +99,12 @@ def o_below_neighbours(report: Report, context: Context, limits: Thresholds) -> 
     """The nearest training samples tell the target of new ones clearly better than the trained model does.
 
     5 nearest neighbours in input space among up to 512 training samples (features standardised): how often most of them
-    have the right class against the model's accuracy, or R² of their mean against the model's. A warning where they are
-    ahead by 0.15 and five standard errors: whatever holds the model back, the inputs hold more than it found. It is
-    the last that is said, where nothing else tells why; it informs where a frozen body that was learned before is what
-    limits the fit. Of sequences with a class at every element it is what a table of pairs says, made from one half of
+    have the right class against the model's accuracy, or R² of their mean against the model's. Of tables of up to 24
+    columns a ridge regression on columns and their products, fitted to the same samples, is asked as well, and the
+    better of the two counts: it sees interactions that lie too thin for neighbours. A warning where they are ahead by
+    0.15 and five standard errors: whatever holds the model back, the inputs hold more than it found. It is the last
+    that is said, where nothing else tells why; it informs where a frozen body that was learned before is what limits
+    the fit. Of sequences with a class at every element it is what a table of pairs says, made from one half of
     the data given for the other: an element and the one before it have the class that most such pairs had. Not said of
     a model that fits its training data, by the same measure, as well as neighbours tell new ones: measured in eval
     mode, or as the run logged it. What it lacks is lost between the two, so nothing holds back its fit. Wrong where the
@@ -119,7 +121,8 @@ def o_below_neighbours(report: Report, context: Context, limits: Thresholds) -> 
         section=SECTION,
         evidence={"model": found.score, "neighbours": found.told, "chance": signal.null_mean, "samples": signal.n},
         threshold={"difference": limits.below_neighbours},
-        detail={"kind": signal.kind if signal is _across(report) else "pairs"},
+        detail={"kind": signal.kind if signal is _across(report) else "pairs"}
+        | ({"by": "products"} if found.told == signal.surface else {}),
     )
 
 
@@ -144,6 +147,7 @@ def behind_neighbours(report: Report, context: Context, limits: Thresholds) -> B
     if signal.n < 50:
         return None
     told = signal.score if signal.vote is None else signal.vote
+    told = max(told, signal.surface if signal.surface is not None else told)
     line = max(limits.below_neighbours, 5 * math.sqrt(max(told * (1 - told), 0.01) / signal.n))
     return Behind(signal, told, score, line) if told - score > line else None
 
