@@ -18,7 +18,7 @@ from reportgen.document.samples import Signal, SplitFacts
 from reportgen.page import words_anew
 from reportgen.probe.trials import anew
 from reportgen.probe.trials import run as trials
-from reportgen.probe.trials.lab import Clock, Lab, NotApplicableError
+from reportgen.probe.trials.lab import Clock, Lab, NotApplicableError, Outfit, OutOfTimeError
 from reportgen.probe.trials.scores import found_places
 from reportgen.subject.data import Batch
 
@@ -202,6 +202,40 @@ def test_augmented_samples_that_teach_less_than_samples_as_they_are_are_spoiled(
 )
 def test_augmentation_that_does_no_harm_is_left_alone(redrawn: float | None, scores: dict[str, float]) -> None:
     assert severity(facts(redrawn=redrawn, **HELD_BACK | scores), "augmentation-hurts") is None
+
+
+class Slow(nn.Module):
+    """A net on whose clock every pass in train mode takes a second."""
+
+    def __init__(self, clock: Clock) -> None:
+        super().__init__()
+        self.clock, self.inner, self.passes = [clock], net(6, 16, 4), 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.training:
+            self.passes += 1
+            self.clock[0].began -= 1
+        out: Tensor = self.inner(x)
+        return out
+
+    def __deepcopy__(self, memo: Any) -> Slow:
+        return self  # so that passes of copies count
+
+
+@pytest.mark.parametrize(("budget", "passes"), [(200.0, 20), (1e4, 21)])
+def test_what_cannot_be_finished_in_time_is_given_up_early(budget: float, passes: int) -> None:
+    clock = Clock(budget)
+    model = Slow(clock)
+    made = dataclasses.replace(lab(net(6, 16, 4), clusters(400, 1), clusters(240, 2)), clock=clock)
+    outfit = Outfit(model, (), nn.CrossEntropyLoss())
+    part = made.wide_training[0]
+    if passes > 20:
+        anew.learn(made, outfit, part)
+        assert model.passes >= passes
+        return
+    with pytest.raises(OutOfTimeError):
+        anew.learn(made, outfit, part)
+    assert model.passes == passes
 
 
 PAIR = {

@@ -25,6 +25,7 @@ _LEAST = 80
 _PAIR = 20  # samples of two classes
 _BATCH = 32
 _STEPS = 300
+_TRIED = 20  # steps that tell how long all of them take
 _RATE = 3e-3
 _AHEAD = 0.1
 _BY_HEART = 0.15
@@ -230,9 +231,12 @@ def learn(lab: Lab, work: Outfit, batch: Batch) -> None:
     optimizer = adam(parameters, _RATE)
     in_training(work.model, _BATCH)
     first, level = math.nan, math.nan
+    before = lab.clock.left()
     for step, part in enumerate(_dealt(batch, lab.seed)):
         if step % 10 == 0:
             lab.clock.need(30)
+        if step == _TRIED:
+            lab.clock.need_seconds((_STEPS / _TRIED - 1) * (before - lab.clock.left()))
         optimizer.zero_grad()
         seed_generators(lab.seed + step)
         _, value = answered(work, part)

@@ -55,6 +55,11 @@ class Clock:
     def left(self) -> float:
         return self.budget - (time.perf_counter() - self.began)
 
+    def need_seconds(self, seconds: float) -> None:
+        """Raise OutOfTimeError when so much time is not left: what cannot be finished would cost others theirs."""
+        if self.left() <= seconds:
+            raise OutOfTimeError
+
     def need(self, passes: float) -> None:
         """Raise OutOfTimeError when so many forward passes do not fit in any more."""
         if self.left() <= passes * self.forward:
