@@ -95,10 +95,10 @@ EXPERIMENTS: tuple[tuple[str, Experiment, int], ...] = (
     ("latent-units", latent.latent_units, 1),
     ("gradient-by-time", through_time.gradient_by_time, 4),
     ("fresh-start", learning.fresh_start, 2),
-    # what can name another cause comes before what says that something is wrong, and what few models need goes first
+    # what can name another cause comes before what says that something is wrong: first what has no other witness
     ("unseen-half", anew.unseen_half, 300),
-    ("other-ways", repairs.other_ways, 600),
     ("learned-anew", anew.learned_anew, 600),
+    ("other-ways", repairs.other_ways, 600),
     ("one-batch", learning.one_batch, 60),
     ("trained-on", longer.trained_on, 300),
     ("half-as-many", fewer.half_as_many, 4),
