@@ -507,3 +507,18 @@ def test_layers_that_run_in_changing_company_keep_their_own_figures() -> None:
         assert stats.std == pytest.approx(float(full.std(correction=0)), rel=1e-6)
         assert stats.histogram is not None
         assert sum(stats.histogram.counts) == full.numel()
+
+
+def test_the_same_tokens_in_another_order_span_no_direction() -> None:
+    torch.manual_seed(3)
+    model = nn.Sequential(nn.Embedding(8, 64), nn.Linear(64, 64)).eval()
+    ordered = torch.stack([torch.randperm(8) for _ in range(64)])
+    drawn = torch.randint(0, 8, (64, 8))
+    rows = {row.name: row for row in probe(model, list(ordered.split(16))).rows}
+    assert rows["0"].spread is None  # the mean of a sample is the same for all, but for rounding
+    assert rows["1"].spread is None
+    spread = {row.name: row for row in probe(model, list(drawn.split(16))).rows}["1"].spread
+    assert spread is not None
+    with torch.no_grad():
+        cov = torch.cov(model(drawn).mean(1).T.double(), correction=0)
+    assert spread.participation == pytest.approx(float(cov.trace() ** 2 / (cov * cov).sum()), rel=1e-3)

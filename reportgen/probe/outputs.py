@@ -116,7 +116,7 @@ def row_of(layer: Layer, model: nn.Module) -> ActivationRow:
     kind, glanced = kind_of(layer.module), any(part.exact.glanced for _, part in parts)
     saturated = [part.saturation for _, part in parts if part.saturation is not None]
     concentrated = [c for _, p in parts if p.concentration is not None and (c := p.concentration.share()) is not None]
-    spreads = [part.spread.facts() for _, part in parts[:1] if part.spread is not None]
+    spreads = [part.spread.facts(part.exact.variances()) for _, part in parts[:1] if part.spread is not None]
     seen = sum(s.n for s in saturated)
     return ActivationRow(
         name=layer.name,

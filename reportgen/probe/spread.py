@@ -17,6 +17,7 @@ PROBES = 48
 MAX_WIDTH = 4096
 EXACT_WIDTH = 128  # up to here the covariance itself is no dearer than its sketch
 MIN_HELD = 1 << 12  # values that wait, or as many as the sketch holds: several batches cost little more than one
+_ROUNDING = 1e-10  # of the variance of values: a hundred-thousandth of their deviation, a hundred times float32's step
 _BASE = 32  # probes that span the low-rank part; the others estimate what it leaves out
 
 
@@ -82,8 +83,12 @@ class Spread:
         self.n_samples += other.n_samples
         self.n_batches += other.n_batches
 
-    def facts(self) -> SpreadFacts | None:
-        """Return what the sums say; None of a single sample, of values that do not vary or are not finite."""
+    def facts(self, variances_within: Tensor | None = None) -> SpreadFacts | None:
+        """Return what the sums say; None of a single sample, of values that do not vary or are not finite.
+
+        ``variances_within``: those of each channel's values (C,), over places too. Where the means of samples vary next
+        to nothing against them, as those of the same tokens in another order, all that they hold is rounding.
+        """
         self._add_held()
         n, width = self.n_samples, len(self.sums)
         if n < 2 or width < 2:
@@ -92,7 +97,10 @@ class Spread:
         squares = self.sketch.diagonal() if self._exact else self.squares
         variances = (squares / n - mean.square()).clamp_(min=0.0)
         # below the rounding of the sums a variance is noise of the subtraction
-        variances = variances.where(variances > 1e-12 * (squares / n), 0.0)
+        noise = 1e-12 * (squares / n)
+        if variances_within is not None:
+            noise = torch.maximum(noise, _ROUNDING * variances_within)
+        variances = variances.where(variances > noise, 0.0)
         trace = float(variances.sum())
         if not 0.0 < trace < 1e150:
             return None
