@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from importlib.util import find_spec
+from importlib.metadata import distribution
 from pathlib import Path
 from typing import Any
 
@@ -122,10 +122,9 @@ def _fetcher(chinese: dict[str, bytes]) -> Any:
 
 def _font(url: str) -> bytes:
     """Return a font that matplotlib brings: the same on every machine, so the bytes of the PDF are the same."""
-    found = find_spec("matplotlib")  # it is not needed itself, and takes forty megabytes
-    if found is None or found.origin is None:
-        raise OutputError("PDF needs the fonts that matplotlib brings, and it is missing.", hint="Install matplotlib.")
-    return (Path(found.origin).parent / "mpl-data" / "fonts" / "ttf" / _FONTS[url][0]).read_bytes()
+    # matplotlib itself is not needed, and takes forty megabytes
+    place = distribution("matplotlib").locate_file(f"matplotlib/mpl-data/fonts/ttf/{_FONTS[url][0]}")
+    return Path(str(place)).read_bytes()
 
 
 def _faces(chinese: dict[str, bytes]) -> str:
