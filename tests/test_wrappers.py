@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -67,29 +68,35 @@ def test_data_parallel_is_taken_off() -> None:
 
 
 def _process(rank: int, folder: str) -> None:
-    """Two ranks examine, each its own data; then the first alone, while the other trains on."""
     import torch.distributed as dist
 
     # who waits for a process that does not come gives up, and fails
     store, patience = f"file://{folder}/store", timedelta(seconds=240)
     dist.init_process_group("gloo", init_method=store, rank=rank, world_size=2, timeout=patience)
+    try:
+        _examine_and_train(rank, folder)
+        dist.barrier()
+    finally:
+        gc.collect()  # a replica that outlives its group may abort the process at its end
+        dist.destroy_process_group()
+
+
+def _examine_and_train(rank: int, folder: str) -> None:
+    """Two ranks examine, each its own data; then the first alone, while the other trains on."""
     torch.manual_seed(0)
     model = nn.parallel.DistributedDataParallel(Regularised())
     optimizer = torch.optim.SGD(model.parameters(), 0.1)
-    try:
-        report = examined(model, seed=rank, optimizer=optimizer)
-        assert report.subject.wrappers == ["DistributedDataParallel"]
-        assert report.weights is not None
-        assert all(row.in_optimizer for row in report.weights.rows)
-        if rank == 0:
-            examined(model)
-        for x, y in data(rank):  # the gradients of both ranks are still averaged afterwards
-            optimizer.zero_grad()
-            nn.functional.cross_entropy(model(x), y).backward()
-            optimizer.step()
-        torch.save([p.detach() for p in model.parameters()], Path(folder, f"{rank}.pt"))
-    finally:
-        dist.destroy_process_group()
+    report = examined(model, seed=rank, optimizer=optimizer)
+    assert report.subject.wrappers == ["DistributedDataParallel"]
+    assert report.weights is not None
+    assert all(row.in_optimizer for row in report.weights.rows)
+    if rank == 0:
+        examined(model)
+    for x, y in data(rank):  # the gradients of both ranks are still averaged afterwards
+        optimizer.zero_grad()
+        nn.functional.cross_entropy(model(x), y).backward()
+        optimizer.step()
+    torch.save([p.detach() for p in model.parameters()], Path(folder, f"{rank}.pt"))
 
 
 @pytest.mark.slow
