@@ -22,7 +22,7 @@ from reportgen.document.facts import Report
 from reportgen.errors import CheckpointError
 from reportgen.page.build import build
 from reportgen.probe import spectra
-from reportgen.probe.spectra import spectrum
+from reportgen.probe.spectra import lanczos, spectrum
 from reportgen.probe.states import state_of
 from reportgen.probe.sweep import sweep
 from reportgen.render.html import to_html
@@ -165,6 +165,20 @@ def test_spectra_of_any_magnitude_are_those_of_a_plain_decomposition(magnitude: 
         assert found is not None
         assert found.norm == pytest.approx(values[0], rel=2e-2)
         assert found.stable_rank == pytest.approx((values**2).sum() / values[0] ** 2, rel=4e-2)
+
+
+@pytest.mark.parametrize("pattern", ["equal", "alternating", "halves"])
+def test_spectra_of_few_values_are_found_at_every_size(pattern: str) -> None:
+    for side in range(4, 120, 2):
+        v = torch.ones(side)
+        if pattern == "alternating":
+            v[::2] = -1
+        elif pattern == "halves":
+            v[side // 2 :] = -1
+        found = lanczos(torch.outer(v, v))
+        assert found is not None
+        assert found.norm == pytest.approx(side, rel=2e-2)
+        assert found.stable_rank == pytest.approx(1.0, rel=4e-2)
 
 
 def test_views_that_are_conjugated_or_negated_are_measured_as_what_they_show(tmp_path: Path) -> None:

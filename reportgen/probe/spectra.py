@@ -236,7 +236,7 @@ def lanczos(matrix: Tensor) -> Spectrum | None:
         product, side = _product(own)
     if not total or not math.isfinite(total):
         return None
-    start = _signs(side, wide.device, torch.float64 if double else torch.float32)
+    start = _direction(side, wide.device, torch.float64 if double else torch.float32)
     steps = _tridiagonal(product, start, min(_STEPS if gram is None else _CHEAP_STEPS, m))
     values, vectors = np.linalg.eigh(steps.table)
     top = float(values[-1])
@@ -276,10 +276,11 @@ def _rounded_gram(wide: Tensor) -> Tensor:
     return wide.new_zeros(wide.shape[0], wide.shape[0], dtype=torch.float32) if gram is None else gram
 
 
-def _signs(side: int, device: torch.device, dtype: torch.dtype) -> Tensor:
+def _direction(side: int, device: torch.device, dtype: torch.dtype) -> Tensor:
+    """Return a random unit vector (side,): normal, for one of random signs may stand square to a matrix of few values."""
     generator = torch.Generator().manual_seed(side)  # its own: nobody else's random numbers are touched
-    v = (torch.randint(0, 2, (side,), generator=generator).float() * 2 - 1) / math.sqrt(side)
-    return v.to(device=device, dtype=dtype)
+    v = torch.randn(side, generator=generator)
+    return (v / torch.linalg.vector_norm(v)).to(device=device, dtype=dtype)
 
 
 def _sum_of_squares(x: Tensor) -> float:
