@@ -134,6 +134,7 @@ def test_examine_with_everything(place: Path, either: Run) -> None:
     assert report.weights.rows[0].stats.norm == pytest.approx(float(wanted))
 
 
+@pytest.mark.slow
 def test_a_bare_file_gives_a_report_of_its_weights(place: Path, process: Run) -> None:
     process("examine", "good.pt", "-o", "bare.json")
     report = reportgen.read(place / "bare.json")

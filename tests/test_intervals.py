@@ -76,6 +76,7 @@ def macro(kind: str) -> Callable[[Array, Array], float]:
     return lambda y, z: metrics.f1_score(y, z > 0, average=kind)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "figure", "widest"),
     [

@@ -41,6 +41,7 @@ def tool() -> ModuleType:
     return module
 
 
+@pytest.mark.slow
 def test_extracting_again_finds_no_text_that_the_catalogue_lacks(tool: ModuleType) -> None:
     fresh = tool.updated(tool.held(PO))
     assert tool.lacking(fresh) == [], "translate these in the .po, then run .ci/catalogue"
@@ -212,6 +213,7 @@ def test_every_refusal_of_a_probe_has_a_template() -> None:
         assert [text for text in sorted(said) if told(text) == text] == [], "add them to page/reasons.py"
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("without_learning")
 def test_the_options_a_report_was_made_with_say_in_which_language_it_is_shown() -> None:
     model = torch.nn.Linear(3, 2)

@@ -82,6 +82,7 @@ def test_a_model_that_works_is_left_alone_and_samples_seen_are_not_scored() -> N
         anew.learned_anew(lab(net(6, 16, 4), (x[:20].repeat(20, 1), y[:20].repeat(20)), clusters(240, 2)))
 
 
+@pytest.mark.slow
 def test_a_deep_plain_net_learns_from_scaled_weights() -> None:
     deep = anew.learned_anew(lab(net(6, *[16] * 22, 4), clusters(400, 1), clusters(240, 2))).numbers
     assert deep["scaled"] > deep["training_given"] + 0.2
@@ -319,6 +320,7 @@ def discs(n: int, seed: int, mirrored: float = 0.0) -> tuple[Tensor, Tensor]:
     return x, torch.where(over[:, None, None], y.flip(1), y)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("heads", [2, 1])
 def test_maps_are_learned_by_class(heads: int) -> None:
     torch.manual_seed(0)

@@ -100,6 +100,7 @@ def test_targets_that_the_loss_leaves_out_are_no_class() -> None:
     assert facts.train_dataset.signal.n == told
 
 
+@pytest.mark.slow
 def test_tokens_that_the_loss_leaves_out_are_no_class() -> None:
     torch.manual_seed(0)
     x = torch.randint(1, 20, (600, 12))

@@ -91,6 +91,7 @@ def test_the_first_optimizer_comes_back() -> None:
     assert (history.steps, [o.n_steps for o in loop(history).optimizers]) == (47, [32, 15])
 
 
+@pytest.mark.slow
 def test_optimizers_made_anew_are_one_and_their_memory_is_free() -> None:
     model = net()
     monitor = reportgen.Monitor(model)

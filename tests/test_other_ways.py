@@ -69,6 +69,7 @@ def test_what_held_the_run_back_is_named(prepare: Prepare, cause: str) -> None:
     assert cause in causes(facts)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("epochs", [6, 12])
 def test_the_same_run_with_good_settings_is_left_alone(epochs: int) -> None:
     facts = trained(plain, epochs=epochs)

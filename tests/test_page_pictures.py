@@ -46,6 +46,7 @@ def test_every_picture_is_there_with_words(name: str) -> None:
     assert "onerror=" not in re.sub(r"&lt;.*?&gt;", "", page)
 
 
+@pytest.mark.slow
 def test_a_picture_travels_once_and_comes_back(tmp_path: Path) -> None:
     report = builders.classifier()
     write(report, tmp_path / "report.html")

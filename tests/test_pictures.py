@@ -298,6 +298,7 @@ def test_images_of_every_type_are_drawn(dtype: torch.dtype) -> None:
     assert len(np.unique(array(facts.samples[0].picture))) > 1  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", [(1, 1), (1, 700), (900, 2), (3, 3), (1500, 1700)])
 def test_any_size_gives_a_small_picture(shape: tuple[int, int]) -> None:
     class Mean(nn.Module):

@@ -65,6 +65,7 @@ def test_peak_memory_is_that_of_the_bare_pass_and_a_little(norm: bool, flatten: 
     assert probed - kept <= 1.05 * bare + 400_000  # places taken of one output, whatever its size
 
 
+@pytest.mark.slow
 def test_what_is_kept_does_not_grow_with_maps_or_batches() -> None:
     model = stack(norm=True, flatten=True)
 

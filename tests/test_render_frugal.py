@@ -22,6 +22,7 @@ def plainly(html: str, fetcher: Any, fonts: Any, options: Any) -> Any:
     return weasyprint.HTML(string=html, url_fetcher=fetcher).render(font_config=fonts, **options)
 
 
+@pytest.mark.slow
 def test_the_bytes_are_those_of_a_plain_layout(monkeypatch: pytest.MonkeyPatch) -> None:
     """With a list, a table, charts, links to pages: markers, heads and numbers of pages are all there."""
     page = build(builders.checkpoint())
@@ -30,6 +31,7 @@ def test_the_bytes_are_those_of_a_plain_layout(monkeypatch: pytest.MonkeyPatch) 
     assert to_pdf(page) == spared
 
 
+@pytest.mark.slow
 def test_a_release_without_the_names_is_used_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
     from weasyprint import html as defaults
     from weasyprint.document import Document

@@ -157,6 +157,7 @@ def test_no_element_holds_others_to_no_purpose(document: Any) -> None:
     assert {str(k.S) for e in lists for k in e.K} <= {"/LI", "/Caption", "/L"}
 
 
+@pytest.mark.slow
 def test_nothing_but_the_foot_stands_on_no_page(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever the text above takes, the foot has company on its page."""
     page = build(builders.smallest())

@@ -111,6 +111,7 @@ class Parts(nn.Module):
         return self.head(self.body(x))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rests", [True, False])
 def test_a_part_with_dropout_that_stays_in_eval_mode(rests: bool) -> None:
     torch.manual_seed(0)

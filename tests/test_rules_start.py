@@ -55,6 +55,7 @@ def test_weights_from_zero_to_one_are_the_cause_named() -> None:
     assert first.start_rms == pytest.approx(3**-0.5, abs=0.03)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "draw",
     [

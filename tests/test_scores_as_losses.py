@@ -77,6 +77,7 @@ MAPS: dict[str, tuple[Loss, tuple[nn.Module, ...], bool]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MAPS)
 def test_an_overlap_that_is_minimised(name: str) -> None:
     loss, last, sick = MAPS[name]
@@ -86,6 +87,7 @@ def test_an_overlap_that_is_minimised(name: str) -> None:
     assert serious == ({"loss-sign-flipped"} if sick else set())
 
 
+@pytest.mark.slow
 def test_a_mask_of_what_is_not_wanted_that_its_user_reads_so() -> None:
     """The model draws what lies beside the row, and the user's own overlap of what is left is high."""
     told = {"val_iou": lambda o, y: iou(1 - o, y)}

@@ -112,6 +112,7 @@ def test_what_has_no_spectrum_has_none() -> None:
     assert rank_one.stable_rank == pytest.approx(1, rel=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", [(64, 64), (64, 576), (512, 512), (100, 4000), (768, 900)])
 def test_noise_stays_inside_its_bulk(shape: tuple[int, int]) -> None:
     """Twenty matrices of normal and of uniform noise: at most one has a value beyond the 99.9 % line."""

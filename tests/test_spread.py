@@ -21,6 +21,7 @@ def exact(vectors: Tensor) -> tuple[float, float]:
     return trace**2 / squared, (squared - own) / (trace**2 - own)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("width", [4, 64, 128, 129, 512, 2048])
 @pytest.mark.parametrize("rank", [1, 5, 40, 400])
 def test_participation_and_correlation_are_within_15_percent(width: int, rank: int) -> None:

@@ -105,6 +105,7 @@ def test_two_thin_matrices_at_zero_wait_for_each_other(steps: int) -> None:
     assert words_start.OUTCOMES["zero-start"](trial.numbers, trial.detail).endswith(".")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("steps", [0, 12])
 @pytest.mark.parametrize("which", ["adapter", "modulation"])
 def test_one_zero_factor_gets_a_gradient_in_time(which: str, steps: int) -> None:

@@ -97,6 +97,7 @@ def test_wide_inputs_and_many_classes_are_left_to_neighbours() -> None:
     assert many.surface is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("hidden", "expected"), [(0, "warning"), (32, None)])
 def test_a_linear_model_of_an_interaction_underfits(hidden: int, expected: str | None) -> None:
     (x, product, noise), (vx, v_product, v_noise) = table(1500, 0), table(600, 1)

@@ -69,6 +69,7 @@ def check(name: str) -> None:
     assert [module.training for module in model.modules()] == modes
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", QUICK)
 def test_one_of_each_kind(name: str) -> None:
     check(name)

@@ -109,6 +109,7 @@ class Adapted(nn.Module):
         return out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("late", [True, False])
 def test_adapters_that_were_made_after_the_optimizer(late: bool) -> None:
     torch.manual_seed(0)

@@ -32,6 +32,7 @@ def test_a_latin_page_brings_no_font() -> None:
     assert embedded(html) is None
 
 
+@pytest.mark.slow
 @with_font
 def test_the_font_in_a_page_has_every_chinese_character_of_it_and_few_others() -> None:
     html = render(builders.classifier(), ".html", language="zh")
@@ -69,6 +70,7 @@ def test_the_same_page_gives_the_same_bytes() -> None:
     assert typeface.subset(path, "模型报告", "woff2") == first
 
 
+@pytest.mark.slow
 @with_font
 def test_a_pdf_embeds_the_characters_and_speaks_its_language() -> None:
     data = render(builders.regressor(), ".pdf", language="zh")

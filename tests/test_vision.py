@@ -143,6 +143,7 @@ def test_prepare_recovers_from_an_import_that_failed_before() -> None:
     assert done.stdout.strip() == "True"
 
 
+@pytest.mark.slow
 def test_prepare_leaves_a_working_torchvision_alone() -> None:
     """Where the compiled operators load nothing is declared; played here by a torchvision that imports."""
     done = run(
@@ -163,6 +164,7 @@ def test_prepare_leaves_a_working_torchvision_alone() -> None:
     assert done.stdout.strip() == "True 0"
 
 
+@pytest.mark.slow
 def test_prepare_hides_no_other_failure() -> None:
     expected = {
         "ModuleNotFoundError('x', name='torchvision')": "done",
