@@ -75,3 +75,83 @@ def test_equal_and_frozen_weights_are_told_by_others() -> None:
     assert severity(trained(lambda w: init.constant_(w, 0.02))) is None
     frozen = trained(lambda w: init.uniform_(w) if w.shape == (64, 64) else None, frozen=True)
     assert severity(frozen) is None
+
+
+def tuned(shift: Callable[[Tensor], Tensor], *, held: bool = True, affine: bool = True, rate: float = 0.02) -> Report:
+    """Train a small net with batch norm on one source, then fine-tune it on what ``shift`` makes of new samples."""
+    torch.set_num_threads(1)
+    torch.manual_seed(1)
+    x = torch.randn(900, 16) @ torch.randn(16, 16) / 4
+    y = (x[:, 0] > 0).long() + (x[:, 1] + x[:, 2] > 0).long()
+    model = nn.Sequential(
+        nn.Linear(16, 32),
+        nn.BatchNorm1d(32),
+        nn.ReLU(),
+        nn.Linear(32, 32),
+        nn.BatchNorm1d(32),
+        nn.ReLU(),
+        nn.Linear(32, 3),
+    )
+    loss = nn.CrossEntropyLoss()
+    first = Adam(model.parameters(), lr=3e-3)
+    for _ in range(10):
+        for part in torch.randperm(300).split(30):
+            first.zero_grad()
+            loss(model(x[part]), y[part]).backward()
+            first.step()
+    norms = [m for m in model.modules() if isinstance(m, nn.BatchNorm1d)]
+    for norm in norms:
+        norm.requires_grad_(affine)
+    optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=rate, momentum=0.9)
+    z = shift(x)
+    train = DataLoader(TensorDataset(z[300:620], y[300:620]), 20, shuffle=True)
+    val = DataLoader(TensorDataset(z[620:], y[620:]), 40)
+    with reportgen.Monitor(model, optimizer, loss=loss, progress=False) as monitor:
+        for epoch in range(6):
+            model.train()
+            for norm in norms:
+                norm.train(not held)
+            for a, b in train:
+                optimizer.zero_grad()
+                value = loss(model(a), b)
+                value.backward()
+                optimizer.step()
+                monitor.log(train_loss=value.detach())
+            model.eval()
+            with torch.no_grad():
+                monitor.log(epoch=epoch, val_loss=sum(float(loss(model(a), b)) for a, b in val) / len(val))
+    return monitor.report(val, train_data=train, loss=loss)
+
+
+def other_camera(x: Tensor) -> Tensor:
+    return 8 * x - 25
+
+
+@pytest.mark.parametrize("affine", [True, False])
+def test_norms_held_by_the_statistics_of_another_source_are_named(affine: bool) -> None:
+    report = tuned(other_camera, affine=affine)
+    found = next(f for f in report.findings if f.rule == "norms-off-at-start")
+    assert found.severity.value == "warning"
+    assert found.evidence["norms"] == 2
+    assert found.evidence["ratio"] > 5
+    assert "bn-statistics" in {d.cause for d in report.diagnoses if d.severity.rank}
+    assert not {"eval-mode-training", "dead-relu", "bad-init"} & {d.cause for d in report.diagnoses if d.severity.rank}
+
+
+@pytest.mark.parametrize(
+    ("shift", "held", "rate"),
+    [
+        (lambda x: x, True, 0.02),  # fine-tuning as it is usual
+        (lambda x: x, True, 30.0),  # what breaks the run is the rate
+        (lambda x: 1.3 * x + 0.3, True, 0.02),  # not far
+        (other_camera, False, 0.02),  # the norms learn the new source
+    ],
+)
+def test_norms_held_by_statistics_that_describe_the_data_are_no_fault(
+    shift: Callable[[Tensor], Tensor], held: bool, rate: float
+) -> None:
+    report = tuned(shift, held=held, rate=rate)
+    assert [f for f in report.findings if f.rule == "norms-off-at-start"] == []
+    assert not {"eval-mode-training", "bn-statistics"} & {d.cause for d in report.diagnoses if d.severity.rank}
+    if rate < 1 and held:
+        assert [d.cause for d in report.diagnoses if d.severity.rank] == []

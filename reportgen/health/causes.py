@@ -167,6 +167,21 @@ SYNDROMES: tuple[Syndrome, ...] = (
         (*_NONFINITE, *_STUCK, *_WILD, "d-input-scale", "d-dtype", "param-zero-grad"),
         _not_detail("by", "input"),
     ),
+    # seen before any weight moved, so all that came of the run follows from it
+    Syndrome(
+        "bn-statistics",
+        ("norms-off-at-start",),
+        (
+            *_NONFINITE,
+            *_SLOW,
+            *_SICK_SIGNAL,
+            *_WILD,
+            "update-ratio",
+            "h-init-loss",
+            "eval-train-gap",
+            "measured-otherwise",
+        ),
+    ),
     Syndrome(
         "unnormalised-input",
         ("d-input-scale", "d-dtype"),

@@ -66,6 +66,11 @@ class Thresholds(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     # init-offset: mean of the first weights over their root mean square; uniform 0 to 1: 0.87, 64 draws about 0: 0.4
     init_offset: float = 0.5
 
+    # norms-off-at-start: outputs of norms held in eval mode over what they would be of data that the statistics
+    # describe; healthy: 0.97 to 1.06
+    norm_start_high: float = 2.2
+    norm_start_low: float = 0.32
+
     # gradient-by-time: gradient by the first steps of a sequence over the largest of any
     time_steps: float = 20.0
     time_ratio: float = 1e-2

@@ -235,6 +235,12 @@ OF_RULE: dict[str, dict[str, tuple[str, Unit]]] = {
     },
     "near-leakage": {"chance": (N_("share by chance"), SHARE)},
     "norm-gain": {"ratio": (N_("largest gain, of the median"), TIMES)},
+    "norms-off-at-start": {
+        "ratio": (N_("outputs at the first step, of what they should be"), TIMES),
+        "norms": (N_("batch norms held by such statistics"), COUNT),
+        "high": (N_("outputs, of what they should be, at most"), TIMES),
+        "low": (N_("outputs, of what they should be, at least"), TIMES),
+    },
     "o-baseline-skill": {"upper": (N_("upper end of the interval"), SHARE)},
     "shifted-twice": {
         "data": (N_("elements that the data move them"), COUNT),

@@ -80,6 +80,14 @@ def _growth(f: Finding) -> str:
     ).format(layers=amount(e["layers"]), slope=e["slope"], first=amount(e["first"]), last=amount(e["last"]))
 
 
+def _held_off(f: Finding) -> str:
+    e = f.evidence
+    return _(
+        "{norms} batch norms were kept in eval mode in training, by statistics that were not those of the data: at the "
+        "first step {subject} put out {ratio} times what it should."
+    ).format(norms=amount(e["norms"]), subject=f.subject, ratio=amount(e["ratio"]))
+
+
 def _offset(f: Finding) -> str:
     e = f.evidence
     return _(
@@ -223,6 +231,11 @@ RULES: dict[str, tuple[str, Callable[[Finding], str], str]] = {
         "The data given may not be those of the validation.",
     ),
     "rank-one": ("Directions in a layer", _one, "One number may be all that the task asks."),
+    "norms-off-at-start": (
+        "Statistics of frozen batch norms at the first step",
+        _held_off,
+        "The first batch may have been unlike all others.",
+    ),
     "init-offset": ("First weights", _offset, "Weights may be held positive on purpose."),
     "signal-by-depth": ("Outputs from layer to layer at the first step", _growth, ""),
     "sure-and-wrong": (

@@ -30,7 +30,7 @@ from ..subject.handed import Loss, check_handed, optimizers_in
 from ..subject.wrappers import ExportedProgram, eagerly
 from ..training.histories import read_history
 from .data import add_training_data
-from .experiments import add_trials, add_use, highest_rate
+from .experiments import add_trials, add_use, held_in_eval, highest_rate
 from .file import examine_file
 from .model import examine_model
 from .subject import Subject, subject_of
@@ -85,7 +85,7 @@ def examine(
         report = examine_file(Path(model), options, steps)
     elif isinstance(model, (nn.Module, ExportedProgram)):
         subject = subject_of(model, loss, optimizers_in(optimizer), options)
-        subject = replace(subject, real=real, extractor=extractor, peak=highest_rate(run))
+        subject = replace(subject, real=real, extractor=extractor, peak=highest_rate(run), held=held_in_eval(run))
         report = _measure_model(subject, data, train_data, steps)
     elif model is None and history is not None:
         report = _examine_run(history, options, steps)

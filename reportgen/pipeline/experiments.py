@@ -44,6 +44,13 @@ def highest_rate(history: History | None) -> float:
     return max((y for s in rates for y in s.y if y is not None and math.isfinite(y)), default=0.0)
 
 
+def held_in_eval(history: History | None) -> frozenset[str]:
+    """Name the norms and dropouts that stood in eval mode at every look at the training, at three looks or more."""
+    layers = history.layers if history is not None else []
+    kept = (row for row in layers if row.eval_calls >= 3 and not row.train_calls)
+    return frozenset(row.name for row in kept if "Norm" in row.kind or "Dropout" in row.kind)
+
+
 def add_trials(subject: Subject, report: Report, steps: Steps) -> Report:
     """Make experiments on copies of the model, with a few of the batches that were read."""
     given, training, options = subject.given.reservoir.batches(), subject.training.reservoir.batches(), subject.options
@@ -68,6 +75,7 @@ def add_trials(subject: Subject, report: Report, steps: Steps) -> Report:
             wide,
             augmented=bool(report.splits is not None and report.splits.redrawn),
             peak=subject.peak,
+            held=subject.held,
         )
 
     outcome = steps.run("trials", measure)

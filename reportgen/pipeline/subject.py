@@ -57,6 +57,8 @@ class Subject:
     """The model was handed over in eval mode; None where it does not say."""
     peak: float = 0.0
     """Highest learning rate that the history of the run tells; 0 where none does."""
+    held: frozenset[str] = frozenset()
+    """Norms and dropouts that the run was seen to keep in eval mode in training."""
 
 
 def subject_of(

@@ -16,6 +16,7 @@ from .course import h_still_improving
 from .optimizer import is_adaptive
 from .reach import trainable
 from .relearned import comes_on
+from .start import held_norms
 from .training import h_never_learned, is_lost, noted
 
 _PARTS = ("activation", "loss", "gradient", "weight")
@@ -50,7 +51,8 @@ def eval_mode_training(report: Report, context: Context, limits: Thresholds) -> 
 
     More than a fifth of the looked-at training steps, three at least, is a warning. It informs where all those layers
     are batch norms that were frozen on purpose: their own parameters do not train, or their statistics come from
-    elsewhere (not the initial ones), the model works, and no step at all was in train mode. A warning too where other
+    elsewhere (not the initial ones) and no step at all was in train mode; ``norms-off-at-start`` looks whether these
+    describe the data. A warning too where other
     layers trained in train mode and a batch norm never did, though its parameters train and its statistics are still
     those it was made with, or layers beside a dropout never did and skill on the training data is 0.15 above that on
     the data given: one part was left in eval mode. Validation in train mode counts when there were validation figures,
@@ -138,9 +140,13 @@ def _frozen_norms(report: Report, context: Context, loop: LoopFacts) -> bool:
     training = {p.name.rpartition(".")[0] for p in trainable(report)}
     if all(row.name not in training for row in layers):
         return True
+    if loop.n_train_steps:
+        return False
+    # statistics that describe the data do no harm, and of those that do not another rule tells
+    if {row.name for row in layers} <= {row.name for row, _ in held_norms(report)}:
+        return True
     norms = report.activations.norms if report.activations is not None else []
-    loaded = bool(norms) and not any(norm.at_default for norm in norms)
-    return loaded and context.outcome_ok and not loop.n_train_steps
+    return bool(norms) and not any(norm.at_default for norm in norms) and context.outcome_ok
 
 
 def clip_fraction(report: Report, context: Context, limits: Thresholds) -> Iterator[Finding]:

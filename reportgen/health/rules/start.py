@@ -1,15 +1,17 @@
-"""Rules on the weights that a run began with."""
+"""Rules on what a run began with: its weights, and the statistics of its norms."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 from ...document.facts import Finding, Report, Severity
-from ...document.history import ParameterRun
-from ..context import Context
+from ...document.history import LayerRun, ParameterRun
+from ..context import Context, norms_at_start
 from ..curves import losses
 from ..thresholds import Thresholds
 from .activations import dead_relu
+from .fit import behind_neighbours
 from .training import h_diverged, h_nonfinite, is_poor, noted
 
 _LEAST = 64  # entries, of which the mean of draws about zero is at most a few tenths of their size
@@ -90,4 +92,59 @@ def zero_start(report: Report, context: Context, limits: Thresholds) -> Iterator
     )
 
 
-RULES = (init_offset, zero_start)
+def norms_off_at_start(report: Report, context: Context, limits: Thresholds) -> Iterator[Finding]:
+    """Batch norms that the run held in eval mode, by statistics that were far from what they read at its first step.
+
+    Such a norm puts out w·(x - running mean)/sqrt(running var + eps) + b. Where the statistics describe what it reads,
+    the root mean square of that is sqrt(mean w² + mean b²), whatever the data; the ratio of the two at the first look,
+    before any weight moved, is 1 then (measured: 1.00 to 1.06; 1.4 for inputs times 1.3 plus 0.3 deviations). Far:
+    above 2.2 (means two deviations off, or variances five times as large), or below 0.32 (a tenth of the variance).
+    Only norms that were in eval mode at every look, three at least, and whose statistics are not those that they are
+    made with. A warning where the run broke off or diverged, the model does not work, or neighbours tell the targets
+    better; otherwise it informs. Wrong where the first batch was unlike all others.
+    """
+    found = [(row, ratio) for row, ratio in held_norms(report) if is_far(ratio, limits)]
+    if not found:
+        return
+    broken = any(True for rule in (h_diverged, h_nonfinite) for _ in rule(report, context, limits))
+    failed = context.outcome_known and not context.outcome_ok
+    bad = broken or failed or behind_neighbours(report, context, limits) is not None
+    worst, ratio = max(found, key=lambda item: abs(math.log(item[1])))
+    yield noted(
+        "norms-off-at-start",
+        Severity.WARNING if bad else Severity.INFO,
+        worst.name,
+        {"ratio": ratio, "norms": len(found)},
+        {"high": limits.norm_start_high, "low": limits.norm_start_low},
+    )
+
+
+def held_norms(report: Report) -> list[tuple[LayerRun, float]]:
+    """Return the batch norms that the run kept in eval mode by statistics they came with.
+
+    With each goes the root mean square of its outputs at the first look, over what its gain and its bias make of
+    numbers of mean 0 and variance 1.
+    """
+    history = report.training
+    if history is None:
+        return []
+    fresh = set(norms_at_start(report.weights)) if report.weights is not None else set()
+    starts = {p.name: p.start_rms for p in history.parameters}
+    found = []
+    for row in history.layers:
+        if "BatchNorm" not in row.kind or row.eval_calls < 3 or row.train_calls or row.name in fresh:
+            continue
+        seen = row.rms.y[0] if row.rms is not None and row.rms.y else None
+        # a norm without gain and bias multiplies by 1 and adds 0
+        gain, bias = starts.get(f"{row.name}.weight", 1.0), starts.get(f"{row.name}.bias", 0.0)
+        if seen and gain and bias is not None:
+            found.append((row, seen / math.hypot(gain, bias)))
+    return found
+
+
+def is_far(ratio: float, limits: Thresholds) -> bool:
+    """Tell whether statistics are far from what a norm reads."""
+    return not limits.norm_start_low <= ratio <= limits.norm_start_high
+
+
+RULES = (init_offset, zero_start, norms_off_at_start)

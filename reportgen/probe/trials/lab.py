@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -95,6 +96,8 @@ class Lab:
     """Training samples are made anew at each reading."""
     peak: float = 0.0
     """Highest learning rate that was recorded in the run; 0 where none was."""
+    held: frozenset[str] = frozenset()
+    """Names of the norms and dropouts that the run was seen to keep in eval mode in training."""
 
     @property
     def model(self) -> nn.Module:
@@ -134,6 +137,13 @@ class Lab:
         if batch.n_samples < least:
             raise NotApplicableError(f"{batch.n_samples} samples, too few")
         return batch
+
+
+def hold(model: nn.Module, names: frozenset[str]) -> None:
+    """Put the layers of these names in eval mode, as the run did."""
+    for name in names:
+        with suppress(AttributeError):
+            model.get_submodule(name).eval()
 
 
 def taken(measure: Callable[[], T], refusal: str) -> T:

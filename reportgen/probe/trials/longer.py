@@ -12,7 +12,7 @@ from ...subject.data import Batch
 from ..layers import main_tensor
 from ..seeding import seed_generators
 from .confidence import class_scores
-from .lab import Lab, NotApplicableError, Outfit, Result, output_of, taken, value_of
+from .lab import Lab, NotApplicableError, Outfit, Result, hold, output_of, taken, value_of
 from .learning import answered, backward
 
 _STEPS = 120
@@ -39,6 +39,7 @@ def trained_on(lab: Lab) -> Result:
         if batch.target is None or batch.n_samples < 2:
             raise NotApplicableError("no batches of two samples or more with targets")
         work.model.train()
+        hold(work.model, lab.held)
         seed_generators(lab.seed + step)
         _, value = answered(work, batch)
         if not value.requires_grad or not math.isfinite(float(value.detach())):

@@ -11,7 +11,7 @@ from torch.optim import Optimizer
 
 from ..initial import is_arranged
 from ..seeding import seed_generators
-from .lab import Lab, NotApplicableError, Outfit, OutOfTimeError, Result, optimizers_own, taken
+from .lab import Lab, NotApplicableError, Outfit, OutOfTimeError, Result, hold, optimizers_own, taken
 from .learning import answered, backward, in_training, without_dropout
 from .longer import scored
 
@@ -26,7 +26,7 @@ def other_ways(lab: Lab) -> Result:
 
     ``before`` and one number for each way: loss on some of the data given, in eval mode. The rate is the highest that
     the optimizer is known to have had (a schedule keeps ``initial_lr``, and the run recorded it); faster is ten times
-    that, slower a tenth.
+    that, slower a tenth. Norms and dropouts that the run held in eval mode stay in it.
     Unregularised: no weight decay and no dropout. Thawed: frozen parameters train too. Owned: trainable parameters that
     the optimizer does not hold are given to it. ``learned``: of the frozen weights, the share that lies in matrices
     with more structure than draws have. Ways that change nothing are left out, and all of them where accuracy or R² is
@@ -71,6 +71,7 @@ def _gone_on(lab: Lab, change: Callable[[Outfit], None]) -> float:
             lab.clock.need(30)
         batch = lab.training[step % len(lab.training)]
         in_training(work.model, batch.n_samples)
+        hold(work.model, lab.held)
         seed_generators(lab.seed + step)
         _, value = answered(work, batch)
         if not value.requires_grad or not math.isfinite(float(value.detach())):

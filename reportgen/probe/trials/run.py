@@ -120,16 +120,28 @@ def run(
     *,
     augmented: bool = False,
     peak: float = 0.0,
+    held: frozenset[str] = frozenset(),
 ) -> tuple[TrialFacts, dict[str, float]]:
     """Make every experiment on copies; return what came out, and the seconds that each took.
 
     ``given`` and ``training``: some batches of either split; the second may be empty. ``wide``: more of
     both, for what learns from them; ``augmented``: training samples are made anew at each reading; ``peak``: highest
-    learning rate of the run, as far as it was recorded. The caller holds the guard of the original: nothing here writes
-    to it, but copying and a shared loss call its code. Raises NotApplicableError when the model cannot be copied.
+    learning rate of the run, as far as it was recorded; ``held``: layers that it kept in eval mode in training. The
+    caller holds the guard of the original: nothing here writes to it, but copying and a shared loss call its code.
+    Raises NotApplicableError when the model cannot be copied.
     """
     lab = laboratory(
-        model, loss, optimizers, given, training, Clock(budget), seed, wide, augmented=augmented, peak=peak
+        model,
+        loss,
+        optimizers,
+        given,
+        training,
+        Clock(budget),
+        seed,
+        wide,
+        augmented=augmented,
+        peak=peak,
+        held=held,
     )
     trials: list[Trial] = []
     seconds: dict[str, float] = {}
@@ -157,6 +169,7 @@ def laboratory(
     *,
     augmented: bool = False,
     peak: float = 0.0,
+    held: frozenset[str] = frozenset(),
 ) -> Lab:
     """Copy the model with its optimizers and its loss, and lay the batches beside it."""
     model.eval()
@@ -172,6 +185,7 @@ def laboratory(
         wide_training=wide[1],
         augmented=augmented,
         peak=peak,
+        held=held,
     )
 
 
