@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torchinfo.layer_info import LayerInfo
 
 from reportgen.document.facts import ArchitectureFacts
 from reportgen.probe.architecture import measure, of_tensors
@@ -66,6 +67,33 @@ def test_torchinfo_s_figures_and_calls_are_by_module() -> None:
     assert (rows["0"].input_shape, rows["0"].output_shape) == ("5 × 4", "5 × 6")
     assert facts.mult_adds == 5 * (4 * 6 + 6 + 6 * 3 + 3)  # torchinfo counts the bias as one more
     assert facts.batch_size == 5
+
+
+def test_layers_of_two_lists_called_in_turn_cost_no_more_than_those_of_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where torchinfo brings its layers in order, it counts the parameters of a whole list at each of its layers."""
+
+    class Turns(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.body = nn.ModuleList(nn.Linear(4, 4) for _ in range(60))
+            self.norms = nn.ModuleList(nn.LayerNorm(4) for _ in range(60))
+
+        def forward(self, x: Tensor) -> Tensor:
+            for layer, norm in zip(self.body, self.norms, strict=True):
+                x = x + layer(norm(x))
+            return x
+
+    counted: list[str] = []
+    count = LayerInfo.get_param_count
+
+    def counting(module: nn.Module, name: str, parameter: Tensor) -> tuple[int, str]:
+        counted.append(name)
+        return count(module, name, parameter)
+
+    monkeypatch.setattr(LayerInfo, "get_param_count", staticmethod(counting))
+    facts = look(Turns(), torch.randn(2, 4))
+    assert facts.mult_adds == 60 * 2 * (4 * 4 + 4) + 60 * 2 * (4 + 4)
+    assert len(counted) <= 4 * 240  # 240 parameters, seen by the model and by their layer, twice each
 
 
 def test_work_without_a_formula_is_named() -> None:

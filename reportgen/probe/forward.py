@@ -27,6 +27,7 @@ from .attention_maps import AttentionWatch
 from .attributes import is_lazy
 from .flops import flops_of, operator_name
 from .flow import Flow, in_definition_order
+from .layers import kind_of
 from .memory import LiveBytes, nbytes, storage_of
 from .tasks import named_tensors
 
@@ -268,21 +269,19 @@ class _Operators(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 
 def _run_by_torchinfo(model: nn.Module, batch: Batch, seen: ForwardPass) -> None:
-    """Let torchinfo run the model, and keep its mult-adds.
+    """Run the model under torchinfo's hooks, and keep their mult-adds.
 
-    Its pass alone: the summary that it makes of it takes time exponential in the depth of nesting.
+    Its hooks alone: the summary that it makes of them takes time exponential in the depth of nesting, and to bring them
+    in order takes time quadratic in the number of layers, where those of two lists are called in turn.
     """
     from torchinfo import torchinfo
-    from torchinfo.enums import Mode
 
-    first, (args, kwargs) = batch.first, batch.arguments()
-    device = first.device if first is not None else None
-    inputs = list(args) if args else kwargs
+    layers, _, hooks = torchinfo.apply_hooks(kind_of(model), model, [], None)
     try:
-        layers = torchinfo.forward_pass(model, inputs, None, False, device, Mode.EVAL, **(kwargs if args else {}))
+        call(model, batch)
     finally:
-        # torchinfo keeps the layers of every model it saw, by class name, and with them the model
-        torchinfo._cached_forward_pass.clear()
+        for handle in (handle for pair in hooks.values() for handle in pair):
+            handle.remove()
     names = {id(module): name for name, module in model.named_modules()}
     seen.mult_adds = 0
     for layer in layers:
