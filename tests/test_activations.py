@@ -184,6 +184,26 @@ def test_rectifiers_that_are_functions_are_seen_by_what_enters_the_next_layer() 
     assert "conv (input)" not in rows
 
 
+def test_units_of_a_dense_layer_behind_maps_are_no_channels_of_maps() -> None:
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv, self.wide, self.head = nn.Conv2d(3, 8, 3), nn.Linear(8, 64), nn.Linear(64, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            x = functional.adaptive_avg_pool2d(functional.relu(self.conv(x)), 1).flatten(1)
+            return self.head(functional.relu(self.wide(x)))
+
+    net = Net()
+    with torch.no_grad():
+        net.wide.weight.abs_()
+        net.wide.bias.fill_(0.1)
+        net.wide.bias[::4] = -99.0  # one of every four: as places of eight maps none would be silent
+    rows = {row.name: row for row in probe(net, [torch.randn(16, 3, 8, 8), torch.randn(5, 3, 8, 8)]).rows}
+    (channels,) = rows["head (input)"].channels
+    assert (channels.n_channels, channels.silent) == (64, 16)
+
+
 def test_a_layer_before_a_batch_norm_is_worked_back_from_it() -> None:
     torch.manual_seed(2)
     model = nn.Sequential(nn.Conv2d(3, 16, 3), nn.BatchNorm2d(16), nn.ReLU()).eval()

@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from reportgen.document.facts import AttentionRow
+import reportgen
+from reportgen.document.facts import AttentionRow, Report
 from reportgen.probe.attention import AttentionProbe
 
 
@@ -123,3 +124,83 @@ def test_odd_calls_cost_the_row_and_not_the_model() -> None:
         handle.remove()
     assert probe.rows() == []
     assert "added keys" in probe.reasons[0]
+
+
+class Own(nn.Module):
+    """Attention from one fused layer, which orders heads and parts as it likes."""
+
+    def __init__(self, order: str = "part, head", scale: float = 0.5) -> None:
+        super().__init__()
+        self.num_heads, self.order, self.scale = 4, order, scale
+        self.qkv = nn.Conv1d(16, 48, 1) if order == "channels" else nn.Linear(16, 48)
+        self.out = nn.Linear(16, 3)
+
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        if self.order == "channels":
+            parts = self.qkv(x.transpose(1, 2)).unflatten(1, (3, 4, 4)).transpose(-1, -2).unbind(1)
+        elif self.order == "head, part":
+            parts = self.qkv(x).unflatten(-1, (4, 3, 4)).permute(3, 0, 2, 1, 4).unbind(0)
+        else:
+            parts = self.qkv(x).unflatten(-1, (3, 4, 4)).permute(2, 0, 3, 1, 4).unbind(0)
+        q, k, v = parts
+        scores = q @ k.transpose(-1, -2) * self.scale
+        if mask is not None:
+            scores = scores.masked_fill(~mask[:, None, None], -math.inf)
+        return self.out((scores.softmax(-1) @ v).transpose(1, 2).flatten(2).mean(1))
+
+
+def examined(model: nn.Module, masked: bool = False) -> Report:
+    torch.manual_seed(3)
+    with torch.no_grad():
+        model.qkv.weight.mul_(8)
+    batches: list[dict[str, Tensor]] = []
+    for _ in range(2):
+        mask = torch.arange(16) < torch.tensor([[9], [16], [12], [16]])
+        batch = {"x": torch.randn(4, 16, 16), "labels": torch.arange(4) % 3}
+        batches.append({**batch, "mask": mask} if masked else batch)
+    return reportgen.examine(model, batches, options=reportgen.Options(trial_budget=0, inference_budget=0))
+
+
+@pytest.mark.parametrize("order", ["part, head", "channels"])
+def test_what_is_recomputed_agrees_with_what_the_operators_did(order: str) -> None:
+    report = examined(Own(order))
+    assert report.activations is not None
+    assert report.attention is not None
+    (row,), (layer,) = report.activations.attention, report.attention.layers
+    assert row.mask_known is False  # nothing on the module tells of a mask
+    assert report.activations.remarks == []
+    assert len(layer.entropy) == len(row.entropy) == 4
+
+
+@pytest.mark.parametrize(
+    ("model", "masked", "why"),
+    [
+        (Own("head, part"), False, "in a way of its own"),
+        (Own(scale=0.25), False, "in a way of its own"),
+        (Own(), True, "a mask is handed in"),
+    ],
+)
+def test_what_the_operators_did_otherwise_is_not_recomputed(model: nn.Module, masked: bool, why: str) -> None:
+    """Neither how a fused layer orders its parts nor a scale nor a mask can be seen on the projection."""
+    report = examined(model, masked)
+    assert report.activations is not None
+    assert report.attention is not None
+    assert report.activations.attention == []
+    (remark,) = report.activations.remarks
+    assert why in remark
+    assert len(report.attention.layers) == 1
+
+
+def test_a_mask_that_is_handed_in_is_known_to_be_unknown() -> None:
+    class Told(Own):
+        is_causal = False
+
+    model = Told()
+    probe = AttentionProbe(nn.ModuleList([model]).eval())
+    handles = probe.attach()
+    for mask in (None, torch.ones(2, 16, dtype=torch.bool)):
+        with torch.no_grad():
+            model(torch.randn(2, 16, 16), mask)
+        assert [row.mask_known for row in probe.rows()] == [mask is None]
+    for handle in handles:
+        handle.remove()

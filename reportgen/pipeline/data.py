@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
@@ -12,6 +12,7 @@ from ..document.facts import ActivationFacts, ArchitectureFacts, DatasetFacts, E
 from ..errors import one_line
 from ..probe import gradients, stream
 from ..probe.activations import ActivationProbe
+from ..probe.attention import Few
 from ..probe.dataset import DatasetProbe, compare
 from ..probe.inputs import guarded
 from ..probe.joiner import Joiner
@@ -32,10 +33,20 @@ _NO_PASS = "the pass over the data failed"
 _ANEW = 0.25  # share of samples that the pass before did not hold
 
 
-def add_data(subject: Subject, report: Report, data: Any, batches: Iterator[Batch], steps: Steps) -> Report:
-    """Read all batches once for activations, data and evaluation, then a few of them again for gradients."""
+def add_data(
+    subject: Subject,
+    report: Report,
+    data: Any,
+    batches: Iterator[Batch],
+    steps: Steps,
+    attention: Mapping[str, Few] | None = None,
+) -> Report:
+    """Read all batches once for activations, data and evaluation, then a few of them again for gradients.
+
+    ``attention``: what was seen of it in the first batch, by module.
+    """
     model, options = subject.model, subject.options
-    probe, real = ActivationProbe(model), report.subject.inputs == "real"
+    probe, real = ActivationProbe(model, attention), report.subject.inputs == "real"
     together = Together(subject, data if real else None)
     report, batches = together.told_in(report), together.own(batches)
     readers = _Readers(subject, subject.given, together, data, watched=bool(options.pictures)) if real else None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from itertools import pairwise
 from typing import Any, NamedTuple
@@ -14,7 +14,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from ..document.facts import ActivationFacts
 from ..subject.data import Batch, tensors
 from ..subject.shapes import shape_of
-from .attention import AttentionProbe
+from .attention import AttentionProbe, Few
 from .blocks import BlockProbe
 from .channels import ChannelAccumulator, Range, Seen, add_all
 from .derived import CUTS, rectified_range, tells_its_input
@@ -76,7 +76,7 @@ class ActivationProbe:
     row and is told in ``reasons``; it never reaches the model.
     """
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: nn.Module, attention: Mapping[str, Few] | None = None) -> None:
         self._model = model
         self._layers = {name: Layer(name, m, isinstance(m, RECTIFIERS)) for name, m in layers_of(model).items()}
         for layer in self._layers.values():
@@ -90,7 +90,7 @@ class ActivationProbe:
         self._read: dict[str, Layer] = {}
         """What affine layers read where no hook saw it made."""
         self._layer_norms: dict[str, LayerNormInput] = {}
-        self._attention = AttentionProbe(model)
+        self._attention = AttentionProbe(model, attention)
         self._blocks = BlockProbe(model)
         self._made: dict[int, _Made] = {}
         self._waiting: _Waiting | None = None
@@ -132,6 +132,7 @@ class ActivationProbe:
         self._n_samples += batch.n_samples
         self._settle()
         self._made.clear()
+        self._maps = 0
         self._attention.next_batch()
         self._given = {_address(t) for t in tensors((batch.args, batch.kwargs))}
         for layer in (*self._layers.values(), *self._read.values()):
@@ -253,6 +254,7 @@ class ActivationProbe:
 
     def _output_hook(self, layer: Layer) -> Any:
         is_norm, cuts = isinstance(layer.module, _BatchNorm), isinstance(layer.module, CUTS)
+        affine = isinstance(layer.module, AFFINE)
 
         def hook(module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
             self._count_call(layer)
@@ -268,6 +270,8 @@ class ActivationProbe:
                     dim = self._channel_dim(layer, args, tensor)
                 if dim == 1 and tensor.dim() >= 4:
                     self._maps = tensor.shape[1]
+                elif affine:
+                    self._maps = 0  # what a dense layer made are units, not places of maps
                 if layer.norm is not None and dim == 1 and layer.calls_in_batch == 1:
                     self._waiting = _Waiting(layer, tensor, _version(tensor), dim, layer.norm.module)
                     return

@@ -6,14 +6,16 @@ that transformer libraries use. One sample a batch and ``QUERIES`` queries keep 
 
 from __future__ import annotations
 
+import inspect
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.nn.modules.conv import _ConvNd
 
 from ..document.facts import AttentionRow
 from .layers import main_tensor
@@ -24,6 +26,25 @@ _PAIRS = [("q_proj", "k_proj"), ("query", "key"), ("to_q", "to_k"), ("q_lin", "k
 _FUSED = ("qkv", "to_qkv", "Wqkv", "c_attn")
 HEADS = ("num_heads", "n_heads", "num_attention_heads", "n_head", "nhead", "heads")
 _ROTATED = ("rope", "rotary", "q_norm", "k_norm", "query_norm", "alibi", "relative")
+_NEAR = 0.05  # of an entropy, and of a deviation as a share of it: two ways to the same weights, one in half precision
+_OTHERWISE = "queries and keys are changed, scaled or ordered in a way of its own after their projection"
+_MASKED = "a mask is handed in that their projections do not show"
+
+
+class Few(NamedTuple):
+    """What a few queries of the first sample say."""
+
+    entropy: Tensor
+    """(H,), the mean over those that see enough keys."""
+    spread: Tensor
+    """(H,)"""
+    visible: Tensor
+    """() keys that they see, of all heads together."""
+
+
+def few_places(n: int, device: torch.device) -> Tensor:
+    """Return which of ``n`` queries are looked at."""
+    return torch.arange(0, n, max(1, math.ceil(n / QUERIES)), device=device)
 
 
 @dataclass
@@ -39,12 +60,21 @@ class _Head:
     reason: str = ""
     waiting: dict[str, Tensor] = field(default_factory=dict)
     """Queries or keys of one sample until the other half arrives, within one forward pass."""
+    first: Few | None = None
+    """Of the first call."""
+    names: tuple[str, ...] | None = None
+    """Of the arguments of the module's forward, once they were asked for."""
 
 
 class AttentionProbe:
-    """Watches every attention module that can be recomputed. ``reasons`` names the others."""
+    """Watches every attention module that can be recomputed. ``reasons`` names the others.
 
-    def __init__(self, model: nn.Module) -> None:
+    ``watched``: by module, what the operators of its first call say of the same queries. Where that is something else,
+    queries and keys are not what their names promise (a fused layer orders heads and parts in one of many ways).
+    """
+
+    def __init__(self, model: nn.Module, watched: Mapping[str, Few] | None = None) -> None:
+        self._watched = watched or {}
         self._seen: dict[str, _Head] = {}
         self._model = model
         hooked = {n: m for n, m in model.named_modules() if not isinstance(m, torch.jit.ScriptModule)}
@@ -64,6 +94,7 @@ class AttentionProbe:
             seen.causal, seen.mask_known = _mask_of(module)
             seen.reason = _rotated(module, self._model)
             if not seen.reason:
+                handles.append(module.register_forward_pre_hook(_guarded(seen, _of_mask), with_kwargs=True))
                 handles += [
                     part.register_forward_hook(_guarded_output(seen, key, *found[1:])) for key, part in found[0].items()
                 ]
@@ -77,6 +108,8 @@ class AttentionProbe:
         """Return what was recomputed, by module."""
         rows = []
         for name, seen in self._seen.items():
+            if name in self._projected and not seen.reason:
+                seen.reason = _differs(seen.first, self._watched.get(name))
             if seen.reason or seen.largest is None or not int(seen.n):
                 continue
             entropy, spread = torch.as_tensor(seen.entropy / seen.n), torch.as_tensor(seen.spread / seen.n)
@@ -117,7 +150,10 @@ def _guarded_output(seen: _Head, key: str, heads: int, fused: bool) -> Any:
         if seen.reason:
             return
         try:
-            _of_projection(seen, key, main_tensor(output), heads, fused=fused)
+            made = main_tensor(output)
+            if made is not None and isinstance(module, _ConvNd):
+                made = made.flatten(2).transpose(1, 2)  # features last
+            _of_projection(seen, key, made, heads, fused=fused)
         except Exception as error:
             seen.reason = f"attention was not recomputed, {type(error).__name__}: {error}"
 
@@ -138,7 +174,7 @@ def _of_torch(seen: _Head, module: nn.MultiheadAttention, args: tuple[Any, ...],
         q_weight, k_weight = module.q_proj_weight.detach(), module.k_proj_weight.detach()
     bias = module.in_proj_bias
     q_bias, k_bias = (None, None) if bias is None else bias.detach().chunk(3)[:2]
-    places = torch.arange(0, len(query), max(1, math.ceil(len(query) / QUERIES)), device=query.device)
+    places = few_places(len(query), query.device)
     q = functional.linear(query.detach()[places], q_weight, q_bias)
     k = functional.linear(key.detach(), k_weight, k_bias)
     if module.bias_k is not None or module.add_zero_attn:
@@ -169,6 +205,16 @@ def _hidden(given: dict[str, Any], places: Tensor, n_keys: int, heads: int) -> T
     return total
 
 
+def _of_mask(seen: _Head, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    """Note that a mask is handed in: what it hides is not known here."""
+    if seen.causal or not seen.mask_known:
+        return
+    if seen.names is None:
+        seen.names = tuple(inspect.signature(module.forward).parameters)
+    given = dict(zip(seen.names, args, strict=False)) | kwargs
+    seen.mask_known = not any("mask" in name and isinstance(value, Tensor) for name, value in given.items())
+
+
 def _of_projection(seen: _Head, key: str, output: Tensor | None, heads: int, *, fused: bool) -> None:
     if output is None or output.dim() != 3 or not output.numel():
         return
@@ -180,7 +226,7 @@ def _of_projection(seen: _Head, key: str, output: Tensor | None, heads: int, *, 
         if len(seen.waiting) < 2:
             return
         q, k = seen.waiting.pop("q"), seen.waiting.pop("k")
-    places = torch.arange(0, len(q), max(1, math.ceil(len(q) / QUERIES)), device=q.device)
+    places = few_places(len(q), q.device)
     _add(seen, q[places], k, heads, places, None)
 
 
@@ -200,13 +246,30 @@ def _add(seen: _Head, q: Tensor, k: Tensor, heads: int, places: Tensor, hidden: 
     enough = visible >= MIN_VISIBLE
     log_p = masked.log_softmax(-1)
     entropy = -(log_p.exp() * log_p).where(seeing, 0.0).sum(-1) / visible.clamp(min=2).log()
+    entropy = entropy.double().where(enough, 0.0).sum(1)
     mean = logits.where(seeing, 0.0).sum(-1, keepdim=True) / visible.clamp(min=1).unsqueeze(-1)
     spread = ((logits - mean).square().where(seeing, 0.0).sum(-1) / visible.clamp(min=1)).sqrt()
-    seen.entropy = seen.entropy + entropy.double().where(enough, 0.0).sum(1)
-    seen.spread = seen.spread + spread.double().where(enough, 0.0).sum(1)
+    spread = spread.double().where(enough, 0.0).sum(1)
+    seen.entropy, seen.spread = seen.entropy + entropy, seen.spread + spread
+    if seen.first is None:
+        n = enough.sum(1)
+        seen.first = Few(entropy / n, spread / n, visible.sum())
     seen.n = seen.n + enough[0].sum()
     largest = logits.abs().where(seeing, 0.0).amax().double()
     seen.largest = largest if seen.largest is None else torch.maximum(seen.largest, largest)
+
+
+def _differs(first: Few | None, watched: Few | None) -> str:
+    """Say in what the weights recomputed differ from those of the operators; '' where they do not, or nobody knows."""
+    if first is None or watched is None:
+        return ""
+    if first.entropy.shape != watched.entropy.shape:
+        return _OTHERWISE
+    if int(first.visible) != int(watched.visible):
+        return _MASKED
+    far = (first.entropy - watched.entropy).abs() > _NEAR
+    wide = (first.spread - watched.spread).abs() > _NEAR * (watched.spread + _NEAR)
+    return _OTHERWISE if bool((far | wide).any()) else ""
 
 
 def _projections(module: nn.Module) -> tuple[dict[str, nn.Module], int, bool] | None:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ..errors import one_line
-from .attention import HEADS, MIN_VISIBLE
+from .attention import HEADS, MIN_VISIBLE, Few, few_places
 from .memory import storage_of
 
 SIDE = 24  # rows and columns at most that one head has in a picture
@@ -57,6 +57,8 @@ class Seen:
     maps: Tensor
     """(heads shown, rows, columns): weights against looking at all visible keys alike, which is 1; means over
     neighbours."""
+    few: Few | None = None
+    """None where attention is by windows."""
 
 
 class _Soft(NamedTuple):
@@ -102,6 +104,11 @@ class AttentionWatch:
     def found(self) -> bool:
         """Tell whether there was attention at all, be it that it could not be measured."""
         return bool(self.seen or self.reasons)
+
+    @property
+    def few(self) -> dict[str, Few]:
+        """Return by module what a few queries of the first sample say in its first call."""
+        return {seen.name: seen.few for seen in self.seen if not seen.call and seen.few is not None}
 
     def close(self) -> None:
         """Forget all tensors that belong to the pass."""
@@ -218,7 +225,10 @@ class AttentionWatch:
         maps = functional.adaptive_avg_pool2d(few, (min(n_queries, SIDE), min(n_keys, SIDE)))
         call = self._calls[place] = self._calls.get(place, -1) + 1
         told = (place, call, heads, n_queries, n_keys, windows, fused)
-        self.seen.append(Seen(*told, entropy=entropy, spread=_logit_spread(logits), causal=causal, maps=maps))
+        one = Seen(*told, entropy=entropy, spread=_logit_spread(logits), causal=causal, maps=maps)
+        if windows == 1 and weights.shape == logits.shape:
+            one.few = _few(weights, logits)
+        self.seen.append(one)
         self._roll(place, weights)
 
     def _roll(self, place: str, weights: Tensor) -> None:
@@ -238,6 +248,16 @@ class AttentionWatch:
             mean = weights[0].mean(0)
             step = (mean + torch.eye(n_keys, device=mean.device)) / 2
             self.rolled = step if self.rolled is None else step @ self.rolled
+
+
+def _few(weights: Tensor, logits: Tensor) -> Few:
+    """Return what the queries say that others recompute: weights and logits (1, H, Q, K)."""
+    at = few_places(weights.shape[2], weights.device)
+    weights, logits = weights[:, :, at], logits[:, :, at]
+    n = (logits > logits.amax(-1, keepdim=True) - _MASKED).sum(-1)[0]
+    enough = n >= MIN_VISIBLE
+    entropy = torch.special.entr(weights[0]).sum(-1) / n.clamp(min=2).log()
+    return Few(entropy.where(enough, 0.0).sum(1) / enough.sum(1), _logit_spread(logits), n.sum())
 
 
 def _logit_spread(logits: Tensor) -> Tensor:
