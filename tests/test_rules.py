@@ -719,6 +719,18 @@ def test_a_cause_folds_its_consequences_and_takes_the_worst_severity() -> None:
     assert {d.cause for d in diagnose(mild)} == {"dead-relu", "unnormalised-input"}
 
 
+def test_units_that_sorted_batches_shut_follow_from_their_order() -> None:
+    def finding(rule: str, severity: Severity) -> Finding:
+        return Finding(rule=rule, severity=severity, subject="x", section="s")
+
+    dead = [finding("dead-relu", Severity.ERROR), finding("dead-rising", Severity.INFO)]
+    (only,) = diagnose([finding("d-order", Severity.WARNING), *dead])
+    assert only.cause == "unshuffled-data"
+    assert {f.rule for f in only.consequences} == {"dead-relu", "dead-rising"}
+    # a series that is read in its order does no harm, and explains nothing
+    assert {d.cause for d in diagnose([finding("d-order", Severity.INFO), *dead])} == {"dead-relu", "unshuffled-data"}
+
+
 def test_a_rule_that_fails_is_a_row_and_not_a_lost_report(monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*_: Any) -> Any:
         raise ZeroDivisionError("in a rule")

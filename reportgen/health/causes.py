@@ -91,6 +91,7 @@ _SLOW = (*_STUCK, "cut-short", "h-still-improving", "h-plateau")
 _UNMOVED = (*_SLOW, "w-at-default-init", "update-ratio", "no-weight-update", "param-not-moved")
 _WILD = ("h-diverged", "h-oscillating", "h-spikes", "grad-spikes", "adam-stale-v", "lr-extreme")
 _DEAD = ("dead-relu", "dead-smooth", "saturation", "attention-collapse", "constant-channel")
+_PUSHED = ("dead-relu", "dead-rising", "dead-smooth", "saturation")
 _SICK_SIGNAL = (
     *_DEAD,
     "dead-rising",
@@ -245,7 +246,12 @@ SYNDROMES: tuple[Syndrome, ...] = (
         ("d-train-val-shift", "d-missing-class", "d-splits-apart", "d-target-shift", "splits-disagree"),
         (*_STUCK, *_FAR_APART, "few-samples", "bn-stats-mismatch", "training-labels-noisier"),
     ),
-    Syndrome("unshuffled-data", ("d-order",), (*_SLOW, *_FAR_APART, *_WILD, "bn-stats-mismatch", *_HINTS)),
+    # batches of one kind push the biases of every layer one way until their units are shut, or stuck at an end
+    Syndrome(
+        "unshuffled-data",
+        ("d-order",),
+        (*_SLOW, *_FAR_APART, *_WILD, *_PUSHED, "bn-stats-mismatch", *_HINTS),
+    ),
     # wrong labels that are learned by heart hold nowhere else
     Syndrome("label-noise", ("d-label-noise", "training-labels-noisier"), (*_FAR_APART, "few-samples")),
     Syndrome("unscaled-target", ("d-target-scale",), (*_SLOW, *_NONFINITE, *_WILD, *_SICK_SIGNAL, "update-ratio")),

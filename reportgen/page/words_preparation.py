@@ -11,6 +11,7 @@ from .language import N_, _
 _CHANGES = {
     "scaled": N_("means and deviations as in the training data"),
     "columns": N_("columns in another order"),
+    "codes": N_("categories numbered as in the training data"),
     "backwards": N_("sequences backwards"),
     "channels": N_("channels in another order"),
     "mirrored": N_("pictures mirrored"),

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from itertools import permutations
+from itertools import chain, permutations
 
 import torch
 from torch import Tensor
 
 from ...subject.data import Batch
+from .codes import renumbered
 from .lab import Lab, NotApplicableError, Result
-from .sample import first_samples, is_by_sample
+from .sample import WIDE, first_samples, is_by_sample
 from .scores import constant, score
 
 _MOST = 256  # samples of a split
@@ -21,6 +22,7 @@ _LOST = 0.25  # of what the model is better than a constant answer on its traini
 _CHANNELS = 4
 _COLUMNS = 64
 _LEVELS = 21
+_WHOLE = (torch.int64, torch.int32, torch.int16, torch.uint8)
 
 
 def prepared_otherwise(lab: Lab) -> Result:
@@ -28,8 +30,9 @@ def prepared_otherwise(lab: Lab) -> Result:
 
     Pictures (N, C, H, W) of at most four channels: channels in another order, mirrored, upside down, rows for columns,
     turned, light for dark. Sequences (N, T, F): backwards. Tables (N, F): columns in the order in which their values
-    are spread as those of the training data are (the assignment of least distance between quantiles). All of them:
-    mean and deviation of each channel or column as in the training data. ``training`` and ``given``: the scores as they
+    are spread as those of the training data are (the assignment of least distance between quantiles); codes of
+    categories numbered as in the training data (see ``codes.renumbered``), of whole numbers too. All but these: mean
+    and deviation of each channel or column as in the training data. ``training`` and ``given``: the scores as they
     are (see ``scores.score``), beside ``constant``; ``best``: that after the change which helps most, ``what``. Made
     only where the model works on its training data and a quarter of that is lost on the data given.
     """
@@ -44,9 +47,16 @@ def prepared_otherwise(lab: Lab) -> Result:
         raise NotApplicableError("nothing of what was learned is lost on the data given")
     numbers = {"training": training, "given": given, "constant": base, "samples": float(asked.n_samples)}
     best, what = given, ""
-    for name, inputs in _changes(known.args[0], asked.args[0], fixed=kind == "maps"):
+    changes = chain(
+        _changes(known.args[0], asked.args[0], fixed=kind == "maps"),
+        _codes(lab, asked.args[0]),
+    )
+    for name, inputs in changes:
         lab.clock.need(1)
-        reached, now = score(lab.model, replace(asked, args=(inputs, *asked.args[1:])))
+        try:
+            reached, now = score(lab.model, replace(asked, args=(inputs, *asked.args[1:])))
+        except NotApplicableError:  # an embedding has no row for codes that were scaled
+            continue
         if reached > best:
             best, what, spread = reached, name, now
     numbers["best"] = best
@@ -62,7 +72,7 @@ def _is_fit(batch: Batch) -> bool:
         and is_by_sample(batch)
         and isinstance(batch.target, Tensor)
         and isinstance(x, Tensor)
-        and x.is_floating_point()
+        and (x.is_floating_point() or (x.dim() == 2 and x.dtype in _WHOLE))
         and x.dim() in (2, 3, 4)
         and bool(torch.isfinite(x).all())
     )
@@ -70,7 +80,7 @@ def _is_fit(batch: Batch) -> bool:
 
 def _changes(known: Tensor, asked: Tensor, *, fixed: bool) -> Iterator[tuple[str, Tensor]]:
     """Yield the inputs of the data given, changed, each with the name of the change; ``fixed``: places have targets."""
-    if known.shape[1:] != asked.shape[1:]:
+    if known.shape[1:] != asked.shape[1:] or not asked.is_floating_point():
         return
     yield "scaled", _scaled(known, asked)
     if asked.dim() == 2:
@@ -94,6 +104,17 @@ def _changes(known: Tensor, asked: Tensor, *, fixed: bool) -> Iterator[tuple[str
         yield "rows for columns", asked.transpose(2, 3)
         yield "turned", asked.rot90(1, (2, 3))
         yield "turned", asked.rot90(3, (2, 3))
+
+
+def _codes(lab: Lab, asked: Tensor) -> Iterator[tuple[str, Tensor]]:
+    """Yield the table with its codes numbered as those of as many training samples as there are."""
+    if asked.dim() != 2 or asked.shape[1] > _COLUMNS:
+        return
+    known, given = (first_samples(part, WIDE) for part in (lab.wide_training, lab.wide_given))
+    assert known is not None
+    assert given is not None
+    for inputs in renumbered(known.args[0], given.args[0], asked):
+        yield "codes", inputs
 
 
 def _scaled(known: Tensor, asked: Tensor) -> Tensor:
