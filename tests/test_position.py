@@ -14,6 +14,8 @@ from .test_learned_anew import lab
 from .test_rules_fit import scored
 from .test_rules_model import causes, report, run, series, severity, tried
 
+ALTOGETHER = {"missing-position-info", "batch-mixing"}
+
 
 class Bag(nn.Module):
     """Embeddings, or vectors, and their mean."""
@@ -128,6 +130,23 @@ def test_a_model_that_did_not_learn_lacks_no_order_that_nobody_needs(
     )
     flat = [1.95] * 12
     assert severity(scored(0.35, 0.33, trials=trial, training=run(flat, flat)), "position-unseen") == expected
+
+
+@pytest.mark.parametrize(
+    ("replaced", "change", "expected"),
+    [
+        (0.0, 0.0, {"missing-position-info"}),  # an encoding of positions that was added along the batch
+        (0.5, 0.0, {"batch-mixing"}),  # attention over the batch
+        (0.0, 0.5, {"batch-mixing"}),  # rows are told apart, and so are the elements of a sequence
+    ],
+)
+def test_positions_that_were_told_along_the_batch(replaced: float, change: float, expected: set[str]) -> None:
+    mixed = {"noise": 0.0, "replaced": replaced, "fewer": replaced, "reordered": 2.0, "change": 2.0}
+    order = {"change": change, "attention": 1.0, "recurrent": 0.0, "ordered": 0.97, "mixed": 0.6, "asked": 300.0}
+    trials = tried("tokens-reordered", **order)
+    trials.trials.extend(tried("neighbours", **mixed).trials)
+    flat = [1.95] * 12
+    assert causes(scored(0.55, 0.55, trials=trials, training=run(flat, flat))) & ALTOGETHER == expected
 
 
 @pytest.mark.parametrize(

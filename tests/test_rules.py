@@ -19,6 +19,7 @@ from reportgen.document.facts import (
     ActivationFacts,
     ActivationRow,
     ArchitectureFacts,
+    BufferRow,
     ChannelFacts,
     Classification,
     DatasetFacts,
@@ -137,6 +138,16 @@ def test_param_nonfinite() -> None:
     (finding,) = found(report(**weights(weight(), weight("bad", stats=stats(nan=2, pos_inf=1)))), "param-nonfinite")
     assert (finding.severity, finding.subject) == (Severity.ERROR, "bad")
     assert finding.evidence == {"nan": 2, "inf": 1, "count": 1000}
+
+
+@pytest.mark.parametrize(("lost", "cause"), [(0, "bn-statistics"), (1, "non-finite-weights")])
+def test_statistics_that_are_lost_are_no_weights(lost: int, cause: str) -> None:
+    """One batch that was not finite stays in running statistics; where weights are lost too, it is they that count."""
+    parts = weights(weight(stats=stats(nan=lost)))
+    broken = BufferRow(name="bn.running_mean", shape=[8], dtype="float32", stats=stats(nan=8, n=8))
+    parts["weights"] = structs.replace(parts["weights"], buffers=[broken])
+    judged = judge(report(**parts, activations=activations(layer(stats=stats(nan=9)))))
+    assert [d.cause for d in judged.diagnoses if d.severity is Severity.ERROR] == [cause]
 
 
 def test_param_frozen_only_informs() -> None:

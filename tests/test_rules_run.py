@@ -23,6 +23,7 @@ from reportgen.document.facts import (
 )
 from reportgen.document.history import Event, History, LayerRun, LoopFacts, OptimizerRun, ParameterRun, Series, Trace
 from reportgen.document.samples import Signal, SplitFacts
+from reportgen.health.causes import diagnose
 from reportgen.health.judge import judge
 from reportgen.page import wording
 
@@ -164,6 +165,10 @@ def test_validation_in_train_mode() -> None:
     # activation checkpointing runs its first pass without gradients, in train mode
     assert not found(report(run(loop=loop | {"n_eval_validations": 8}, series=val)), "eval-mode-training")
     assert not found(report(run(loop=loop)), "eval-mode-training")
+    assert causes(report(run(loop=loop, series=val))) == {"eval-mode-training"}
+    left_on = report(run(loop=loop | {"n_dropped_validations": 8}, series=val))
+    assert causes(left_on) == {"dropout-active-in-eval"}
+    assert "its dropout was not" in wording.describe(found(left_on, "eval-mode-training")[0])
 
 
 @pytest.mark.parametrize(
@@ -226,6 +231,46 @@ def test_the_first_non_finite_event_is_named() -> None:
     scaled = {"scaler_first": 65536.0, "scaler_last": 32768.0, "scaler_halvings": 1}
     assert severity(report(run(events=overflow, loop=scaled)), "run-nonfinite") == "info"
     assert severity(report(run(events=overflow)), "run-nonfinite") == "error"
+
+
+@pytest.mark.parametrize(
+    ("losses", "norms", "calm"),
+    [
+        ([2.0, 1.5, 1.0, 0.7, 0.5, 0.4, 0.3], [1.0, 1.2, 0.9, 1.1, 1.0, 1.3, 1.0], True),
+        ([2.0, 1.5, 1.0, 0.7, 0.5, 40.0, 9e9], [1.0, 1.2, 0.9, 1.1, 1.0, 1.3, 1.0], False),
+        ([2.0, 1.5, 1.0, 0.7, 0.5, 0.4, 0.3], [1.0, 1.2, 0.9, 1.1, 1.0, 1.3, 90.0], False),
+        ([2.0, 1.5, 1.0], [1.0, 1.2, 0.9], False),
+    ],
+)
+def test_a_loss_that_breaks_when_it_is_low_is_computed_wrongly(
+    losses: list[float], norms: list[float], calm: bool
+) -> None:
+    logged = [series("train_loss", losses, "step"), series("gradient_norm", norms, "step")]
+    events = [Event(kind="nonfinite", step=len(losses) + 1, subject="loss", part="loss")]
+    (broke,) = found(report(run(series=logged, events=events)), "run-nonfinite")
+    assert broke.detail.get("calm") == ("yes" if calm else None)
+    long_steps = Finding(
+        rule="update-ratio",
+        severity=Severity.WARNING,
+        subject="model",
+        section="training",
+        detail={"direction": "high"},
+    )
+    (first, *_) = diagnose([long_steps, broke])
+    assert first.cause == ("numerical-instability" if calm else "lr-too-high")
+
+
+@pytest.mark.parametrize(("right", "cause"), [(0.99, "bn-statistics"), (0.3, "lr-too-high")])
+def test_statistics_alone_hold_back_what_fits_in_training_mode(right: float, cause: str) -> None:
+    gap = Finding(
+        rule="eval-train-gap",
+        severity=Severity.ERROR,
+        subject="model",
+        section="trials",
+        evidence={"norms_accuracy": right},
+    )
+    slower = Finding(rule="slower-helps", severity=Severity.WARNING, subject="model", section="trials")
+    assert {d.cause for d in diagnose([gap, slower])} == {"bn-statistics", cause}
 
 
 @pytest.mark.parametrize(
@@ -530,3 +575,15 @@ def test_validation_by_step_is_held_against_training_by_step() -> None:
     val = Series(name="val_loss", axis="step", x=marks, y=list(noisy(rising, rng, 0.01)), n=20)
     (finding,) = found(report(history(train, val)), "h-overfit")
     assert finding.evidence["best_epoch"] in marks
+
+
+def test_a_part_in_eval_mode_is_told_in_words() -> None:
+    part = Finding(
+        rule="eval-mode-training",
+        severity=Severity.WARNING,
+        subject="body.norm",
+        section="training",
+        evidence={"layers": 1.0, "steps": 20.0},
+        detail={"direction": "part"},
+    )
+    assert "body.norm" in wording.describe(part)

@@ -186,6 +186,8 @@ class LoopFacts(Struct, frozen=True, kw_only=True):
     """Looked-at training steps in which all such modules that ran were in eval mode."""
     n_train_validations: int = 0
     """Forward passes without gradients in which such modules ran in train mode."""
+    n_dropped_validations: int = 0
+    """Those of them in which the model itself was in eval mode, and dropout layers alone were not."""
     n_eval_validations: int = 0
     samples_per_second: float | None = None
     wait_share: float | None = None

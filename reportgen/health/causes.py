@@ -55,10 +55,20 @@ def _mostly_untouched(finding: Finding) -> bool:
     return finding.evidence["untouched"] > finding.evidence["tested"] / 2
 
 
+def _fits_by_batch(proofs: list[Finding]) -> bool:
+    """Tell whether nine answers of ten are right where batch norm takes the statistics of the batch."""
+    return any(f.rule == "eval-train-gap" and f.evidence.get("norms_accuracy", 0.0) >= 0.9 for f in proofs)
+
+
 def _is_share_of_batch(proofs: list[Finding]) -> bool:
     """Tell whether samples meet in a softmax, or in no layer at all."""
     firsts = [f.detail.get("first", "") for f in proofs if f.detail.get("by") == "layer"]
     return any(not first or "softmax" in first.lower() for first in firsts)
+
+
+def _placed_along_batch(proofs: list[Finding]) -> bool:
+    """Tell whether rows of a batch are told apart by their place, and elements of a sequence are not."""
+    return any(f.rule == "position-unseen" for f in proofs) and any(f.detail.get("by") == "place" for f in proofs)
 
 
 _NONFINITE = (
@@ -101,6 +111,7 @@ _SICK_SIGNAL = (
     "w-scale",
 )
 
+_BATCH_NORM = ("eval-train-gap", "bn-stats-mismatch", "bn-never-updated", "bn-stale")
 _FAR_APART = ("h-overfit", "h-overconfident", "h-generalisation-gap", "o-skill-lost")
 _BAD_LABELS = (
     "d-label-mapping",
@@ -127,6 +138,7 @@ SYNDROMES: tuple[Syndrome, ...] = (
         ("d-nonfinite",),
         (*_NONFINITE, "bn-stats-mismatch", "d-conflicting-labels", "d-duplicates", *_STUCK),
     ),
+    Syndrome("bn-statistics", ("param-nonfinite",), (*_NONFINITE, *_STUCK), _detail("of", "running statistics")),
     # a run that was finite to its end did not break the weights
     Syndrome("non-finite-weights", ("param-nonfinite",), (*_NONFINITE, *_STUCK), _detail("when", "after the run")),
     Syndrome(
@@ -198,6 +210,8 @@ SYNDROMES: tuple[Syndrome, ...] = (
         ("output-range", "loss-wants"),
         (*_UNMOVED, *_NONFINITE, *_NO_PULL, "dead-relu", "dead-rising", "loss-blind", "param-zero-grad"),
     ),
+    # positions that were told along the batch are those of samples
+    Syndrome("missing-position-info", ("position-unseen", "batch-coupling"), (*_STUCK, *_DEAD), _placed_along_batch),
     # shares over the samples in place of the classes are no probabilities to a loss either
     Syndrome("batch-mixing", ("batch-coupling",), ("loss-mismatch", *_STUCK, "measured-otherwise"), _is_share_of_batch),
     Syndrome("wrong-loss", ("loss-mismatch", "loss-of-shares"), (*_SLOW, *_NONFINITE, *_WILD, "update-ratio")),
@@ -266,9 +280,12 @@ SYNDROMES: tuple[Syndrome, ...] = (
         (*_DEAD, "param-zero-grad", "mode-collapse"),
         _detail("role", "generator"),
     ),
-    Syndrome("batch-mixing", ("batch-coupling",), (*_STUCK, "measured-otherwise"), _detail("by", "layer")),
+    Syndrome("batch-mixing", ("batch-coupling",), (*_STUCK, "measured-otherwise"), _not_detail("by", "batch norm")),
     Syndrome("missing-nonlinearity", ("missing-nonlinearity",), (*_SLOW, "affine-pair")),
     Syndrome("dropout-active-in-eval", ("eval-nondeterminism",), ("measured-otherwise",)),
+    Syndrome(
+        "dropout-active-in-eval", ("eval-mode-training",), ("measured-otherwise",), _detail("direction", "dropout")
+    ),
     Syndrome(
         "eval-mode-training",
         ("eval-mode-training",),
@@ -300,6 +317,15 @@ SYNDROMES: tuple[Syndrome, ...] = (
         (*_NONFINITE, *_STUCK, *_SICK_SIGNAL, *_WILD, "update-ratio", "h-plateau", "no-weight-update"),
         lambda proofs: any(f.rule != "h-init-loss" or f.detail.get("by") == "weights" for f in proofs),
     ),
+    # steps that are too long take the loss up before it breaks
+    Syndrome(
+        "numerical-instability",
+        ("run-nonfinite",),
+        (*_NONFINITE, *_STUCK, *_WILD, "update-ratio"),
+        _detail("calm", "yes"),
+    ),
+    # weights that fit in training mode are held back by their statistics alone, whatever seems to help in eval mode
+    Syndrome("bn-statistics", _BATCH_NORM, (*_STUCK, "measured-otherwise"), _fits_by_batch),
     # the answer stands where no gradient comes: a higher rate helps by luck
     Syndrome("vanishing-gradients", ("gradient-by-time",), (*_SLOW, *_FAR_APART), _detail("answer", "start")),
     Syndrome("frozen-layers", ("thawing-helps",), (*_SLOW, "param-frozen")),
@@ -350,11 +376,7 @@ SYNDROMES: tuple[Syndrome, ...] = (
     ),
     Syndrome("non-finite-weights", ("param-nonfinite",), (*_NONFINITE, *_STUCK)),
     Syndrome("numerical-instability", _NONFINITE, _STUCK),
-    Syndrome(
-        "bn-statistics",
-        ("eval-train-gap", "bn-stats-mismatch", "bn-never-updated", "bn-stale"),
-        (*_STUCK, "measured-otherwise"),
-    ),
+    Syndrome("bn-statistics", _BATCH_NORM, (*_STUCK, "measured-otherwise")),
     Syndrome("checkpoint-not-loaded", ("measured-otherwise",), (*_STUCK, "w-at-default-init")),
     Syndrome(
         "bad-init",

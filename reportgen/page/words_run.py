@@ -83,6 +83,14 @@ def _eval_mode(f: Finding) -> str:
         return _(
             "All {n} passes without gradients that were seen ran with dropout or batch norm in train mode."
         ).format(n=short(e["train_validations"]))
+    if f.detail.get("direction") == "dropout":
+        return _(
+            "In all {n} passes without gradients that were seen, the model was in eval mode and its dropout was not."
+        ).format(n=short(e["train_validations"]))
+    if f.detail.get("direction") == "part":
+        return _("{name} stood in eval mode in every training step that was looked at, while others did not.").format(
+            name=name(f.subject)
+        )
     return _(
         "In {n} of {m} training steps that were looked at, every dropout and normalisation layer was in eval mode."
     ).format(n=short(e["eval_steps"]), m=short(e["steps"]))

@@ -277,10 +277,10 @@ def _rounded_gram(wide: Tensor) -> Tensor:
 
 
 def _direction(side: int, device: torch.device, dtype: torch.dtype) -> Tensor:
-    """Return a random unit vector (side,): normal, for one of random signs may stand square to a matrix of few values."""
+    """Return a random unit vector (side,): normal, for random signs may stand square to a matrix of few values."""
     generator = torch.Generator().manual_seed(side)  # its own: nobody else's random numbers are touched
-    v = torch.randn(side, generator=generator)
-    return (v / torch.linalg.vector_norm(v)).to(device=device, dtype=dtype)
+    v: Tensor = torch.nn.functional.normalize(torch.randn(side, generator=generator), dim=0)
+    return v.to(device=device, dtype=dtype)
 
 
 def _sum_of_squares(x: Tensor) -> float:

@@ -167,8 +167,9 @@ class ForwardWatch:
         self.validated = True
         if self._modal:
             tally = self.run.notebook.tally
-            if any(m.training for m in self._modal):
+            if on := [m for m in self._modal if m.training]:
                 tally.train_validations += 1
+                tally.dropped_validations += not module.training and all(isinstance(m, _DROPOUTS) for m in on)
             else:
                 tally.eval_validations += 1
 

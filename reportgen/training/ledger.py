@@ -341,6 +341,7 @@ class Ledger:
             n_train_steps=tally.train_steps,
             n_eval_steps=tally.eval_steps,
             n_train_validations=tally.train_validations,
+            n_dropped_validations=tally.dropped_validations,
             n_eval_validations=tally.eval_validations,
             samples_per_second=tally.samples / tally.stepping if tally.samples and tally.stepping else None,
             wait_share=tally.waited / tally.looping if tally.looping else None,

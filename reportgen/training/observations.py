@@ -187,6 +187,7 @@ class Tally(Struct, kw_only=True):
     train_steps: int = 0
     eval_steps: int = 0
     train_validations: int = 0
+    dropped_validations: int = 0
     eval_validations: int = 0
     batch_size: int | None = None
     samples: int = 0

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from statistics import median
 
 from ...document.facts import Finding, Report, Severity
-from ...document.history import Event, LayerRun, LoopFacts, Series
+from ...document.history import Event, History, LayerRun, LoopFacts, Series
 from ..context import Context
 from ..curves import finite, is_gradient_norm, losses
 from ..robust import running_median
@@ -19,6 +19,7 @@ from .relearned import comes_on
 from .start import held_norms
 from .training import h_never_learned, is_lost, noted
 
+_CALM_STEPS = 5
 _PARTS = ("activation", "loss", "gradient", "weight")
 
 
@@ -56,7 +57,8 @@ def eval_mode_training(report: Report, context: Context, limits: Thresholds) -> 
     layers trained in train mode and a batch norm never did, though its parameters train and its statistics are still
     those it was made with, or layers beside a dropout never did and skill on the training data is 0.15 above that on
     the data given: one part was left in eval mode. Validation in train mode counts when there were validation figures,
-    and no pass without gradients was in eval mode.
+    and no pass without gradients was in eval mode; where the model itself was in eval mode and its dropout layers alone
+    were not, they were left on (an overridden ``train``, modules switched one by one).
     """
     loop = _loop(report)
     if loop is None:
@@ -88,7 +90,7 @@ def eval_mode_training(report: Report, context: Context, limits: Thresholds) -> 
             "model",
             {"train_validations": loop.n_train_validations},
             {"passes": 3},
-            direction="validation",
+            direction="dropout" if loop.n_dropped_validations == loop.n_train_validations else "validation",
         )
 
 
@@ -233,7 +235,9 @@ def run_nonfinite(report: Report, context: Context, limits: Thresholds) -> Itera
     """The first value that was not finite in the whole run: at which step, in which layer, and what came before it.
 
     Within one step outputs come before the loss, the loss before gradients, and gradients before the weights, which are
-    looked at once they have moved. Gradients alone inform under a gradient scaler, which skips such steps.
+    looked at once they have moved. Gradients alone inform under a gradient scaler, which skips such steps. A loss is
+    told as ``calm`` that was below where it began at each of the five steps before, the last of them one or two steps
+    earlier, while no gradient was ten times the usual: no divergence, which passes through large numbers first.
     """
     history, loop = report.training, _loop(report)
     events = [e for e in history.events if e.kind == "nonfinite"] if history is not None else []
@@ -254,7 +258,21 @@ def run_nonfinite(report: Report, context: Context, limits: Thresholds) -> Itera
         {"nonfinite": 0},
         part=first.part,
         before=first.detail,
+        **({"calm": "yes"} if first.part == "loss" and _was_calm(report.training, first.step) else {}),
     )
+
+
+def _was_calm(history: History | None, step: int | None) -> bool:
+    """Tell whether a loss that broke had been low, and gradients as usual, in the steps just before."""
+    if history is None or step is None:
+        return False
+    points = [p for p in finite(history.get("train_loss", "step")) if p[0] < step]
+    last = points[-_CALM_STEPS:]
+    if len(points) <= _CALM_STEPS or step - last[-1][0] > 2 or last[-1][0] - last[0][0] > 2 * _CALM_STEPS:
+        return False
+    norms = [[y for x, y in finite(s) if x < step] for s in history.series if is_gradient_norm(s)]
+    usual = all(max(y[-_CALM_STEPS:]) <= 10 * median(y) for y in norms if y)
+    return usual and max(y for _, y in last) <= points[0][1]
 
 
 def _moment(event: Event) -> tuple[float, float, int]:

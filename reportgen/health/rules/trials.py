@@ -62,8 +62,9 @@ def batch_coupling(report: Report, context: Context, limits: Thresholds) -> Iter
     ``view`` for a ``permute``, a softmax over dimension 0, a recurrent or attention layer fed (batch, time) as (time,
     batch). Not judged where the output belongs to pairs of samples or the model refuses other batches; it informs where
     the first layer that couples is a batch norm and the model works (a warning if its batches hold 2 to 8 samples: what
-    is said of a sample then hangs on its few neighbours), or experts are routed with a capacity. Wrong for retrieval
-    over the batch by design.
+    is said of a sample then hangs on its few neighbours), or experts are routed with a capacity. ``by`` place: only
+    reordering moves outputs, so rows of the batch are told apart, as by an encoding of positions added along the batch.
+    Wrong for retrieval over the batch by design.
     """
     trial = report.tried("neighbours")
     if trial is None or not is_coupled(report, limits):
@@ -74,6 +75,7 @@ def batch_coupling(report: Report, context: Context, limits: Thresholds) -> Iter
     routed = any(word in kind for kind in kinds for word in _ROUTED)
     mild = routed or (by_norm and context.outcome_ok)
     facts = report.subject
+    by_place = max(trial.numbers.get("replaced", 1.0), trial.numbers.get("fewer", 1.0)) <= limits.coupling
     few = by_norm and not routed and 2 * facts.n_batches <= facts.n_samples <= limits.few_beside * facts.n_batches
     yield Finding(
         rule="batch-coupling",
@@ -82,7 +84,7 @@ def batch_coupling(report: Report, context: Context, limits: Thresholds) -> Iter
         section=SECTION,
         evidence=trial.numbers,
         threshold={"change": limits.coupling},
-        detail={"first": first, "by": "batch norm" if by_norm else "layer"},
+        detail={"first": first, "by": "batch norm" if by_norm else "place" if by_place else "layer"},
     )
 
 

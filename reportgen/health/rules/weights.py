@@ -18,12 +18,14 @@ def param_nonfinite(report: Report, context: Context, limits: Thresholds) -> Ite
 
     Counted over every element. A fact, so an error alone. ``when``: after the run, where all of its losses were finite
     to the last one: then it was not training that broke them (a file of another precision, memory that was never
-    written, surgery on the weights). Masks with -inf are legal and are buffers of other layers,
-    which are not looked at.
+    written, surgery on the weights). ``of``: running statistics, where every parameter is finite: one batch that was
+    not stays in them for good. Masks with -inf are legal and are buffers of other layers, which are not looked at.
     """
     if report.weights is None:
         return
     when = {"when": "after the run"} if ended_finite(report) else {}
+    if not any(row.stats is not None and row.stats.nonfinite for row in report.weights.rows):
+        when |= {"of": "running statistics"}
     measured = [(row.name, row.stats) for row in report.weights.rows]
     measured += [(row.name, row.stats) for row in report.weights.buffers]
     for name, stats in measured:
