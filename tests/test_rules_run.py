@@ -111,6 +111,22 @@ def test_missing_zero_grad(stale: int, checked: int, expected: str | None) -> No
     assert severity(facts, "missing-zero-grad") == expected
 
 
+@pytest.mark.parametrize(
+    ("seen", "expected"),
+    [
+        ({"n_again": 11}, "error"),
+        ({"n_again": 2}, None),
+        ({"n_again": 3}, "warning"),
+        ({"n_twice": 11}, "warning"),
+        ({"n_twice": 4}, None),  # now and then
+        ({}, None),
+    ],
+)
+def test_losses_that_come_back(seen: dict[str, int], expected: str | None) -> None:
+    facts = report(run(loop={"n_followed": 12, "n_fresh_checked": 100, **seen}))
+    assert severity(facts, "missing-zero-grad") == expected
+
+
 def test_gradients_not_cleared_explain_a_divergence() -> None:
     wild = [2.0, 1.0, 0.9, 0.8, 4.0, 9.0, 12.0, 30.0, 40.0, 60.0]
     assert causes(report(run(wild))) == {"lr-too-high"}

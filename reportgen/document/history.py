@@ -172,6 +172,12 @@ class LoopFacts(Struct, frozen=True, kw_only=True):
     """Steps at whose first backward pass it was seen whether the gradients had been cleared."""
     n_stale: int = 0
     """Of those, steps that began with the gradients of an earlier step."""
+    n_followed: int = 0
+    """Looked-at steps of which the gradient that arrived at the outputs was seen."""
+    n_again: int = 0
+    """Of those, steps after which the same gradient arrived at the same outputs again: their loss came back."""
+    n_twice: int = 0
+    """Of those, steps before which it arrived there more than once, and was added to itself."""
     n_clip_checked: int = 0
     """Steps at which the gradient after backward was held against the one the optimizer got."""
     n_clipped: int = 0

@@ -43,7 +43,7 @@ ADVICE: dict[str, str] = {
     "missing-position-info": "Add positional embeddings or encodings to the inputs of the attention layers, or use a "
     "layer that reads in order. Where order does not matter, nothing is amiss.",
     "missing-zero-grad": "Call optimizer.zero_grad() once for each optimizer.step(), before the first backward pass "
-    "that belongs to it.",
+    "that belongs to it, and back-propagate the loss of that batch alone: keep totals as numbers (loss.item()).",
     "nan-in-data": "Drop or fill the non-finite values before training, and assert torch.isfinite in the data set.",
     "no-weight-update": "Check that optimizer.step() is called after backward() and before zero_grad(), that the "
     "optimizer was made from this very model, and that its learning rate is not zero.",

@@ -77,6 +77,20 @@ def _first_event(f: Finding) -> str:
     return _("{first} {second}").format(first=told, second=_("Before it: {before}.").format(before=name(before)))
 
 
+def _kept(f: Finding) -> str:
+    told = {
+        "again": _(
+            "At {n} of {m} steps the gradient that had arrived at the outputs arrived there again after the step: the"
+            " loss of an earlier batch is back-propagated once more, as a running total of losses is."
+        ),
+        "twice": _(
+            "At {n} of {m} steps the same gradient arrived at the outputs twice before the step, and was added to"
+            " itself: a loss is back-propagated more than once."
+        ),
+    }.get(f.detail.get("direction", ""), _("{n} of {m} steps began with the gradients of an earlier step."))
+    return told.format(n=short(f.evidence["stale"]), m=short(f.evidence["checked"]))
+
+
 def _eval_mode(f: Finding) -> str:
     e = f.evidence
     if f.detail.get("direction") == "validation":
@@ -338,9 +352,7 @@ RULES: dict[str, tuple[str, Callable[[Finding], str], str]] = {
     "lr-schedule-collapse": (N_("Course of the learning rate"), _collapse, N_("Drops after a plateau are healthy.")),
     "missing-zero-grad": (
         N_("Gradients that were not cleared"),
-        lambda f: _("{n} of {m} steps began with the gradients of an earlier step.").format(
-            n=short(f.evidence["stale"]), m=short(f.evidence["checked"])
-        ),
+        _kept,
         N_("Adding gradients up over steps may be meant, though rarely without clearing them after a step."),
     ),
     "no-weight-update": (N_("Weights before and after"), _no_update, ""),

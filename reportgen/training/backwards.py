@@ -95,6 +95,11 @@ class BackwardWatch:
             self.run.notebook.event(Event(kind="scaler", step=tally.steps + 1, value=scale))
         tally.scale_last = self.run.scale = scale
 
+    @property
+    def passes(self) -> int:
+        """Passes seen so far, in looked-at steps."""
+        return self._n_total + self._n
+
     def count(self) -> None:
         """Count the passes since the last step; they need not lead to one."""
         tally = self.run.notebook.tally

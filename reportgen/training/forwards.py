@@ -42,7 +42,8 @@ class Hook:
     People copy and save models in the middle of training, and what they save must load without this package.
     """
 
-    def __init__(self, watch: ForwardWatch, module: nn.Module, call: Any) -> None:
+    def __init__(self, watch: Any, module: nn.Module, call: Any) -> None:
+        """``watch``: what is told of an error in ``call``, and then comes off."""
         self._watch, self._module, self._call = watch, module, call
 
     def __call__(self, module: nn.Module, *rest: Any) -> None:

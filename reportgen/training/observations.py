@@ -182,6 +182,12 @@ class Tally(Struct, kw_only=True):
     """How many of the looked-at steps had so many backward passes."""
     fresh_checked: int = 0
     stale: int = 0
+    followed: int = 0
+    """Looked-at steps of which the gradient that arrived at the outputs was seen."""
+    again: int = 0
+    """Of those, steps after which the same gradient arrived at these outputs once more."""
+    twice: int = 0
+    """Of those, steps before which it arrived twice, and was added to itself."""
     clip_checked: int = 0
     clipped: int = 0
     train_steps: int = 0

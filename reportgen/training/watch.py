@@ -27,6 +27,7 @@ from .newcomers import Newcomers
 from .notebook import Notebook
 from .observations import JOURNAL_VERSION, Session, Setting
 from .parameters import parameters_in, settings_of
+from .repeats import RepeatWatch
 from .run import Run
 from .samples import is_sharded, n_nonfinite
 from .steps import StepWatch
@@ -74,6 +75,7 @@ class Watch:
         """The optimizer by whose steps the layers are looked at."""
         self._newcomers = Newcomers(self.run, self._join)
         self._forwards = ForwardWatch(self.run)
+        self._repeats = RepeatWatch(self.run)
         self._armed = False
         self._epoch: float | None = None
         self._epoch_offset: float | None = None
@@ -180,6 +182,7 @@ class Watch:
             steps.detach()
         self._newcomers.detach()
         self._forwards.detach()
+        self._repeats.detach()
         self._attached = False
 
     # --- steps --------------------------------------------------------------------------------------------------------
@@ -190,6 +193,7 @@ class Watch:
         self._armed = lead is not None and lead.close
         if lead is not None and lead.close:
             self._forwards.arm(portrait=lead.portrait)
+            self._repeats.arm(lead.backwards)
 
     def _stepped(self, steps: StepWatch) -> None:
         """Called after each step of any optimizer."""
@@ -205,6 +209,7 @@ class Watch:
             forwards.validated = False
             if self._armed:
                 forwards.collect(tally.steps)
+                self._repeats.collect()
                 self._armed = False
             if steps.close:
                 self._arm()

@@ -31,20 +31,34 @@ def missing_zero_grad(report: Report, context: Context, limits: Thresholds) -> I
     """Steps that began with the gradients of an earlier step still in place.
 
     Seen at the first backward pass after a step, so a fact; gradients accumulated over several backward passes and
-    cleared after their step do not count. More than half of the steps is an error, a twentieth a warning.
+    cleared after their step do not count. More than half of the steps is an error, a twentieth a warning. The same of
+    steps whose loss came back: after the step, the very gradient that had arrived at the outputs arrived there again
+    (cosine above 0.9999 where it is not zero), as when a running total of losses is back-propagated at every batch. A
+    warning where it arrived twice before the step and was added to itself in more than half of the steps. Told in runs
+    of one optimizer; passes of ``autograd.grad`` do not count.
     """
     loop = _loop(report)
-    if loop is None or loop.n_stale < 3:
+    if loop is None:
         return
-    share = loop.n_stale / max(loop.n_fresh_checked, 1)
-    if share > limits.stale_gradients_warning:
+    seen = (
+        ("kept", loop.n_stale, loop.n_fresh_checked, limits.stale_gradients_warning),
+        ("again", loop.n_again, loop.n_followed, limits.stale_gradients_warning),
+        ("twice", loop.n_twice, loop.n_followed, limits.stale_gradients_error),
+    )
+    for direction, stale, checked, least in seen:
+        share = stale / max(checked, 1)
+        if stale < 3 or share <= least:
+            continue
+        grave = direction != "twice" and share > limits.stale_gradients_error
         yield noted(
             "missing-zero-grad",
-            Severity.ERROR if share > limits.stale_gradients_error else Severity.WARNING,
+            Severity.ERROR if grave else Severity.WARNING,
             "model",
-            {"stale": loop.n_stale, "checked": loop.n_fresh_checked, "share": share},
+            {"stale": stale, "checked": checked, "share": share},
             {"error": limits.stale_gradients_error, "warning": limits.stale_gradients_warning},
+            direction=direction,
         )
+        return
 
 
 def eval_mode_training(report: Report, context: Context, limits: Thresholds) -> Iterator[Finding]:

@@ -50,6 +50,10 @@ def _cleared(loop: LoopFacts) -> Pair | None:
         return None
     checked = plural("seen at {n} step", "seen at {n} steps", loop.n_fresh_checked)
     note = checked.format(n=count(loop.n_fresh_checked))
+    if loop.n_again and not loop.n_stale:
+        back = percent(loop.n_again / loop.n_followed)
+        value = _("those of earlier losses come back after {share} of the steps").format(share=back)
+        return Pair(label=_("Gradients"), value=value, tone="warning")
     if not loop.n_stale:
         return Pair(label=_("Gradients"), value=_("cleared before each step"), note=note)
     share = percent(loop.n_stale / loop.n_fresh_checked)
