@@ -163,6 +163,13 @@ SYNDROMES: tuple[Syndrome, ...] = (
         ("o-inverted", "d-class-imbalance", *_NONFINITE, *_SLOW, *_SICK_SIGNAL, *_WILD, "update-ratio"),
     ),
     Syndrome("wrong-loss", ("loss-blind",), (*_UNMOVED, *_NO_PULL, "param-no-grad", "run-no-grad", "param-zero-grad")),
+    # a loss that half of the labels say nothing to ends at one answer for all
+    Syndrome(
+        "wrong-loss",
+        ("loss-mismatch",),
+        (*_SLOW, *_NONFINITE, *_WILD, *_SICK_SIGNAL, *_BAD_LABELS, "update-ratio", "embedding-collapsed"),
+        _detail("kind", "zero as label"),
+    ),
     Syndrome("bad-init", ("equal-units", "zero-start"), (*_SICK_SIGNAL, *_UNMOVED, *_NO_PULL, "h-init-loss")),
     Syndrome("unregistered-parameters", ("unregistered-parameters",), (*_SLOW, "w-at-default-init")),
     Syndrome("unused-parameters", ("param-no-grad", "run-no-grad"), (*_UNMOVED, "run-unused"), _detail("by", "unused")),

@@ -58,6 +58,8 @@ def titles() -> dict[str, str]:
     return {
         "far-targets": _("Does the loss rise with the distance from the target?"),
         "shares": _("Which shares does the loss ask for?"),
+        "zero-as-label": _("Does a label of 0 teach anything?"),
+        "inputs-as-weights": _("Does the loss ask for the inputs themselves?"),
         "targets-ahead": _("How far ahead do the targets lie?"),
         "function-ends": _("Are units stuck at the ends of functions?"),
         "rare-favoured": _("Are rare classes named as often as the model knows them?"),
@@ -105,12 +107,26 @@ def _favoured(n: Numbers, d: Detail) -> str:
     return text.format(**{word: amount(n[key]) for word, key in keys.items()})
 
 
+def _zeros(n: Numbers, d: Detail) -> str:
+    if n["flat"]:
+        return _("With targets of 0 no output is pulled anywhere.")
+    text = _("With targets of 0 outputs are pulled; 1 and -1 pull {apart} of the samples in opposite directions.")
+    return text.format(apart=percent(n["apart"]))
+
+
+def _weighed(n: Numbers, d: Detail) -> str:
+    text = _("Targets twice as large make {doubled} times the loss, and 1 added to all outputs {shifted} times.")
+    return text.format(doubled=amount(n["doubled"]), shifted=amount(n["shifted"]))
+
+
 OUTCOMES: dict[str, Callable[[Numbers, Detail], str]] = {
     "targets-ahead": _ahead,
     "rare-favoured": _favoured,
     "function-ends": _ends,
     "far-targets": _far,
     "shares": _asked,
+    "zero-as-label": _zeros,
+    "inputs-as-weights": _weighed,
     "two-sides": _sides,
     "sums-to-one": _sums,
 }

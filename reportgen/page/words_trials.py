@@ -109,6 +109,19 @@ def _mismatch(f: Finding) -> str:
         return _("One output is drawn to the number of the class, from 0 to {last}.").format(
             last=amount(e["classes"] - 1)
         )
+    if kind == "zero as label":
+        text = (
+            _("The loss is made for labels -1 and 1: a label of 0, as {share} of the targets are, moves no output.")
+            if e["flat"]
+            else _("The loss is made for labels -1 and 1: a label of 0, as {share} are, does what both do together.")
+        )
+        return text.format(share=percent(e["zeros"]))
+    if kind == "inputs as weights":
+        text = _(
+            "The targets are the inputs, which sum to {low} to {high} a sample; the loss takes them for shares of "
+            "classes, and is the same when one number is added to all outputs."
+        )
+        return text.format(low=amount(e["low"]), high=amount(e["high"]))
     return _("Targets lie between {min} and {max}; the loss is made for 0 to 1.").format(
         min=amount(e["min"]), max=amount(e["max"])
     )

@@ -82,7 +82,8 @@ def loss_wants(report: Report, context: Context, limits: Thresholds) -> Iterator
 
     Logarithms: of outputs made up from the targets, their logarithms have the lowest loss (lower than the targets
     themselves and than logarithms half a unit off), the last activation cannot go below 0, and more than a tenth of the
-    targets are below 1, whose logarithm it cannot say: an error where the model does not work, else a warning.
+    targets (a fiftieth, where the model does not work) are below 1, whose logarithm it cannot say: an error where the
+    model does not work, else a warning.
     Positive numbers: the loss of -1 is not a finite number, while the last activation goes below 0: an error where
     values that are not finite came up in the run, else it informs.
     """
@@ -91,7 +92,7 @@ def loss_wants(report: Report, context: Context, limits: Thresholds) -> Iterator
         return
     n, low = trial.numbers, head.numbers["low"]
     kind = ""
-    if "logarithm" in n and low > -0.05 and n["below_one"] > 0.1:
+    if "logarithm" in n and low > -0.05 and n["below_one"] > (0.1 if context.outcome_ok else 0.02):
         others = [n[key] for key in ("equal", "above", "below") if key in n]
         kind = "logarithms" if others and n["logarithm"] < min(others) else ""
     if not n["negative"] and low < -1:

@@ -12,6 +12,9 @@ from ..thresholds import Thresholds
 
 SECTION = "trials"
 _AT_REST = 1e-3
+_BENT = 1e-3
+_APART = 0.05
+_TURNED = 0.9
 _LINEAR = 9.0  # fall from 10 to 100 deviations over that from 0 to 10, of a straight line
 _POWERS = ("0.5", "1", "2", "4", "8", "16", "32")
 
@@ -102,6 +105,35 @@ def shifted_twice(report: Report, context: Context, limits: Thresholds) -> Itera
         section=SECTION,
         evidence={"data": trial.numbers["data"], "loss": trial.numbers["loss"]},
     )
+
+
+def zero_is_no_label(report: Report) -> dict[str, float]:
+    """Return what shows that the loss is one of labels -1 and 1, and the targets are 0 and 1; else {}.
+
+    Targets of 0 pull at no output anywhere, or do what 1 and -1 do together; 1 and -1 pull in opposite directions, and
+    never in the same; and the loss is no straight line in the target, as one is which targets weigh or switch off.
+    """
+    trial = report.tried("zero-as-label")
+    n = trial.numbers if trial is not None else {}
+    if not n or not (n["flat"] or n["both"]) or n["along"] or n["bent"] < _BENT:
+        return {}
+    opposite = n["apart"] > _APART or n["turned"] < -_TURNED
+    return {key: n[key] for key in ("flat", "zeros")} if opposite else {}
+
+
+def inputs_are_weights(report: Report) -> dict[str, float]:
+    """Return what shows that a cross-entropy is handed the inputs themselves as shares of classes; else {}.
+
+    Twice the targets make twice the loss, and one number added to all outputs does not change it; and the inputs are
+    mostly fractions, in a tenth of the places at least, and sum to another number than 1.
+    """
+    trial = report.tried("inputs-as-weights")
+    n = trial.numbers if trial is not None else {}
+    if not n or abs(n["doubled"] - 2) > 1e-3 or abs(n["shifted"] - 1) > 1e-3:
+        return {}
+    if n["fractions"] < 0.5 or n["present"] < 0.1 or max(abs(n["low"] - 1), abs(n["high"] - 1)) < 0.05:
+        return {}
+    return {"low": n["low"], "high": n["high"]}
 
 
 def _course(numbers: dict[str, float], form: str) -> list[float]:

@@ -9,8 +9,9 @@ from ...document.facts import DatasetFacts, Finding, Report, Severity
 from ...document.stats import TensorStats
 from ...document.trials import Trial
 from ..context import Context
+from ..curves import finite
 from ..thresholds import Thresholds
-from .claims import takes_logarithms
+from .claims import inputs_are_weights, takes_logarithms, zero_is_no_label
 
 SECTION = "evaluation"
 
@@ -170,7 +171,13 @@ def loss_mismatch(report: Report, context: Context, limits: Thresholds) -> Itera
     same when one number is added to all outputs) with more than 1.1 true labels a sample on average: a warning, because
     its classes exclude one another; over more labels a multinomial likelihood is common. Class numbers as quantities:
     one output for whole-numbered integer targets from 0 to at least 2 without a gap and at most 20 of them, under a
-    loss that is lowest where outputs equal them: a warning, wrong where the classes are grades in order.
+    loss that is lowest where outputs equal them: a warning, wrong where the classes are grades in order. A loss of
+    labels -1 and 1 that is given 0 and 1: a target of 0 pulls at no output (hinge, soft margin, ranking, cosine), or
+    does what 1 and -1 do together (hinge of distances), though 1 and -1 pull in opposite directions; told from a loss
+    that the target weighs or switches off, which is a straight line in it, or pulls one way. A cross-entropy whose
+    targets are the inputs themselves, in fractions that do not sum to 1: it weighs log-probabilities by them, and never
+    asks for the values. Both errors; they inform where the model works and the run logged a validation loss less than
+    half or more than twice as large as this loss gives: its loop turned the targets into others.
     """
     name = (report.subject.loss or "").lower().replace("_", "")
     for data in (report.train_dataset, report.dataset):
@@ -180,6 +187,10 @@ def loss_mismatch(report: Report, context: Context, limits: Thresholds) -> Itera
             if low < 0 or high > 1:
                 yield _mismatch(Severity.ERROR, {"min": low, "max": high}, "targets outside of 0 to 1")
                 return
+    if told := _other_targets(report):
+        other = context.outcome_ok and not _was_trained_on(report)
+        yield _mismatch(Severity.INFO if other else Severity.ERROR, *told)
+        return
     several = _labels_a_sample(report)
     own = 0 < _labels(report) <= limits.labels_apart and _softmax_inside(report)
     if several > 1.1 and (own or name in ("crossentropyloss", "crossentropy")):
@@ -197,6 +208,25 @@ def loss_mismatch(report: Report, context: Context, limits: Thresholds) -> Itera
         lowest = abs(answers.numbers["right"]) < 1e-6 * max(abs(answers.numbers["wrong"]), 1e-12)
         if lowest and data.label_min == 0 and data.label_max == n - 1 and 3 <= n <= 20:
             yield _mismatch(Severity.WARNING, {"classes": n}, "class numbers")
+
+
+def _other_targets(report: Report) -> tuple[dict[str, float], str] | None:
+    """Return what shows that the loss is made for labels of -1 and 1, or for shares of classes."""
+    if found := zero_is_no_label(report):
+        return found, "zero as label"
+    if found := inputs_are_weights(report):
+        return found, "inputs as weights"
+    return None
+
+
+def _was_trained_on(report: Report) -> bool:
+    """Tell whether the loss gives about what the run logged last of the data given; yes where nothing was logged."""
+    trial = report.tried("as-it-is")
+    logged = [y for _, y in finite(report.training.get("val_loss") if report.training is not None else None)]
+    if trial is None or not logged:
+        return True
+    low, high = sorted((abs(trial.numbers["loss"]), abs(logged[-1])))
+    return high <= 2 * low
 
 
 def _lowest_loss(report: Report) -> float:

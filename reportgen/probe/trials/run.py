@@ -40,6 +40,7 @@ from . import (
     rounding,
     shape,
     sides,
+    signs,
     stillness,
     through_time,
 )
@@ -71,6 +72,8 @@ EXPERIMENTS: tuple[tuple[str, Experiment, int], ...] = (
     ("loss-shifted", answers.loss_shifted, 1),
     ("far-targets", claims.far_targets, 1),
     ("shares", claims.shares, 1),
+    ("zero-as-label", signs.zero_as_label, 1),
+    ("inputs-as-weights", signs.inputs_as_weights, 1),
     ("loss-of-pairs", pairing.loss_of_pairs, 1),
     ("loss-domain", pairing.loss_domain, 1),
     ("loss-without-target", pairing.loss_without_target, 1),
