@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 import reportgen
 from reportgen.document.facts import Finding, Report
-from reportgen.health.rules.claims import inputs_are_weights, zero_is_no_label
+from reportgen.health.rules.claims import inputs_are_weights, zero_as_label
 from reportgen.page import words_claims, words_trials
 from reportgen.probe.trials import run as trials
 from reportgen.probe.trials import signs
@@ -94,7 +94,7 @@ def test_a_label_of_zero_is_none_to_losses_of_signs(name: str) -> None:
     model, loss, columns = SICK[name]
     report = examined(model, data(columns=columns), loss)
     found = mismatches(report)
-    assert [f.detail["kind"] for f in found] == ["zero as label"]
+    assert [f.detail["kind"] for f in found] == ["zero as both" if name == "distance" else "zero as none"]
     assert found[0].severity.value == "error"
     assert "wrong-loss" in {d.cause for d in report.diagnoses if d.severity.rank}
     assert words_trials.RULES["loss-mismatch"][1](found[0]).endswith(".")
@@ -144,7 +144,7 @@ def test_losses_of_zero_and_one_and_of_weights_are_left_alone(name: str) -> None
     model, loss, columns = HEALTHY[name]
     report = examined(model, data(columns=columns), loss)
     assert report.tried("zero-as-label") is not None
-    assert zero_is_no_label(report) == {}
+    assert zero_as_label(report) == ""
     assert mismatches(report) == []
 
 

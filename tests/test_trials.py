@@ -554,7 +554,15 @@ def test_a_healthy_model_has_its_experiments_in_the_report_and_no_alarm() -> Non
         "zero-start",
     )
     without += ("outputs-alone", "far-targets", "shares", "two-sides", "sums-to-one", "prepared-otherwise")
-    without += ("targets-ahead", "rare-favoured", "half-as-many", "function-ends", "zero-as-label", "inputs-as-weights")
+    without += (
+        "targets-ahead",
+        "rare-favoured",
+        "half-as-many",
+        "function-ends",
+        "zero-as-label",
+        "inputs-as-weights",
+        "targets-given",
+    )
     assert {t.status for t in report.trials.trials if t.name not in without} == {"done"}
     assert {"trial eval-twice", "trials"} <= set(report.meta.seconds)
     shown = section.section(report)

@@ -168,7 +168,7 @@ SYNDROMES: tuple[Syndrome, ...] = (
         "wrong-loss",
         ("loss-mismatch",),
         (*_SLOW, *_NONFINITE, *_WILD, *_SICK_SIGNAL, *_BAD_LABELS, "update-ratio", "embedding-collapsed"),
-        _detail("kind", "zero as label"),
+        lambda proofs: any(f.detail.get("kind", "").startswith("zero as") for f in proofs),
     ),
     Syndrome("bad-init", ("equal-units", "zero-start"), (*_SICK_SIGNAL, *_UNMOVED, *_NO_PULL, "h-init-loss")),
     Syndrome("unregistered-parameters", ("unregistered-parameters",), (*_SLOW, "w-at-default-init")),

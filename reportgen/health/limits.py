@@ -166,7 +166,7 @@ LIMITS: dict[str, dict[str, str]] = {
     "probabilities-as-scores": {"row_sum": "row_sum_error"},
     "eval-nondeterminism": {"change": "eval_change"},
     "batch-coupling": {"change": "coupling", "samples": "few_beside"},
-    "causal-leak": {"change": "coupling"},
+    "causal-leak": {"change": "coupling", "followed": "given_followed"},
     "missing-nonlinearity": {"departure": "affine_departure"},
     "affine-pair": {"departure": "affine_departure"},
     "step-without-effect": {"rate": "smallest_rate"},

@@ -185,6 +185,7 @@ class Thresholds(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     eval_change: float = 1e-4
     few_beside: float = 8.0
     coupling: float = 1e-3
+    given_followed: float = 0.5
     affine_departure: float = 1e-4
     order_change: float = 1e-4
     output_spread: float = 1e-4

@@ -246,6 +246,15 @@ OF_RULE: dict[str, dict[str, tuple[str, Unit]]] = {
         "data": (N_("elements that the data move them"), COUNT),
         "loss": (N_("elements that the loss moves them"), COUNT),
     },
+    "causal-leak": {
+        "followed": (N_("answers that follow the input that holds the targets"), SHARE),
+        "kept": (N_("answers that are the targets all the same"), SHARE),
+    },
+    "loss-mismatch": {
+        "zeros": (N_("share of labels that are 0"), SHARE),
+        "low": (N_("least sum of a sample's targets"), NUMBER),
+        "high": (N_("largest sum of a sample's targets"), NUMBER),
+    },
     "loss-of-shares": {
         "softened": (N_("derivative at the targets, of that at 0"), NUMBER),
         "met": (N_("derivative at their logarithms, of that at 0"), NUMBER),

@@ -60,6 +60,7 @@ def titles() -> dict[str, str]:
         "shares": _("Which shares does the loss ask for?"),
         "zero-as-label": _("Does a label of 0 teach anything?"),
         "inputs-as-weights": _("Does the loss ask for the inputs themselves?"),
+        "targets-given": _("Do answers follow the targets that are an input?"),
         "targets-ahead": _("How far ahead do the targets lie?"),
         "function-ends": _("Are units stuck at the ends of functions?"),
         "rare-favoured": _("Are rare classes named as often as the model knows them?"),
@@ -107,6 +108,11 @@ def _favoured(n: Numbers, d: Detail) -> str:
     return text.format(**{word: amount(n[key]) for word, key in keys.items()})
 
 
+def _given(n: Numbers, d: Detail) -> str:
+    text = _("With that input mixed up answers follow it to {followed}, and the targets to {kept}.")
+    return text.format(followed=percent(n["followed"]), kept=percent(max(n["kept"], 0.0)))
+
+
 def _zeros(n: Numbers, d: Detail) -> str:
     if n["flat"]:
         return _("With targets of 0 no output is pulled anywhere.")
@@ -120,6 +126,7 @@ def _weighed(n: Numbers, d: Detail) -> str:
 
 
 OUTCOMES: dict[str, Callable[[Numbers, Detail], str]] = {
+    "targets-given": _given,
     "targets-ahead": _ahead,
     "rare-favoured": _favoured,
     "function-ends": _ends,

@@ -27,7 +27,8 @@ CAUSES: dict[str, tuple[str, str]] = {
     ),
     "causal-leak": (
         "The model sees the future that it is to predict",
-        "Outputs depend on later elements of the sequence: training looks excellent, and generation fails.",
+        "Outputs depend on later elements of the sequence, or on the very one that is asked for: training looks "
+        "excellent, and generation fails.",
     ),
     "dropout-active-in-eval": (
         "Two evaluations of one input differ",
@@ -90,6 +91,21 @@ def _sign(f: Finding) -> str:
     )
 
 
+def _future(f: Finding) -> str:
+    e = f.evidence
+    if f.detail.get("kind") == "given":
+        text = _(
+            "One input is the targets as they stand, not moved on by one. With it mixed up over the samples the "
+            "answers follow it to {followed}, and the targets to {kept}."
+        )
+        return text.format(followed=percent(e["followed"]), kept=percent(max(e["kept"], 0.0)))
+    text = _(
+        "With elements from {cut} of {length} on replaced, earlier outputs move by {change} of the "
+        "spread of all outputs."
+    )
+    return text.format(cut=amount(e["cut"]), length=amount(e["length"]), change=amount(e["change"]))
+
+
 def _mismatch(f: Finding) -> str:
     e, kind = f.evidence, f.detail.get("kind", "")
     if kind == "raw scores":
@@ -109,10 +125,10 @@ def _mismatch(f: Finding) -> str:
         return _("One output is drawn to the number of the class, from 0 to {last}.").format(
             last=amount(e["classes"] - 1)
         )
-    if kind == "zero as label":
+    if kind in ("zero as none", "zero as both"):
         text = (
             _("The loss is made for labels -1 and 1: a label of 0, as {share} of the targets are, moves no output.")
-            if e["flat"]
+            if kind == "zero as none"
             else _("The loss is made for labels -1 and 1: a label of 0, as {share} are, does what both do together.")
         )
         return text.format(share=percent(e["zeros"]))
@@ -220,12 +236,7 @@ RULES: dict[str, tuple[str, Callable[[Finding], str], str]] = {
     "batch-coupling": ("Neighbours in the batch", _neighbours, "Models that retrieve over the batch are made so."),
     "causal-leak": (
         "Change of later elements",
-        lambda f: _(
-            "With elements from {cut} of {length} on replaced, earlier outputs move by {change} of the "
-            "spread of all outputs."
-        ).format(
-            cut=amount(f.evidence["cut"]), length=amount(f.evidence["length"]), change=amount(f.evidence["change"])
-        ),
+        _future,
         "A prefix may be read in both directions on purpose.",
     ),
     "equal-units": ("Units that are all alike", _equal, "Weights may be zero by pruning."),

@@ -107,8 +107,8 @@ def shifted_twice(report: Report, context: Context, limits: Thresholds) -> Itera
     )
 
 
-def zero_is_no_label(report: Report) -> dict[str, float]:
-    """Return what shows that the loss is one of labels -1 and 1, and the targets are 0 and 1; else {}.
+def zero_as_label(report: Report) -> str:
+    """Tell whether the loss is one of labels -1 and 1, and the targets are 0 and 1; '' where it is not.
 
     Targets of 0 pull at no output anywhere, or do what 1 and -1 do together; 1 and -1 pull in opposite directions, and
     never in the same; and the loss is no straight line in the target, as one is which targets weigh or switch off.
@@ -116,9 +116,9 @@ def zero_is_no_label(report: Report) -> dict[str, float]:
     trial = report.tried("zero-as-label")
     n = trial.numbers if trial is not None else {}
     if not n or not (n["flat"] or n["both"]) or n["along"] or n["bent"] < _BENT:
-        return {}
+        return ""
     opposite = n["apart"] > _APART or n["turned"] < -_TURNED
-    return {key: n[key] for key in ("flat", "zeros")} if opposite else {}
+    return ("zero as none" if n["flat"] else "zero as both") if opposite else ""
 
 
 def inputs_are_weights(report: Report) -> dict[str, float]:

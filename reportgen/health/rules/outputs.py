@@ -11,7 +11,7 @@ from ...document.trials import Trial
 from ..context import Context
 from ..curves import finite
 from ..thresholds import Thresholds
-from .claims import inputs_are_weights, takes_logarithms, zero_is_no_label
+from .claims import inputs_are_weights, takes_logarithms, zero_as_label
 
 SECTION = "evaluation"
 
@@ -212,8 +212,9 @@ def loss_mismatch(report: Report, context: Context, limits: Thresholds) -> Itera
 
 def _other_targets(report: Report) -> tuple[dict[str, float], str] | None:
     """Return what shows that the loss is made for labels of -1 and 1, or for shares of classes."""
-    if found := zero_is_no_label(report):
-        return found, "zero as label"
+    trial = report.tried("zero-as-label")
+    if trial is not None and (kind := zero_as_label(report)):
+        return {"zeros": trial.numbers["zeros"]}, kind
     if found := inputs_are_weights(report):
         return found, "inputs as weights"
     return None

@@ -88,29 +88,6 @@ def batch_coupling(report: Report, context: Context, limits: Thresholds) -> Iter
     )
 
 
-def causal_leak(report: Report, context: Context, limits: Thresholds) -> Iterator[Finding]:
-    """A model that predicts the next element sees it: changing later elements moves earlier outputs.
-
-    The later half of each sequence is replaced; largest movement of an output before it, over the spread of all
-    outputs, above 1e-3. Judged only where the target is the input shifted by one (up to four elements, all channels or
-    one, or shifted by a loss that leaves out the last answer), so that the future is the answer, and only where outputs
-    do not already depend on the other samples of the batch.
-    """
-    trial, coupled = report.tried("later-tokens"), report.tried("neighbours")
-    if trial is None or trial.numbers["change"] <= limits.coupling:
-        return
-    if coupled is not None and coupled.numbers["change"] > limits.coupling:
-        return
-    yield Finding(
-        rule="causal-leak",
-        severity=Severity.ERROR,
-        subject="output",
-        section=SECTION,
-        evidence=trial.numbers,
-        threshold={"change": limits.coupling},
-    )
-
-
 def missing_nonlinearity(report: Report, context: Context, limits: Thresholds) -> Iterator[Finding]:
     """The whole network is affine, though it has two affine layers or more that could be one.
 
@@ -407,7 +384,6 @@ def one_batch(report: Report, context: Context, limits: Thresholds) -> Iterator[
 RULES = (
     eval_nondeterminism,
     batch_coupling,
-    causal_leak,
     missing_nonlinearity,
     affine_pair,
     unregistered_parameters,
