@@ -47,7 +47,7 @@ def test_a_release_without_the_names_is_used_as_it_is(monkeypatch: pytest.Monkey
 
 @pytest.mark.slow
 def test_memory_is_spared(monkeypatch: pytest.MonkeyPatch) -> None:
-    page = build(builders.checkpoint())
+    page = build(builders.classifier())  # of a short one the fonts are the most
     to_pdf(page)  # imports
 
     def peak(lay_out: Callable[..., Any]) -> int:

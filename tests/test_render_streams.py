@@ -71,7 +71,7 @@ def test_links_bookmarks_and_words_are_the_same(both: tuple[bytes, bytes]) -> No
             links = [len(p.get("/Annots", [])) for p in opened.pages]
             names = opened.Root.Names.Dests.Names
             goals = [(str(n), places[d[0].objgen]) for n, d in zip(names[::2], names[1::2], strict=True)]
-            return marks, links, goals
+            return marks, links, [goal for goal in goals if not goal[0].endswith("-title")]  # to which no link leads
 
     plain, slim = map(told, both)
     assert plain == slim

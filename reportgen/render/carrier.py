@@ -51,6 +51,18 @@ def packed(data: bytes, images: Sequence[bytes] = ()) -> str:
     return text if len(text) <= MOST else ""
 
 
+def nine_digits(data: bytes) -> bytes:
+    """Return JSON with numbers of nine digits, all that single precision tells apart; large ones keep theirs."""
+
+    def shorter(found: re.Match[bytes]) -> bytes:
+        told = found[0]
+        if told.startswith(b'"') or abs(float(told)) >= 1e6:
+            return told
+        return json.encode(float(f"{float(told):.9g}"))
+
+    return _TEXT_OR_NUMBER.sub(shorter, data)
+
+
 def _singles(data: bytes) -> bytes:
     """Write numbers that single precision holds with the digits that takes and an f: a tenth of all bytes."""
 

@@ -11,8 +11,10 @@ from __future__ import annotations
 
 import gc
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
+
+from . import streams
 
 _NOTES = re.compile(r"^::(?:foot)?note-\w+ \{[^}]*\}$", re.M)
 
@@ -38,7 +40,19 @@ def laid_out(html: str, fetcher: Any, fonts: Any, options: Mapping[str, Any]) ->
         context.target_collector = None
     del contexts[:]
     gc.collect()
+    for made in document.pages:
+        made.paint = _whole(made.paint)
     return document
+
+
+def _whole(paint: Callable[..., None]) -> Callable[..., None]:
+    """Return how a page is painted and its instructions put together at once: thousands of small ones take more."""
+
+    def painted(stream: Any, scale: float = 1) -> None:
+        paint(stream, scale)
+        stream.stream = [streams.written(stream)]
+
+    return painted
 
 
 def _plain(weasyprint: Any) -> Any:

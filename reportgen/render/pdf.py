@@ -16,9 +16,11 @@ from ..look import Look
 from ..page.blocks import Page
 from ..page.fold import folded
 from ..page.theme import printed
-from . import columns, crossref, frugal, numbering, streams, tags, typeface
+from . import columns, crossref, frugal, numbering, outlines, parents, streams, tags, terse, typeface
 from .assets import sheet
+from .carrier import nine_digits
 from .fill import fill
+from .thin import thinned
 
 MAX_TABLE_ROWS = 300
 MAX_APPENDIX = 30  # of a table that the screen shows folded
@@ -48,27 +50,34 @@ def to_pdf(page: Page, data: bytes | None = None, look: Look | None = None) -> b
     variant = "pdf/ua-1" if short.n_rows <= TAGGED_UP_TO else None
     filled = printed(fill(short, {"css": sheet("print.css")}, templates=look.templates), look)
     html, chinese = _lettered(_DRAWING.sub(r'\g<0> font-family="Report Sans, sans-serif"', filled), look)
-    fetcher = _fetcher(chinese)
+    fetcher = _fetcher(chinese, frozenset(html))
     with _no_collection():
         rules = _faces(chinese) + columns.style(short) + _widths(short)
+        del page, short, filled
         styles = [weasyprint.CSS(string=rules, url_fetcher=fetcher, font_config=fonts)]
         attached = [] if data is None else [_attachment(weasyprint, data)]
         options = {"pdf_variant": variant, "attachments": attached, "stylesheets": styles}
+        gc.collect()  # fonts that were looked into
         document = frugal.laid_out(html, fetcher, fonts, options)
         return crossref.packed(bytes(document.write_pdf(finisher=_finish, **options)))
 
 
 def _finish(document: Any, pdf: Any) -> None:
+    document.pages.clear()
+    gc.collect()
     numbering.take_out(pdf, [*streams.slim(pdf), *tags.slim(pdf)])
+    numbering.take_out(pdf, parents.gathered(pdf))
+    terse.shorten(pdf)
+    outlines.slim(pdf)
 
 
 def _attachment(weasyprint: Any, data: bytes) -> Any:
     """Return the data of the report as a file inside the PDF, of no date, for the same report is the same bytes."""
     dawn = datetime(1980, 1, 1, tzinfo=UTC)
     return weasyprint.Attachment(
-        string=data,
+        string=nine_digits(data),
         name="report.json",
-        description="The data of this report",
+        description="The data of this report, numbers to nine digits",
         created=dawn,
         modified=dawn,
         relationship="Data",
@@ -105,8 +114,11 @@ def _lettered(html: str, look: Look) -> tuple[str, dict[str, bytes]]:
     return html, dict(zip(_CHINESE, (plain,) if bold is None else (plain, bold), strict=False))
 
 
-def _fetcher(chinese: dict[str, bytes]) -> Any:
-    """Return a fetcher that knows data: and our own fonts; a page that asks for more is a bug and fails."""
+def _fetcher(chinese: dict[str, bytes], characters: frozenset[str]) -> Any:
+    """Return a fetcher that knows data: and our own fonts; a page that asks for more is a bug and fails.
+
+    ``characters``: of the page, which the fonts need outlines for.
+    """
     from weasyprint.urls import URLFetcher, URLFetcherResponse
 
     class Fetcher(URLFetcher):  # type: ignore[misc]
@@ -114,7 +126,7 @@ def _fetcher(chinese: dict[str, bytes]) -> Any:
             if url in chinese:
                 return URLFetcherResponse(url, chinese[url], {"Content-Type": "font/ttf"})
             if url in _FONTS:
-                return URLFetcherResponse(url, _font(url), {"Content-Type": "font/ttf"})
+                return URLFetcherResponse(url, thinned(_font(url), characters), {"Content-Type": "font/ttf"})
             return super().fetch(url, headers)
 
     return Fetcher(allowed_protocols=("data",), fail_on_errors=True)

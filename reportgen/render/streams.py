@@ -10,11 +10,15 @@ import re
 from typing import Any
 
 from .clips import unclipped
+from .runs import Widths, joined
+from .shapes import plainer
 
 # a number with a fraction that stands alone: not part of a name such as /a1.0, nor inside a string
 _NUMBER = re.compile(rb"(?<![\w./<-])-?\d*\.\d+(?![\w.>])")
 _NO_GAP = re.compile(rb">0?<")
-_DRAWN = re.compile(rb"/(x\d+) Do")
+_KERNED = re.compile(rb"^\[.*\] TJ$", re.M)
+# a drawing that is made transparent as a whole follows the setting for that, and stays one
+_DRAWN = re.compile(rb"(?<= cm\n)/(x\d+) Do$", re.M)
 
 
 def slim(pdf: Any) -> list[Any]:
@@ -27,44 +31,54 @@ def slim(pdf: Any) -> list[Any]:
     gone: list[Any] = []
     for stream in pdf.objects:
         if stream.reference in contents:
-            stream.stream = _with_texts(stream.stream, known[pages[0]["Resources"]], forms, known, gone)
+            stream.stream = [_with_texts(written(stream), known[pages[0]["Resources"]], forms, known, gone)]
+    widths = _widths(known[pages[0]["Resources"]], known) if pages else {}
     for stream in pdf.objects:
         if stream.reference in contents or stream.reference in forms:
-            stream.stream = [unclipped(b"\n".join(_written(_slimmed(part)) for part in stream.stream))]
+            stream.stream = [plainer(joined(unclipped(_slimmed(written(stream))), widths))]
     return gone
 
 
-def _written(part: Any) -> bytes:
-    """Return an instruction as it stands in the file; marked content comes with a dictionary of its own."""
-    return part if isinstance(part, bytes) else bytes(part.data) if hasattr(part, "data") else str(part).encode("ascii")
+def written(stream: Any) -> bytes:
+    """Return the instructions of a drawing as they stand in the file; marked content comes with dictionaries."""
+    return b"\n".join(
+        part if isinstance(part, bytes) else bytes(part.data) if hasattr(part, "data") else str(part).encode("ascii")
+        for part in stream.stream
+    )
 
 
-def _with_texts(parts: list[Any], resources: Any, forms: Any, known: Any, gone: list[Any]) -> list[Any]:
-    """Put a text that was a drawing of its own where it is drawn."""
-    out: list[Any] = []
-    for part in parts:
-        found = _DRAWN.fullmatch(part) if isinstance(part, bytes) else None
-        place = found[1].decode() if found else ""
-        form = forms.get(resources["XObject"].get(place))
-        # a drawing that is made transparent as a whole follows the setting for that, and stays one
-        own = known[form.extra["Resources"]] if form is not None and out[-1].endswith(b" cm") else None
-        if form is None or own is None or own["XObject"] or own["Pattern"] or own["Shading"]:
-            out.append(part)
-            continue
-        resources["ExtGState"].update(own["ExtGState"])
-        del resources["XObject"][place]
-        out += form.stream
-        gone += [form, own]
+def _widths(resources: Any, known: Any) -> Widths:
+    """Return how wide the glyphs of each font are."""
+    out: dict[bytes, dict[int, float]] = {}
+    for name, reference in known[resources["Font"]].items():
+        glyphs = out[b"/" + name.encode("ascii")] = {}
+        for font in known[reference].get("DescendantFonts", []):
+            told = known[font].get("W", [])
+            for first, widths in zip(told[::2], told[1::2], strict=True):
+                glyphs |= dict(enumerate(widths, first))
     return out
 
 
-def _slimmed(part: Any) -> Any:
-    if not isinstance(part, bytes | str):
-        return part  # the number of a piece of marked content
-    text = part if isinstance(part, bytes) else part.encode("ascii")
-    if text.endswith(b"TJ"):
-        text = _NO_GAP.sub(b"", text).replace(b">0]", b">]")
-    return _NUMBER.sub(_rounded, text)
+def _with_texts(drawn: bytes, resources: Any, forms: Any, known: Any, gone: list[Any]) -> bytes:
+    """Put a text that was a drawing of its own where it is drawn."""
+
+    def put(found: re.Match[bytes]) -> bytes:
+        place = found[1].decode()
+        form = forms.get(resources["XObject"].get(place))
+        own = None if form is None else known[form.extra["Resources"]]
+        if form is None or own is None or own["XObject"] or own["Pattern"] or own["Shading"]:
+            return found[0]
+        resources["ExtGState"].update(own["ExtGState"])
+        del resources["XObject"][place]
+        gone.extend((form, own))
+        return written(form)
+
+    return _DRAWN.sub(put, drawn)
+
+
+def _slimmed(drawn: bytes) -> bytes:
+    closer = _KERNED.sub(lambda found: _NO_GAP.sub(b"", found[0]).replace(b">0]", b">]"), drawn)
+    return _NUMBER.sub(_rounded, closer)
 
 
 def _rounded(found: re.Match[bytes]) -> bytes:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 _TEXT = ("/Span", "/NonStruct")
-_GROUP = "/Div"
+_GROUPS = ("/Div", "/NonStruct")
 
 
 def slim(pdf: Any) -> list[Any]:
@@ -26,7 +26,7 @@ def slim(pdf: Any) -> list[Any]:
             continue
         if element["S"] in _TEXT and _holds_text_alone(element) and _same_page(element, parent):
             moved[reference] = parent.reference
-        elif element["S"] == _GROUP and _groups_elements(element, elements):
+        elif element["S"] in _GROUPS and _groups_elements(element, elements):
             for kid in element["K"]:
                 elements[kid]["P"] = parent.reference
         else:
@@ -38,6 +38,8 @@ def slim(pdf: Any) -> list[Any]:
     for element in elements.values():
         _scope(element, elements)
         _whole(element)
+        if "K" in element:  # behind what neighbours share, which then is one piece to the packing
+            element["K"] = element.pop("K")
     return [element for element in elements.values() if not element]
 
 
