@@ -276,6 +276,8 @@ SYNDROMES: tuple[Syndrome, ...] = (
     # wrong labels that are learned by heart hold nowhere else
     Syndrome("label-noise", ("d-label-noise", "training-labels-noisier"), (*_FAR_APART, "few-samples")),
     Syndrome("unscaled-target", ("d-target-scale",), (*_SLOW, *_NONFINITE, *_WILD, *_SICK_SIGNAL, "update-ratio")),
+    # the vector of each sample is where its answer is learned by heart
+    Syndrome("overfitting", ("code-of-each-sample",), (*_FAR_APART, "few-samples", "o-below-neighbours")),
     Syndrome("too-little-data", ("few-samples",), ("d-class-imbalance", "h-val-noise", "o-per-class")),
     Syndrome("class-imbalance", ("d-class-imbalance",), ("o-baseline-skill", "one-batch")),
     Syndrome("causal-leak", ("causal-leak",), ()),

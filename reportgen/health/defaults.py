@@ -106,6 +106,7 @@ DEFAULTS: dict[str, str] = {
     "h-diverged": "lr-too-high",
     "h-generalisation-gap": "overfitting",
     "init-offset": "bad-init",
+    "code-of-each-sample": "overfitting",
     "norms-off-at-start": "bn-statistics",
     "precision-lost": "numerical-instability",
     "h-init-loss": "bad-init",

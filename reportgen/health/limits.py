@@ -179,6 +179,7 @@ LIMITS: dict[str, dict[str, str]] = {
     "weights-shrunk": {"scale": "shrunk"},
     "precision-lost": {"difference": "precision"},
     "init-offset": {"offset": "init_offset"},
+    "code-of-each-sample": {"pairs": "code_pairs"},
     "norms-off-at-start": {"high": "norm_start_high", "low": "norm_start_low"},
     "signal-by-depth": {"slope": "signal_slope", "ratio": "signal_ratio"},
     "gradient-by-time": {"steps": "time_steps", "ratio": "time_ratio", "ratio_gated": "time_ratio_gated"},

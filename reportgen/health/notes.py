@@ -82,6 +82,7 @@ NOTES: dict[str, str] = {
     "o-per-class": "Look at the samples of this class; more of them, or a weight in the loss, may help.",
     "o-regression-bias": "Look at the bias of the last layer and at the scaling of the targets.",
     "optimizer-state-missing": "Parameters without a gradient have no state; nothing need be done where that is meant.",
+    "code-of-each-sample": "Leave the code out, unless the vectors of new samples are fitted too.",
     "norms-off-at-start": "The model works; train the norms too, or refresh their statistics, if it should do better.",
     "init-offset": "Draws about zero, as PyTorch's own initialisation makes them, keep units apart.",
     "output-range": "A last layer without activation could reach the outer targets too.",

@@ -71,6 +71,9 @@ class Thresholds(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     norm_start_high: float = 2.2
     norm_start_low: float = 0.32
 
+    # code-of-each-sample: pairs of equal codes that draws would have made; none comes of 10 with 1 in 20 000
+    code_pairs: float = 10.0
+
     # gradient-by-time: gradient by the first steps of a sequence over the largest of any
     time_steps: float = 20.0
     time_ratio: float = 1e-2

@@ -22,6 +22,13 @@ OF_RULE: dict[str, dict[str, tuple[str, Unit]]] = {
         "share": (N_("share of steps clipped"), SHARE),
         "factor": (N_("length that is left"), SHARE),
     },
+    "code-of-each-sample": {
+        "samples": (N_("training samples looked at"), COUNT),
+        "distinct": (N_("different codes"), COUNT),
+        "given": (N_("samples given that were looked at"), COUNT),
+        "known": (N_("of those, with a code of a training sample"), COUNT),
+        "pairs": (N_("pairs of equal codes that draws would have made"), NUMBER),
+    },
     "cut-short": {
         "first": (N_("training loss at the start"), NUMBER),
         "last": (N_("training loss at the end"), NUMBER),

@@ -238,6 +238,7 @@ _TRIALS = (
     "no class is rare",
     "the targets are no classes, one a sample",
     "no tanh or sigmoid is called as a function between layers",
+    "nothing is looked up by a code of each sample",
     "the training data are many, or augmented",
     "the model is not far better on its training data than on the data given",
     "the samples of both splits are not of one shape",

@@ -34,7 +34,21 @@ def _twice(f: Finding) -> str:
     return text.format(data=amount(f.evidence["data"]), loss=amount(f.evidence["loss"]))
 
 
+def _own_codes(f: Finding) -> str:
+    text = _(
+        "{distinct} training samples have {distinct} different codes, and none of {given} samples given has one of "
+        "these: {subject} holds a row for each sample, and rows of new samples were never trained."
+    )
+    e = f.evidence
+    return text.format(distinct=amount(e["distinct"]), given=amount(e["given"]), subject=f.subject)
+
+
 RULES: dict[str, tuple[str, Callable[[Finding], str], str]] = {
+    "code-of-each-sample": (
+        "Codes that no two samples share",
+        _own_codes,
+        "Vectors of samples may be fitted on purpose, those of new ones too.",
+    ),
     "loss-of-shares": ("Shares that the loss asks for", _shares, "The loss may distrust soft labels on purpose."),
     "shifted-twice": ("How far ahead the targets lie", _twice, "What comes after the next may be asked for."),
 }
@@ -62,6 +76,7 @@ def titles() -> dict[str, str]:
         "inputs-as-weights": _("Does the loss ask for the inputs themselves?"),
         "targets-given": _("Do answers follow the targets that are an input?"),
         "targets-ahead": _("How far ahead do the targets lie?"),
+        "lookups": _("What is looked up by a code of the sample?"),
         "function-ends": _("Are units stuck at the ends of functions?"),
         "rare-favoured": _("Are rare classes named as often as the model knows them?"),
         "two-sides": _("Can the answers be yes and no?"),
@@ -98,6 +113,15 @@ def _ends(n: Numbers, d: Detail) -> str:
     )
 
 
+def _codes(n: Numbers, d: Detail) -> str:
+    if "distinct" not in n:
+        return _("Columns of the input that are codes: {coded}.").format(coded=d.get("columns") or "–")
+    text = _(
+        "{distinct} different codes in {samples} training samples; {known} of {given} samples given have one of these."
+    )
+    return text.format(**{key: amount(n[key]) for key in ("distinct", "samples", "known", "given")})
+
+
 def _favoured(n: Numbers, d: Detail) -> str:
     text = _(
         "Of {rare} samples of rare classes {found} are named rightly, and {then} where their probabilities are divided "
@@ -130,6 +154,7 @@ OUTCOMES: dict[str, Callable[[Numbers, Detail], str]] = {
     "targets-ahead": _ahead,
     "rare-favoured": _favoured,
     "function-ends": _ends,
+    "lookups": _codes,
     "far-targets": _far,
     "shares": _asked,
     "zero-as-label": _zeros,

@@ -29,6 +29,7 @@ from . import (
     hub,
     imbalance,
     labels,
+    lookups,
     loop,
     matrices,
     optimizer,
@@ -105,6 +106,7 @@ _BY_SECTION: tuple[tuple[Rule, ...], ...] = (
     relearned.RULES,
     checks.RULES,
     claims.RULES,
+    lookups.RULES,
 )
 
 RULES: dict[str, Rule] = {rule.__name__.replace("_", "-"): rule for section in _BY_SECTION for rule in section}

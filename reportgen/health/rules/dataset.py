@@ -8,6 +8,8 @@ from ...document.facts import DatasetFacts, FeatureStats, Finding, Report, Sever
 from ..context import Context
 from ..curves import losses
 from ..thresholds import Thresholds
+from .lookups import coded_columns
+from .samples import d_shortcut
 from .weights import ended_finite
 
 SECTION = "dataset"
@@ -46,16 +48,18 @@ def d_input_scale(report: Report, context: Context, limits: Thresholds) -> Itera
     were never scaled). A median over channels of |mean|/std > 3 is a warning unless the model works: the median,
     because a column that hardly ever moves lies far from zero in its own units and does no harm. An input with no std
     above 0.05 is a warning too. Not judged: noise, integer inputs (the model converts them itself), inputs that forward
-    rescales before its first layer; of a model that begins with a normalisation layer it only informs. Where training
-    data were given it is they that are judged: data given on another scale than theirs are for ``d-train-val-shift``.
-    Wrong for physical units that the model is made for.
+    rescales before its first layer, columns that are codes and are only looked up, and one that numbers the rows and
+    gives the target away (``d-shortcut``); of a model that begins with a normalisation layer it only informs. Where
+    training data were given it is they that are judged: data given on another scale than theirs are for
+    ``d-train-val-shift``. Wrong for physical units that the model is made for.
     """
     data = report.train_dataset if report.train_dataset is not None else report.dataset
     if data is None or not context.real_data or data.n_samples < limits.input_samples or "int" in data.dtype:
         return
     if _rescaled(report, limits):
         return
-    moving = [f for f in data.features if f.stats.std and not f.stats.nonfinite]
+    left_out = coded_columns(report) | _row_numbers(report, context, limits)
+    moving = [f for f in data.features if f.stats.std and not f.stats.nonfinite and f.index not in left_out]
     if not moving:
         return
     widest = max(moving, key=lambda f: f.stats.std or 0.0)
@@ -69,6 +73,12 @@ def d_input_scale(report: Report, context: Context, limits: Thresholds) -> Itera
         yield _scale_finding(data, typical, mild, limits)
     elif (widest.stats.std or 0.0) < limits.input_std_low:
         yield _scale_finding(data, widest, mild, limits)
+
+
+def _row_numbers(report: Report, context: Context, limits: Thresholds) -> set[int]:
+    """Return the column that numbers the rows, where it gives the target away and is to go for that reason."""
+    found = d_shortcut(report, context, limits)
+    return {int(f.subject.split()[-1]) for f in found if f.detail.get("column") == "row number"}
 
 
 def _is_broken(report: Report) -> bool:
