@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from reportgen.probe.trials import confidence, coupling, latent, longer, through_time
+from reportgen.probe.trials import confidence, coupling, latent, longer, repairs, through_time
 from reportgen.probe.trials import run as trials
 from reportgen.probe.trials.lab import Clock, Lab, NotApplicableError
 from reportgen.subject.data import Batch
@@ -218,6 +218,24 @@ def test_going_on_helps_a_model_that_had_hardly_begun_and_leaves_it_alone() -> N
     assert done["after"] < 1e-6
     with pytest.raises(NotApplicableError, match="one optimizer"):
         longer.trained_on(lab(model, place.given, parts, F.mse_loss))
+
+
+@pytest.mark.parametrize(("rate", "shared"), [(0.05, True), (0.01, False)])
+def test_what_went_on_as_before_is_not_gone_on_with_again(rate: float, shared: bool) -> None:
+    """``other-ways`` goes on at the highest rate of the run, so both do the same where the rate is that one now."""
+    torch.manual_seed(0)
+    x = torch.randn(256, 4, generator=seeded(0))
+    y = (x @ torch.tensor([[1.0], [-2.0], [0.5], [3.0]])).sin()
+    model = nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 1))
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.05)
+    optimizer.param_groups[0]["lr"] = rate
+    optimizer.param_groups[0]["initial_lr"] = 0.05
+    parts = [Batch((x[i : i + 32],), {}, y[i : i + 32]) for i in range(0, 192, 32)]
+    after, alone = (lab(model, [Batch((x[192:],), {}, y[192:])], parts, F.mse_loss, optimizer) for _ in range(2))
+    ways = repairs.other_ways(after).numbers
+    numbers = longer.trained_on(after).numbers
+    assert numbers == longer.trained_on(alone).numbers
+    assert (ways["same"] == numbers["after"]) == shared
 
 
 # ---------------------------------------------------------------------------------------------------------- order

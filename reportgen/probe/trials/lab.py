@@ -96,6 +96,8 @@ class Lab:
     """Training samples are made anew at each reading."""
     peak: float = 0.0
     """Highest learning rate that was recorded in the run; 0 where none was."""
+    memo: dict[str, tuple[float, float | None, int]] = field(default_factory=dict)
+    """What an experiment found that another one would do all over again."""
     held: frozenset[str] = frozenset()
     """Names of the norms and dropouts that the run was seen to keep in eval mode in training."""
 

@@ -81,12 +81,12 @@ def _table(batches: list[Batch]) -> tuple[Tensor, Tensor] | None:
 def _coded(x: Tensor) -> Tensor:
     """Return elements as columns (N, T, C): codes one-hot (the commonest; rarer ones share columns), vectors scaled."""
     if x.is_floating_point():
-        return (x - x.mean((0, 1))).double() / x.double().std((0, 1)).clamp_min(1e-12)
+        return ((x - x.mean((0, 1))).double() / x.double().std((0, 1)).clamp_min(1e-12)).float()
     flat = x.reshape(len(x), x.shape[1], -1)[..., 0]
     values, place = torch.unique(flat, return_inverse=True)
     rank = torch.bincount(place.flatten()).argsort(descending=True).argsort()
     width = min(len(values), _WORDS)
-    return torch.nn.functional.one_hot(rank[place] % width, width).double()
+    return torch.nn.functional.one_hot(rank[place] % width, width).float()
 
 
 def _dealt(codes: Tensor, generator: torch.Generator) -> Tensor:
@@ -96,7 +96,10 @@ def _dealt(codes: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def _skill(codes: Tensor, y: Tensor, fresh: Tensor, truth: Tensor) -> float:
-    """Fit on the first and score on the second, by the dual of ridge regression: (N, N), whatever the columns."""
+    """Fit on the first and score on the second, by the dual of ridge regression: (N, N), whatever the columns.
+
+    Thousands of columns are multiplied in single precision, which the penalty outweighs by far.
+    """
     known, asked = _described(codes), _described(fresh)
     centre, width = known.mean(0), known.std(0)
     keep = width > 0
@@ -105,9 +108,10 @@ def _skill(codes: Tensor, y: Tensor, fresh: Tensor, truth: Tensor) -> float:
     numbers = y.is_floating_point()
     wanted = y[:, None] if numbers else (y[:, None] == classes).double()
     level = wanted.mean(0)
-    inner = known @ known.T
+    inner = (known @ known.T).double()
     inner.diagonal().add_(_PENALTY * known.shape[1])
-    told = asked @ (known.T @ torch.linalg.solve(inner, wanted - level)) + level
+    weights = known.T @ torch.linalg.solve(inner, wanted - level).float()
+    told = (asked @ weights).double() + level
     if not numbers:
         return float((classes[told.argmax(1)] == truth).double().mean())
     return float(1 - (told[:, 0] - truth).square().mean() / truth.var(correction=0).clamp_min(1e-300))
