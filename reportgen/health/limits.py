@@ -183,7 +183,7 @@ LIMITS: dict[str, dict[str, str]] = {
     "norms-off-at-start": {"high": "norm_start_high", "low": "norm_start_low"},
     "signal-by-depth": {"slope": "signal_slope", "ratio": "signal_ratio"},
     "gradient-by-time": {"steps": "time_steps", "ratio": "time_ratio", "ratio_gated": "time_ratio_gated"},
-    "too-narrow": {"r2": "poor_r2", "skill": "skill_kept"},
+    "too-narrow": {"r2": "poor_r2", "skill": "skill_kept", "second": "one_number"},
     "latent-collapse": {"divergence": "latent_nats"},
     "sure-and-wrong": {"surer": "surer"},
     "cut-short": {"gain": "longer_gain", "score": "short_score", "fall": "steep_fall", "gained": "longer_gained"},

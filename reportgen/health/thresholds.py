@@ -261,6 +261,8 @@ class Thresholds(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """
     # capacity, latent variables, labels
     poor_r2: float = 0.7
+    one_number: float = 1e-4
+    """Second singular value of derivatives by the input over the first; what passes through one unit has rounding."""
     latent_nats: float = 1.0
     """Divergence of the posterior from the prior, a sample. Variational models that work have ten and more."""
     surer: float = 0.65

@@ -300,6 +300,10 @@ OF_RULE: dict[str, dict[str, tuple[str, Unit]]] = {
         "ordered": (N_("score of a learner that sees the order"), NUMBER),
         "mixed": (N_("score of the same without the order"), NUMBER),
     },
+    "too-narrow": {
+        "second": (N_("second direction of the derivatives, of the first"), NUMBER),
+        "width": (N_("outputs of a sample"), COUNT),
+    },
     "rank-one": {"before": (N_("directions in use before it"), NUMBER)},
     "rnn-spectral-radius": {
         "low": (N_("radius, at least"), NUMBER),

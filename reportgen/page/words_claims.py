@@ -75,6 +75,7 @@ def titles() -> dict[str, str]:
         "zero-as-label": _("Does a label of 0 teach anything?"),
         "inputs-as-weights": _("Does the loss ask for the inputs themselves?"),
         "targets-given": _("Do answers follow the targets that are an input?"),
+        "numbers-passed": _("Does more than one number of a sample reach its outputs?"),
         "targets-ahead": _("How far ahead do the targets lie?"),
         "lookups": _("What is looked up by a code of the sample?"),
         "function-ends": _("Are units stuck at the ends of functions?"),
@@ -97,6 +98,11 @@ def _sums(n: Numbers, d: Detail) -> str:
 def _ahead(n: Numbers, d: Detail) -> str:
     text = _("The data move them by {data}, the loss by {loss}.")
     return text.format(data=amount(n["data"]), loss=amount(n["loss"]))
+
+
+def _passed(n: Numbers, d: Detail) -> str:
+    text = _("Second direction of the derivatives of {width} outputs by the input: {second} of the first.")
+    return text.format(width=amount(n["width"]), second=amount(n["second"]))
 
 
 def _ends(n: Numbers, d: Detail) -> str:
@@ -151,6 +157,7 @@ def _weighed(n: Numbers, d: Detail) -> str:
 
 OUTCOMES: dict[str, Callable[[Numbers, Detail], str]] = {
     "targets-given": _given,
+    "numbers-passed": _passed,
     "targets-ahead": _ahead,
     "rare-favoured": _favoured,
     "function-ends": _ends,

@@ -155,6 +155,19 @@ def _short(f: Finding) -> str:
 
 def _narrow(f: Finding) -> str:
     e = f.evidence
+    if "second" in e:
+        fit = (
+            _("R² is {r2} on the data that were learned from.").format(r2=amount(e["r2"]))
+            if "r2" in e
+            else _(
+                "On the data that were learned from the model came {skill} of the way from the commonest class to no "
+                "mistake."
+            ).format(skill=percent(e["skill"]))
+        )
+        passed = _(
+            "A single number of each sample reaches its {width} outputs: derivatives by the input all point one way."
+        ).format(width=amount(e["width"]))
+        return _("{first} {second}").format(first=fit, second=passed)
     if "skill" in e:
         return _(
             "On the data that were learned from the model came {skill} of the way from the commonest class to no "

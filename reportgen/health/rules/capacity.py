@@ -74,8 +74,13 @@ def too_narrow(report: Report, context: Context, limits: Thresholds) -> Iterator
     the trial on one batch unsolved after 200 steps of Adam at two rates: what is missing is capacity, as behind a layer
     of one unit. A warning. Not judged where the model is affine or where it does not beat a constant guess, which has
     other causes, nor where the loss of that batch came down to a tenth: such a loss (a cosine, a rank) is content
-    without the targets' own values.
+    without the targets' own values. Where derivatives of a sample's outputs by its input all point one way (the second
+    singular value below 1e-4 of the first, at every sample), one number is all that passes, and a poor fit alone is a
+    warning, however the loss stands and whatever a batch of 32 can be made to learn.
     """
+    if (through_one := _through_one(report, context, limits)) is not None:
+        yield through_one
+        return
     trial, (train, _) = report.tried("one-batch"), losses(report.training, limits)
     fit = _fit(report.train_evaluation or report.evaluation, limits)
     affine = report.tried("affinity")
@@ -96,6 +101,24 @@ def too_narrow(report: Report, context: Context, limits: Thresholds) -> Iterator
         section="trials",
         evidence={name: value, "error_share": _left(trial), "samples": trial.numbers["samples"]},
         threshold={name: poor, "error_share": 0.1},
+    )
+
+
+def _through_one(report: Report, context: Context, limits: Thresholds) -> Finding | None:
+    """Find a trained model of a poor fit through which a single number passes."""
+    trial, fit = report.tried("numbers-passed"), _fit(report.train_evaluation or report.evaluation, limits)
+    if trial is None or fit is None or context.state != "trained" or trial.numbers["second"] >= limits.one_number:
+        return None
+    name, value, poor = fit
+    if value >= poor:
+        return None
+    return Finding(
+        rule="too-narrow",
+        severity=Severity.WARNING,
+        subject="model",
+        section="trials",
+        evidence={name: value} | {key: trial.numbers[key] for key in ("second", "width")},
+        threshold={name: poor, "second": limits.one_number},
     )
 
 
