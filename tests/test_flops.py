@@ -219,3 +219,19 @@ def test_operators_that_this_build_lacks_are_no_error() -> None:
 
 def test_a_formula_that_does_not_fit_is_no_number() -> None:
     assert flops_of(torch.ops.aten.mm.default, (torch.eye(3).to_sparse(), torch.eye(3).to_sparse()), {}, None) is None
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "ends", "flops"),
+    [
+        (rand(6, 16), rand(2, 16, 8), [2, 6], 2 * 6 * 16 * 8),  # rows of each expert
+        (rand(2, 6, 16), rand(2, 16, 8), None, 2 * 2 * 6 * 16 * 8),
+        (rand(2, 6, 16), rand(16, 24), [8, 24], 2 * 6 * 16 * 24),  # columns of each
+        (rand(6, 32), rand(32, 8), [16, 32], 2 * 6 * 32 * 8),  # a part of the sum of each
+    ],
+)
+def test_products_by_expert_count_each_row_once(a: Tensor, b: Tensor, ends: list[int] | None, flops: int) -> None:
+    offsets = None if ends is None else torch.tensor(ends, dtype=torch.int32)
+    seen = work(Apply(lambda a, b: torch._grouped_mm(a, b, offs=offsets)), a.bfloat16(), b.bfloat16())
+    assert seen.flops == flops
+    assert seen.uncounted == []

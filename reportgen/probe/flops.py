@@ -81,6 +81,11 @@ def _mm(a: Tensor, b: Tensor, *_: Any, out: Any = None, **__: Any) -> int:
     return _product(a, b)
 
 
+def _grouped_mm(a: Tensor, b: Tensor, *_: Any, out: Any = None, **__: Any) -> int:
+    """Matrices of several experts side by side or stacked: each row, or part of a row, meets one of them."""
+    return _product(a, b) // (a.shape[0] if a.dim() == 3 and b.dim() == 2 else 1)
+
+
 def _addmm(_self: Any, a: Tensor, b: Tensor, *_: Any, out: Any = None, **__: Any) -> int:
     return _product(a, b)
 
@@ -163,6 +168,7 @@ def _table() -> dict[Any, Formula]:
     aten, quantized = torch.ops.aten, torch.ops.quantized
     by_namespace: list[tuple[Any, Formula, str]] = [
         (aten, _mm, "mm bmm mv dot vdot _sparse_mm _int_mm"),
+        (aten, _grouped_mm, "_grouped_mm"),
         (aten, _addmm, "addmm baddbmm addbmm addmv _addmm_activation _sparse_addmm sspaddmm"),
         (aten, _linear, "linear mkldnn_linear _weight_int8pack_mm"),
         (aten, _trilinear, "_trilinear"),
