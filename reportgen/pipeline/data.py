@@ -21,7 +21,7 @@ from ..probe.readings import redrawn, unseen
 from ..probe.slips import rows_of
 from ..probe.steps import Steps
 from ..subject import hashes
-from ..subject.data import Batch, Reading, batches, device_of
+from ..subject.data import Batch, batches, device_of
 from ..subject.handed import name_of
 from .processes import Together
 from .reasons import NOISE
@@ -105,8 +105,7 @@ def add_training_data(subject: Subject, data: Iterable[Any], report: Report, ste
     together = Together(subject, data)
     readers = _Readers(subject, subject.training, together, data)
     model, limit = subject.model, subject.options.max_batches
-    told = subject.reading
-    reading = Reading(feed=told.feed, carried=told.carried, heads=told.heads)
+    reading = subject.reading.again()
     read = guarded(batches(data, model, device_of(model), limit, reading))
     passage = stream.run(model, together.own(read), lambda batch: None, readers.watchers, 0)
     dataset, evaluation = readers.facts(passage, steps, "training ")
@@ -127,8 +126,7 @@ def _redrawn(subject: Subject, data: Iterable[Any], ours: DatasetProbe) -> float
     once = isinstance(data, (Iterator, Sequence)) or bool(getattr(data, "num_workers", 0))
     if found is not None or once or subject.options.max_batches is not None:
         return found
-    told = subject.reading
-    reading = Reading(feed=told.feed, carried=told.carried, heads=told.heads)
+    reading = subject.reading.again()
     share = unseen(batches(data, subject.model, device_of(subject.model), 2, reading), ours.copies)
     return share if share is None or share > _ANEW else 0.0
 

@@ -13,7 +13,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from ..document.facts import ActivationFacts
 from ..subject.data import Batch, tensors
-from ..subject.shapes import shape_of
+from ..subject.shapes import is_transformed, shape_of
 from .attention import AttentionProbe, Few
 from .blocks import BlockProbe
 from .channels import ChannelAccumulator, Range, Seen, add_all
@@ -38,6 +38,7 @@ MAX_CALLS = 8  # calls of one module in one forward that keep channels of their 
 MAX_CHANNELS = 1 << 17
 MAX_HELD = 1 << 21  # values that wait to be added, of all layers and some batches together
 MAX_OUTPUTS = 1 << 12  # outputs that they come from
+TRANSFORMED = "it runs inside a transform of functions (vmap, grad), where values cannot be read"
 EXACT = ["count", "mean", "min", "max", "non-finite", "silent"]
 
 
@@ -148,7 +149,7 @@ class ActivationProbe:
             try:
                 if self._waiting is not None and (self._waiting.norm is not module or self._waiting.tensor is not x):
                     self._settle()
-                if x is None or layer.trouble:
+                if x is None or layer.trouble or is_transformed(x):
                     return
                 if self._executed == 0:
                     self._read_first(x)
@@ -294,7 +295,7 @@ class ActivationProbe:
         self._range = None
         x = as_real(tensor)
         if x is None:
-            layer.trouble = "its output holds no dense real numbers"
+            layer.trouble = TRANSFORMED if is_transformed(tensor) else "its output holds no dense real numbers"
             return False
         layer.shape = layer.shape or shape_of(tensor)
         n_channels = x.shape[dim] if x.dim() else 1

@@ -114,12 +114,14 @@ class Attributes:
         if isinstance(value, random.Random):
             return _undo_random(value)
         numpy = sys.modules.get("numpy")
-        if (
-            numpy is not None
-            and isinstance(value, numpy.ndarray)
-            and value.dtype != object
-            and self._fits(value.nbytes)
-        ):
+        if numpy is None:
+            return None
+        if isinstance(value, numpy.random.RandomState):
+            drawn = value.get_state()
+            return lambda: _done(value.set_state(drawn))
+        if isinstance(value, numpy.random.Generator):
+            return _undo_numpy(value.bit_generator)
+        if isinstance(value, numpy.ndarray) and value.dtype != object and self._fits(value.nbytes):
             copy = value.copy()
             return lambda: _done(numpy.copyto(value, copy) if value.flags.writeable else None)
         return None
@@ -187,6 +189,16 @@ def _undo_random(value: random.Random) -> Callable[[], bool]:
 
     def restore() -> bool:
         value.setstate(drawn)
+        return True
+
+    return restore
+
+
+def _undo_numpy(bits: Any) -> Callable[[], bool]:
+    drawn = bits.state
+
+    def restore() -> bool:
+        bits.state = drawn
         return True
 
     return restore

@@ -10,12 +10,12 @@ import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import chain
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from ..document.flow import FlowFacts
@@ -24,7 +24,7 @@ from ..subject.data import Batch, call, tensors
 from ..subject.shapes import shape_of
 from ..subject.signature import loss_in
 from .attention_maps import AttentionWatch
-from .attributes import is_lazy
+from .attributes import is_lazy, same
 from .flops import flops_of, operator_name
 from .flow import Flow, in_definition_order
 from .layers import kind_of
@@ -61,6 +61,10 @@ class ForwardPass:
     uncounted: list[str] = field(default_factory=list)
     read: set[int] = field(default_factory=set)
     """Ids of the parameters that an operator read, in whichever module."""
+    writes: bool = False
+    """The model wrote into its input, or asked it for a gradient."""
+    recorded: bool = False
+    """It ran only while a graph was recorded."""
     own_loss: bool = False
     """The output holds a loss that the model computed itself."""
     outputs: tuple[str, ...] = ()
@@ -85,9 +89,15 @@ def observe(model: nn.Module, batch: Batch, *, attention: bool = True) -> Forwar
     model.eval()
     if any(is_lazy(t) for t in chain(model.parameters(), model.buffers())):
         with torch.no_grad():
-            call(model, batch)  # lazy parameters come into being here, and are no work of the pass
+            call(model, batch.fresh())  # lazy parameters come into being here, and are no work of the pass
     started = time.perf_counter()
-    seen = _best_pass(model, batch, attention)
+    try:
+        seen = _best_pass(model, batch, attention)
+    except RuntimeError as error:
+        if batch.recorded or "does not require grad" not in str(error):
+            raise
+        seen = _best_pass(model, replace(batch, recorded=True), attention)  # forces from an energy, say
+        seen.recorded = True
     seen.seconds = time.perf_counter() - started
     return seen
 
@@ -111,6 +121,7 @@ def hookable(module: nn.Module) -> bool:
 
 
 def _pass(model: nn.Module, batch: Batch, *, operators: bool, torchinfo: bool, attention: bool = False) -> ForwardPass:
+    given, batch = batch, batch.fresh()
     seen = ForwardPass(n_samples=batch.n_samples)
     seen.attention = AttentionWatch(model, batch.n_samples) if attention else None
     flow = Flow(model, operators=operators)
@@ -125,11 +136,25 @@ def _pass(model: nn.Module, batch: Batch, *, operators: bool, torchinfo: bool, a
             if not hookable(model):
                 _record(seen.of(""), batch.args, batch.kwargs, output)
                 seen.own_loss = loss_in(output) is not None
+    seen.writes = _written(given, batch)
     if watch is not None:
         watch.finish(seen)
     seen.flow = flow.facts() if hookable(model) else in_definition_order(model, "TorchScript takes no hooks")
     flow.close()
     return seen
+
+
+def _written(given: Batch, handed: Batch) -> bool:
+    """Tell whether a pass changed the copy that it was handed: its values, or what a dict or a list holds."""
+    before, after = (list(tensors((batch.args, batch.kwargs))) for batch in (given, handed))
+    return len(before) != len(after) or any(
+        _is_plain(a) and not (same(a.detach(), b.detach()) and a.requires_grad == b.requires_grad)
+        for a, b in zip(before, after, strict=True)
+    )
+
+
+def _is_plain(tensor: Tensor) -> bool:
+    return tensor.layout == torch.strided and not (tensor.is_nested or tensor.is_meta or tensor.is_quantized)
 
 
 class _Where:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import msgspec
@@ -90,11 +90,13 @@ def _run(
     with torch.enable_grad(), _output_hooks(model, outputs):
         for batch in batches:
             model.zero_grad(set_to_none=True)
-            value = _loss_of(loss, call(model, batch), batch.target)
+            # what training alone writes into its input must not reach the data
+            value = _loss_of(loss, call(model, replace(batch, copied=True)), batch.target)
             number = float(value.detach())
             values.append(number if math.isfinite(number) else None)
             if value.requires_grad:
-                value.reshape(()).backward()  # type: ignore[no-untyped-call]
+                with outputs.listening():
+                    value.reshape(()).backward()  # type: ignore[no-untyped-call]
             outputs.add_held()
             _collect(model, seen)
     model.zero_grad(set_to_none=True)
@@ -144,9 +146,21 @@ class _OutputGradients:
         self.totals: dict[str, RunningTotals] = {}
         self._held: list[tuple[RunningTotals, Tensor]] = []
         self._n_held = 0
+        self._listening = False
+
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        """Take what arrives: before, a model may differentiate inside its forward pass."""
+        self._listening = True
+        try:
+            yield
+        finally:
+            self._listening = False
 
     def take(self, name: str, gradient: Tensor) -> None:
         """Take values of one gradient. They are added when the pass is over: by then many layers cost little more."""
+        if not self._listening:
+            return
         if name not in self.totals:
             self.totals[name] = RunningTotals(gradient.device)
         # to read all of a tensor that has left the cache would cost a fifth of the backward pass

@@ -33,11 +33,13 @@ def first_pass(
         return _real(model, data, options, reading)
     if options.input_size is not None:
         made, seen = _synthetic(model, options.input_size, options)
+        made = [_as_it_runs(batch, seen) for batch in made]
         return made[0], iter(made[1:]), "synthetic", seen
     if example is None and signature_of(model).empty:
         example = Batch(())
     if example is not None:
-        return example, iter(()), "synthetic", _observed(model, example)
+        seen = _observed(model, example)
+        return _as_it_runs(example, seen), iter(()), "synthetic", seen
     return None, iter(()), "none", None
 
 
@@ -45,23 +47,39 @@ def _real(
     model: nn.Module, data: Iterable[Any], options: Options, reading: Reading
 ) -> tuple[Batch, Iterator[Batch], Inputs, forward.ForwardPass]:
     read = guarded(batches(data, model, device_of(model), options.max_batches, reading))
-    first = next(read)
-    needed, shown = signature_of(model).needed, bool(options.pictures)
+    first, seen = _run_somehow(model, next(read), reading, attention=bool(options.pictures))
+    first = _as_it_runs(first, seen)
+    reading.written, reading.recorded = first.copied, first.recorded
+    if seen.writes and not seen.recorded:
+        reading.remarks.append("the model writes into its input, so it is handed copies")
+    return first, read, "real", seen
+
+
+def _as_it_runs(batch: Batch, seen: forward.ForwardPass) -> Batch:
+    """Return a batch that may be handed to the model again and again."""
+    return replace(batch, copied=seen.writes or seen.recorded, recorded=seen.recorded)
+
+
+def _run_somehow(
+    model: nn.Module, first: Batch, reading: Reading, *, attention: bool
+) -> tuple[Batch, forward.ForwardPass]:
+    """Run the model on the first batch, with the target handed to it or not, as it will have it."""
+    needed = signature_of(model).needed
     try:
-        seen = _observed(model, first, attention=shown)
+        seen = _observed(model, first, attention=attention)
     except ForwardError as refusal:
         other = _fed_otherwise(first, refusal, needed, reading)
         if other is None:
             raise
         try:
-            return other, read, "real", _observed(model, other, attention=shown)
+            return other, _observed(model, other, attention=attention)
         except ForwardError:
             raise refusal from refusal.__cause__
     if first.fed_as is None or first.fed_as in needed or seen.own_loss:
-        return _with_heads(first, seen, reading), read, "real", seen
+        return _with_heads(first, seen, reading), seen
     # it takes an argument of that name, but makes no loss of it: a condition, say
     reading.feed, first = "asked", replace(first, fed_as=None)
-    return first, read, "real", _observed(model, first, attention=shown)
+    return first, _observed(model, first, attention=attention)
 
 
 def _fed_otherwise(first: Batch, refusal: ForwardError, needed: tuple[str, ...], reading: Reading) -> Batch | None:

@@ -29,6 +29,7 @@ _FEW = (1, 4, 16, 64)
 SHARE, USUAL = 0.1, 2.0  # of what was measured before, and seconds: what timing may take unasked
 # whoever runs more passes than the others waits for them for ever
 TOGETHER = "processes that work together on one model run as many passes each, which a clock does not give"
+UNCOUNTED = "the batches hold no tensor, so samples cannot be counted"
 SLOW = "passes take longer than timing may unasked; inference_budget gives it time"
 _GROUPS, _OF_GROUP, _ROUNDS = 40, 3, 3
 _FOR_GROUPS = 0.3  # of the time, where batches carry groups
@@ -46,6 +47,8 @@ def measure(model: nn.Module, batches: list[Batch], budget: float | None, spent:
     """
     if _in_step(model, asked=budget is not None):
         raise NotMeasuredError(TOGETHER)
+    if not all(batch.n_samples for batch in batches[:1]):
+        raise NotMeasuredError(UNCOUNTED)
     device = device_of(model)
     grouped = any(batch.carried for batch in batches)
     model.eval()

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ..document.stats import BIN_SHIFT, N_BINS, Histogram, TensorStats, merge_all
-from ..subject.shapes import PACKED, dense_rows, is_plain, whole
+from ..subject.shapes import PACKED, dense_rows, is_plain, is_transformed, whole
 
 WEIGHT_SAMPLE = 1 << 20  # elements binned of one parameter
 EVEN_BARS = 32
@@ -23,7 +23,7 @@ _LARGEST_SUM = 1e145  # of values near the end of float64: cut, so that squares 
 
 
 def as_real(x: Tensor) -> Tensor | None:
-    """Return x as a dense real floating tensor, or None when it is no such thing (integers, booleans, meta).
+    """Return x as a dense real floating tensor, or None when it is no such thing (integers, booleans, meta, in a vmap).
 
     A sparse tensor is laid out in full only up to ``DENSE_LIMIT`` elements: a small file may claim a huge one. One of
     which every process has a part is gathered.
@@ -31,6 +31,8 @@ def as_real(x: Tensor) -> Tensor | None:
     x = x.detach() if x.requires_grad else x
     if is_plain(x):
         return x
+    if is_transformed(x):
+        return None
     x = dense_rows(whole(x))
     if x.is_quantized:
         x = x.dequantize()

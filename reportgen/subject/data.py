@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from collections.abc import Iterable, Iterator, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain, islice
 from typing import Any, Literal
@@ -46,6 +46,10 @@ class Batch:
     """What the batch holds of its samples beside inputs and targets: a column each, not handed to the model."""
     target_name: str = ""
     """Of the target, in a dict with entries beside it that may be targets too."""
+    copied: bool = False
+    """The model writes into its input, so each call is handed a copy."""
+    recorded: bool = False
+    """The model differentiates inside its forward pass, so it runs only while a graph is recorded."""
 
     def arguments(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Return what the model is called with."""
@@ -71,6 +75,11 @@ class Batch:
             return int(packed.batch_sizes[0])
         return 0 if self.first is None else n_rows(self.first)
 
+    def fresh(self) -> Batch:
+        """Return the same with copies of the inputs, for one call."""
+        args, kwargs = _each((self.args, self.kwargs), Tensor.clone)
+        return replace(self, args=args, kwargs=kwargs, copied=False)
+
     @property
     def is_empty(self) -> bool:
         """There are tensors, and not one number in them."""
@@ -86,9 +95,17 @@ class Reading:
     """Entries of a batch that describe its samples: kept beside, and not handed to the model."""
     heads: tuple[str, ...] = ()
     """Entries that are outputs of the model too, and so targets beside the one that has a name of targets."""
+    written: bool = False
+    """The model writes into its input."""
+    recorded: bool = False
+    """The model differentiates inside its forward pass."""
     empty: int = 0
     """Batches without samples, which were left out."""
     remarks: list[str] = field(default_factory=list)
+
+    def again(self) -> Reading:
+        """Return how other data of the same model are read."""
+        return Reading(self.feed, self.carried, self.heads, self.written, self.recorded)
 
     def told(self) -> list[str]:
         """Say what a reader should know about how the data were read."""
@@ -133,26 +150,33 @@ def tensors(value: Any) -> Iterator[Tensor]:
 
 def move(value: Any, device: torch.device) -> Any:
     """Return the same nesting with every tensor on ``device``."""
+    # an input that asks for a gradient must not be given one here
+    return _each(value, lambda tensor: tensor.detach().to(device))
+
+
+def _each(value: Any, change: Callable[[Tensor], Tensor]) -> Any:
+    """Return the same nesting with every tensor changed."""
     if isinstance(value, Tensor):
-        return value.detach().to(device)  # an input that asks for a gradient must not be given one here
+        return change(value)
     if isinstance(value, PackedSequence):
-        return value.to(device=device)  # type: ignore[call-arg]  # the stub lacks the keyword
+        order = (None if index is None else change(index) for index in value[2:])
+        return PackedSequence(change(value.data), value.batch_sizes, *order)
     if type(value) is dict:
-        return {key: move(item, device) for key, item in value.items()}
+        return {key: _each(item, change) for key, item in value.items()}
     if dataclasses.is_dataclass(value) and not isinstance(value, (type, Mapping)):
-        moved = copy.copy(value)
+        copied = copy.copy(value)
         for name in value.__dataclass_fields__:
-            object.__setattr__(moved, name, move(getattr(value, name), device))  # a frozen one has no other way
-        return moved
+            object.__setattr__(copied, name, _each(getattr(value, name), change))  # a frozen one has no other way
+        return copied
     if isinstance(value, MutableMapping):
         mapping = copy.copy(value)  # keeps its class, as a model may ask for attributes of it
         for key in list(value):
-            mapping[key] = move(value[key], device)
+            mapping[key] = _each(value[key], change)
         return mapping
     if isinstance(value, tuple) and hasattr(value, "_fields"):
-        return type(value)(*(move(item, device) for item in value))
+        return type(value)(*(_each(item, change) for item in value))
     if isinstance(value, (list, tuple)):
-        return type(value)(move(item, device) for item in value)
+        return type(value)(_each(item, change) for item in value)
     return value
 
 
@@ -301,7 +325,12 @@ def batches(
             continue
         seen += 1
         yield replace(
-            batch, args=move(batch.args, device), kwargs=move(batch.kwargs, device), target=move(batch.target, device)
+            batch,
+            args=move(batch.args, device),
+            kwargs=move(batch.kwargs, device),
+            target=move(batch.target, device),
+            copied=reading.written,
+            recorded=reading.recorded,
         )
     if not seen:
         raise DataError(
@@ -350,5 +379,8 @@ def device_of(model: nn.Module) -> torch.device:
 
 def call(model: nn.Module, batch: Batch) -> Any:
     """Run the model on one batch."""
-    args, kwargs = batch.arguments()
-    return model(*args, **kwargs)
+    args, kwargs = (batch.fresh() if batch.copied else batch).arguments()
+    if not batch.recorded or torch.is_grad_enabled():
+        return model(*args, **kwargs)
+    with torch.enable_grad():
+        return _each(model(*args, **kwargs), Tensor.detach)

@@ -41,8 +41,13 @@ def is_plain(tensor: Tensor) -> bool:
         and tensor.layout is torch.strided
         and tensor.is_floating_point()
         and tensor.dtype is not PACKED
-        and not (tensor.is_meta or tensor.is_nested or tensor.is_neg())
+        and not (tensor.is_meta or tensor.is_nested or tensor.is_neg() or is_transformed(tensor))
     )
+
+
+def is_transformed(tensor: Tensor) -> bool:
+    """Tell whether a tensor stands for those of a transform of functions, such as vmap: it ends with the transform."""
+    return bool(torch._C._functorch.is_functorch_wrapped_tensor(tensor))
 
 
 def dense_rows(tensor: Tensor) -> Tensor:

@@ -32,7 +32,7 @@ def one_step(lab: Lab) -> Result:
     What has a gradient, what the graph holds that ``model.parameters()`` does not, what moved, and whether the step
     leads downhill (``slope``: gradient times movement, over both lengths; -1 is straight down).
     """
-    batch = lab.targeted(64, least=1)
+    batch = lab.targeted(64, least=1).fresh()  # the graph ends in these very tensors
     work = lab.fresh()
     in_training(work.model, batches=batch.n_samples)
     for optimizer in work.optimizers:
