@@ -161,3 +161,59 @@ def test_batches_without_a_tensor_are_not_timed() -> None:
     (row,) = [row for row in report.coverage if row.part == "latency"]
     assert (row.status, row.failed) == ("not measured", False)
     assert "hold no tensor" in row.reason
+
+
+class Resizes(nn.Module):
+    """Gives a buffer its size when it is first called, as observers of quantisation do."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc = nn.Linear(4, 3)
+        self.register_buffer("least", torch.zeros(0))
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.least.numel():
+            self.least.resize_(4).fill_(0.0)
+        self.least.copy_(torch.minimum(self.least, x.amin(0)))
+        return self.fc(x)
+
+
+def test_a_buffer_that_was_resized_gets_its_size_back() -> None:
+    model = Resizes().train()
+    buffer = model.least
+    report = examined(model, batches(), budget=1.0)
+    assert set(status(report).values()) == {"measured"}
+    assert model.least is buffer
+    assert model.least.shape == (0,)
+    assert model.training
+    assert not model._forward_hooks
+
+
+def test_what_cannot_be_put_back_keeps_nothing_else_from_it() -> None:
+    class Holds(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.register_buffer("held", torch.zeros(2))
+
+        def forward(self, x: Tensor) -> Tensor:
+            self.held.data = torch.from_numpy(np.zeros(1, dtype=np.float32))  # memory that torch cannot resize
+            return x + self.held
+
+    class Counts(Writes):
+        def __init__(self) -> None:
+            super().__init__(always=False)
+            self.register_buffer("n", torch.zeros(()))
+
+        def forward(self, x: Tensor) -> Tensor:
+            self.n += torch.rand(())
+            return super().forward(x)
+
+    model = nn.Sequential(Holds(), Counts())
+    before = torch.get_rng_state()
+    report = examined(model, batches())
+    assert float(model[1].n) == 0.0
+    assert model.training
+    assert torch.equal(torch.get_rng_state(), before)
+    (row,) = [row for row in report.coverage if row.part == "restoration"]
+    assert row.failed
+    assert "Holds" in row.reason

@@ -27,6 +27,7 @@ from .attention_maps import AttentionWatch
 from .attributes import is_lazy, same
 from .flops import flops_of, operator_name
 from .flow import Flow, in_definition_order
+from .guard import modules_kept
 from .layers import kind_of
 from .memory import LiveBytes, nbytes, storage_of
 from .tasks import named_tensors
@@ -103,12 +104,16 @@ def observe(model: nn.Module, batch: Batch, *, attention: bool = True) -> Forwar
 
 
 def _best_pass(model: nn.Module, batch: Batch, attention: bool) -> ForwardPass:
-    """Take off one instrument after the other until the model runs; torchinfo reads fewer kinds of inputs than we."""
+    """Take off one instrument after the other until the model runs; torchinfo reads fewer kinds of inputs than we.
+
+    A try that fails leaves no buffers half written to the next.
+    """
     if hookable(model):
-        with suppress(Exception):  # of the model or of torchinfo: the next try will tell
+        with suppress(Exception), modules_kept(model):  # of the model or of torchinfo: the next try will tell
             return _pass(model, batch, operators=True, torchinfo=True, attention=attention)
     try:
-        return _pass(model, batch, operators=True, torchinfo=False, attention=attention)
+        with modules_kept(model):
+            return _pass(model, batch, operators=True, torchinfo=False, attention=attention)
     except Exception as error:
         seen = _pass(model, batch, operators=False, torchinfo=False)
         seen.limits.append(f"operators could not be watched, so FLOPs and memory are unknown: {one_line(error)}")

@@ -54,10 +54,12 @@ def untouched(model: nn.Module) -> Iterator[list[str]]:
     finally:
         reshard(every)
         left += attributes.restore()
-        for module in modules:
-            module.restore()
-        for parameter in parameters:
-            parameter.restore()
+        states: list[_ModuleState | _ParameterState] = [*modules, *parameters]
+        for kept in states:
+            try:
+                kept.restore()
+            except Exception:  # one that cannot be put back must not keep the others from it
+                left.append(kept.name)
         rng.restore()
 
 
@@ -136,6 +138,10 @@ class _ParameterState:
         hooks = dict(getattr(parameter, "_post_accumulate_grad_hooks", None) or {})
         copy = parameter.detach().clone() if copied and not parameter.is_meta else None
         return _ParameterState(parameter, parameter.requires_grad, parameter.grad, hooks, copy)
+
+    @property
+    def name(self) -> str:
+        return f"a parameter of shape {tuple(self.parameter.shape)}"
 
     def silence(self) -> None:
         self.parameter.grad = None
@@ -225,6 +231,10 @@ class _ModuleState:
             rewritten = (module.weight, module.weight.detach().clone())
         return _ModuleState(module, getattr(module, "training", None), _tables(module), buffers, hooks, rewritten)
 
+    @property
+    def name(self) -> str:
+        return type(self.module).__name__
+
     def restore(self) -> None:
         if self.training is None:
             vars(self.module).pop("training", None)
@@ -239,7 +249,7 @@ class _ModuleState:
                 if name in self.module._buffers:
                     self.module._buffers[name] = buffer
                 if buffer is not None and copy is not None and not same(buffer, copy):
-                    buffer.copy_(copy)
+                    _put_back(buffer, copy)
             if self.rewritten is not None:
                 self.rewritten[0].copy_(self.rewritten[1])
         self._restore_hooks()
@@ -249,6 +259,12 @@ class _ModuleState:
             table: dict[int, Any] = getattr(self.module, name, {})
             for key in [key for key in table if key not in known]:
                 del table[key]
+
+
+def _put_back(buffer: Tensor, copy: Tensor) -> None:
+    if buffer.shape != copy.shape:  # as observers of quantisation do to theirs at their first call
+        buffer.resize_(copy.shape)
+    buffer.copy_(copy)
 
 
 @dataclass(frozen=True)
