@@ -191,6 +191,21 @@ def test_what_the_operators_did_otherwise_is_not_recomputed(model: nn.Module, ma
     assert len(report.attention.layers) == 1
 
 
+def test_attention_without_a_softmax_over_keys_is_not_recomputed() -> None:
+    """Keys are summed up once for all queries, as linear attention does."""
+
+    class Linear(Own):
+        def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+            q, k, v = self.qkv(x).unflatten(-1, (3, 4, 4)).permute(2, 0, 3, 1, 4).unbind(0)
+            return self.out((q @ (k.softmax(-2).transpose(-1, -2) @ v)).transpose(1, 2).flatten(2).mean(1))
+
+    report = examined(Linear())
+    assert report.activations is not None
+    assert report.activations.attention == []
+    (remark,) = report.activations.remarks
+    assert "no softmax" in remark
+
+
 def test_a_mask_that_is_handed_in_is_known_to_be_unknown() -> None:
     class Told(Own):
         is_causal = False

@@ -217,3 +217,12 @@ def test_what_cannot_be_put_back_keeps_nothing_else_from_it() -> None:
     (row,) = [row for row in report.coverage if row.part == "restoration"]
     assert row.failed
     assert "Holds" in row.reason
+
+
+def test_a_norm_on_the_meta_device_has_shapes_and_work() -> None:
+    with torch.device("meta"):
+        model = nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8), nn.Linear(8, 3))
+    report = examined(model, [torch.empty(6, 4, device="meta")], loss=None)
+    assert report.architecture is not None
+    assert report.architecture.flops == 2 * 6 * (32 + 24)
+    assert "restoration" not in {row.part for row in report.coverage}

@@ -64,6 +64,7 @@ _PROBES = (
     "queries and keys are changed after their projection ({name})",
     "queries and keys are changed, scaled or ordered in a way of its own after their projection",
     "a mask is handed in that their projections do not show",
+    "no softmax of queries against keys was seen where these are projected",
     "no formula for these layouts",
     "operators could not be watched, so only the order is known",
     "operators could not be watched, so FLOPs and memory are unknown: {error}",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
@@ -12,7 +12,7 @@ from ..document.facts import ActivationFacts, ArchitectureFacts, DatasetFacts, E
 from ..errors import one_line
 from ..probe import gradients, stream
 from ..probe.activations import ActivationProbe
-from ..probe.attention import Few
+from ..probe.attention import Watched
 from ..probe.dataset import DatasetProbe, compare
 from ..probe.inputs import guarded
 from ..probe.joiner import Joiner
@@ -39,11 +39,11 @@ def add_data(
     data: Any,
     batches: Iterator[Batch],
     steps: Steps,
-    attention: Mapping[str, Few] | None = None,
+    attention: Watched | None = None,
 ) -> Report:
     """Read all batches once for activations, data and evaluation, then a few of them again for gradients.
 
-    ``attention``: what was seen of it in the first batch, by module.
+    ``attention``: what was seen of it in the first batch.
     """
     model, options = subject.model, subject.options
     probe, real = ActivationProbe(model, attention), report.subject.inputs == "real"

@@ -74,7 +74,7 @@ def examine_model(subject: Subject, data: Iterable[Any] | None, steps: Steps) ->
             steps.skip(part, NO_DATA if first is None else _NO_VALUES)
     else:
         watch = None if seen is None else seen.attention
-        report = add_data(subject, report, data, chain([first], rest), steps, None if watch is None else watch.few)
+        report = add_data(subject, report, data, chain([first], rest), steps, None if watch is None else watch.told)
 
     report = _with_attention(report, model, seen, first, options, steps)
 

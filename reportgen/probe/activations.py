@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import pairwise
 from typing import Any, NamedTuple
@@ -14,7 +14,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from ..document.facts import ActivationFacts
 from ..subject.data import Batch, tensors
 from ..subject.shapes import is_transformed, shape_of
-from .attention import AttentionProbe, Few
+from .attention import AttentionProbe, Watched
 from .blocks import BlockProbe
 from .channels import ChannelAccumulator, Range, Seen, add_all
 from .derived import CUTS, rectified_range, tells_its_input
@@ -77,7 +77,7 @@ class ActivationProbe:
     row and is told in ``reasons``; it never reaches the model.
     """
 
-    def __init__(self, model: nn.Module, attention: Mapping[str, Few] | None = None) -> None:
+    def __init__(self, model: nn.Module, attention: Watched | None = None) -> None:
         self._model = model
         self._layers = {name: Layer(name, m, isinstance(m, RECTIFIERS)) for name, m in layers_of(model).items()}
         for layer in self._layers.values():

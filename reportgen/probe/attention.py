@@ -28,6 +28,7 @@ HEADS = ("num_heads", "n_heads", "num_attention_heads", "n_head", "nhead", "head
 _ROTATED = ("rope", "rotary", "q_norm", "k_norm", "query_norm", "alibi", "relative")
 _NEAR = 0.05  # of an entropy, and of a deviation as a share of it: two ways to the same weights, one in half precision
 _OTHERWISE = "queries and keys are changed, scaled or ordered in a way of its own after their projection"
+_UNSEEN = "no softmax of queries against keys was seen where these are projected"
 _MASKED = "a mask is handed in that their projections do not show"
 
 
@@ -40,6 +41,17 @@ class Few(NamedTuple):
     """(H,)"""
     visible: Tensor
     """() keys that they see, of all heads together."""
+    pairs: int
+    """Of queries and keys, whether seen or not."""
+
+
+class Watched(NamedTuple):
+    """What the operators of a pass over the first batch say of attention."""
+
+    few: Mapping[str, Few]
+    """By module, of its first call."""
+    places: frozenset[str] | None
+    """Modules in whose code there was attention; None where some may be missing."""
 
 
 def few_places(n: int, device: torch.device) -> Tensor:
@@ -69,12 +81,12 @@ class _Head:
 class AttentionProbe:
     """Watches every attention module that can be recomputed. ``reasons`` names the others.
 
-    ``watched``: by module, what the operators of its first call say of the same queries. Where that is something else,
-    queries and keys are not what their names promise (a fused layer orders heads and parts in one of many ways).
+    ``watched``: what the operators say of the same queries. Where that is something else, queries and keys are not what
+    their names promise (a fused layer orders heads and parts in one of many ways).
     """
 
-    def __init__(self, model: nn.Module, watched: Mapping[str, Few] | None = None) -> None:
-        self._watched = watched or {}
+    def __init__(self, model: nn.Module, watched: Watched | None = None) -> None:
+        self._watched = watched or Watched({}, None)
         self._seen: dict[str, _Head] = {}
         self._model = model
         hooked = {n: m for n, m in model.named_modules() if not isinstance(m, torch.jit.ScriptModule)}
@@ -109,7 +121,7 @@ class AttentionProbe:
         rows = []
         for name, seen in self._seen.items():
             if name in self._projected and not seen.reason:
-                seen.reason = _differs(seen.first, self._watched.get(name))
+                seen.reason = self._doubt(name, seen)
             if seen.reason or seen.largest is None or not int(seen.n):
                 continue
             entropy, spread = torch.as_tensor(seen.entropy / seen.n), torch.as_tensor(seen.spread / seen.n)
@@ -127,6 +139,14 @@ class AttentionProbe:
                 )
             )
         return rows
+
+    def _doubt(self, name: str, seen: _Head) -> str:
+        """Say why what was recomputed is not what the module did; '' where nothing tells so."""
+        few, places = self._watched
+        inside = f"{name}." if name else ""
+        if places is not None and not any(place == name or place.startswith(inside) for place in places):
+            return _UNSEEN
+        return _differs(seen.first, few.get(name))
 
     @property
     def reasons(self) -> list[str]:
@@ -253,7 +273,7 @@ def _add(seen: _Head, q: Tensor, k: Tensor, heads: int, places: Tensor, hidden: 
     seen.entropy, seen.spread = seen.entropy + entropy, seen.spread + spread
     if seen.first is None:
         n = enough.sum(1)
-        seen.first = Few(entropy / n, spread / n, visible.sum())
+        seen.first = Few(entropy / n, spread / n, visible.sum(), seeing.numel())
     seen.n = seen.n + enough[0].sum()
     largest = logits.abs().where(seeing, 0.0).amax().double()
     seen.largest = largest if seen.largest is None else torch.maximum(seen.largest, largest)
@@ -263,7 +283,7 @@ def _differs(first: Few | None, watched: Few | None) -> str:
     """Say in what the weights recomputed differ from those of the operators; '' where they do not, or nobody knows."""
     if first is None or watched is None:
         return ""
-    if first.entropy.shape != watched.entropy.shape:
+    if first.entropy.shape != watched.entropy.shape or first.pairs != watched.pairs:
         return _OTHERWISE
     if int(first.visible) != int(watched.visible):
         return _MASKED

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ..errors import one_line
-from .attention import HEADS, MIN_VISIBLE, Few, few_places
+from .attention import HEADS, MIN_VISIBLE, Few, Watched, few_places
 from .memory import storage_of
 
 SIDE = 24  # rows and columns at most that one head has in a picture
@@ -79,6 +79,7 @@ class AttentionWatch:
         self._soft: dict[int, _Soft] = {}
         self._alive: dict[int, Any] = {}
         self._calls: dict[str, int] = {}
+        self._troubled: set[str] = set()
         self.seen: list[Seen] = []
         self.rolled: Tensor | None = None
         """(T, T): what each position has of each input position after all layers."""
@@ -106,9 +107,11 @@ class AttentionWatch:
         return bool(self.seen or self.reasons)
 
     @property
-    def few(self) -> dict[str, Few]:
-        """Return by module what a few queries of the first sample say in its first call."""
-        return {seen.name: seen.few for seen in self.seen if not seen.call and seen.few is not None}
+    def told(self) -> Watched:
+        """Return what queries and keys that are recomputed are held against."""
+        few = {seen.name: seen.few for seen in self.seen if not seen.call and seen.few is not None}
+        places = frozenset(self._calls) | frozenset(self._troubled)
+        return Watched(few, places if len(self.seen) < _MAX_LAYERS else None)
 
     def close(self) -> None:
         """Forget all tensors that belong to the pass."""
@@ -116,6 +119,7 @@ class AttentionWatch:
         self._alive.clear()
 
     def _tell(self, place: str, why: str) -> None:
+        self._troubled.add(place)
         line = f"{place or 'the model'}: {why}"
         if line not in self.reasons and len(self.reasons) < 20:
             self.reasons.append(line)
@@ -257,7 +261,8 @@ def _few(weights: Tensor, logits: Tensor) -> Few:
     n = (logits > logits.amax(-1, keepdim=True) - _MASKED).sum(-1)[0]
     enough = n >= MIN_VISIBLE
     entropy = torch.special.entr(weights[0]).sum(-1) / n.clamp(min=2).log()
-    return Few(entropy.where(enough, 0.0).sum(1) / enough.sum(1), _logit_spread(logits), n.sum())
+    entropy = entropy.where(enough, 0.0).sum(1) / enough.sum(1)
+    return Few(entropy, _logit_spread(logits), n.sum(), logits[0].numel())
 
 
 def _logit_spread(logits: Tensor) -> Tensor:

@@ -222,7 +222,7 @@ class _ModuleState:
     @staticmethod
     def of(module: nn.Module) -> _ModuleState:
         buffers = {
-            name: (buffer, buffer.detach().clone() if isinstance(buffer, Tensor) and not is_lazy(buffer) else None)
+            name: (buffer, buffer.detach().clone() if isinstance(buffer, Tensor) and _has_values(buffer) else None)
             for name, buffer in module._buffers.items()
         }
         hooks = {name: set(getattr(module, name, ())) for name in _HOOKS}
@@ -259,6 +259,10 @@ class _ModuleState:
             table: dict[int, Any] = getattr(self.module, name, {})
             for key in [key for key in table if key not in known]:
                 del table[key]
+
+
+def _has_values(tensor: Tensor) -> bool:
+    return not (is_lazy(tensor) or tensor.is_meta)
 
 
 def _put_back(buffer: Tensor, copy: Tensor) -> None:
