@@ -10,7 +10,7 @@ from msgspec import structs
 from torch import Tensor, nn
 
 from reportgen.document.facts import DatasetFacts, Report
-from reportgen.document.samples import Signal, SplitFacts
+from reportgen.document.samples import Apart, Signal, SplitFacts
 from reportgen.page import words_anew
 from reportgen.probe.trials import anew
 from reportgen.probe.trials.lab import NotApplicableError
@@ -107,3 +107,59 @@ def test_neighbours_and_the_model_bear_witness_together(ours: Any, expected: str
     at_home = report(ours).evaluation
     facts = report(GOOD, training=run(), splits=SplitFacts(**signals), train_evaluation=at_home)
     assert severity(facts, "d-label-noise") == expected
+
+
+MISLED = SCORES | {"training_training": 0.9, "training_given": 0.7}
+ALIKE = Apart(n=300, area=0.51, neighbours=0.505, null_mean=0.5, null_std=0.01)
+
+
+def test_labels_of_a_weak_model_hold_elsewhere_only_in_part() -> None:
+    torch.manual_seed(0)
+    x, y = clusters(900, 1)
+    weak = nn.Linear(6, 4)
+    optimizer = torch.optim.Adam(weak.parameters(), 5e-2)
+    for _ in range(200):
+        optimizer.zero_grad()
+        nn.functional.cross_entropy(weak(x[:20]), y[:20]).backward()
+        optimizer.step()
+    data = x, weak(x).argmax(1)
+    n = anew.unseen_half(lab(by_heart(data), data, clusters(400, 2))).numbers
+    assert n["asked_given"] == 400
+    facts = judged(n, splits=SplitFacts(apart=ALIKE))
+    assert severity(facts, "splits-labelled-otherwise") == "warning"
+    assert causes(facts) == {"label-noise"}
+
+
+@pytest.mark.parametrize(
+    ("apart", "expected"),
+    [
+        (ALIKE, "warning"),
+        (structs.replace(ALIKE, area=0.65), None),  # drawn from other sources
+        (structs.replace(ALIKE, neighbours=0.6), None),  # groups that stand in one split
+        (structs.replace(ALIKE, n=90), None),
+        (structs.replace(ALIKE, copies=0.3), None),
+        (None, None),
+    ],
+)
+def test_only_where_inputs_are_alike_it_is_the_labels_that_are_not(apart: Apart | None, expected: str | None) -> None:
+    assert severity(judged(MISLED, splits=SplitFacts(apart=apart)), "splits-labelled-otherwise") == expected
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"training_given": 0.85},  # not by a tenth
+        {"training_given": 0.3},  # nearly all is lost: see splits-disagree
+        {"asked_given": 40.0},
+        {"training_training": 0.7},
+    ],
+)
+def test_what_is_harder_by_chance_or_holds_nowhere_is_not_told_of_labels(change: dict[str, float]) -> None:
+    facts = judged(MISLED | change, splits=SplitFacts(apart=ALIKE))
+    assert severity(facts, "splits-labelled-otherwise") is None
+
+
+def test_other_reasons_for_easier_training_samples() -> None:
+    for more in ({"splits": SplitFacts(apart=ALIKE, redrawn=1.0)}, {"counts": [150, 40, 5, 5]}):
+        facts = judged(MISLED, **{"splits": SplitFacts(apart=ALIKE)} | more)
+        assert severity(facts, "splits-labelled-otherwise") is None

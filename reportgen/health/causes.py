@@ -124,7 +124,7 @@ _BAD_LABELS = (
     "d-label-constant",
     "d-label-signal",
 )
-_HINTS = ("d-label-signal", "d-label-noise", "training-labels-noisier")
+_HINTS = ("d-label-signal", "d-label-noise", "training-labels-noisier", "splits-labelled-otherwise")
 # where next to no gradient comes, decay is larger than the steps whatever its strength
 _NO_PULL = ("weight-decay-dominance", "weights-shrunk", "w-scale")
 
@@ -238,6 +238,7 @@ SYNDROMES: tuple[Syndrome, ...] = (
             "bn-stats-mismatch",
             "few-samples",
             "training-labels-noisier",
+            "splits-labelled-otherwise",
         ),
     ),
     Syndrome(
@@ -265,7 +266,14 @@ SYNDROMES: tuple[Syndrome, ...] = (
     Syndrome(
         "train-val-mismatch",
         ("d-train-val-shift", "d-missing-class", "d-splits-apart", "d-target-shift", "splits-disagree"),
-        (*_STUCK, *_FAR_APART, "few-samples", "bn-stats-mismatch", "training-labels-noisier"),
+        (
+            *_STUCK,
+            *_FAR_APART,
+            "few-samples",
+            "bn-stats-mismatch",
+            "training-labels-noisier",
+            "splits-labelled-otherwise",
+        ),
     ),
     # batches of one kind push the biases of every layer one way until their units are shut, or stuck at an end
     Syndrome(
@@ -274,7 +282,11 @@ SYNDROMES: tuple[Syndrome, ...] = (
         (*_SLOW, *_FAR_APART, *_WILD, *_PUSHED, "bn-stats-mismatch", *_HINTS),
     ),
     # wrong labels that are learned by heart hold nowhere else
-    Syndrome("label-noise", ("d-label-noise", "training-labels-noisier"), (*_FAR_APART, "few-samples")),
+    Syndrome(
+        "label-noise",
+        ("d-label-noise", "training-labels-noisier", "splits-labelled-otherwise"),
+        (*_FAR_APART, "few-samples", "sure-and-wrong"),
+    ),
     Syndrome("unscaled-target", ("d-target-scale",), (*_SLOW, *_NONFINITE, *_WILD, *_SICK_SIGNAL, "update-ratio")),
     # the vector of each sample is where its answer is learned by heart
     Syndrome("overfitting", ("code-of-each-sample",), (*_FAR_APART, "few-samples", "o-below-neighbours")),

@@ -21,6 +21,7 @@ DEFAULTS: dict[str, str] = {
     "amp-scaler": "numerical-instability",
     "augmentation-hurts": "wrong-augmentation",
     "training-labels-noisier": "label-noise",
+    "splits-labelled-otherwise": "label-noise",
     "attention-collapse": "saturated-activations",
     "attention-logits": "saturated-activations",
     "attention-uniform": "layer-collapse",

@@ -60,8 +60,9 @@ LATE: dict[str, tuple[str, ...]] = {
         "scale-helps",
         "fresh-copy-ahead",
         "training-labels-noisier",
+        "splits-labelled-otherwise",
     ),
-    "unseen-half": ("training-labels-noisier",),
+    "unseen-half": ("training-labels-noisier", "splits-labelled-otherwise"),
 }
 
 

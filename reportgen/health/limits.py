@@ -212,6 +212,7 @@ LIMITS: dict[str, dict[str, str]] = {
     "splits-disagree": {"gap": "anew_gap", "errors": "anew_errors", "kept": "skill_kept"},
     "augmentation-hurts": {"gap": "anew_gap", "errors": "anew_errors"},
     "training-labels-noisier": {"difference": "noisier", "errors": "anew_errors"},
+    "splits-labelled-otherwise": {"difference": "noisier", "errors": "anew_errors"},
     "prepared-otherwise": {"gap": "anew_gap", "errors": "anew_errors"},
     "only-given-learns": {"gap": "anew_gap", "errors": "anew_errors"},
     **{

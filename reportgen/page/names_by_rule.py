@@ -266,6 +266,11 @@ OF_RULE: dict[str, dict[str, tuple[str, Unit]]] = {
         "softened": (N_("derivative at the targets, of that at 0"), NUMBER),
         "met": (N_("derivative at their logarithms, of that at 0"), NUMBER),
     },
+    "splits-labelled-otherwise": {
+        "own": (N_("accuracy on unseen training samples"), SHARE),
+        "other": (N_("accuracy on the data given"), SHARE),
+        "area": (N_("area of telling the splits apart"), NUMBER),
+    },
     "o-calibration": {"null": (N_("error by chance"), SHARE), "gap": (N_("confidence above accuracy"), SHARE)},
     "o-confused-pair": {
         "share": (N_("share taken for the other"), SHARE),

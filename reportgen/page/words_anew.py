@@ -105,6 +105,16 @@ def _noisier(f: Finding) -> str:
     return text.format(samples=amount(e["samples"]), own=percent(e["own"]), other=percent(e["other"]))
 
 
+def _otherwise(f: Finding) -> str:
+    e = f.evidence
+    text = _(
+        "A fresh copy that learned from {samples} training samples is right on {own} of other training samples, and "
+        "only on {other} of the data given, whose inputs cannot be told from theirs: labels of one of the two are "
+        "wrong in part."
+    )
+    return text.format(samples=amount(e["samples"]), own=percent(e["own"]), other=percent(e["other"]))
+
+
 # rule -> name, sentence, when the rule is wrong
 RULES: dict[str, tuple[str, Callable[[Finding], str], str]] = {
     "splits-disagree": (
@@ -127,6 +137,11 @@ RULES: dict[str, tuple[str, Callable[[Finding], str], str]] = {
         "Unseen training samples against the data given",
         _noisier,
         "The training data may be chosen to be hard, or the data given to be easy.",
+    ),
+    "splits-labelled-otherwise": (
+        "The data given against unseen training samples",
+        _otherwise,
+        "What the label means may have changed in time between the two splits.",
     ),
     "only-given-learns": ("Can anything be learned from the training data?", _only, ""),
 }

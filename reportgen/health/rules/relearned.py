@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator
 
 from ...document.facts import Finding, Report, Severity
+from ...document.samples import Apart
 from ...document.trials import Trial
 from ..context import Context
 from ..thresholds import Thresholds
@@ -13,6 +14,7 @@ from .alike import is_dealt_otherwise
 from .trials import is_coupled
 
 SECTION = "trials"
+_ALIKE = 200  # samples of each split
 
 
 def _trial(report: Report, context: Context) -> Trial | None:
@@ -136,6 +138,56 @@ def training_labels_noisier(report: Report, context: Context, limits: Thresholds
         threshold={"difference": limits.noisier, "errors": limits.anew_errors},
         detail={"kind": "classes"},
     )
+
+
+def splits_labelled_otherwise(report: Report, context: Context, limits: Thresholds) -> Iterator[Finding]:
+    """A fresh copy that learned from half of the training data is right on more of their others than of the data given.
+
+    The other way round than ``training-labels-noisier``: samples that it has seen neither of, by a tenth and four
+    standard errors, binomial, where more than half of what it knows is kept (else see ``splits-disagree``). And inputs
+    of the two splits cannot be told apart: the area of ``d-splits-apart`` and the share of nearest neighbours from the
+    same split lie within three standard errors of chance, from 200 samples on. Inputs being alike, it is labels that
+    are not: those of one split are wrong in part. Labels of a weak model or of a keyword follow a rule that is easily
+    learned, and holds elsewhere as often as it is right. A warning. Not judged where training samples are augmented or
+    have near doubles, where classes are dealt out otherwise, or where an output depends on the other samples of its
+    batch. Wrong where what the label means has changed in time between the two, and is meant to.
+    """
+    trial = report.tried("unseen-half") or report.tried("learned-anew")
+    train, given, splits = report.train_dataset, report.dataset, report.splits
+    if trial is None or context.state != "trained" or not context.real_data or trial.detail.get("kind") != "classes":
+        return
+    if train is None or given is None or splits is None or splits.redrawn or splits.apart is None:
+        return
+    if not _are_alike(splits.apart) or _has_doubles(report, limits) or is_coupled(report, limits):
+        return
+    own, other = trial.numbers["training_training"], trial.numbers["training_given"]
+    error = math.hypot(_error(trial, "training", own), _error(trial, "given", other))
+    kept, had = _above(trial, "training", "given"), _above(trial, "training", "training")
+    if own - other <= max(limits.noisier, limits.anew_errors * error) or kept <= limits.skill_kept * had:
+        return
+    if is_dealt_otherwise(train, given, limits):
+        return
+    yield Finding(
+        rule="splits-labelled-otherwise",
+        severity=Severity.WARNING,
+        subject="labels",
+        section=SECTION,
+        evidence={
+            "own": own,
+            "other": other,
+            "samples": trial.numbers["learned_training"],
+            "area": splits.apart.area,
+        },
+        threshold={"difference": limits.noisier, "errors": limits.anew_errors},
+        detail={"kind": "classes"},
+    )
+
+
+def _are_alike(apart: Apart) -> bool:
+    """Tell whether inputs of the two splits cannot be told apart, by enough samples to see it."""
+    line = 0.5 + 3 * math.sqrt((2 * apart.n + 1) / (12 * apart.n**2))
+    mixed = apart.neighbours <= apart.null_mean + 3 * apart.null_std
+    return apart.n >= _ALIKE and apart.area <= line and mixed and apart.copies <= 0.1
 
 
 def augmentation_hurts(report: Report, context: Context, limits: Thresholds) -> Iterator[Finding]:
@@ -289,4 +341,12 @@ def _has_doubles(report: Report, limits: Thresholds) -> bool:
     return twins is not None and twins.found > limits.near_duplicates * twins.n + 6 * math.sqrt(twins.n * twins.chance)
 
 
-RULES = (splits_disagree, only_given_learns, training_labels_noisier, augmentation_hurts, scale_helps, fresh_copy_ahead)
+RULES = (
+    splits_disagree,
+    only_given_learns,
+    training_labels_noisier,
+    splits_labelled_otherwise,
+    augmentation_hurts,
+    scale_helps,
+    fresh_copy_ahead,
+)

@@ -119,7 +119,10 @@ def unseen_half(lab: Lab) -> Result:
     """
     if not lab.wide_training or not lab.wide_given:
         raise NotApplicableError("no training data were given")
-    (learned, unseen), (_, given) = (_halves(part, lab.seed) for part in (lab.wide_training, lab.wide_given))
+    learned, unseen = _halves(lab.wide_training, lab.seed)
+    given = first_samples(lab.wide_given, _MOST)
+    if given is None or given.target is None or not is_by_sample(given) or given.n_samples < _LEAST // 2:
+        raise NotApplicableError(f"fewer than {_LEAST // 2} samples of one shape with targets")
     (common, kind), (common_given, _) = constant(lab.model, unseen), constant(lab.model, given)
     if kind != "classes":
         raise NotApplicableError("the outputs are no class scores")
