@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import pytest
 import torch
+from msgspec import structs
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 import reportgen
-from reportgen.document.facts import Finding
+from reportgen.document.evaluation import Curve
+from reportgen.document.facts import Classification, DatasetFacts, Finding, Report
+from reportgen.document.samples import Signal, SplitFacts
+from reportgen.health.judge import judge
 from reportgen.page import wording
+
+from .test_rules_model import report, run, severity
 
 WIDTH = 8
 
@@ -22,12 +28,14 @@ def made(n: int, answers: int, told: float, share: float, seed: int) -> tuple[Te
     return x, (score > score.quantile(1 - share, 0)).float()
 
 
-def found(answers: int, told: float, share: float, weight: float = 1.0) -> Finding | None:
-    """Train a logistic regression, and return what is said of rare answers."""
+def found(answers: int, told: float, share: float, weight: float = 1.0, *, whole: bool = False) -> Finding | None:
+    """Train a logistic regression, and return what is said of rare answers; ``whole``: of classes in whole numbers."""
     x, y = made(4000, answers, told, share, 1)
     torch.manual_seed(0)
-    model = nn.Linear(WIDTH, answers)
-    loss = nn.BCEWithLogitsLoss(pos_weight=torch.tensor([weight]))
+    model = nn.Linear(WIDTH, 2 if whole else answers)
+    loss: nn.Module = nn.BCEWithLogitsLoss(pos_weight=torch.tensor([weight]))
+    if whole:
+        y, loss = y[:, 0].long(), nn.CrossEntropyLoss(torch.tensor([1.0, weight]))
     optimizer = torch.optim.Adam(model.parameters(), lr=0.05)
     with reportgen.Monitor(model, optimizer, loss=loss) as monitor:
         for part in torch.arange(3000).repeat(4).split(100):
@@ -67,3 +75,60 @@ def test_a_rare_yes_that_is_given_or_cannot_be(answers: int, told: float, share:
 @pytest.mark.parametrize("answers", [1, 4])
 def test_answers_that_are_not_rare(answers: int) -> None:
     assert found(answers, 0.7, 0.4) is None
+
+
+@pytest.mark.parametrize(
+    ("told", "weight", "severity"),
+    [
+        (0.7, 1.0, "warning"),
+        (0.0, 1.0, "info"),  # nothing tells it apart
+        (0.2, 1.0, "info"),  # and next to nothing
+        (0.7, 24.0, "info"),
+    ],
+)
+def test_a_rare_class_in_whole_numbers_has_to_be_known_too(told: float, weight: float, severity: str) -> None:
+    finding = found(1, told, 0.04, weight, whole=True)
+    assert finding is not None
+    assert finding.severity.value == severity
+
+
+def ranked(auc: float, half: float, z: float | None) -> Report:
+    """Return a model that never names the rare class, with the area of its scores and what neighbours say."""
+    curve = Curve(
+        label="1",
+        positives=20,
+        negatives=380,
+        auc=auc,
+        auc_low=auc - half,
+        auc_high=auc + half,
+        average_precision=0.1,
+        ap_low=0.0,
+        ap_high=0.2,
+    )
+    signal = Signal(kind="classes", n=400, k=5, score=0.9 + 0.01 * (z or 0.0), null_mean=0.9, null_std=0.01)
+    data = DatasetFacts(n_samples=400, n_batches=4, shape="N x 4", dtype="float32", class_counts=[380, 20])
+    table = Classification(classes=["0", "1"], confusion=[[380, 0], [20, 0]])
+    scores = report(table).evaluation
+    assert scores is not None
+    return judge(
+        structs.replace(
+            report(table, training=run(), dataset=data, splits=None if z is None else SplitFacts(across=signal)),
+            evaluation=structs.replace(scores, curves=[curve]),
+        )
+    )
+
+
+@pytest.mark.parametrize(
+    ("auc", "half", "z", "expected"),
+    [
+        (0.9, 0.05, 0.0, "warning"),  # known, and not named
+        (0.62, 0.05, 8.0, "info"),  # it has learned what there is
+        (0.52, 0.1, 1.0, "info"),  # nobody can tell
+        (0.52, 0.1, 8.0, "warning"),  # neighbours can: the model has not learned it
+        (0.52, 0.1, None, "warning"),
+    ],
+)
+def test_what_a_model_does_not_rank_neighbours_may_know(
+    auc: float, half: float, z: float | None, expected: str
+) -> None:
+    assert severity(ranked(auc, half, z), "d-class-imbalance") == expected

@@ -12,6 +12,7 @@ from ..thresholds import Thresholds
 
 SECTION = "dataset"
 _MORE = 0.2  # of the rare samples
+_NEIGHBOURS = 4.0  # standard deviations by which they say more than chance
 _SELDOM = 0.75  # of the recall of common classes, below which rare ones are found too seldom
 
 
@@ -26,10 +27,12 @@ def d_class_imbalance(report: Report, context: Context, limits: Thresholds) -> I
     each (of several those on the data given); such a yes has to be known, too, as well as not found: its area under the
     ROC curve, or the mean over the rare, is above 0.7 ("acceptable discrimination": Hosmer, Lemeshow and Sturdivant
     2013) and above 0.5 by twice the way to the end of its 95 % interval. An answer that nothing tells apart is rightly
-    not given. A warning too where less than three quarters as many of the rare are found as of the common (95 %), and
-    the model knows better: probabilities divided by the square root of how common a class is find a fifth of the rare
-    samples more, ten at least, lose no more samples of any class than they gain, and gain more than the model's own
-    probabilities say, by three standard deviations. Where probabilities are right, every such change loses more than it
+    not given. Of two classes in whole numbers that is asked too, unless the model ranks them by chance while neighbours
+    (see ``d-label-signal``) tell more than that by four standard deviations: then it has not learned them. A warning
+    too where less than three quarters as many of the rare are found as of the common (95 %), and the model knows
+    better: probabilities divided by the square root of how common a class is find a fifth of the rare samples more, ten
+    at least, lose no more samples of any class than they gain, and gain more than the model's own probabilities say, by
+    three standard deviations. Where probabilities are right, every such change loses more than it
     gains. A model whose outputs are the same whatever the input finds no class but one for another reason, which
     ``input-ignored`` tells: then it informs.
     """
@@ -43,9 +46,12 @@ def d_class_imbalance(report: Report, context: Context, limits: Thresholds) -> I
     if len(counts) < 2 or len(counts) > 1000 or max(counts) < limits.imbalance * min(counts):
         return
     lost = _lost(_recalls(report), by_class, limits)
-    if lost is not None and evaluation is not None and evaluation.task == "binary" and data is not None:
+    # of maps the places are counted, whose scores have no curve
+    two = evaluation is not None and evaluation.task in ("binary", "multiclass") and len(counts) == 2 == len(by_class)
+    if lost is not None and evaluation is not None and two and data is not None:
         yes = {curve.label for curve in evaluation.curves}
-        lost = lost if data.class_counts is not None or _told_apart(evaluation, yes, limits) else None
+        told = _told_apart(evaluation, yes, limits)
+        lost = lost if told or (data.class_counts is not None and _may_be_told(report, yes)) else None
     lost = lost or _underrated(report)
     asked = report.tried("inputs-permuted")
     constant = asked is not None and asked.numbers["spread"] < limits.output_spread
@@ -161,6 +167,20 @@ def _told_apart(evaluation: EvaluationFacts, labels: set[str], limits: Threshold
         return False
     area, low = sum(c.auc for c in curves) / len(curves), sum(c.auc_low for c in curves) / len(curves)
     return area > limits.rare_area and area - 0.5 > 2 * (area - low)
+
+
+def _may_be_told(report: Report, labels: set[str]) -> bool:
+    """Tell whether a class that the model does not rank may be one that it has not learned.
+
+    A model that ranks a little better than chance has learned what there is; one that does not is held against the
+    neighbours, who say more than chance where there is something to learn. Without either, nothing speaks against it.
+    """
+    evaluation, splits = report.evaluation, report.splits
+    curves = [curve for curve in evaluation.curves if curve.label in labels] if evaluation is not None else []
+    if any(curve.auc_low > 0.5 for curve in curves):
+        return False
+    across = splits.across if splits is not None else None
+    return not curves or across is None or across.kind != "classes" or across.z > _NEIGHBOURS
 
 
 def _finding(evidence: dict[str, float], limits: Thresholds, *, harmed: bool) -> Finding:
