@@ -10,7 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from reportgen.document.facts import Report
+from reportgen.document.facts import EvaluationFacts, Report
+from reportgen.document.scores import Regression
+from reportgen.document.stats import TensorStats
 from reportgen.health.rules.claims import falls_with_distance
 from reportgen.page import words_claims, words_trials
 from reportgen.probe.trials import claims
@@ -18,6 +20,7 @@ from reportgen.probe.trials import run as trials
 from reportgen.probe.trials.lab import Clock, Lab, NotApplicableError
 from reportgen.subject.data import Batch
 
+from .test_rules_model import causes, report, run, severity
 from .test_trials import Made
 
 
@@ -196,3 +199,21 @@ def test_labels_of_one_class_alone_are_no_shares() -> None:
     assert told["logs_1"] == pytest.approx(0, abs=1e-6)
     assert told["sums"] < 1e-6
     assert math.isfinite(told["log_sums"])
+
+
+@pytest.mark.parametrize(
+    ("ends", "r2", "told"),
+    [
+        ([40.0, -30.0, -2e4, -5e6, -4e8], -7e4, True),
+        ([40.0, -30.0, -2e4, -5e6, -4e8], 0.9, False),  # useful all the same
+        ([40.0, 3.0, -20.0, -35.0, -38.0], -2.0, False),  # a density may be below zero
+        ([40.0, -30.0, -5e6, -4e8, 3e7], -7e4, False),  # it went to and fro
+    ],
+)
+def test_a_loss_that_sinks_below_every_bound(ends: list[float], r2: float, told: bool) -> None:
+    fit = Regression(r2=r2, mae=0.5, mse=1.0, target=TensorStats(), residual=TensorStats(), sample=[])
+    facts = report(
+        None, evaluation=EvaluationFacts(task="regression", n_samples=400, regression=fit), training=run(ends)
+    )
+    assert ("loss-sign-flipped" in causes(facts)) is told
+    assert severity(facts, "loss-sign") == ("error" if told else None)

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 from msgspec import structs
-from torch import Tensor
+from torch import Tensor, nn
 
 from reportgen.document.codec import FORMAT_VERSION
 from reportgen.document.evaluation import TargetScore
@@ -671,6 +671,26 @@ def test_an_embedding_left_out_as_it_was_drawn(change: Callable[[Tensor], Tensor
     torch.manual_seed(0)
     values = change(torch.nn.Embedding(60, 4).weight.detach().clone())
     left = weight("people", in_optimizer=False, role="embedding", stats=tensor_stats(values))
+    facts = report(**weights(left, weight("body", in_optimizer=True)), evaluation=evaluated(GOOD))
+    assert [f.severity for f in found(facts, "optimizer-missing-params")] == [severity]
+
+
+@pytest.mark.parametrize(
+    ("change", "severity"),
+    [
+        (lambda w: w, "warning"),
+        (lambda w: 0.8 * w, "info"),
+        (lambda w: w + 0.2 * torch.randn(16), "info"),  # learned: beyond the bound
+        (lambda w: w.clamp(-0.2, 0.2), "info"),
+    ],
+)
+@pytest.mark.parametrize("kind", [nn.LSTM, nn.GRU, nn.RNN])
+def test_a_small_recurrent_layer_left_out_as_it_was_drawn(
+    change: Callable[[Tensor], Tensor], severity: str, kind: type[nn.RNNBase]
+) -> None:
+    torch.manual_seed(0)
+    values = change(kind(3, 16).weight_hh_l0.detach().clone())
+    left = weight("rnn.weight_hh_l0", in_optimizer=False, shape=list(values.shape), stats=tensor_stats(values))
     facts = report(**weights(left, weight("body", in_optimizer=True)), evaluation=evaluated(GOOD))
     assert [f.severity for f in found(facts, "optimizer-missing-params")] == [severity]
 

@@ -170,7 +170,7 @@ LIMITS: dict[str, dict[str, str]] = {
     "missing-nonlinearity": {"departure": "affine_departure"},
     "affine-pair": {"departure": "affine_departure"},
     "step-without-effect": {"rate": "smallest_rate"},
-    "loss-sign": {"cosine": "uphill"},
+    "loss-sign": {"cosine": "uphill", "below": "sunk"},
     "eval-train-gap": {"loss": "eval_train_loss", "accuracy": "eval_train_accuracy"},
     "bn-stale": {"momentum": "bn_momentum", "gain": "bn_stale_gain"},
     "dropout-too-strong": {"drop": "drop_high", "skill": "skill_high"},

@@ -260,6 +260,8 @@ class Thresholds(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Classes that are cut from an evenly spread measurement lie 2 √3 of their deviations apart; this is twice as far.
     """
     # capacity, latent variables, labels
+    sunk: float = 1000.0
+    """Times as far below zero as a loss began from it: no density and no distance takes a loss so far."""
     poor_r2: float = 0.7
     one_number: float = 1e-4
     """Second singular value of derivatives by the input over the first; what passes through one unit has rounding."""

@@ -213,7 +213,12 @@ OF_RULE: dict[str, dict[str, tuple[str, Unit]]] = {
         "share": (N_("effect of other pairs, of that of own ones"), NUMBER),
         "flips": (N_("the same, of answers turned over"), NUMBER),
     },
-    "loss-sign": {"slope": (N_("cosine of the step and the gradient"), NUMBER)},
+    "loss-sign": {
+        "slope": (N_("cosine of the step and the gradient"), NUMBER),
+        "began": (N_("first training loss"), NUMBER),
+        "ended": (N_("last training loss"), NUMBER),
+        "below": (N_("last loss below zero, of the first"), TIMES),
+    },
     "lr-extreme": {
         "ratio": (N_("step, of the weights' size"), NUMBER),
         "rate": (N_("highest learning rate"), NUMBER),

@@ -86,6 +86,9 @@ def _sign(f: Finding) -> str:
     if "far" in e:
         text = _("The loss is {near}, and falls to {far} when targets are moved far away.")
         return text.format(near=amount(e["near"]), far=amount(e["far"]))
+    if "ended" in e:
+        text = _("The training loss went from {began} to {ended}, below every bound, while the answers became useless.")
+        return text.format(began=amount(e["began"]), ended=amount(e["ended"]))
     return _("The loss of right answers is {right}, of wrong ones {wrong}: wrong ones win.").format(
         right=amount(e["right"]), wrong=amount(e["wrong"])
     )

@@ -84,7 +84,7 @@ def _after_the_start(row: ActivationRow, count: Literal["silent", "constant"]) -
     whole = 0 < first.n_channels == getattr(first, count)
     if row.rectifier and not row.functional:
         return row.channels
-    return later if whole and later and all(getattr(c, count) < c.n_channels / 2 for c in later) else row.channels
+    return later if whole and later and all(getattr(c, count) < c.n_channels for c in later) else row.channels
 
 
 def _silent_share(channels: ChannelFacts) -> float:

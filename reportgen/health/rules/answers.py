@@ -14,6 +14,7 @@ from .claims import falls_with_distance
 from .course import h_metric_loss_disagree
 
 SECTION = "trials"
+_LEAST_EPOCHS = 4
 _SCORE = 0.05  # distance from 1 and from 0 of a score that smoothing or a finite logit leaves
 _SCORES = ("acc", "iou", "dice", "f1", "auc", "jaccard", "precision", "recall")
 
@@ -34,7 +35,9 @@ def loss_sign(report: Report, context: Context, limits: Thresholds) -> Iterator[
     outputs are no distances (a layer of numbers of either sign, shares, or maps), and the model's own answers are on
     the wrong side: an area under the ROC curve below 0.4, an accuracy below half of what chance has. Where targets are
     numbers, a loss that is highest for outputs that equal them is a reward, and so is one that falls without end as
-    targets are moved away from the outputs.
+    targets are moved away from the outputs. A loss that ended at its lowest, a thousand times as far below zero as it
+    began from it, while the outputs became useless (R² below -1, or no better than a constant guess) has a term with
+    the wrong sign, which outgrew the others.
     """
     step, answers = report.tried("one-step"), report.tried("loss-of-answers")
     uphill = step is not None and step.numbers.get("slope", 0.0) > limits.uphill
@@ -49,7 +52,7 @@ def loss_sign(report: Report, context: Context, limits: Thresholds) -> Iterator[
             or _score_falls(report, context, answers, limits)
         )
         negated = judged and right - wrong > 0.01 * max(abs(right), abs(wrong))
-    far = falls_with_distance(report)
+    far = falls_with_distance(report) or _sinks(report, context, limits)
     negated = negated or bool(far)
     if uphill == negated:
         return
@@ -65,6 +68,19 @@ def loss_sign(report: Report, context: Context, limits: Thresholds) -> Iterator[
         threshold={"slope": limits.uphill},
         detail={"by": "optimizer" if uphill else "loss"},
     )
+
+
+def _sinks(report: Report, context: Context, limits: Thresholds) -> dict[str, float]:
+    """Return where the training loss began and ended, if it fell below every bound and the outputs are useless."""
+    train, facts = losses(report.training, limits)[0], report.train_evaluation or report.evaluation
+    if train is None or len(train.y) < _LEAST_EPOCHS:
+        return {}
+    lowest = train.y[-1] <= min(train.y) * 0.8
+    if not lowest or train.y[-1] > -limits.sunk * max(abs(train.y[0]), 1.0):
+        return {}
+    fit = facts.regression.r2 if facts is not None and facts.regression is not None else None
+    useless = fit < -1 if fit is not None else context.outcome_known and not context.outcome_ok
+    return {"began": train.y[0], "ended": train.y[-1]} if useless else {}
 
 
 def loss_blind(report: Report, context: Context, limits: Thresholds) -> Iterator[Finding]:

@@ -166,9 +166,9 @@ def optimizer_missing_params(report: Report, context: Context, limits: Threshold
     Part of a model is a warning, unless the model works and the first of its layers are missing, one after the other:
     leaving the backbone out of the optimizer is a usual way to freeze it, leaving out the head, a layer in the middle
     or one that is as it was initialised is not. Of an embedding that is told by its mean and variance, within four
-    standard errors of 0 and 1, and by its extremes; a matrix of zeros is as adapters begin. So are parameters that the
-    loss holds itself (centres, proxies, weights of its terms) and that get a gradient. Wrong where optimizers were not
-    given.
+    standard errors of 0 and 1, and by its extremes, of a recurrent matrix in the same way; a matrix of zeros is as
+    adapters begin. So are parameters that the loss holds itself (centres, proxies, weights of its terms) and that get a
+    gradient. Wrong where optimizers were not given.
     """
     yield from _of_the_loss(report)
     rows = report.weights.rows if report.weights is not None else []
@@ -179,7 +179,8 @@ def optimizer_missing_params(report: Report, context: Context, limits: Threshold
         return
     share = sum(row.stats.count for row in missing if row.stats is not None) / total
     empty = any(len(row.shape) > 1 and is_zero(row) for row in missing)
-    learned = not empty and not any(row.at_default_init or _is_drawn_embedding(row) for row in missing)
+    drawn = any(row.at_default_init or _is_drawn_embedding(row) or _is_drawn_recurrent(row) for row in missing)
+    learned = not empty and not drawn
     kept_out = context.outcome_ok and learned and _are_first(report, {row.name for row in missing})
     severity = Severity.INFO if kept_out else Severity.WARNING
     yield Finding(
@@ -229,6 +230,24 @@ def _is_drawn_embedding(row: WeightRow) -> bool:
         and abs(variance - 1) * root < 4 * math.sqrt(2)
         and -far < stats.min < stats.max < far
     )
+
+
+def _is_drawn_recurrent(row: WeightRow) -> bool:
+    """Tell whether a recurrent matrix too small for other tests cannot be told from its default, U(±1/sqrt(hidden)).
+
+    Standard errors: of the mean of uniform draws bound/sqrt(3 n), of their variance bound²/3·sqrt(0.8/n). The largest
+    of n draws reaches the bound but for some n-ths of it, and none lies beyond.
+    """
+    stats = row.stats
+    if ".weight_hh_l" not in f".{row.name}" or stats is None or stats.count < _DRAWS or len(row.shape) != 2:
+        return False
+    if stats.nonfinite or stats.min is None or stats.max is None:
+        return False
+    bound, n = 1 / math.sqrt(row.shape[1]), stats.count
+    mean, variance = stats.sum / n, stats.m2 / n
+    reached = bound * (1 - 20 / n) < max(-stats.min, stats.max) <= bound * (1 + 1e-6)
+    usual = abs(mean) < 4 * bound / math.sqrt(3 * n)
+    return reached and usual and abs(variance * 3 / bound**2 - 1) < 4 * math.sqrt(0.8 / n)
 
 
 def _are_first(report: Report, names: set[str]) -> bool:
