@@ -204,6 +204,40 @@ def test_units_of_a_dense_layer_behind_maps_are_no_channels_of_maps() -> None:
     assert (channels.n_channels, channels.silent) == (64, 16)
 
 
+class Sequences(nn.Module):
+    """A transformer and a recurrent layer, on sequences that begin with samples or with time."""
+
+    def __init__(self, *, batch_first: bool) -> None:
+        super().__init__()
+        block = nn.TransformerEncoderLayer(8, 2, 16, batch_first=batch_first)
+        self.body = nn.TransformerEncoder(block, 2, nn.LayerNorm(8), enable_nested_tensor=False)
+        self.rnn = nn.GRU(8, 6, batch_first=batch_first)
+        self.batch_first = batch_first
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.rnn(self.body(x if self.batch_first else x.transpose(0, 1)))[0]
+        return out
+
+
+def test_samples_are_samples_where_sequences_begin_with_time() -> None:
+    torch.manual_seed(0)
+    samples, time = Sequences(batch_first=True), Sequences(batch_first=False)
+    time.load_state_dict(samples.state_dict())
+    inputs = [torch.randn(n, 9, 8) for n in (16, 16, 5)]
+    ours, theirs = probe(samples, inputs).rows, probe(time, inputs).rows
+    assert [row.name for row in ours] == [row.name for row in theirs]
+    assert any(row.functional for row in ours)
+    for one, other in zip(ours, theirs, strict=True):
+        assert [c.n_samples for c in other.channels] == [37], other.name
+        assert one.channels[0].fired_share == pytest.approx(other.channels[0].fired_share)
+        assert (one.spread is None) == (other.spread is None)
+        if one.spread is not None and other.spread is not None:
+            assert other.spread.participation == pytest.approx(one.spread.participation, rel=1e-3)
+            assert other.spread.drift == pytest.approx(one.spread.drift, rel=1e-3)
+        if not one.functional:
+            assert other.shape == "9 × 16 × " + one.shape.rpartition(" ")[2]
+
+
 def test_a_layer_before_a_batch_norm_is_worked_back_from_it() -> None:
     torch.manual_seed(2)
     model = nn.Sequential(nn.Conv2d(3, 16, 3), nn.BatchNorm2d(16), nn.ReLU()).eval()

@@ -28,6 +28,7 @@ from .layers import (
     layers_of,
     main_tensor,
     samples_first,
+    time_first,
     unhookable,
 )
 from .norms import LayerNormInput, first_tensor
@@ -80,7 +81,9 @@ class ActivationProbe:
     def __init__(self, model: nn.Module, attention: Watched | None = None) -> None:
         self._model = model
         self._layers = {name: Layer(name, m, isinstance(m, RECTIFIERS)) for name, m in layers_of(model).items()}
+        sequences = time_first(model)
         for layer in self._layers.values():
+            layer.time_first = layer.name in sequences
             layer.is_norm, layer.own_channels = isinstance(layer.module, NORMS), has_own_channels(layer.module)
         for layer, following in pairwise(self._layers.values()):
             norm = following.module
@@ -217,7 +220,8 @@ class ActivationProbe:
         name = f"{layer.name} (input)"
         read = self._read.get(name)
         if read is None:
-            read = self._read[name] = Layer(name, layer.module, rectified=True, functional=True)
+            told = Layer(name, layer.module, rectified=True, functional=True, time_first=layer.time_first)
+            read = self._read[name] = told
         if read.ignored or not x.is_floating_point():
             return
         x, dim = self._as_maps(layer.module, x)
@@ -225,7 +229,7 @@ class ActivationProbe:
             read.ignored = True
             return
         self._count_call(read)
-        self._measure(read, min(read.calls_in_batch, MAX_CALLS) - 1, x, dim)
+        self._measure(read, min(read.calls_in_batch, MAX_CALLS) - 1, samples_first(x) if read.time_first else x, dim)
 
     def _as_maps(self, module: nn.Module, x: Tensor) -> tuple[Tensor, int]:
         """Undo a flattening before a dense layer: the channels of the maps are the units, not each of their places."""
@@ -278,7 +282,8 @@ class ActivationProbe:
                     return
                 known, self._reads = (rectified_range(module, self._reads) if cuts else None), None
                 call = min(layer.calls_in_batch, MAX_CALLS) - 1
-                calm = self._measure(layer, call, samples_first(module, tensor), dim, known)
+                layer.shape = layer.shape or shape_of(tensor)
+                calm = self._measure(layer, call, samples_first(tensor) if layer.time_first else tensor, dim, known)
                 self._remember(tensor, dim)
                 if is_norm:
                     self._settle_by_norm(layer, first_tensor(args), calm=calm)

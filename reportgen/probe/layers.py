@@ -19,6 +19,14 @@ _TRANSPARENT_NAMES = frozenset(kind.__name__ for kind in _TRANSPARENT)
 _HOLDERS = frozenset(("LinearPackedParams", "PackedParameter", "GuardsFn"))  # of weights or checks; nothing flows there
 _CHANNELS_FIRST = (_ConvNd, _NormBase, nn.GroupNorm, nn.LocalResponseNorm, nn.PReLU)
 _CHANNELS_LAST = (nn.Linear, nn.Bilinear, nn.LayerNorm, nn.RMSNorm, nn.Embedding, nn.RNNBase, nn.MultiheadAttention)
+_SEQUENCES = (
+    nn.Transformer,
+    nn.TransformerEncoder,
+    nn.TransformerDecoder,
+    nn.TransformerEncoderLayer,
+    nn.TransformerDecoderLayer,
+    nn.MultiheadAttention,
+)
 NORMS = (_NormBase, nn.GroupNorm, nn.LayerNorm, nn.RMSNorm)
 RECTIFIERS = (nn.ReLU, nn.ReLU6)
 # |y| at the place on the flat side from which the slope stays below 1e-3 (GELU: z < -3.9, SiLU: z < -9)
@@ -156,11 +164,22 @@ def main_tensor(output: object) -> Tensor | None:
     return found.dequantize() if found.is_quantized else dense_rows(found)
 
 
-def samples_first(module: nn.Module, output: Tensor) -> Tensor:
-    """Bring the samples of a recurrent layer's output to dimension 0."""
-    if isinstance(module, nn.RNNBase) and not module.batch_first and output.dim() == 3:
-        return output.transpose(0, 1)
-    return output
+def time_first(model: nn.Module) -> frozenset[str]:
+    """Return the names of modules whose sequences lie (time, samples, features), as is torch's habit."""
+    found: set[str] = set()
+    for name, module in model.named_modules():
+        if isinstance(module, nn.RNNBase):
+            found |= set() if module.batch_first else {name}
+        elif isinstance(module, _SEQUENCES):
+            heads = [part for part in module.modules() if isinstance(part, nn.MultiheadAttention)]
+            if heads and not any(head.batch_first for head in heads):
+                found |= {inner for inner, _ in module.named_modules(prefix=name)}
+    return frozenset(found)
+
+
+def samples_first(sequences: Tensor) -> Tensor:
+    """Bring the samples of sequences that begin with time to dimension 0."""
+    return sequences.transpose(0, 1) if sequences.dim() == 3 else sequences
 
 
 def bypassed(name: str, model: nn.Module) -> bool:

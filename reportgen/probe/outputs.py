@@ -42,6 +42,8 @@ class Layer:
     module: nn.Module
     rectified: bool = False
     functional: bool = False
+    time_first: bool = False
+    """Its sequences lie (time, samples, features)."""
     order: int | None = None
     calls: int = 0
     calls_in_batch: int = 0
