@@ -441,3 +441,16 @@ def test_adam_in_half_precision_loses_its_eps(dtype: str, eps: float, expected: 
     assert severity(facts, "adam-eps-lost") == expected
     if expected:
         assert "numerical-instability" in causes(facts)
+
+
+@pytest.mark.parametrize(("far", "near", "known"), [(1.2, 1.195, 0.163), (1.2, 1.15, None), (1.04, 1.01, 0.0)])
+def test_what_shrinks_with_the_step_is_no_path_that_was_cut(far: float, near: float, known: float | None) -> None:
+    """A function whose slope depends on the step, as behind many kinks, beside a gradient of 1."""
+    weight = nn.Parameter(torch.ones(1, dtype=torch.float64))
+    weight.grad = torch.ones_like(weight)
+
+    def loss() -> Tensor:
+        moved = weight.detach() - 1
+        return (moved * torch.where(moved.abs() > 5e-5, far, near)).sum()
+
+    assert derivative._derivative(weight, loss, 1.0) == (None if known is None else pytest.approx(known, abs=2e-3))

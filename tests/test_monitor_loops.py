@@ -346,6 +346,38 @@ def test_closures_are_one_step_however_often_they_are_called() -> None:
     assert series(history, "gradient_norm")[-1] == pytest.approx(float(nn.utils.get_total_norm(gradients)), rel=1e-5)
 
 
+@pytest.mark.parametrize(
+    ("kind", "clears", "micro", "stale"),
+    [
+        ("LBFGS", "inside", 1, 0),
+        ("LBFGS", "before", 1, 4),  # each evaluation of a step adds to those before it
+        ("LBFGS", "never", 1, 4),
+        ("LBFGS", "inside", 3, 0),  # three parts of a batch to an evaluation
+        ("SGD", "inside", 3, 0),
+        ("SGD", "before", 1, 0),
+        ("SGD", "never", 1, 3),
+    ],
+)
+def test_a_closure_clears_the_gradients_of_its_own_evaluations(kind: str, clears: str, micro: int, stale: int) -> None:
+    model = net()
+    optimizer = torch.optim.LBFGS(model.parameters(), max_iter=5) if kind == "LBFGS" else sgd(model)
+
+    def step(model: nn.Module, x: Tensor, y: Tensor, optimizer: torch.optim.Optimizer) -> Tensor:
+        def closure() -> Tensor:
+            if clears == "inside":
+                optimizer.zero_grad()
+            for part in range(micro):
+                loss = loss_of(model, x[part::micro], y[part::micro])
+                loss.backward()
+            return loss
+
+        if clears == "before":
+            optimizer.zero_grad()
+        return optimizer.step(closure)  # type: ignore[no-any-return, call-overload]
+
+    assert loop(watched(model, optimizer, step, n=4)).n_stale == stale
+
+
 def test_sparse_gradients() -> None:
     class Words(nn.Module):
         def __init__(self) -> None:

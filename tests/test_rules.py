@@ -109,6 +109,16 @@ def layer(silent: int = 0, constant: int = 0, channels: int = 100, **more: Any) 
     return structs.replace(base, **more)
 
 
+@pytest.mark.parametrize(("later", "severity"), [((60, 70), "info"), ((100, 100), "error")])
+def test_a_state_that_begins_with_zeros_is_no_dead_layer(later: tuple[int, ...], severity: str) -> None:
+    """What a layer reads at the first step of a sequence; at the others half of the units may rest."""
+    row = layer(name="h2h (input)", kind="function", functional=True, n_samples=600)
+    (first,) = row.channels
+    calls = [structs.replace(first, call=i, silent=n) for i, n in enumerate((100, *later))]
+    facts = report(activations=activations(structs.replace(row, channels=calls)), evaluation=evaluated(GOOD))
+    assert [f.severity for f in found(facts, "dead-relu")] == [severity]
+
+
 def activations(*rows: ActivationRow, norms: tuple[NormRow, ...] = ()) -> ActivationFacts:
     return ActivationFacts(mode="eval", n_batches=10, n_samples=400, rows=list(rows), norms=list(norms))
 

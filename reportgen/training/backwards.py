@@ -23,6 +23,8 @@ class BackwardWatch:
         self.fresh: Tensor | None = None
         """Norm of the parameter's gradient right after the last backward pass of a looked-at step."""
         self.parameter: nn.Parameter | None = None
+        self.inside = False
+        """A step with a closure is being made: backward passes are its evaluations."""
         self._looking = False
         self._cleared = False
         self._kept: list[Tensor] = []
@@ -67,7 +69,9 @@ class BackwardWatch:
         if self.run.paused or self._cleared or self.parameter is None:
             return
         old = self.parameter.grad
-        if old is None:
+        if self.inside:
+            self._kept.append(gradient.new_zeros(()) if old is None else torch.linalg.vector_norm(lifted(entries(old))))
+        elif old is None:
             self._cleared = True
         else:
             self._kept.append(torch.linalg.vector_norm(lifted(entries(old))))
@@ -105,8 +109,14 @@ class BackwardWatch:
         tally = self.run.notebook.tally
         tally.backwards = max(tally.backwards, self._n_total + self._n)
 
-    def end_step(self) -> None:
-        """Count the passes of the looked-at step that has ended, and whether it began afresh."""
+    def end_step(self, evaluations: int = 0) -> None:
+        """Count the passes of the looked-at step that has ended, and whether it began afresh.
+
+        ``evaluations``: how often the optimizer asked for the loss within the step. Where that was once a pass, each
+        pass but the first has to find its place cleared: one that is cleared before the step alone adds up.
+        """
+        if evaluations > 1 and evaluations == len(self._kept):
+            self._kept = self._kept[1:]
         tally = self.run.notebook.tally
         if self._n:
             self._n_total += self._n
@@ -121,7 +131,7 @@ class BackwardWatch:
                 tally.fresh_checked += 1
             elif self._kept:
                 self.run.notebook.fetch(torch.stack(self._kept), self._kept_read)
-        self._n, self._cleared, self._kept, self.fresh = 0, False, [], None
+        self._n, self._cleared, self._kept, self.fresh, self.inside = 0, False, [], None, False
 
     def _kept_read(self, numbers: list[float]) -> None:
         """A gradient that was zero before any of the step's backward passes had been cleared."""

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.optim import Optimizer
+from torch.optim import LBFGS, Optimizer
 
 from . import gradients, movement
 from .backwards import BackwardWatch
@@ -57,6 +57,8 @@ class StepWatch:
         self._known_rates: list[float] = []
         self._rates_at = self.steps
         self._before: movement.Before | None = None
+        self._evaluated = 0
+        """Evaluations of the loss before the step, of an optimizer that asks for several in one."""
 
     def attach(self) -> None:
         if isinstance(self.optimizer, Past):
@@ -138,7 +140,9 @@ class StepWatch:
         if self.run.scaler is None and self.steps < _FIRST:
             self.run.scaler = _scaler_above(sys._getframe(1))
         table = self.run.table()
-        if not _has_closure(args, kwargs):
+        if _has_closure(args, kwargs):
+            self.backwards.inside, self._evaluated = True, _evaluations(optimizer)
+        else:
             self._look_at_gradients(table, self.steps + 1)
         if self.close:
             self._before = movement.begin(table, self.index)
@@ -173,7 +177,7 @@ class StepWatch:
             self._before = None
         if self.portrait:
             movement.take_portrait(self.run, self.index)
-        self.backwards.end_step()
+        self.backwards.end_step(_evaluations(self.optimizer) - self._evaluated if has_closure else 0)
 
     def _look_at_gradients(self, table: Table, own: int) -> None:
         """Measure the gradients that the optimizer gets in its step number ``own``."""
@@ -260,6 +264,12 @@ def _scaler_above(frame: FrameType | None) -> Any:
 
 def _has_closure(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
     return (args[1] if len(args) > 1 else kwargs.get("closure")) is not None
+
+
+def _evaluations(optimizer: Optimizer) -> int:
+    """Return how often an optimizer with closures has asked for the loss so far; 0 where it does not count."""
+    states = optimizer.state.values() if isinstance(optimizer, LBFGS) else []
+    return max((int(state.get("func_evals", 0)) for state in states), default=0)
 
 
 def _size(parameter: nn.Parameter) -> int:
