@@ -60,7 +60,8 @@ ADVICE: dict[str, str] = {
     "resumed-without-state": "Save and load the states of optimizer, scheduler and sampler along with the weights.",
     "too-little-data": "Collect more data, or use cross-validation to make the most of what there is.",
     "saturated-activations": "Make what goes in smaller: initialise for the activation, normalise inputs or add a norm "
-    "layer, lower the learning rate; for attention, normalise queries and keys or warm up.",
+    "layer, lower the learning rate; for attention, divide scores by the root of the width, normalise queries and "
+    "keys, or warm up.",
     "underfitting": "Try to overfit one batch: if that fails too, the fault lies in the model, the loss or the "
     "labels, not in the amount of data.",
     "undertrained": "Train longer: the losses were still falling when the run ended.",

@@ -420,7 +420,7 @@ SYNDROMES: tuple[Syndrome, ...] = (
     ),
     Syndrome(
         "saturated-activations",
-        ("saturation", "attention-collapse"),
+        ("saturation", "attention-collapse", "attention-scale"),
         (*_UNMOVED, "param-zero-grad", "adam-eps-floor"),
     ),
     Syndrome("detached-graph", ("param-zero-grad",), (*_UNMOVED, "adam-eps-floor"), _not_detail("constant", "yes")),

@@ -24,6 +24,7 @@ DEFAULTS: dict[str, str] = {
     "splits-labelled-otherwise": "label-noise",
     "attention-collapse": "saturated-activations",
     "attention-logits": "saturated-activations",
+    "attention-scale": "saturated-activations",
     "attention-uniform": "layer-collapse",
     "batch-drift": "unshuffled-data",
     "batch-coupling": "batch-mixing",

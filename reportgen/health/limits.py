@@ -48,6 +48,7 @@ LIMITS: dict[str, dict[str, str]] = {
         "samples": "dead_relu_samples",
     },
     "saturation": {"info": "saturation_info", "warning": "saturation_warning", "samples": "dead_relu_samples"},
+    "attention-scale": {"spread": "attention_sharp"},
     "attention-collapse": {"entropy": "attention_entropy", "spread": "attention_spread"},
     "idle-block": {"change": "block_change"},
     "layer-norm-noise": {"share": "tiny_rows"},

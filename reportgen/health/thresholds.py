@@ -31,6 +31,7 @@ class Thresholds(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     attention_entropy: float = 0.1
     attention_spread: float = 4.0
     """Times sqrt(2 ln T), the deviation at which the softmax of T Gaussian logits freezes on one."""
+    attention_sharp: float = 4.0
 
     block_change: float = 1e-3
     tiny_rows: float = 0.05

@@ -10,6 +10,12 @@ OF_RULE: dict[str, dict[str, tuple[str, Unit]]] = {
     "adam-eps-floor": {"share": (N_("share of elements below eps"), SHARE)},
     "amp-scaler": {"scale": (N_("scale at the end"), NUMBER), "share": (N_("share of steps that halve it"), SHARE)},
     "attention-collapse": {"share": (N_("share of heads"), SHARE)},
+    "attention-scale": {
+        "factor": (N_("number that scores are multiplied with"), NUMBER),
+        "width": (N_("width of a query"), COUNT),
+        "spread": (N_("deviation of the logits with weights drawn anew"), NUMBER),
+        "own_hard": (N_("rows of the model that give one key more than 0.99"), SHARE),
+    },
     "attention-uniform": {"of": (N_("attention layers"), COUNT)},
     "augmentation-hurts": {
         "constant": (N_("skill of a constant answer"), NUMBER),

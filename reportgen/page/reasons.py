@@ -174,6 +174,7 @@ _TRIALS = (
     "the model is about as good on the training data as on the data given",
     "the targets are no numbers, one row a sample",
     "the targets are not all 0 or 1",
+    "no product of queries and keys goes into a softmax",
     "the targets are no input beside others",
     "the targets have no row for each sample",
     "the targets name one class each",

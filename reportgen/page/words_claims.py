@@ -72,6 +72,7 @@ def titles() -> dict[str, str]:
     return {
         "far-targets": _("Does the loss rise with the distance from the target?"),
         "shares": _("Which shares does the loss ask for?"),
+        "score-scale": _("What are scores of attention multiplied with?"),
         "zero-as-label": _("Does a label of 0 teach anything?"),
         "inputs-as-weights": _("Does the loss ask for the inputs themselves?"),
         "targets-given": _("Do answers follow the targets that are an input?"),
@@ -143,6 +144,12 @@ def _given(n: Numbers, d: Detail) -> str:
     return text.format(followed=percent(n["followed"]), kept=percent(max(n["kept"], 0.0)))
 
 
+def _scale(n: Numbers, d: Detail) -> str:
+    text = _("With {factor}, queries of width {width}; logits deviate by {own_spread}, drawn anew by {spread}.")
+    keys = ("factor", "width", "own_spread", "spread")
+    return text.format(**{key: amount(n[key]) for key in keys})
+
+
 def _zeros(n: Numbers, d: Detail) -> str:
     if n["flat"]:
         return _("With targets of 0 no output is pulled anywhere.")
@@ -164,6 +171,7 @@ OUTCOMES: dict[str, Callable[[Numbers, Detail], str]] = {
     "lookups": _codes,
     "far-targets": _far,
     "shares": _asked,
+    "score-scale": _scale,
     "zero-as-label": _zeros,
     "inputs-as-weights": _weighed,
     "two-sides": _sides,

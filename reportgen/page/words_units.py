@@ -57,12 +57,25 @@ def _stuck(f: Finding) -> str:
     )
 
 
+def _multiplied(f: Finding) -> str:
+    e = f.evidence
+    return _(
+        "Products of queries and keys of width {width} are multiplied with {factor}. With weights drawn anew logits "
+        "deviate by {spread} along the keys; of the model, {own_hard} of the rows give one key more than 0.99."
+    ).format(width=_n(e["width"]), factor=_n(e["factor"]), spread=_n(e["spread"]), own_hard=percent(e["own_hard"]))
+
+
 # rule -> name, sentence, when the rule is wrong
 RULES: dict[str, tuple[str, Callable[[Finding], str], str]] = {
     "attention-collapse": (
         "Heads stuck on one key",
         _stuck,
         "Heads that look at the token before, or at a sink, are healthy.",
+    ),
+    "attention-scale": (
+        "Scale of attention scores",
+        _multiplied,
+        "Attention may be made to pick one key.",
     ),
     "dead-smooth": (
         "Channels at the flat end",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 from ...document.facts import Finding, Report, Severity
@@ -9,6 +10,8 @@ from ..context import Context
 from ..thresholds import Thresholds
 
 SECTION = "activations"
+_BEYOND_COSINES = 2.0  # a product of vectors of length 1 is no larger than 1
+_FINE = 2.0  # deviation of logits that are scaled well
 
 
 def attention_logits(report: Report, context: Context, limits: Thresholds) -> Iterator[Finding]:
@@ -52,4 +55,34 @@ def attention_uniform(report: Report, context: Context, limits: Thresholds) -> I
         )
 
 
-RULES = (attention_logits, attention_uniform)
+def attention_scale(report: Report, context: Context, limits: Thresholds) -> Iterator[Finding]:
+    """Scores of attention are multiplied where they should be divided: softmax is a hard choice before any learning.
+
+    Products of queries and keys of width d are followed to their softmax. What they are multiplied with makes sqrt(d)
+    or more, where Vaswani et al. 2017 divide by it; with weights drawn anew the logits of a row deviate by more than 4,
+    and divided they would not by more than 2; and products beyond 2 tell them from cosines, which rightly bear a large
+    factor. A hard choice passes next to no gradient, so that where to look is hardly learned. A warning where
+    the number is sqrt(d) itself, where the model does not work, or where more than half of its rows still give one key
+    more than 0.99; else it informs. Wrong where attention is to pick one key on purpose.
+    """
+    trial = report.tried("score-scale")
+    if trial is None or not context.real_data:
+        return
+    n = trial.numbers
+    root = math.sqrt(n["width"])
+    if n["factor"] < 0.999 * root or n["spread"] <= limits.attention_sharp or n["product"] <= _BEYOND_COSINES:
+        return
+    if n["spread"] > _FINE * n["factor"] * root:
+        return  # wide apart for another reason
+    slip = abs(n["factor"] / root - 1) < 1e-3
+    yield Finding(
+        rule="attention-scale",
+        severity=Severity.WARNING if slip or not context.outcome_ok or n["own_hard"] > 0.5 else Severity.INFO,
+        subject="attention",
+        section=SECTION,
+        evidence={key: n[key] for key in ("factor", "width", "spread", "own_hard")},
+        threshold={"spread": limits.attention_sharp},
+    )
+
+
+RULES = (attention_scale, attention_logits, attention_uniform)
