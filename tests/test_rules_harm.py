@@ -24,7 +24,7 @@ from reportgen.document.facts import (
 from reportgen.document.history import LoopFacts, OptimizerRun
 from reportgen.document.samples import Signal, SplitFacts
 from reportgen.document.stats import TensorStats
-from reportgen.document.trials import TrialFacts
+from reportgen.document.trials import Trial, TrialFacts
 from reportgen.health.judge import judge
 from reportgen.page import wording
 
@@ -73,6 +73,25 @@ def test_a_loop_that_holds_the_run_back(rates: list[float], rms: float, same: fl
     facts = report(None, trials=ways(same=same), training=history, weights=weight(rms))
     assert severity(facts, "plain-helps") == ("warning" if cause else None)
     assert causes(facts) == ({cause} if cause else set())
+
+
+@pytest.mark.parametrize(
+    ("rms", "fresh", "told"),
+    [
+        (0.005, 1.1, True),
+        (0.005, 3.0, False),  # the run gained more than it lacks
+        (0.058, 1.1, False),  # nothing is pulled to zero
+    ],
+)
+def test_what_a_penalty_left_is_held_against_a_fresh_copy(rms: float, fresh: float, told: bool) -> None:
+    logged = [9.0, 2.0, *[1.0] * 18]  # most of what fell was the penalty
+    history = run(logged, [0.8, 0.9, *[0.96] * 18], series=[series("learning_rate", STEADY)])
+    trials = ways(before=0.96, same=0.5)
+    trials.trials.append(Trial(name="fresh-start", status="done", numbers={"loss": fresh}))
+    facts = report(None, trials=trials, training=history, weights=weight(rms))
+    assert severity(facts, "plain-helps") == ("warning" if told else None)
+    if told:
+        assert causes(facts) == {"over-regularised"}
 
 
 @pytest.mark.parametrize(

@@ -378,6 +378,13 @@ SYNDROMES: tuple[Syndrome, ...] = (
         (*_NONFINITE, *_WILD, *_STUCK, "w-scale", "h-init-loss"),
         _detail("direction", "exploding"),
     ),
+    # what is pulled to zero loses what it knew at first
+    Syndrome(
+        "over-regularised",
+        ("plain-helps", "weights-shrunk"),
+        (*_SLOW, *_SICK_SIGNAL, "adam-eps-floor", "update-ratio", "h-overfit", "h-best-not-last"),
+        lambda proofs: any(f.rule == "weights-shrunk" or f.detail.get("reason") == "penalty" for f in proofs),
+    ),
     Syndrome(
         "over-regularised",
         (

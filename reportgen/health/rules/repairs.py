@@ -200,7 +200,8 @@ def plain_helps(report: Report, context: Context, limits: Thresholds) -> Iterato
     of its peak for half of the run, or a penalty in the loop that pulled half of the weight matrices below 0.3 of the
     default scale. A warning that names which; without either nothing is said. Of such a schedule a tenth of the loss
     on the data given is enough: what the full rate gains there in so few steps, it would have gained in the run, and
-    where a run had come to its floor the full rate leads up again.
+    where a run had come to its floor the full rate leads up again. Of a penalty, which a logged loss may hold, the run
+    gained no more than a fresh copy's loss lies above that of the model.
     """
     trial = report.tried("other-ways")
     train, val = losses(report.training, limits)
@@ -214,6 +215,9 @@ def plain_helps(report: Report, context: Context, limits: Thresholds) -> Iterato
     schedule = report.training is not None and any(
         rate_collapse(series, limits) for series in learning_rates(report.training)
     )
+    fresh = report.tried("fresh-start")
+    if not schedule and fresh is not None:  # what was logged may hold the penalty, which fell too
+        whole = min(whole, max(fresh.numbers["loss"] - n["before"], 0.0))
     much = limits.way_after_collapse * abs(n["before"]) if schedule else math.inf
     if not level or gain < min(much, max(limits.way_gain * abs(n["before"]), limits.way_of_run * whole)):
         return
