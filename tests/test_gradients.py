@@ -51,6 +51,19 @@ def test_output_gradients_are_autograd_s_through_an_in_place_activation() -> Non
     assert row.stats.norm == pytest.approx(float(wanted.norm()), rel=1e-5)
 
 
+def test_a_last_batch_of_one_sample_is_left_out_where_a_batch_norm_refuses_it() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(4, 6), nn.BatchNorm1d(6), nn.Linear(6, 2))
+    whole = data(2)
+    last = Batch((torch.randn(1, 4),), {}, torch.randn(1, 2))
+    facts, wanted = measure(model, [*whole, last]), measure(model, whole)
+    assert (facts.mode, facts.fallback, facts.n_batches, facts.n_samples) == ("train", wanted.fallback, 2, 10)
+    assert [row.stats.norm for row in facts.rows] == [row.stats.norm for row in wanted.rows]
+    alone = measure(model, [last])
+    assert alone.mode == "eval"
+    assert "more than 1 value" in alone.fallback
+
+
 def test_the_gradient_in_a_large_output_is_told_from_its_places() -> None:
     torch.manual_seed(0)
     model = nn.Sequential(nn.Conv2d(3, 16, 3), nn.ReLU(), nn.Conv2d(16, 2, 3)).eval()

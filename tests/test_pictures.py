@@ -165,6 +165,23 @@ def test_the_last_call_of_a_shared_activation_counts() -> None:
     assert torch.allclose(seen.maps["act"], model.act(model.b(y) + y).detach().double(), atol=1e-6)
 
 
+@pytest.mark.filterwarnings("ignore:Initializing zero-element")
+def test_a_last_layer_that_reads_no_features_is_laid_out_nowhere() -> None:
+    """As the last cluster of an adaptive softmax, which is that much narrower than the others."""
+
+    class Narrow(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.body, self.tail = nn.Linear(4, 3), nn.Linear(0, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.body(x) + self.tail(x[:, :0])
+
+    report = examined(Narrow(), torch.randn(40, 4), torch.arange(40) % 3)
+    (row,) = [row for row in report.coverage if row.part == "pictures"]
+    assert not row.failed, row.reason
+
+
 def test_nothing_is_changed_by_looking() -> None:
     model, (x, y) = net().train(), images()
     model[3].weight.grad = torch.ones_like(model[3].weight)  # type: ignore[union-attr]

@@ -43,15 +43,24 @@ def measure(
     """Run forward and backward on each batch and collect the gradients; the caller holds the guard.
 
     The pass runs in train mode, as the optimizer sees the model, save for frozen batch norms; a model that refuses
-    (one sample to a batch norm, other outputs in training) is measured in eval mode. Running statistics are put back,
-    for the experiments that follow. ``order``: place of each layer in the order of execution.
+    (other outputs in training) is measured in eval mode, and without a last batch of one sample where a batch norm
+    refuses that alone. Running statistics are put back, for the experiments that follow. ``order``: place of each layer
+    in the order of execution.
     """
     if any(p.is_inference() for p in model.parameters()):
         raise NotMeasuredError("the parameters were made in inference mode, where no gradient is recorded")
     torch.manual_seed(seed)
+    several = [batch for batch in batches if batch.n_samples > 1]
     try:
-        with modules_kept(model), _training(model):
-            return _run(model, batches, loss, loss_name, order, "train")
+        try:
+            with modules_kept(model), _training(model):
+                return _run(model, batches, loss, loss_name, order, "train")
+        except ValueError:
+            if not 0 < len(several) < len(batches):
+                raise
+        torch.manual_seed(seed)
+        with modules_kept(model), _training(model):  # a batch norm refuses what is left over, one sample
+            return _run(model, several, loss, loss_name, order, "train")
     except Exception as error:
         model.zero_grad(set_to_none=True)
         model.eval()

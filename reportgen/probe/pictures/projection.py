@@ -78,7 +78,7 @@ class LastFeatures:
     def _add(self, x: Tensor, keys: Hashes, said: Said, which: NDArray[np.intp]) -> None:
         some = x[torch.from_numpy(which).to(x.device)].float()
         some = some.flatten(2).mean(2) if some.dim() >= 4 else some.mean(1) if some.dim() == 3 else some
-        some = some[:, :: math.ceil(some.shape[1] / _FEATURES)]
+        some = some[:, :: max(1, math.ceil(some.shape[1] / _FEATURES))]  # a layer may read nothing
         if len(self._keys) and some.shape[1] != self._rows.shape[1]:
             self.trouble = "the number of features changes from batch to batch"
             return
