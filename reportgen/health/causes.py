@@ -124,7 +124,8 @@ _BAD_LABELS = (
     "d-label-constant",
     "d-label-signal",
 )
-_HINTS = ("d-label-signal", "d-label-noise", "training-labels-noisier", "splits-labelled-otherwise")
+_NOISY = ("training-labels-noisier", "splits-labelled-otherwise", "training-targets-off")
+_HINTS = ("d-label-signal", "d-label-noise", *_NOISY)
 # where next to no gradient comes, decay is larger than the steps whatever its strength
 _NO_PULL = ("weight-decay-dominance", "weights-shrunk", "w-scale")
 
@@ -237,8 +238,7 @@ SYNDROMES: tuple[Syndrome, ...] = (
             "augmentation-hurts",
             "bn-stats-mismatch",
             "few-samples",
-            "training-labels-noisier",
-            "splits-labelled-otherwise",
+            *_NOISY,
         ),
     ),
     Syndrome(
@@ -261,19 +261,12 @@ SYNDROMES: tuple[Syndrome, ...] = (
     Syndrome(
         "data-leakage",
         ("leakage", "near-leakage", "d-groups-cut", "d-windows-overlap", "d-shortcut", "d-filled-in"),
-        ("h-val-below-train", "d-near-duplicates", "training-labels-noisier"),
+        ("h-val-below-train", "d-near-duplicates", *_NOISY),
     ),
     Syndrome(
         "train-val-mismatch",
         ("d-train-val-shift", "d-missing-class", "d-splits-apart", "d-target-shift", "splits-disagree"),
-        (
-            *_STUCK,
-            *_FAR_APART,
-            "few-samples",
-            "bn-stats-mismatch",
-            "training-labels-noisier",
-            "splits-labelled-otherwise",
-        ),
+        (*_STUCK, *_FAR_APART, "few-samples", "bn-stats-mismatch", *_NOISY),
     ),
     # batches of one kind push the biases of every layer one way until their units are shut, or stuck at an end
     Syndrome(
@@ -282,11 +275,7 @@ SYNDROMES: tuple[Syndrome, ...] = (
         (*_SLOW, *_FAR_APART, *_WILD, *_PUSHED, "bn-stats-mismatch", *_HINTS),
     ),
     # wrong labels that are learned by heart hold nowhere else
-    Syndrome(
-        "label-noise",
-        ("d-label-noise", "training-labels-noisier", "splits-labelled-otherwise"),
-        (*_FAR_APART, "few-samples", "sure-and-wrong"),
-    ),
+    Syndrome("label-noise", ("d-label-noise", *_NOISY), (*_FAR_APART, "few-samples", "sure-and-wrong")),
     Syndrome("unscaled-target", ("d-target-scale",), (*_SLOW, *_NONFINITE, *_WILD, *_SICK_SIGNAL, "update-ratio")),
     # the vector of each sample is where its answer is learned by heart
     Syndrome("overfitting", ("code-of-each-sample",), (*_FAR_APART, "few-samples", "o-below-neighbours")),

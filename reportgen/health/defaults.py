@@ -22,6 +22,7 @@ DEFAULTS: dict[str, str] = {
     "augmentation-hurts": "wrong-augmentation",
     "training-labels-noisier": "label-noise",
     "splits-labelled-otherwise": "label-noise",
+    "training-targets-off": "label-noise",
     "attention-collapse": "saturated-activations",
     "attention-logits": "saturated-activations",
     "attention-scale": "saturated-activations",

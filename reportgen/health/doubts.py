@@ -62,7 +62,8 @@ LATE: dict[str, tuple[str, ...]] = {
         "training-labels-noisier",
         "splits-labelled-otherwise",
     ),
-    "unseen-half": ("training-labels-noisier", "splits-labelled-otherwise"),
+    "unseen-half": ("training-labels-noisier", "splits-labelled-otherwise", "training-targets-off"),
+    "misfits": ("training-targets-off",),
 }
 
 

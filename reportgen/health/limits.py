@@ -214,6 +214,13 @@ LIMITS: dict[str, dict[str, str]] = {
     "augmentation-hurts": {"gap": "anew_gap", "errors": "anew_errors"},
     "training-labels-noisier": {"difference": "noisier", "errors": "anew_errors"},
     "splits-labelled-otherwise": {"difference": "noisier", "errors": "anew_errors"},
+    "training-targets-off": {
+        "lower": "misfit_lower",
+        "errors": "anew_errors",
+        "share": "misfit_share",
+        "size": "misfit_size",
+        "told": "misfit_told",
+    },
     "prepared-otherwise": {"gap": "anew_gap", "errors": "anew_errors"},
     "only-given-learns": {"gap": "anew_gap", "errors": "anew_errors"},
     **{

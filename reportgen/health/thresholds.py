@@ -300,6 +300,12 @@ class Thresholds(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     anew_gap: float = 0.15
     anew_errors: float = 4.0
 
+    # training-targets-off: loss of R²; far errors more than among the data given, of what size, told by inputs
+    misfit_lower: float = 0.05
+    misfit_share: float = 0.02
+    misfit_size: float = 0.3
+    misfit_told: float = 0.2
+
     # going on with the training in other ways: gains over the loss, over going on as before, over the whole run
     way_gain: float = 0.05
     way_times: float = 3.0

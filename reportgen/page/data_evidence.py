@@ -78,6 +78,11 @@ _SIDE_BY_SIDE: dict[str, tuple[tuple[str, ...], str, float]] = {
     "d-labels-unrelated": (("z", "other_z"), N_("What the nearest neighbours tell of the target, in both splits"), 0),
     "d-label-noise": (("agreement", "given"), N_("Nearest neighbours that agree with the label, in both splits"), 1),
     "splits-disagree": (("other", "own", "constant"), N_("Skill of a copy that learned from the training data"), 1),
+    "training-targets-off": (
+        ("beyond", "beyond_given"),
+        N_("Samples far off what is said of them: training data, and data given"),
+        1,
+    ),
     "only-given-learns": (("own", "given", "constant"), N_("Skill of copies that learned from one split"), 1),
     "augmentation-hurts": (("own", "given", "as_is"), N_("Skill of copies that learned from one split"), 1),
     "prepared-otherwise": (

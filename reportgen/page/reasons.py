@@ -182,6 +182,8 @@ _TRIALS = (
     "the loss of made-up outputs has no finite derivative",
     "the loss of these outputs is zero",
     "the outputs are no floating-point tensors",
+    "the targets are no numbers, one a sample",
+    "the model tells too little of the targets, or all of them",
     "the targets are no tensor that varies",
     "the targets are whole numbers",
     "the output is no single tensor with a row for each sample",

@@ -115,6 +115,26 @@ def _otherwise(f: Finding) -> str:
     return text.format(samples=amount(e["samples"]), own=percent(e["own"]), other=percent(e["other"]))
 
 
+def _off(f: Finding) -> str:
+    e = f.evidence
+    texts = {
+        "model": _(
+            "Of {samples} training samples {beyond} are far off what the model says of them, and {given} of the data "
+            "given, by the same measure; inputs do not tell which (correlation {told})."
+        ),
+        "copy": _(
+            "Of {samples} training samples that a fresh copy had not seen {beyond} are far off what it says of them, "
+            "and {given} of the data given, by the same measure; inputs do not tell which (correlation {told})."
+        ),
+    }
+    return texts["copy" if f.detail.get("by") == "copy" else "model"].format(
+        samples=amount(e["samples"]),
+        beyond=percent(e["beyond"]),
+        given=percent(e["beyond_given"]),
+        told=f"{e['told']:.2f}",
+    )
+
+
 # rule -> name, sentence, when the rule is wrong
 RULES: dict[str, tuple[str, Callable[[Finding], str], str]] = {
     "splits-disagree": (
@@ -142,6 +162,11 @@ RULES: dict[str, tuple[str, Callable[[Finding], str], str]] = {
         "The data given against unseen training samples",
         _otherwise,
         "What the label means may have changed in time between the two splits.",
+    ),
+    "training-targets-off": (
+        "Errors on training samples against those on the data given",
+        _off,
+        "The training data may hold a time or a source that goes by other rules, without a column that tells it.",
     ),
     "only-given-learns": ("Can anything be learned from the training data?", _only, ""),
 }
@@ -176,6 +201,17 @@ def _anew(n: Numbers, d: Detail) -> str:
 
 
 def _unseen(n: Numbers, d: Detail) -> str:
+    if d.get("kind") == "numbers":
+        text = _(
+            "The model has an R² of {heart} on training samples and of {now} on the data given; a fresh copy that "
+            "learned from others of them {own} on the same training samples, and {other} on the data given."
+        )
+        return text.format(
+            heart=amount(n["by_heart"]),
+            now=amount(n["as_is"]),
+            own=amount(n["training_training"]),
+            other=amount(n["training_given"]),
+        )
     text = _(
         "The model is right on {heart} of training samples and on {now} of the data given; a fresh copy that learned "
         "from others of them on {own} of the same training samples, and on {other} of the data given."
@@ -185,6 +221,19 @@ def _unseen(n: Numbers, d: Detail) -> str:
         now=percent(n["as_is"]),
         own=percent(n["training_training"]),
         other=percent(n["training_given"]),
+    )
+
+
+def _misfits(n: Numbers, d: Detail) -> str:
+    text = _(
+        "R² {own} on training samples, {given} on the data given; far off are {beyond} of the ones, and {others} of "
+        "the others."
+    )
+    return text.format(
+        own=amount(n["r2_training"]),
+        given=amount(n["r2"]),
+        beyond=percent(n["beyond"]),
+        others=percent(n["beyond_given"]),
     )
 
 
@@ -200,6 +249,7 @@ def titles() -> dict[str, str]:
     """Name each experiment as a reader would ask it."""
     return {
         "learned-anew": _("Does what is learned from half of a split hold elsewhere?"),
+        "misfits": _("Do training targets fit their inputs as well as those of the data given?"),
         "half-as-many": _("Would more data help?"),
         "unseen-half": _("Are unseen training samples as hard as the data given?"),
     }
@@ -209,4 +259,5 @@ OUTCOMES: dict[str, Callable[[Numbers, Detail], str]] = {
     "learned-anew": _anew,
     "unseen-half": _unseen,
     "half-as-many": _fewer,
+    "misfits": _misfits,
 }

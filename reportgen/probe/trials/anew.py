@@ -17,6 +17,7 @@ from .confidence import class_scores
 from .drawn import draw_trainable
 from .lab import Lab, NotApplicableError, Outfit, OutOfTimeError, Result, copied, output_of
 from .learning import adam, answered, backward, in_training, refuse_sparse
+from .misfits import held_against
 from .sample import first_samples, is_by_sample, rows
 from .scores import constant, score
 
@@ -115,7 +116,7 @@ def unseen_half(lab: Lab) -> Result:
     For models that learned by heart, whose own answers say nothing of the training labels any more: where accuracy on
     half of the training data is ahead of that on the data given by 0.15, or behind it by two standard errors. Steps and
     numbers as of ``learned_anew``, which tells the same of models that hardly work; ``by_heart``: accuracy of the model
-    itself on training data. Classes only.
+    itself on training data. Where targets are numbers R², ahead by 0.15, and the errors of the copy as of ``misfits``.
     """
     if not lab.wide_training or not lab.wide_given:
         raise NotApplicableError("no training data were given")
@@ -124,11 +125,12 @@ def unseen_half(lab: Lab) -> Result:
     if given is None or given.target is None or not is_by_sample(given) or given.n_samples < _LEAST // 2:
         raise NotApplicableError(f"fewer than {_LEAST // 2} samples of one shape with targets")
     (common, kind), (common_given, _) = constant(lab.model, unseen), constant(lab.model, given)
-    if kind != "classes":
+    if kind == "maps":
         raise NotApplicableError("the outputs are no class scores")
     own, now = score(lab.model, unseen)[0], score(lab.model, given)[0]
-    error = math.sqrt(own * (1 - own) / unseen.n_samples + now * (1 - now) / given.n_samples)
-    if -2 * error <= own - now <= _BY_HEART or common_given >= 1:
+    if kind == "classes":
+        error = math.sqrt(own * (1 - own) / unseen.n_samples + now * (1 - now) / given.n_samples)
+    if (own - now <= _BY_HEART and (kind == "numbers" or own - now >= -2 * error)) or common_given >= 1:
         raise NotApplicableError("the model is about as good on the training data as on the data given")
     work = copied(lab.outfit)
     draw_trainable(work.model, lab.seed)
@@ -137,6 +139,8 @@ def unseen_half(lab: Lab) -> Result:
     numbers |= {"asked_training": float(unseen.n_samples), "asked_given": float(given.n_samples)}
     numbers |= {"learned_training": float(learned.n_samples)}
     numbers |= {"training_training": score(work.model, unseen)[0], "training_given": score(work.model, given)[0]}
+    if kind == "numbers":
+        numbers |= held_against(work.model, unseen, given)
     return Result(numbers, {"kind": kind})
 
 
