@@ -27,6 +27,7 @@ from .hub import HubConfig
 from .matrices import EmbeddingFacts, GainFacts, GateFacts, MatrixFacts, ShapeFacts
 from .pictures import PictureFacts
 from .samples import (
+    Averaged,
     Copies,
     Filled,
     Order,
@@ -476,6 +477,8 @@ class DatasetFacts(Struct, frozen=True, kw_only=True):
     twins: Twins | None = None
     shortcut: Shortcut | None = None
     filled: Filled | None = None
+    averaged: Averaged | None = None
+    """By columns."""
     rows: Rows | None = None
     tensors: list[TensorRow] = []
     """Of a batch, inputs first; at most 24."""

@@ -105,6 +105,24 @@ class Filled(Struct, frozen=True, kw_only=True):
         return self.inside / self.of
 
 
+class Averaged(Struct, frozen=True, kw_only=True):
+    """A feature that is the mean of the target and of the target at other rows, but for rounding."""
+
+    feature: int
+    """Place in the flattened input."""
+    by: Literal["rows", "columns"]
+    """Told in the order of the file, or by columns that are the target at other times."""
+    length: int
+    """Targets in the mean."""
+    before: int | None = None
+    """Of those, of earlier rows; None where columns told it."""
+    r2: float
+    """Of the feature by the mean, or of the target by all columns."""
+    without: float
+    """The same by the nearest window that leaves the own target out, or without the feature."""
+    n: int
+
+
 class Order(Struct, frozen=True, kw_only=True):
     """How much neighbours in the order of loading have to do with each other."""
 
@@ -146,6 +164,8 @@ class Rows(Struct, frozen=True, kw_only=True):
     whole: list[float]
     """How well labels fit, as ``RowPart.own``, when all of them are moved by -8 to 8 rows."""
     parts: list[RowPart]
+    averaged: Averaged | None = None
+    """In the order of the file."""
 
 
 class Padding(Struct, frozen=True, kw_only=True):

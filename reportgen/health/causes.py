@@ -260,7 +260,15 @@ SYNDROMES: tuple[Syndrome, ...] = (
     Syndrome("label-corruption", _BAD_LABELS, (*_SLOW, *_FAR_APART, *_HINTS, "few-samples")),
     Syndrome(
         "data-leakage",
-        ("leakage", "near-leakage", "d-groups-cut", "d-windows-overlap", "d-shortcut", "d-filled-in"),
+        (
+            "leakage",
+            "near-leakage",
+            "d-groups-cut",
+            "d-windows-overlap",
+            "d-shortcut",
+            "d-filled-in",
+            "d-target-averaged",
+        ),
         ("h-val-below-train", "d-near-duplicates", *_NOISY),
     ),
     Syndrome(

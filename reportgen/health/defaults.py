@@ -76,6 +76,7 @@ DEFAULTS: dict[str, str] = {
     "d-missing-class": "train-val-mismatch",
     "d-rows-slipped": "label-corruption",
     "d-filled-in": "data-leakage",
+    "d-target-averaged": "data-leakage",
     "d-near-duplicates": "redundant-data",
     "d-nonfinite": "nan-in-data",
     "d-order": "unshuffled-data",

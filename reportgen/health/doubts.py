@@ -145,7 +145,15 @@ RIVALS: dict[str, Rivals] = {
     "data-leakage": Rivals(
         ("train-val-mismatch",),
         "train-in-eval-mode",
-        ("leakage", "near-leakage", "d-groups-cut", "d-windows-overlap", "d-shortcut", "d-filled-in"),
+        (
+            "leakage",
+            "near-leakage",
+            "d-groups-cut",
+            "d-windows-overlap",
+            "d-shortcut",
+            "d-filled-in",
+            "d-target-averaged",
+        ),
     ),
     "dead-relu": Rivals(
         ("bad-init", "lr-too-high", "unnormalised-input"), "fresh-start", ("dead-rising",), always=("bad-init",)

@@ -73,6 +73,11 @@ def _part(report: Report, finding: Finding) -> Drawn | None:
 _SIDE_BY_SIDE: dict[str, tuple[tuple[str, ...], str, float]] = {
     "d-order": (("same", "expected"), N_("Training samples with the label of the one before, as they were loaded"), 0),
     "d-shortcut": (("score", "second", "null"), N_("How well single columns tell the target"), 1),
+    "d-target-averaged": (
+        ("r2", "without"),
+        N_("Variance that is told with the target's own row, or this feature, and without"),
+        1,
+    ),
     "d-label-mapping": (("accuracy", "renamed", "training"), N_("Accuracy as it is, and with the classes renamed"), 1),
     "d-label-signal": (("score", "chance"), N_("Nearest neighbours of the same class, against chance"), 1),
     "d-labels-unrelated": (("z", "other_z"), N_("What the nearest neighbours tell of the target, in both splits"), 0),

@@ -107,6 +107,12 @@ OF_RULE: dict[str, dict[str, tuple[str, Unit]]] = {
         "share": (N_("share in the data given"), SHARE),
         "class": (N_("class that differs most"), COUNT),
     },
+    "d-target-averaged": {
+        "r2": (N_("variance told, R²"), NUMBER),
+        "without": (N_("variance told without it, R²"), NUMBER),
+        "length": (N_("targets in the mean"), COUNT),
+        "before": (N_("of those, of earlier rows"), COUNT),
+    },
     "d-train-val-shift": {
         "features": (N_("columns or channels that differ"), COUNT),
         "of": (N_("columns or channels"), COUNT),

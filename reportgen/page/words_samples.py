@@ -79,6 +79,23 @@ def _filled(f: Finding) -> str:
     )
 
 
+def _averaged(f: Finding) -> str:
+    e = f.evidence
+    if f.detail.get("by") == "columns":
+        return _(
+            "{subject} is the mean of the target and of {others} other columns, which are the target at other times: "
+            "together they tell it all, and the others an R² of {without}."
+        ).format(subject=f.subject, others=amount(e["length"] - 1), without=f"{e['without']:.3f}")
+    return _(
+        "{subject} is the mean of the targets of {length} rows: its own, {before} before it and {after} behind it."
+    ).format(
+        subject=f.subject,
+        length=amount(e["length"]),
+        before=amount(e["before"]),
+        after=amount(e["length"] - 1 - e["before"]),
+    )
+
+
 def _misplaced(f: Finding) -> str:
     if f.detail.get("kind") == "before-norm":
         return _("{subject} comes directly before the batch norm {layer}.").format(
@@ -115,6 +132,11 @@ RULES: dict[str, tuple[str, Callable[[Finding], str], str]] = {
         "A feature filled in for one class",
         _filled,
         "The class may be what the column counts, and the column known in time.",
+    ),
+    "d-target-averaged": (
+        "A feature that is a mean of targets",
+        _averaged,
+        "The mean may be what is measured, and the target to be recovered from it.",
     ),
     "d-near-duplicates": ("Near doubles", _twins, "Samples may come in pairs by nature."),
     "d-shortcut": ("A feature that tells the target", _shortcut, "One measurement may decide by nature."),

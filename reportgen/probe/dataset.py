@@ -15,6 +15,7 @@ from ..subject.data import Batch
 from ..subject.shapes import shape_of
 from . import families, twins, windows
 from .alike import InputSample, apart
+from .averaged import in_columns
 from .batches import BatchTensors
 from .fingerprints import Fingerprints, overlap
 from .joiner import Joiner
@@ -175,6 +176,7 @@ class DatasetProbe:
             rows=rows,
             shortcut=shortcut(table, self.neighbours.kind, self.neighbours.step),
             filled=filled(table, self.neighbours.kind, self.neighbours.step),
+            averaged=in_columns(table, self.neighbours.kind, self.neighbours.step),
         )
 
 

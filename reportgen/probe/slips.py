@@ -14,6 +14,7 @@ from torch.utils.data import IterableDataset
 
 from ..document.samples import RowPart, Rows
 from ..subject.data import tensors
+from .averaged import in_rows
 from .sequence import LEFT_OUT
 
 PARTS = 8
@@ -26,6 +27,7 @@ _COLUMNS = 256
 _PAIRED = 64  # columns that are compared from row to row
 _TOKENS = 64
 _NEIGHBOURS = 5
+_CHAINED = 6.0  # standard errors, from which rows come in some order
 _EVEN = 3.0  # labels that the sum comes from, at least: of fewer the null has a long tail, and is not judged by
 
 
@@ -52,7 +54,16 @@ def rows_of(data: Any) -> Rows | None:
     near = _nearest(x, bounds)
     parts = [_part(near, y, bounds, k, stretches[k][0]) for k in range(len(stretches))]
     whole = [_z(near, y, bounds, shift) for shift in range(-REACH, REACH + 1)]
-    return Rows(n=len(y), of=n_rows, chained=_chained(x, bounds), whole=whole, parts=parts)
+    chained = _chained(x, bounds)
+    return Rows(
+        n=len(y),
+        of=n_rows,
+        chained=chained,
+        whole=whole,
+        parts=parts,
+        # means of windows hang together from row to row
+        averaged=in_rows(stretches) if chained >= _CHAINED else None,
+    )
 
 
 def _read(data: Any) -> tuple[list[tuple[int, Tensor, Tensor]], int] | None:

@@ -202,6 +202,37 @@ def d_filled_in(report: Report, context: Context, limits: Thresholds) -> Iterato
     )
 
 
+def d_target_averaged(report: Report, context: Context, limits: Thresholds) -> Iterator[Finding]:
+    """A feature is the mean of the target and of the target at rows beside: it holds what is to be predicted.
+
+    In the order of the file (stretches of up to 128 rows): a column is the sum of the targets of a window of 2 to 31
+    rows with its own row in it, but for a 100,000th of its variance, and no window that leaves the own row out comes
+    within a hundred times of that, as in a series that goes on by a rule of its own. Or, whatever the order: the target
+    is a linear function of columns, with R² above 0.99999, and not above 0.99 without one; the others have a weight of
+    -1 each (to 5 %), the target's own deviation (to 10 %) and no correlation with it below -0.4, as the target at
+    earlier times has: what is left is their mean. Numbers put together from columns that have nothing to do with each
+    other are spread more widely than these, or run against them. A warning: rolling means that are centred, or end with
+    the row itself, are not known before the target is.
+    Not judged for targets of fewer than 20 values, nor where several columns are means of one length, as of a signal
+    that was blurred. Wrong where the mean is what is measured, and the target is to be recovered from it.
+    """
+    for data in (report.train_dataset, report.dataset):
+        found = (data.rows.averaged if data.rows is not None else None) or data.averaged if data is not None else None
+        if found is None or not context.real_data:
+            continue
+        yield Finding(
+            rule="d-target-averaged",
+            severity=Severity.WARNING,
+            subject=f"input {found.feature}",
+            section=SECTION,
+            evidence={"r2": found.r2, "without": found.without, "length": found.length, "samples": found.n}
+            | ({"before": found.before} if found.before is not None else {}),
+            threshold={"r2": 1 - 1e-5},
+            detail={"by": found.by},
+        )
+        return
+
+
 def d_dtype(report: Report, context: Context, limits: Thresholds) -> Iterator[Finding]:
     """Whole numbers go into the model, and its first layer reads them on their raw scale.
 
@@ -230,4 +261,13 @@ def d_dtype(report: Report, context: Context, limits: Thresholds) -> Iterator[Fi
     )
 
 
-RULES = (d_near_duplicates, near_leakage, d_groups_cut, d_windows_overlap, d_shortcut, d_filled_in, d_dtype)
+RULES = (
+    d_near_duplicates,
+    near_leakage,
+    d_groups_cut,
+    d_windows_overlap,
+    d_shortcut,
+    d_filled_in,
+    d_target_averaged,
+    d_dtype,
+)
