@@ -269,7 +269,7 @@ SYNDROMES: tuple[Syndrome, ...] = (
             "d-filled-in",
             "d-target-averaged",
         ),
-        ("h-val-below-train", "d-near-duplicates", *_NOISY),
+        ("h-val-below-train", "d-near-duplicates", "training-labels-noisier", "training-targets-off"),
     ),
     Syndrome(
         "train-val-mismatch",
