@@ -211,6 +211,12 @@ SYNDROMES: tuple[Syndrome, ...] = (
     Syndrome("loss-shape-broadcast", ("loss-crossed", "loss-broadcast", "loss-shape"), (*_STUCK, "d-target-scale")),
     Syndrome("double-softmax", ("double-softmax", "probabilities-as-scores"), _SLOW),
     Syndrome("double-softmax", ("loss-of-shares",), _SLOW, _detail("kind", "softened")),
+    # nothing comes through, so that no unit in front of it is pulled anywhere
+    Syndrome(
+        "layer-collapse",
+        ("norm-of-one",),
+        (*_UNMOVED, *_WILD, *_SICK_SIGNAL, "output-range", "layer-norm-noise", "bias-extreme", "input-ignored"),
+    ),
     # what sums over time sees what is to come
     Syndrome("wrong-output-activation", ("output-range",), (*_UNMOVED, "causal-leak"), _detail("kind", "other axis")),
     Syndrome(

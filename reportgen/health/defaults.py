@@ -188,6 +188,7 @@ DEFAULTS: dict[str, str] = {
     "position-unseen": "missing-position-info",
     "probabilities-as-scores": "double-softmax",
     "rank-one": "layer-collapse",
+    "norm-of-one": "layer-collapse",
     "run-no-grad": "detached-graph",
     "run-nonfinite": "numerical-instability",
     "run-unused": "unused-parameters",

@@ -77,6 +77,13 @@ RULES: dict[str, tuple[str, Callable[[Finding], str], str]] = {
         _multiplied,
         "Attention may be made to pick one key.",
     ),
+    "norm-of-one": (
+        "Layer norm over one value",
+        lambda f: _("{subject} normalises a single value: it puts out its bias whatever comes in.").format(
+            subject=f.subject
+        ),
+        "Other paths may lead around it.",
+    ),
     "dead-smooth": (
         "Channels at the flat end",
         _dead,

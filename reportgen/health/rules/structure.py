@@ -154,9 +154,28 @@ def bn_small_batch(report: Report, context: Context, limits: Thresholds) -> Iter
     )
 
 
+def norm_of_one(report: Report, context: Context, limits: Thresholds) -> Iterator[Finding]:
+    """A layer norm over a single value: what it puts out is its bias, whatever comes in.
+
+    The mean of one value is the value itself, and nothing is left of it to be scaled (Ba, Kiros and Hinton 2016 take
+    both over the features of a sample). Told by a weight of one element of a ``LayerNorm``. An error where the model
+    does not work, else it informs: other paths may lead around it. Wrong for ``RMSNorm``, which keeps the sign, and is
+    passed over.
+    """
+    rows = report.weights.rows if report.weights is not None else []
+    for row in rows:
+        if row.module == "LayerNorm" and row.name.rpartition(".")[2] == "weight" and prod(row.shape) == 1:
+            yield Finding(
+                rule="norm-of-one",
+                severity=Severity.INFO if context.outcome_ok else Severity.ERROR,
+                subject=row.name.rpartition(".")[0] or "model",
+                section=SECTION,
+            )
+
+
 def _places(shape: str) -> int:
     """Return the places of a map: the product of the dimensions after samples and channels."""
     return prod(int(part) for part in shape.split(" × ")[2:])
 
 
-RULES = (dropout_misplaced, bias_before_norm, norm_missing, bn_small_batch)
+RULES = (dropout_misplaced, bias_before_norm, norm_missing, bn_small_batch, norm_of_one)
