@@ -123,6 +123,20 @@ class Averaged(Struct, frozen=True, kw_only=True):
     n: int
 
 
+class Encoded(Struct, frozen=True, kw_only=True):
+    """A column that is the mean target of all rows with the same category, in both splits together."""
+
+    feature: int
+    values: int
+    """Different values of the column."""
+    told: float
+    """Share of what means of training rows leave open of the targets given that the column tells."""
+    off: float
+    """Farthest that a value lies from the mean of both splits, in standard deviations of the column."""
+    train_off: float
+    """The same from the mean of the training rows alone."""
+
+
 class Order(Struct, frozen=True, kw_only=True):
     """How much neighbours in the order of loading have to do with each other."""
 
@@ -259,6 +273,7 @@ class SplitFacts(Struct, frozen=True, kw_only=True):
     ``probe.repeats``. None where inputs are no measurements."""
     windows: Windows | None = None
     """Windows of one recording in both; of series in floating point."""
+    encoded: Encoded | None = None
     redrawn: float | None = None
     """Share of some training samples that were another at a second reading: they are augmented. None where samples
     cannot be asked for by place."""

@@ -274,6 +274,7 @@ SYNDROMES: tuple[Syndrome, ...] = (
             "d-shortcut",
             "d-filled-in",
             "d-target-averaged",
+            "d-mean-target",
         ),
         ("h-val-below-train", "d-near-duplicates", "training-labels-noisier", "training-targets-off"),
     ),

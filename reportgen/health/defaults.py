@@ -75,6 +75,7 @@ DEFAULTS: dict[str, str] = {
     "d-labels-unrelated": "label-corruption",
     "d-missing-class": "train-val-mismatch",
     "d-rows-slipped": "label-corruption",
+    "d-mean-target": "data-leakage",
     "d-filled-in": "data-leakage",
     "d-target-averaged": "data-leakage",
     "d-near-duplicates": "redundant-data",

@@ -153,6 +153,7 @@ RIVALS: dict[str, Rivals] = {
             "d-shortcut",
             "d-filled-in",
             "d-target-averaged",
+            "d-mean-target",
         ),
     ),
     "dead-relu": Rivals(

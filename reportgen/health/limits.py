@@ -180,6 +180,7 @@ LIMITS: dict[str, dict[str, str]] = {
     "weights-shrunk": {"scale": "shrunk"},
     "precision-lost": {"difference": "precision"},
     "init-offset": {"offset": "init_offset"},
+    "d-mean-target": {"told": "encoded_told"},
     "code-of-each-sample": {"pairs": "code_pairs"},
     "norms-off-at-start": {"high": "norm_start_high", "low": "norm_start_low"},
     "signal-by-depth": {"slope": "signal_slope", "ratio": "signal_ratio"},

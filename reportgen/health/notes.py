@@ -39,6 +39,7 @@ NOTES: dict[str, str] = {
     "d-near-duplicates": "Keep near doubles on one side of every split.",
     "d-order": "Set shuffle=True in the training loader unless order is meant, as for time series.",
     "d-padding": "Sort sequences by length into batches, or cut them, to save work; leave padding out of the loss.",
+    "d-mean-target": "Take the means over the training rows alone, and for these over other folds than their own.",
     "d-filled-in": "Ask when the column is filled in: it must be known before the answer is.",
     "d-rows-slipped": "Make sure that the target is meant to be of another row, as in a forecast.",
     "d-shortcut": "Ask where the feature comes from, and whether it will be known when the model is used.",

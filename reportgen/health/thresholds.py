@@ -72,6 +72,9 @@ class Thresholds(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     norm_start_high: float = 2.2
     norm_start_low: float = 0.32
 
+    # d-mean-target: share of what means of training rows leave open that the column tells of the targets given
+    encoded_told: float = 0.05
+
     # code-of-each-sample: pairs of equal codes that draws would have made; none comes of 10 with 1 in 20 000
     code_pairs: float = 10.0
 

@@ -78,6 +78,7 @@ _SIDE_BY_SIDE: dict[str, tuple[tuple[str, ...], str, float]] = {
         N_("Variance that is told with the target's own row, or this feature, and without"),
         1,
     ),
+    "d-mean-target": (("off", "train_off"), N_("How far the column is from means of the target at most"), 0),
     "d-label-mapping": (("accuracy", "renamed", "training"), N_("Accuracy as it is, and with the classes renamed"), 1),
     "d-label-signal": (("score", "chance"), N_("Nearest neighbours of the same class, against chance"), 1),
     "d-labels-unrelated": (("z", "other_z"), N_("What the nearest neighbours tell of the target, in both splits"), 0),

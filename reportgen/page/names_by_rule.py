@@ -54,6 +54,12 @@ OF_RULE: dict[str, dict[str, tuple[str, Unit]]] = {
     "d-conflicting-labels": {"samples": (N_("samples with several labels"), COUNT), "of": (N_("samples"), COUNT)},
     "d-constant-feature": {"constant": (N_("constant columns or channels"), COUNT)},
     "d-duplicates": {"share": (N_("share of copies"), SHARE)},
+    "d-mean-target": {
+        "off": (N_("standard deviations from means of both splits, at most"), NUMBER),
+        "train_off": (N_("from means of the training rows, at most"), NUMBER),
+        "told": (N_("share that it tells of what training means leave open"), SHARE),
+        "values": (N_("different values"), COUNT),
+    },
     "d-filled-in": {
         "filled": (N_("samples with a value"), COUNT),
         "inside": (N_("of those, samples of the class"), COUNT),

@@ -93,8 +93,8 @@ _EVALUATION = (
     "targets were 0 and 1 at first, and then {value}: state the task in Options(task=...)",
     "one part of the data looked like {task}, another like {other}",
     "a later batch holds no {name}",
-    "targets go up to {n} while outputs have {m} columns, such as thresholds of grades: state the task in "
-    "Options(task=...) if they are classes",
+    "targets go up to {n} while outputs have {m} columns, so these are no scores of classes but thresholds of grades, "
+    "say, or an embedding: state the task in Options(task=...) if they are",
 )
 
 _ATTENTION = (

@@ -96,6 +96,21 @@ def _averaged(f: Finding) -> str:
     )
 
 
+def _mean_target(f: Finding) -> str:
+    e = f.evidence
+    return _(
+        "{subject} is the mean target of all rows with the same value, of both splits together: its {values} values "
+        "are off by {off} standard deviations at most, and by {alone} from the means of training rows. It tells {told} "
+        "of what these leave open of the targets given."
+    ).format(
+        subject=f.subject,
+        values=amount(e["values"]),
+        off=amount(e["off"]),
+        alone=amount(e["train_off"]),
+        told=percent(e["told"]),
+    )
+
+
 def _misplaced(f: Finding) -> str:
     if f.detail.get("kind") == "before-norm":
         return _("{subject} comes directly before the batch norm {layer}.").format(
@@ -127,6 +142,11 @@ RULES: dict[str, tuple[str, Callable[[Finding], str], str]] = {
             std=amount(f.evidence["std"]),
         ),
         "The model may be made for raw counts.",
+    ),
+    "d-mean-target": (
+        "A column of mean targets",
+        _mean_target,
+        "The means may have been published before any of these rows.",
     ),
     "d-filled-in": (
         "A feature filled in for one class",

@@ -17,6 +17,7 @@ from . import families, twins, windows
 from .alike import InputSample, apart
 from .averaged import in_columns
 from .batches import BatchTensors
+from .encoded import TableRows, encoded
 from .fingerprints import Fingerprints, overlap
 from .joiner import Joiner
 from .layers import NORMS, layers_of
@@ -53,6 +54,7 @@ class DatasetProbe:
         self._label_range: tuple[int, int] | None = None
         self.copies, self.neighbours, self.tokens = Fingerprints(), SignalSample(), TokenSignal()
         self.region, self.inputs, self.runs = Region(), InputSample(), WindowRuns()
+        self.table = TableRows()
         self._order, self._padding = LabelOrder(), PaddingCount()
         self._tensors = BatchTensors()
         self._joiner = Joiner(self._look)
@@ -89,6 +91,7 @@ class DatasetProbe:
             self.neighbours.update(batch)
             self.tokens.update(batch)
             self.region.update(batch)
+            self.table.update(batch)
             self.inputs.update(batch)
             self.runs.update(batch)
             self._padding.update(x)
@@ -202,6 +205,7 @@ def compare(training: DatasetProbe, given: DatasetProbe, redrawn: float | None =
         training_families=families.within(training.region),
         apart=apart(training.inputs, given.inputs),
         windows=windows.across(training.runs, given.runs),
+        encoded=encoded(training.table, given.table),
         training_signal=training.neighbours.facts(size) if size else training.tokens.facts(length),
         given_signal=given.neighbours.facts(size) if size else given.tokens.facts(length),
         redrawn=redrawn,

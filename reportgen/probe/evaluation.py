@@ -121,8 +121,9 @@ class HeadProbe:
             one_more = self.scores.n_classes
             if one_more != self._ignore and bool((target == one_more).any()):
                 self.trouble = (
-                    f"targets go up to {one_more} while outputs have {one_more} columns, such as thresholds of grades: "
-                    "state the task in Options(task=...) if they are classes"
+                    f"targets go up to {one_more} while outputs have {one_more} columns, so these are no scores of "
+                    "classes but thresholds of grades, say, or an embedding: state the task in Options(task=...) if "
+                    "they are"
                 )
                 return False
         if self._stated or not isinstance(self.scores, YesNoScores):

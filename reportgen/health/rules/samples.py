@@ -233,6 +233,31 @@ def d_target_averaged(report: Report, context: Context, limits: Thresholds) -> I
         return
 
 
+def d_mean_target(report: Report, context: Context, limits: Thresholds) -> Iterator[Finding]:
+    """A column is the mean target of all rows with the same category, those of the data given among them.
+
+    A categorical column was replaced by the mean of the target (target encoding) before the data were split: each
+    sample given finds a part of its own answer in it. Told where twenty values or more that occur in both splits are
+    the means of the targets of all their rows to within 1e-4 standard deviations, up to scale and offset or to
+    smoothing, and are not those of the training rows, by ten times that. A warning where the column tells
+    a twentieth of what means of the training rows leave open of the targets given (squared partial correlation);
+    otherwise, with many rows to a category, it informs. Not looked for in tables of more than 16384 rows or 64 columns,
+    and not seen where other rows took part. Means over training rows, or over other folds, are no means of both.
+    (Micci-Barreca 2001.)
+    """
+    found = report.splits.encoded if report.splits is not None else None
+    if found is None or not context.real_data:
+        return
+    yield Finding(
+        rule="d-mean-target",
+        severity=Severity.WARNING if found.told > limits.encoded_told else Severity.INFO,
+        subject=f"input {found.feature}",
+        section=SECTION,
+        evidence={"off": found.off, "train_off": found.train_off, "told": found.told, "values": float(found.values)},
+        threshold={"told": limits.encoded_told},
+    )
+
+
 def d_dtype(report: Report, context: Context, limits: Thresholds) -> Iterator[Finding]:
     """Whole numbers go into the model, and its first layer reads them on their raw scale.
 
@@ -262,6 +287,7 @@ def d_dtype(report: Report, context: Context, limits: Thresholds) -> Iterator[Fi
 
 
 RULES = (
+    d_mean_target,
     d_near_duplicates,
     near_leakage,
     d_groups_cut,
