@@ -24,6 +24,7 @@ from reportgen.page.svg import serialise
 from reportgen.page.tokens import line
 from reportgen.probe.dataset import DatasetProbe
 from reportgen.probe.evaluation import EvaluationProbe
+from reportgen.render.html import to_html
 from reportgen.subject.data import Batch
 from tests import builders
 
@@ -190,7 +191,9 @@ def test_samples_whose_picture_is_shown_are_no_rows_again() -> None:
     assert pictured & {e.index for e in report.evaluation.examples}
     shown = prepared(report.evaluation, report).examples
     assert not pictured & {e.index for e in shown}
-    assert {e.reason for e in shown} <= {"worst", "confident"}
+    assert {e.reason for e in shown} <= {"next", "confident"}
+    html = to_html(build(report)).decode()
+    assert ("Those with the highest loss are among the pictures." in html) is any(e.reason == "next" for e in shown)
     alone = msgspec.structs.replace(report, pictures=None)
     assert prepared(report.evaluation, alone).examples == report.evaluation.examples
 

@@ -194,3 +194,14 @@ def test_what_falls_by_many_powers_of_ten_has_a_logarithmic_axis_though_it_ends_
     steps = [a - b for a, b in itertools.pairwise(tops)]
     assert len(tops) == 5
     assert max(steps[1:]) - min(steps[1:]) < 0.2  # equal factors, equal steps
+
+
+def test_marks_of_the_outermost_layers_stay_within_the_strip() -> None:
+    """In a deep network a layer is a line of a pixel, and the mark above it as wide as ever."""
+    report = builders.huge()
+    drawn = depth.strip(report)
+    assert drawn is not None
+    names = depth.layers(report)
+    assert depth.states(report, names)[-1] == "error"
+    octagon = re.findall(r"M([\d.]+) 3h6l3 3v6", serialise(drawn.drawing))
+    assert float(octagon[-1]) + 9 <= 960

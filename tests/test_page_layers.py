@@ -76,4 +76,4 @@ def test_a_finding_about_every_layer_does_not_make_a_page_for_each() -> None:
     made = build(replace(report, diagnoses=[sick])).section("by-layer")
     assert made is not None
     assert sum(isinstance(b, Group) for b in made.blocks) == MAX_LAYERS
-    assert f"{len(found) - MAX_LAYERS} more are in the table only." in made.intro
+    assert f"Of {len(found)} layers with findings the {MAX_LAYERS} worst have a part of their own" in made.intro

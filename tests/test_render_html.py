@@ -13,6 +13,7 @@ from msgspec.structs import replace
 from reportgen.page import palette
 from reportgen.page.blocks import CHUNK_ROWS
 from reportgen.page.build import build
+from reportgen.page.fold import folded
 from reportgen.render.assets import asset, folder, sheet, style_hash
 from reportgen.render.html import MAX_ROWS, to_html
 
@@ -140,3 +141,12 @@ def test_ten_thousand_rows_stay_small_and_are_counted() -> None:
     text = to_html(page).decode()
     assert len(text.encode()) <= 2_000_000
     assert f"of {table.total_rows:,} rows." in text
+
+
+def test_on_paper_a_long_table_is_one() -> None:
+    """Its headings come again at the top of each page, and nowhere else."""
+    page = build(builders.huge())
+    long = [table for table in folded(page, each=300, together=900, appendix=30).tables if len(table.rows) > CHUNK_ROWS]
+    assert long
+    assert all(len(table.chunks) == 1 for table in long)
+    assert any(len(table.chunks) > 1 for table in folded(page, each=300, together=900).tables)

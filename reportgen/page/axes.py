@@ -11,7 +11,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from .formats import MINUS, short
+from .formats import MINUS, number, short
 from .language import _
 from .palette import DASHES, INK, MUTED, RULE, SERIES
 from .planes import ticks
@@ -245,7 +245,7 @@ def _names(lines: Sequence[Line], left: float, right: float) -> tuple[list[Eleme
             entries.append((curve.label, i))
         if curve.best is not None:
             at, value = curve.best
-            told = _("best {name}: {value} at {x}").format(name=curve.label, value=short(value), x=short(at))
+            told = _("best {name}: {value} at {x}").format(name=curve.label, value=number(value), x=short(at))
             entries.append((told, None))
     parts: list[Element] = []
     x, row = left, 0

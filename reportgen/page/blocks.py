@@ -97,6 +97,8 @@ class Table(Struct, frozen=True, kw_only=True):
     """Rows there are in truth; more than ``rows`` when the table was cut, and then the page says so."""
     folded: str = ""
     """Summary line with the count, when the table is to be unfolded by the reader."""
+    whole: bool = False
+    """On paper, where a table's headings come again on every page, and not between chunks."""
 
     @property
     def omitted(self) -> int:
@@ -121,7 +123,8 @@ class Table(Struct, frozen=True, kw_only=True):
 
     @property
     def chunks(self) -> list[list[list[Cell]]]:
-        return [self.rows[i : i + CHUNK_ROWS] for i in range(0, len(self.rows), CHUNK_ROWS)]
+        step = len(self.rows) or 1 if self.whole else CHUNK_ROWS
+        return [self.rows[i : i + step] for i in range(0, len(self.rows), step)]
 
 
 class Figure(Struct, frozen=True, kw_only=True):

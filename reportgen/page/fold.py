@@ -10,14 +10,22 @@ from .blocks import Block, Cell, Group, Page, Table
 def folded(page: Page, *, each: int, together: int, appendix: int | None = None) -> Page:
     """Return the page with at most ``each`` rows in a table and ``together`` rows in all of them.
 
-    Short tables stay whole: only the longest are cut, all to one length. ``appendix``: the most rows of a table that a
-    reader of the screen has to unfold.
+    Short tables stay whole: only the longest are cut, all to one length. ``appendix``: for paper, the most rows of a
+    table that a reader of the screen has to unfold.
     """
     hidden = each if appendix is None else appendix
     lengths = [min(len(t.rows), hidden) if t.folded else len(t.rows) for t in page.tables]
     limit = min(each, _common_limit(lengths, together))
     sections = [replace(s, blocks=[_cut(b, limit, min(limit, hidden)) for b in s.blocks]) for s in page.sections]
+    if appendix is not None:
+        sections = [replace(s, blocks=[_whole(b) for b in s.blocks]) for s in sections]
     return replace(page, sections=sections)
+
+
+def _whole(block: Block) -> Block:
+    if isinstance(block, Group):
+        return replace(block, blocks=[_whole(inner) for inner in block.blocks])
+    return replace(block, whole=True) if isinstance(block, Table) else block
 
 
 def _common_limit(lengths: list[int], together: int) -> int:

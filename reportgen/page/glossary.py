@@ -42,7 +42,7 @@ WORDS = {
     ),
     "update-ratio": Word(
         (N_("Step"), N_("step")),
-        N_("Length of one step of the optimizer beside the length of the weights it moves; about 1e-3 is usual."),
+        N_("Length of one step of the optimizer beside the length of the weights it moves; about 0.001 is usual."),
         "‖Δw‖ / ‖w‖",
         "Karpathy, A recipe for training neural networks, 2019",
     ),

@@ -19,7 +19,7 @@ def roc(curves: Sequence[Curve], id: str) -> Figure:
     traces = [Trace([(0, 0), (1, 1)], muted=True)]
     for curve in curves:
         points = [(0.0, 0.0), *((fp / curve.negatives, tp / curve.positives) for _t, tp, fp in curve.points)]
-        text = _("{label}: AUC {auc}").format(label=name(curve.label), auc=short(curve.auc))
+        text = _("{label}: AUC {auc}").format(label=name(curve.label), auc=number(curve.auc))
         traces.append(Trace([*points, (1.0, 1.0)], label=text))
     title = _("ROC curve")
     caption = _(
@@ -43,7 +43,7 @@ def precision_recall(curves: Sequence[Curve], id: str) -> Figure:
         traces.append(Trace([(0, share), (1, share)], muted=True))
     for curve in curves:
         points = [(tp / curve.positives, tp / (tp + fp)) for _t, tp, fp in curve.points if tp + fp]
-        text = _("{label}: AP {ap}").format(label=name(curve.label), ap=short(curve.average_precision))
+        text = _("{label}: AP {ap}").format(label=name(curve.label), ap=number(curve.average_precision))
         first = points[0][1] if points else 1.0
         traces.append(Trace([(0.0, first), *points], label=text))
     title = _("Precision and recall")

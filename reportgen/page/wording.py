@@ -29,8 +29,8 @@ from . import (
     words_units,
 )
 from .formats import amount as _n
-from .formats import percent
-from .language import N_, _
+from .formats import number, percent
+from .language import N_, _, plural
 from .places import place
 
 _CAUSES: dict[str, tuple[str, str]] = {
@@ -163,9 +163,13 @@ def _slope(f: Finding) -> str:
     e = f.evidence
     return _(
         "Over {layers} weight matrices, from {subject} to {last}, log10 of the gradient changes by "
-        "{slope:+.2f} per layer; first layers get {ratio:.2g} times that of the last."
+        "{slope} per layer; first layers get {ratio} times that of the last."
     ).format(
-        layers=_n(e["layers"]), subject=f.subject, last=f.detail.get("last", ""), slope=e["slope"], ratio=e["ratio"]
+        layers=_n(e["layers"]),
+        subject=f.subject,
+        last=f.detail.get("last", ""),
+        slope=("+" if e["slope"] > 0 else "") + number(e["slope"], 2),
+        ratio=number(e["ratio"], 2),
     )
 
 
@@ -188,7 +192,7 @@ def _skill(f: Finding) -> str:
 def _double(f: Finding) -> str:
     e, activation = f.evidence, f.detail.get("activation", "softmax")
     rows = (
-        _(" and every row sums to 1 (within {row_sum_error:.1g})").format(row_sum_error=e["row_sum_error"])
+        _(" and every row sums to 1 (within {row_sum_error})").format(row_sum_error=number(e["row_sum_error"], 1))
         if activation == "softmax"
         else ""
     )
@@ -376,9 +380,12 @@ _RULES: dict[str, tuple[str, Callable[[Finding], str], str]] = {
     "update-ratio": ("Size of a step", _update, "Weights that start near zero (LoRA) take large relative steps."),
     "w-at-default-init": (
         "Weights as they were initialised",
-        lambda f: _(
+        lambda f: plural(
             "{subject} cannot be told from PyTorch's default initialisation, though the model was "
-            "trained ({untouched} of {tested} weights that can be tested)."
+            "trained ({untouched} of {tested} weight that can be tested).",
+            "{subject} cannot be told from PyTorch's default initialisation, though the model was "
+            "trained ({untouched} of {tested} weights that can be tested).",
+            int(f.evidence["tested"]),
         ).format(subject=f.subject, untouched=_n(f.evidence["untouched"]), tested=_n(f.evidence["tested"])),
         "Random features may be left untrained on purpose.",
     ),

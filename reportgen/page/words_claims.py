@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ..document.facts import Finding
-from .formats import amount, percent
+from .formats import amount, number, percent
 from .language import _
 
 Numbers = dict[str, float]
@@ -55,7 +55,7 @@ RULES: dict[str, tuple[str, Callable[[Finding], str], str]] = {
 
 
 def _far(n: Numbers, d: Detail) -> str:
-    parts = [f"{n[key]:.3g}" for key in ("up_100", "down_100") if key in n]
+    parts = [number(n[key]) for key in ("up_100", "down_100") if key in n]
     text = _("The loss is {base}; with targets moved far up or down: {far}.")
     return text.format(base=amount(n["base"]), far=_(", ").join(parts) or "–")
 

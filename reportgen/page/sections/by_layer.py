@@ -106,15 +106,18 @@ def section(report: Report) -> Section | None:
     blocks += [_part(layer, places[layer.name], report) for layer in chosen]
     noted = sum(layer.worst is not None for layer in known)
     intro = _("What each part of the examination says about a layer, side by side, from input to output.")
-    if chosen:
+    if noted > len(chosen):
+        text = _(
+            "Of {m} layers with findings the {n} worst have a part of their own beneath; the table has all of them."
+        )
+        intro += " " + text.format(m=count(noted), n=count(len(chosen)))
+    elif chosen:
         told = plural(
             "{n} layer with findings has a part of its own beneath.",
             "{n} layers with findings have a part of their own beneath.",
             len(chosen),
         )
         intro += " " + told.format(n=count(len(chosen)))
-    if noted > len(chosen):
-        intro += " " + _("{n} more are in the table only.").format(n=count(noted - len(chosen)))
     return Section(id="by-layer", title=_("Layer by layer"), intro=intro, blocks=blocks)
 
 

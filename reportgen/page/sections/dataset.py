@@ -111,10 +111,14 @@ def _overlap(splits: SplitFacts | None) -> str:
     told = []
     if splits is not None and splits.shared is not None and splits.compared:
         text = _("{shared} of {n} inputs given are in the training data bit for bit.")
-        told.append(text.format(shared=count(splits.shared), n=count(splits.compared)))
+        none = _("None of {n} inputs given is in the training data bit for bit.")
+        told.append((text if splits.shared else none).format(shared=count(splits.shared), n=count(splits.compared)))
     if splits is not None and splits.twins is not None:
         text = _("{found} of {n} inputs given have a near double there.")
-        told.append(text.format(found=count(splits.twins.found), n=count(splits.twins.n)))
+        none = _("None of {n} inputs given has a near double there.")
+        told.append(
+            (text if splits.twins.found else none).format(found=count(splits.twins.found), n=count(splits.twins.n))
+        )
     return " ".join(told)
 
 

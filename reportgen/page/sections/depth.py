@@ -15,6 +15,7 @@ from ..svg import Element, decimal, drawing, element
 COLUMNS = 96
 APART = 24  # layers up to which each has a box of its own
 _WIDTH, _HEIGHT = 960, 14
+_EDGE = 8  # half of a mark
 _RANK = {"": 0, "ok": 1, "info": 2, "warning": 3, "error": 4}
 
 
@@ -106,7 +107,8 @@ def _drawn(parts: list[Stretch], n: int, title: str) -> Element:
         shown = max(width - (1.5 if len(parts) > 1 and width > 4 else 0), 1.0)
         out.append(_box(part, x, top, shown))
         if part.state not in ("", "ok"):
-            out.append(element("path", d=mark(x + width / 2, part.state), fill=TONES[part.state]))
+            middle = min(max(x + width / 2, _EDGE), _WIDTH - _EDGE)  # the mark of a narrow one stays within the drawing
+            out.append(element("path", d=mark(middle, part.state), fill=TONES[part.state]))
         x += width
     foot = top + _HEIGHT + 15
     out.append(element("text", _("input"), x=0, y=foot, font_size=12, fill=MUTED))

@@ -24,6 +24,8 @@ def prepared(facts: EvaluationFacts, report: Report) -> EvaluationFacts:
     """Leave out the samples that are shown among the pictures, take in rows that would stand there, and name tokens."""
     heads = {head: prepared(one, report) for head, one in facts.heads.items()}
     kept = [e for e in facts.examples if e.index not in _pictured(report, e.reason)]
+    if sum(e.reason == "worst" for e in kept) < sum(e.reason == "worst" for e in facts.examples):
+        kept = [structs.replace(e, reason="next") if e.reason == "worst" else e for e in kept]
     if facts.task == "regression":
         kept = [_with_signs(e) for e in kept]
     kept += _references(report, kept[0].shape) if kept and not heads else []
@@ -107,6 +109,8 @@ def examples(facts: EvaluationFacts, id: str) -> Table | None:
     caption = _("Samples worth a look")
     reasons = {e.reason for e in facts.examples}
     notes = [_("A sample that is wrong with confidence is often labelled wrong.")] if "confident" in reasons else []
+    if "next" in reasons:
+        notes.append(_("Those with the highest loss are among the pictures."))
     if "typical" in reasons:
         notes.append(_("The typical ones are drawn by hash: they are the same in every report on these data."))
     note = " ".join(notes)
@@ -125,7 +129,12 @@ def examples(facts: EvaluationFacts, id: str) -> Table | None:
 def _row(same: list[Example], text: str, *, sure: bool, inputs: bool) -> list[Cell]:
     """Return the row of one sample, which may be shown for several reasons."""
     example = same[0]
-    words = {"worst": _("highest loss"), "confident": _("surest mistake"), "typical": _("typical")}
+    words = {
+        "worst": _("highest loss"),
+        "next": _("high loss"),
+        "confident": _("surest mistake"),
+        "typical": _("typical"),
+    }
     why = _(", ").join(dict.fromkeys(words[e.reason] for e in same))
     cells = [Cell(count(example.index), example.index), of_text(why)]
     cells += [of_text(name(example.target or "–")), of_text(name(example.prediction or "–"))]

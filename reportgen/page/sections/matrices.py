@@ -322,7 +322,7 @@ def _gains(rows: list[WeightRow]) -> list[Block]:
         Column(_("Norm"), "name"),
         Column(_("Median"), "number", _("of the gains' magnitude")),
         Column(_("Near zero"), "number", _("below a thousandth of the median")),
-        Column(_("Largest"), "number", _("over the median; channels far above it make activations hard to round")),
+        Column(_("Largest, over the median"), "number", _("channels far above it make activations hard to round")),
         Column(_("Negative")),
     ]
     body = [

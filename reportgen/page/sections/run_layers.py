@@ -98,8 +98,8 @@ def _parameter_heat(history: History) -> list[Block]:
         _("Size of a step by layer"),
         _(
             "‖Δw‖ / ‖w‖ across real optimizer steps, for each weight matrix from input to output, time from left to "
-            "right. Healthy: between 1e-4 and 5e-2 while the learning rate is at its height, alike in all layers, and "
-            "fainter as the rate decays; a blank or very faint row hardly learns, a strong one is overwritten."
+            "right. Healthy: between 0.0001 and 0.05 while the learning rate is at its height, alike in all layers, "
+            "and fainter as the rate decays; a blank or very faint row hardly learns, a strong one is overwritten."
         ),
         _traced([(p.name, p.update_ratio) for p in matrices]),
         _RATIO_SPAN,
