@@ -11,7 +11,7 @@ import pytest
 from msgspec.structs import replace
 
 from reportgen.document.facts import DatasetFacts, Diagnosis, FeatureStats, Finding, Report, Severity
-from reportgen.health.causes import SYNDROMES
+from reportgen.health.syndromes import SYNDROMES
 from reportgen.page import places
 from reportgen.page.data_evidence import _BY_RULE, _PARTS, _SIDE_BY_SIDE, of_data
 from reportgen.page.evidence import picture

@@ -8,11 +8,11 @@ from msgspec import structs
 from reportgen.document.facts import Diagnosis, Finding, Report, Severity
 from reportgen.document.trials import Trial, TrialFacts
 from reportgen.health.advice import ADVICE
-from reportgen.health.causes import SYNDROMES
 from reportgen.health.defaults import DEFAULTS
 from reportgen.health.doubts import LATE, MORE_TIME, NEEDS, PARTS, RIVALS, with_doubts
 from reportgen.health.judge import judge
 from reportgen.health.rules import RULES
+from reportgen.health.syndromes import SYNDROMES
 from reportgen.page import words_doubts
 from reportgen.page.build import build
 from reportgen.page.wording import cause_title

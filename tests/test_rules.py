@@ -41,11 +41,12 @@ from reportgen.document.facts import (
 from reportgen.document.history import History, ParameterRun, Series
 from reportgen.document.stats import TensorStats
 from reportgen.errors import OptionError
-from reportgen.health.causes import ADVICE, SYNDROMES, diagnose
+from reportgen.health.causes import ADVICE, diagnose
 from reportgen.health.defaults import DEFAULTS
 from reportgen.health.gate import offending
 from reportgen.health.judge import judge
 from reportgen.health.rules import RULES
+from reportgen.health.syndromes import SYNDROMES
 from reportgen.health.thresholds import Thresholds
 from reportgen.page import wording
 from reportgen.probe.reduce import tensor_stats

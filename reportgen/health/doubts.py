@@ -14,7 +14,7 @@ import msgspec
 from msgspec import Struct
 
 from ..document.facts import Diagnosis, Report, Severity
-from .causes import SYNDROMES
+from .syndromes import SYNDROMES
 
 # part -> whether it was measured
 PARTS: dict[str, Callable[[Report], bool]] = {

@@ -8,11 +8,11 @@ import sys
 
 from ..document.findings import Scorecard
 from ..health.advice import ADVICE
-from ..health.causes import SYNDROMES
 from ..health.defaults import DEFAULTS
 from ..health.limits import LIMITS, main_limit
 from ..health.notes import NOTES
 from ..health.rules import RULES, Rule
+from ..health.syndromes import SYNDROMES
 from ..health.thresholds import Thresholds
 from .formats import short
 from .language import _, plural, spoken
