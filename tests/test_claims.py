@@ -10,9 +10,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from reportgen.document.facts import EvaluationFacts, Report
+from reportgen.document.facts import EvaluationFacts, Finding, Report, Severity
 from reportgen.document.scores import Regression
 from reportgen.document.stats import TensorStats
+from reportgen.health.causes import diagnose
 from reportgen.health.rules.claims import falls_with_distance
 from reportgen.page import words_claims, words_trials
 from reportgen.probe.trials import claims
@@ -217,3 +218,10 @@ def test_a_loss_that_sinks_below_every_bound(ends: list[float], r2: float, told:
     )
     assert ("loss-sign-flipped" in causes(facts)) is told
     assert severity(facts, "loss-sign") == ("error" if told else None)
+
+
+def test_a_loss_that_does_not_fit_the_targets_sinks_for_that_reason() -> None:
+    sunk = Finding(rule="loss-sign", severity=Severity.ERROR, subject="loss", section="trials", detail={"kind": "sunk"})
+    unfit = Finding(rule="loss-mismatch", severity=Severity.ERROR, subject="loss", section="evaluation")
+    assert [d.cause for d in diagnose([sunk, unfit])] == ["wrong-loss"]
+    assert [d.cause for d in diagnose([sunk])] == ["loss-sign-flipped"]

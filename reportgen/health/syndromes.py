@@ -83,6 +83,7 @@ _BAD_LABELS = (
 )
 _NOISY = ("training-labels-noisier", "splits-labelled-otherwise", "training-targets-off")
 _HINTS = ("d-label-signal", "d-label-noise", *_NOISY)
+_CLIMBED = ("o-inverted", "d-class-imbalance", *_NONFINITE, *_SLOW, *_SICK_SIGNAL, *_WILD, "update-ratio")
 # where next to no gradient comes, decay is larger than the steps whatever its strength
 _NO_PULL = ("weight-decay-dominance", "weights-shrunk", "w-scale")
 
@@ -118,14 +119,15 @@ SYNDROMES: tuple[Syndrome, ...] = (
     Syndrome(
         "loss-sign-flipped",
         ("loss-sign", "optimizer-maximizes"),
-        ("o-inverted", "d-class-imbalance", *_NONFINITE, *_SLOW, *_SICK_SIGNAL, *_WILD, "update-ratio"),
+        _CLIMBED,
+        not_detail("kind", "sunk"),
     ),
     Syndrome("wrong-loss", ("loss-blind",), (*_UNMOVED, *_NO_PULL, "param-no-grad", "run-no-grad", "param-zero-grad")),
     # a loss that half of the labels say nothing to ends at one answer for all
     Syndrome(
         "wrong-loss",
         ("loss-mismatch",),
-        (*_SLOW, *_NONFINITE, *_WILD, *_SICK_SIGNAL, *_BAD_LABELS, "update-ratio", "embedding-collapsed"),
+        (*_SLOW, *_NONFINITE, *_WILD, *_SICK_SIGNAL, *_BAD_LABELS, "update-ratio", "embedding-collapsed", "loss-sign"),
         lambda proofs: any(f.detail.get("kind", "").startswith("zero as") for f in proofs),
     ),
     Syndrome("bad-init", ("equal-units", "zero-start"), (*_SICK_SIGNAL, *_UNMOVED, *_NO_PULL, "h-init-loss")),
@@ -185,7 +187,11 @@ SYNDROMES: tuple[Syndrome, ...] = (
     Syndrome("missing-position-info", ("position-unseen", "batch-coupling"), (*_STUCK, *_DEAD), placed_along_batch),
     # shares over the samples in place of the classes are no probabilities to a loss either
     Syndrome("batch-mixing", ("batch-coupling",), ("loss-mismatch", *_STUCK, "measured-otherwise"), is_share_of_batch),
-    Syndrome("wrong-loss", ("loss-mismatch", "loss-of-shares"), (*_SLOW, *_NONFINITE, *_WILD, "update-ratio")),
+    Syndrome(
+        "wrong-loss", ("loss-mismatch", "loss-of-shares"), (*_SLOW, *_NONFINITE, *_WILD, "update-ratio", "loss-sign")
+    ),
+    # a loss that fits the targets, and sank all the same
+    Syndrome("loss-sign-flipped", ("loss-sign",), _CLIMBED),
     # labels renumbered look the same where one class is another one changed so: either way the splits differ
     Syndrome(
         "train-val-mismatch",

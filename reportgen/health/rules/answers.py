@@ -66,7 +66,7 @@ def loss_sign(report: Report, context: Context, limits: Thresholds) -> Iterator[
         section=SECTION,
         evidence=evidence,
         threshold={"slope": limits.uphill},
-        detail={"by": "optimizer" if uphill else "loss"},
+        detail={"by": "optimizer" if uphill else "loss"} | ({"kind": "sunk"} if "ended" in evidence else {}),
     )
 
 
