@@ -32,7 +32,8 @@ ADVICE: dict[str, str] = {
     "idle-parts": "Put dropout behind an activation, and leave out biases before a batch norm.",
     "layer-collapse": "Look at the layer before the named one: its output no longer depends on the input.",
     "loss-shape-broadcast": "Give outputs and targets one shape: squeeze(1) the output, or unsqueeze(1) the target.",
-    "loss-sign-flipped": "Minimise the loss: remove the minus before it, or maximize=True from the optimizer.",
+    "loss-sign-flipped": "Minimise the loss: mend the sign before it or before one of its terms, or remove "
+    "maximize=True from the optimizer.",
     "lr-schedule-collapse": "Check where scheduler.step() is called (once an epoch or once a batch) against the unit "
     "of its settings, and how much of the run is left when the rate has gone.",
     "lr-too-high": "Divide the learning rate by 10 and compare the first epochs; a warm-up or clipping helps where "

@@ -57,7 +57,8 @@ def loss_sign(report: Report, context: Context, limits: Thresholds) -> Iterator[
     if uphill == negated:
         return
     evidence = far or (_numbers(answers, "right", "wrong") if answers is not None else {})
-    if step is not None:
+    sunk = "ended" in evidence
+    if step is not None and not sunk:
         evidence |= _numbers(step, "slope", "maximize")
     yield Finding(
         rule="loss-sign",
@@ -65,8 +66,8 @@ def loss_sign(report: Report, context: Context, limits: Thresholds) -> Iterator[
         subject="optimizer" if uphill else "loss",
         section=SECTION,
         evidence=evidence,
-        threshold={"slope": limits.uphill},
-        detail={"by": "optimizer" if uphill else "loss"} | ({"kind": "sunk"} if "ended" in evidence else {}),
+        threshold={"below": limits.sunk} if sunk else {"slope": limits.uphill},
+        detail={"by": "optimizer" if uphill else "loss"} | ({"kind": "sunk"} if sunk else {}),
     )
 
 
@@ -76,11 +77,12 @@ def _sinks(report: Report, context: Context, limits: Thresholds) -> dict[str, fl
     if train is None or len(train.y) < _LEAST_EPOCHS:
         return {}
     lowest = train.y[-1] <= min(train.y) * 0.8
-    if not lowest or train.y[-1] > -limits.sunk * max(abs(train.y[0]), 1.0):
+    below = -train.y[-1] / max(abs(train.y[0]), 1.0)
+    if not lowest or below < limits.sunk:
         return {}
     fit = facts.regression.r2 if facts is not None and facts.regression is not None else None
     useless = fit < -1 if fit is not None else context.outcome_known and not context.outcome_ok
-    return {"began": train.y[0], "ended": train.y[-1]} if useless else {}
+    return {"began": train.y[0], "ended": train.y[-1], "below": below} if useless else {}
 
 
 def loss_blind(report: Report, context: Context, limits: Thresholds) -> Iterator[Finding]:
