@@ -124,6 +124,22 @@ def test_neighbours_count_by_their_vote() -> None:
 
 
 @pytest.mark.parametrize(
+    ("table", "expected"),
+    [
+        ([[300, 70], [6, 24]], None),  # trained for the recall of a class of one in fifteen
+        ([[300, 70], [24, 6]], "warning"),  # it misses both
+        ([[240, 60], [40, 60]], "warning"),  # classes that are not rare: accuracy is what is asked for
+    ],
+)
+def test_recall_that_is_bought_with_accuracy_is_no_poor_fit(table: list[list[int]], expected: str | None) -> None:
+    across = Signal(kind="classes", n=400, k=5, score=0.97, vote=0.97, null_mean=0.92, null_std=0.01)
+    facts = report(
+        Classification(classes=["a", "b"], confusion=table), training=run(LEVEL), splits=SplitFacts(across=across)
+    )
+    assert severity(facts, "o-below-neighbours") == expected
+
+
+@pytest.mark.parametrize(
     ("solved", "departure", "expected"), [(0.0, 0.3, "warning"), (1.0, 0.3, None), (0.0, 0.0, None)]
 )
 def test_a_classifier_with_too_little_room(solved: float, departure: float, expected: str | None) -> None:

@@ -287,6 +287,9 @@ def test_statistics_alone_hold_back_what_fits_in_training_mode(right: float, cau
     )
     slower = Finding(rule="slower-helps", severity=Severity.WARNING, subject="model", section="trials")
     assert {d.cause for d in diagnose([gap, slower])} == {"bn-statistics", cause}
+    order = Finding(rule="position-unseen", severity=Severity.WARNING, subject="model", section="trials")
+    causes_told = {d.cause for d in diagnose([gap, order])}
+    assert ("missing-position-info" in causes_told) is (right < 0.9)
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,8 @@ from reportgen.probe.trials import answers
 from reportgen.probe.trials.lab import NotApplicableError
 
 from .test_checks import lab
-from .test_rules_model import BAD, FALL, GOOD, causes, report, run, series, severity
+from .test_learned_anew import SCORES
+from .test_rules_model import BAD, FALL, GOOD, causes, report, run, series, severity, tried
 from .test_rules_run import found, parameter, trace
 
 Loss = Callable[[Tensor, Tensor], Tensor]
@@ -220,3 +221,29 @@ def test_first_steps_as_large_as_the_weights(
     assert ("lr-too-high" in causes(facts)) == (expected is not None)
     if expected:
         assert hit[0].evidence["off"] == 7.0
+
+
+@pytest.mark.parametrize(
+    ("first", "fresh", "expected"),
+    [
+        (0.5, 0.95, "warning"),
+        (0.05, 0.95, None),  # steps as usual: something else holds it
+        (0.5, 0.52, None),  # a fresh copy does no better
+    ],
+)
+def test_first_steps_that_a_fresh_copy_does_without(first: float, fresh: float, expected: str | None) -> None:
+    steps = trace(first, *[0.02] * 9)
+    steps = structs.replace(steps, x=[1.0, *steps.x[1:]])
+    rows = [parameter(f"{name}.weight", update_ratio=steps, moved=2.0) for name in "abc"]
+    scores = SCORES | {"as_is": 0.5, "training_given": fresh, "training_training": fresh}
+    anew = tried("learned-anew", {"kind": "classes"}, **scores)
+    facts = report(BAD, training=run(LEVEL, LEVEL, parameters=rows), trials=anew)
+    assert [f.severity.value for f in found(facts, "update-ratio")] == ([expected] if expected else [])
+
+
+@pytest.mark.parametrize(("at", "expected"), [(4.0, "warning"), (10.0, "warning"), (11.0, None)])
+def test_one_of_the_first_ten_steps_is_larger_than_the_weights(at: float, expected: str | None) -> None:
+    steps = structs.replace(trace(0.02, 3.5, *[0.02] * 8), x=[1.0, at, *[20.0 + i for i in range(8)]])
+    rows = [parameter(f"{name}.weight", update_ratio=steps, moved=0.5) for name in "abc"]
+    facts = report(BAD, training=run(FALL, FALL, parameters=rows))
+    assert [f.severity.value for f in found(facts, "update-ratio")] == ([expected] if expected else [])

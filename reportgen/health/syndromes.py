@@ -259,6 +259,8 @@ SYNDROMES: tuple[Syndrome, ...] = (
     Syndrome("overfitting", ("code-of-each-sample",), (*_FAR_APART, "few-samples", "o-below-neighbours")),
     Syndrome("too-little-data", ("few-samples",), ("d-class-imbalance", "h-val-noise", "o-per-class")),
     Syndrome("class-imbalance", ("d-class-imbalance",), ("o-baseline-skill", "one-batch")),
+    # weights that fit in training mode are held back by their statistics alone, whatever seems to help in eval mode
+    Syndrome("bn-statistics", _BATCH_NORM, (*_STUCK, "measured-otherwise"), fits_by_batch),
     Syndrome("causal-leak", ("causal-leak",), ()),
     Syndrome("missing-position-info", ("position-unseen",), (*_STUCK, *_DEAD)),
     Syndrome("posterior-collapse", ("latent-collapse",), (*_SLOW, "mode-collapse")),
@@ -312,8 +314,6 @@ SYNDROMES: tuple[Syndrome, ...] = (
         (*_NONFINITE, *_STUCK, *_WILD, "update-ratio"),
         detail("calm", "yes"),
     ),
-    # weights that fit in training mode are held back by their statistics alone, whatever seems to help in eval mode
-    Syndrome("bn-statistics", _BATCH_NORM, (*_STUCK, "measured-otherwise"), fits_by_batch),
     # the answer stands where no gradient comes: a higher rate helps by luck
     Syndrome("vanishing-gradients", ("gradient-by-time",), (*_SLOW, *_FAR_APART), detail("answer", "start")),
     Syndrome("frozen-layers", ("thawing-helps",), (*_SLOW, "param-frozen")),

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from statistics import fmean
 
 from msgspec import Struct
 
-from ...document.facts import Finding, Report, Severity
+from ...document.facts import EvaluationFacts, Finding, Report, Severity
 from ...document.samples import Signal
+from ...document.scores import accuracy
 from ..context import Context
 from ..curves import scalar
 from ..skill import Skill, score_of, skill_of
@@ -107,11 +109,12 @@ def o_below_neighbours(report: Report, context: Context, limits: Thresholds) -> 
     the fit. Of sequences with a class at every element it is what a table of pairs says, made from one half of
     the data given for the other: an element and the one before it have the class that most such pairs had. Not said of
     a model that fits its training data, by the same measure, as well as neighbours tell new ones: measured in eval
-    mode, or as the run logged it. What it lacks is lost between the two, so nothing holds back its fit. Wrong where the
-    loss asks for something else than that answer.
+    mode, or as the run logged it. What it lacks is lost between the two, so nothing holds back its fit. Nor of one that
+    names rare classes so often that its accuracy is below the commonest class, and its mean recall a tenth above
+    chance: it was trained for recall. Wrong where the loss asks for something else than that answer.
     """
     found = behind_neighbours(report, context, limits)
-    if found is None or _fits(report, found, limits):
+    if found is None or _fits(report, found, limits) or _is_balanced(report.evaluation):
         return
     signal = found.signal
     yield Finding(
@@ -124,6 +127,15 @@ def o_below_neighbours(report: Report, context: Context, limits: Thresholds) -> 
         detail={"kind": signal.kind if signal is _across(report) else "pairs"}
         | ({"by": "products"} if found.told == signal.surface else {}),
     )
+
+
+def _is_balanced(facts: EvaluationFacts | None) -> bool:
+    """Tell whether a classifier gives accuracy away for the recall of rare classes."""
+    table = facts.classification.confusion if facts is not None and facts.classification is not None else []
+    score, rows = accuracy(table), [(i, row) for i, row in enumerate(table) if sum(row)]
+    if score is None or len(rows) < 2 or score.value >= score.majority:
+        return False
+    return fmean(row[i] / sum(row) for i, row in rows) > 1 / len(rows) + 0.1
 
 
 class Behind(Struct, frozen=True):

@@ -16,6 +16,7 @@ from .fit import o_below_neighbours
 from .relearned import is_ahead
 from .training import SECTION, h_never_learned, is_lost, is_poor
 
+_FIRST = 10  # steps
 _ADAPTIVE = ("adam", "lion", "adagrad", "adadelta", "rmsprop", "adafactor", "lamb", "muon", "sophia", "rprop")
 
 
@@ -25,12 +26,13 @@ def update_ratio(report: Report, context: Context, limits: Thresholds) -> Iterat
     Over the run, while the learning rate stands at half of its peak at least, healthy medians lie at 7e-4 to 2.1e-2;
     above 0.1 is a warning; below 2e-5 only together with a loss that stands still, below 1e-4 also with one that was
     still falling steeply at the end, or where a fresh copy comes further (``fresh-copy-ahead``); exactly 0 says that no
-    step reaches the weights at all. One of the first three steps above 1 is a warning too: it is larger than the
+    step reaches the weights at all. One of the first ten steps above 1 is a warning too: it is larger than the
     weights it moves, so that nothing of the initialisation is left (later the weights have grown, and the ratio looks
-    harmless). So is one above 0.3 where the run carried its weights off: the matrices moved by more than five times the
-    size that they had at the start (median; healthy runs come to 0.4 to 5, with first steps below 0.1), the training
-    loss ended above 0.6 of what a constant guess (or the start) gives, and the model is no better than such a guess or
-    behind its neighbours (``o-below-neighbours``). Wrong for weights that start near zero (LoRA). Not judged for LBFGS,
+    harmless). So is one of the first three above 0.3 where the run carried its weights off: the matrices moved by more
+    than five times the size that they had at the start (median; healthy runs come to 0.4 to 5, with first steps below
+    0.1), the training loss ended above 0.6 of what a constant guess (or the start) gives, and the model is no better
+    than such a guess or behind its neighbours (``o-below-neighbours``); or where it is no better than a guess, and a
+    fresh copy learns (``fresh-copy-ahead``). Wrong for weights that start near zero (LoRA). Not judged for LBFGS,
     whose step is a search of many along one line.
     """
     history = report.training
@@ -38,8 +40,9 @@ def update_ratio(report: Report, context: Context, limits: Thresholds) -> Iterat
     if history is None or len(points) < 3 or "LBFGS" in _optimizer_names(history):
         return
     typical = median(y for _, y in at_full_rate(history, points))
-    first = max((y for x, y in points if x <= 3), default=0.0)
-    off = _carried_off(report, context, limits) if first > limits.update_ratio_first_off else 0.0
+    start = max((y for x, y in points if x <= 3), default=0.0)
+    first = max((y for x, y in points if x <= _FIRST), default=0.0)
+    off = _carried_off(report, context, limits) if start > limits.update_ratio_first_off else 0.0
     high = typical > limits.update_ratio_high or first > limits.update_ratio_first or off > 0
     # a tiny step is a fault only together with a loss to show for it
     low = typical < limits.update_ratio_low and any(True for _ in h_never_learned(report, context, limits))
@@ -68,7 +71,11 @@ def _carried_off(report: Report, context: Context, limits: Thresholds) -> float:
     """Return how far the weights went, of their size at the start, where it is very far and led to nothing; else 0."""
     train, _ = losses(report.training, limits)
     moved = [p.moved for p in _owned(report) if p.moved is not None]
-    if train is None or not moved or median(moved) <= limits.carried_off:
+    if train is None or not moved:
+        return 0.0
+    if context.outcome_known and not context.outcome_ok and is_ahead(report, context, limits):
+        return median(moved)
+    if median(moved) <= limits.carried_off:
         return 0.0
     if train.end <= 0.6 * (context.chance or abs(max(train.start, train.y[0]))):
         return 0.0
