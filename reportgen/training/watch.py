@@ -12,29 +12,24 @@ from typing import Any, Self, TypeVar
 
 import torch
 from torch import nn
-from torch.optim import Optimizer
 from tqdm.auto import tqdm
 
 from ..arguments import WHOLE, check_iterable, check_log, check_mapping, check_scheduler, expect, is_whole
 from ..document.history import Event, History
 from ..errors import OptionError, one_line
 from .choice import Patterns, choice_of
-from .forwards import ForwardWatch
+from .conductor import Conductor
 from .given import Models, Optimizers, enter, last_values, models_of, number_of, optimizers_of, plain, timed
 from .journal import Journal
 from .naming import modules_of
-from .newcomers import Newcomers
 from .notebook import Notebook
 from .observations import JOURNAL_VERSION, Session, Setting
-from .parameters import parameters_in, settings_of
-from .repeats import RepeatWatch
+from .parameters import settings_of
 from .run import Run
 from .samples import is_sharded, n_nonfinite
-from .steps import StepWatch
 
 T = TypeVar("T")
 _STANDING_SECONDS = 60.0  # between two surveys of all parameters for the log
-_ALONE = 8  # steps that an optimizer takes before it leads in the place of one that rests
 
 
 class Watch:
@@ -70,16 +65,10 @@ class Watch:
         schedulers = scheduler if isinstance(scheduler, (list, tuple)) else [scheduler]
         self._schedulers = [type(one).__name__ for one in schedulers if one is not None]
         self._attached = self._begun = False
-        self._steps: list[StepWatch] = []
-        self._lead: StepWatch | None = None
-        """The optimizer by whose steps the layers are looked at."""
-        self._newcomers = Newcomers(self.run, self._join)
-        self._forwards = ForwardWatch(self.run)
-        self._repeats = RepeatWatch(self.run)
-        self._armed = False
+        self._conductor = Conductor(self.run, self._flush)
         self._epoch: float | None = None
         self._epoch_offset: float | None = None
-        self._entered = self._last_step = self._surveyed = 0.0
+        self._entered = self._surveyed = 0.0
         self._seconds = 0.0
         self._entered_at = 0
         """Steps of the run when this session began."""
@@ -100,13 +89,7 @@ class Watch:
         try:
             self._begin()
             self.run.table()
-            self._steps = [StepWatch(self.run, i, self._stepped) for i in range(len(self.run.optimizers))]
-            self._lead = self._steps[0] if self._steps else None
-            for steps in self._steps:
-                steps.attach()
-            self._newcomers.attach()
-            self._forwards.attach()
-            self._arm()
+            self._conductor.attach()
         except BaseException:
             self._detach()
             if self.notebook.journal is not None:
@@ -178,90 +161,10 @@ class Watch:
             notebook.journal.flush()
 
     def _detach(self) -> None:
-        for steps in self._steps:
-            steps.detach()
-        self._newcomers.detach()
-        self._forwards.detach()
-        self._repeats.detach()
+        self._conductor.detach()
         self._attached = False
 
-    # --- steps --------------------------------------------------------------------------------------------------------
-
-    def _arm(self) -> None:
-        """Put hooks on the layers if the coming step of the leading optimizer is looked at closely."""
-        lead = self._lead
-        self._armed = lead is not None and lead.close
-        if lead is not None and lead.close:
-            self._forwards.arm(portrait=lead.portrait)
-            self._repeats.arm(lead.backwards)
-
-    def _stepped(self, steps: StepWatch) -> None:
-        """Called after each step of any optimizer."""
-        forwards, notebook, now = self._forwards, self.notebook, time.perf_counter()
-        if steps is not self._lead:
-            self._follow(steps)
-        if steps is self._lead:
-            tally = notebook.tally
-            if not forwards.validated and self._last_step:
-                tally.stepping += now - self._last_step
-                tally.samples += forwards.passes * forwards.size
-            self._last_step = now
-            forwards.validated = False
-            if self._armed:
-                forwards.collect(tally.steps)
-                self._repeats.collect()
-                self._armed = False
-            if steps.close:
-                self._arm()
-        forwards.passes = 0
-        if notebook.alarm:
-            self._post_mortem()
-        if now > notebook.due:
-            self._flush()
-
-    def _follow(self, steps: StepWatch) -> None:
-        """See whether the optimizer that has stepped now does what the leading one did before."""
-        lead, tally = self._lead, self.notebook.tally
-        if lead is None:
-            self._lead = steps
-            return
-        if steps.lead_steps != lead.steps:
-            steps.lead_steps, steps.alone, steps.stood = lead.steps, 0, tally.steps
-        steps.alone += 1
-        steps.retired = False
-        if steps.alone > _ALONE:
-            lead.rest(steps.stood - 1)
-            self._lead = steps
-            steps.catch_up()
-
-    def _join(self, optimizer: Optimizer) -> None:
-        """Take in an optimizer that is about to step for the first time, beside the others or in the place of some."""
-        run, others = self.run, self._steps
-        for one in others:
-            one.finish()
-        moved = parameters_in(optimizer)
-        left = [s for s in others if parameters_in(s.optimizer) & moved]
-        kinds = ", ".join(type(one.optimizer).__name__ for one in left)
-        place = run.join(optimizer, left[0].label[1:] if left else None)
-        steps = StepWatch(run, place, self._stepped)
-        if not others and run.notebook.tally.steps <= 1:  # a first row may have been logged before
-            steps.base = 0
-        if self._lead is None or self._lead in left:
-            self._lead = steps
-        for one in left:
-            one.leave(whole=parameters_in(one.optimizer) <= moved)
-        self._steps = [*others[:place], steps, *others[place + 1 :]]
-        steps.attach()
-        if others:
-            what = f"{type(optimizer).__name__} takes its first step" + (f", on parameters of {kinds}" if left else "")
-            self.notebook.event(Event(kind="note", step=self.notebook.tally.steps + 1, detail=what))
-
-    def _post_mortem(self) -> None:
-        """Something stopped being finite: see how far it has come, and look closely at the next step."""
-        self.notebook.alarm = False
-        for steps in self._steps:
-            steps.post_mortem()
-        self._arm()
+    # --- writing down -------------------------------------------------------------------------------------------------
 
     def _flush(self) -> None:
         self._tick()
@@ -275,8 +178,7 @@ class Watch:
 
     def _survey(self) -> None:
         self._surveyed = time.perf_counter()
-        for steps in self._steps:
-            steps.finish()
+        self._conductor.finish()
         if self.notebook.ledger.sessions > 1 and self.notebook.tally.steps == self._entered_at:
             return  # a session without a step moved nothing, and knows nothing of the start
         try:
@@ -296,16 +198,15 @@ class Watch:
             return
         step = self._step_of_now() if step is None else int(number_of("step", step))
         enter(self.run.notebook, "step", step, values)
-        if self.run.notebook.alarm and self._attached:
-            self._post_mortem()
+        self._conductor.heed()
 
     def _step_of_now(self) -> int:
-        """Say to which step something logged now belongs: to the coming one if its forward pass has run."""
-        tally = self.run.notebook.tally
-        if not self._steps:
-            tally.steps += 1
-            return tally.steps
-        return max(tally.steps + (self._forwards.passes > 0), 1)
+        """Say to which step something logged now belongs; where no optimizer tells, each row is a step."""
+        step = self._conductor.step_of_now()
+        if step is None:
+            self.notebook.tally.steps += 1
+            step = self.notebook.tally.steps
+        return step
 
     def _log_epoch(self, epoch: float, values: Mapping[str, Any]) -> None:
         ledger = self.notebook.ledger
@@ -314,20 +215,13 @@ class Watch:
             self._epoch_offset = last + 1 - epoch if last is not None and epoch <= last else 0.0
         x = epoch + self._epoch_offset
         if self._epoch != x:
-            values = {**self._current_rates(), **values}
+            values = {**self._conductor.rates(), **values}
         self._epoch = x
         self.notebook.settle()
         enter(self.run.notebook, "epoch", x, values)
-        if self.notebook.alarm and self._attached:
-            self._post_mortem()
+        self._conductor.heed()
         if self._attached:
             self._flush()
-
-    def _current_rates(self) -> dict[str, float | None]:
-        rates: dict[str, float | None] = {}
-        for steps in self._steps:
-            rates |= {} if steps.retired else steps.rates()
-        return rates
 
     def log_text(self, text: str, *, epoch: float | None = None) -> None:
         """Add a line to the text log of the run."""
