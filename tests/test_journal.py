@@ -19,6 +19,7 @@ from torch import nn
 import reportgen
 from reportgen.document.history import Event, History
 from reportgen.training import journal as journals
+from reportgen.training.bookkeeping import book
 from reportgen.training.journal import Journal, is_journal, read_journal
 from reportgen.training.ledger import Ledger
 from reportgen.training.observations import (
@@ -37,6 +38,7 @@ from reportgen.training.observations import (
     Tally,
 )
 from reportgen.training.recorder import MAX_POINTS
+from reportgen.training.told import history_of
 
 from .test_monitor import batches, net, plain
 
@@ -298,14 +300,14 @@ def test_a_disk_that_takes_no_more_does_not_stop_the_training(tmp_path: Path, mo
 
 def test_what_is_kept_does_not_grow_with_the_run() -> None:
     ledger = Ledger()
-    ledger.add(HEAD)
-    ledger.add(Parameters(entries=[ParameterEntry(name="w")]))
+    book(ledger, HEAD)
+    book(ledger, Parameters(entries=[ParameterEntry(name="w")]))
     for step in range(0, 200_000, 10):
-        ledger.add(Rows(x=[float(step + i) for i in range(10)], values={"train_loss": [1.0] * 10}))
-        ledger.add(Gradients(step=step, at=[0], norms=[1.0]))
-        ledger.add(Movement(step=step, at=[0], ratios=[0.1]))
-        ledger.add(Happening(event=Event(kind="text", detail=str(step))))
-    history = ledger.history()
+        book(ledger, Rows(x=[float(step + i) for i in range(10)], values={"train_loss": [1.0] * 10}))
+        book(ledger, Gradients(step=step, at=[0], norms=[1.0]))
+        book(ledger, Movement(step=step, at=[0], ratios=[0.1]))
+        book(ledger, Happening(event=Event(kind="text", detail=str(step))))
+    history = history_of(ledger)
     (series,) = history.series
     assert series.n == 200_000
     assert len(series.y) <= MAX_POINTS
@@ -352,7 +354,7 @@ def test_whatever_is_written_killed_and_gone_on_with_is_read_back(
             lines = [HEAD, TABLE, *body, *([End()] if whole else [])]
             for seen in lines:
                 journal.add(seen)
-                memory.add(seen)
+                book(memory, seen)
             journal.close()
             if not whole:  # the next line was cut short by the kill
                 line = msgspec.json.encode(Row(axis="step", x=0, values={"train_loss": 1.0}))[: 1 + cut]
@@ -360,5 +362,5 @@ def test_whatever_is_written_killed_and_gone_on_with_is_read_back(
                 torn += 1
         if torn:
             detail = f"{torn} damaged {'line' if torn == 1 else 'lines'} of h.jsonl left out"
-            memory.add(Happening(event=Event(kind="note", detail=detail)))
-        assert read_journal(path) == memory.history()
+            book(memory, Happening(event=Event(kind="note", detail=detail)))
+        assert read_journal(path) == history_of(memory)

@@ -17,8 +17,10 @@ import msgspec
 from ..document.codec import whole_characters
 from ..document.history import Event, History
 from ..errors import HistoryError
+from .bookkeeping import book
 from .ledger import Ledger
 from .observations import JOURNAL_VERSION, Happening, Observation, Session
+from .told import history_of
 
 fcntl: ModuleType | None
 try:
@@ -37,7 +39,7 @@ def read_journal(path: str | Path) -> History:
 
     Raises HistoryError when the file cannot be read, is no such log, or is newer than this program.
     """
-    return read_ledger(Path(path)).history()
+    return history_of(read_ledger(Path(path)))
 
 
 def is_journal(path: Path) -> bool:
@@ -56,13 +58,13 @@ def read_ledger(path: Path, *, live: bool = False) -> Ledger:
         if number == 0 or line.startswith(_SESSION):
             _check_version(path, line, first=number == 0)
         try:
-            ledger.add(_DECODER.decode(line))
+            book(ledger, _DECODER.decode(line))
         except (msgspec.DecodeError, UnicodeDecodeError, IndexError, ValueError):
             damaged += 1
     if damaged:
         lines = "line" if damaged == 1 else "lines"
         detail = f"{damaged} damaged {lines} of {path.name} left out"
-        ledger.add(Happening(event=Event(kind="note", detail=detail)))
+        book(ledger, Happening(event=Event(kind="note", detail=detail)))
     return ledger
 
 

@@ -12,10 +12,12 @@ from torch import Tensor
 
 from ..document.history import Event, History
 from ..errors import one_line
+from .bookkeeping import book
 from .journal import Journal
 from .ledger import Ledger
 from .observations import Counters, End, Happening, Observation, Row, Rows, Tally
 from .recorder import Axis
+from .told import history_of
 
 FLUSH_SECONDS = 30.0
 _MANY = 1 << 12  # tensors that wait, at most
@@ -43,7 +45,7 @@ class Notebook:
     _known: set[str] = field(default_factory=set)
 
     def add(self, seen: Observation) -> None:
-        self.ledger.add(seen)
+        book(self.ledger, seen)
         if self.journal is not None:
             self.journal.add(seen)
 
@@ -161,5 +163,5 @@ class Notebook:
     def history(self) -> History:
         self.settle()
         self.spill()
-        self.ledger.add(Counters(tally=self.tally))
-        return self.ledger.history()
+        book(self.ledger, Counters(tally=self.tally))
+        return history_of(self.ledger)
