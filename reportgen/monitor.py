@@ -12,7 +12,7 @@ from torch.optim import Optimizer
 from .arguments import check_loss, expect
 from .document.facts import Report
 from .options import Options
-from .pipeline import examine
+from .pipeline import examined
 from .training.choice import Patterns
 from .training.given import Models, Optimizers
 from .training.watch import Watch
@@ -105,7 +105,7 @@ class Monitor(Watch):
         history = self.history()
         self.run.paused, before = True, self.run.paused
         try:
-            return examine(
+            return examined(
                 model if model is not None else next(iter(self.run.models.values())),
                 data,
                 train_data=train_data,
@@ -115,6 +115,7 @@ class Monitor(Watch):
                 real=real,
                 extractor=extractor,
                 options=self._options if options is None else options,
+                looks=self.looks(model),
             )
         finally:
             self.run.paused = before

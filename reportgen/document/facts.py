@@ -30,6 +30,7 @@ from .samples import (
     Averaged,
     Copies,
     Filled,
+    Mixed,
     Order,
     Padding,
     Rows,
@@ -479,6 +480,8 @@ class DatasetFacts(Struct, frozen=True, kw_only=True):
     filled: Filled | None = None
     averaged: Averaged | None = None
     """By columns."""
+    mixed: Mixed | None = None
+    """As a monitor saw them go into the model."""
     rows: Rows | None = None
     tensors: list[TensorRow] = []
     """Of a batch, inputs first; at most 24."""

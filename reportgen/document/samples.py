@@ -137,6 +137,33 @@ class Encoded(Struct, frozen=True, kw_only=True):
     """The same from the mean of the training rows alone."""
 
 
+class Mixed(Struct, frozen=True, kw_only=True):
+    """Inputs as the loop trained on them, of which some are two training samples mixed into one."""
+
+    rows: int
+    """Inputs that were looked at."""
+    mixed: int
+    judged: int
+    """Mixed inputs of which both parts are more than a tenth, with different targets."""
+    one: int
+    """Of those, inputs that were trained towards the target of one part alone."""
+    lesser: int
+    """Of those, inputs that are less than two fifths of that part."""
+    share: float | None = None
+    """Mean share of the part whose target was asked for."""
+    due: float | None = None
+    """The same if the target of a part were asked for as often as its share."""
+    error: float | None = None
+    """Standard error of that."""
+    batches: int = 0
+    """Batches with three such inputs or more."""
+    together: int = 0
+    """Of those, batches of which all asked for the larger part, or all for the lesser."""
+    together_due: float = 0.0
+    """The same if the target of a part were drawn as often as its share, input by input."""
+    together_error: float = 0.0
+
+
 class Order(Struct, frozen=True, kw_only=True):
     """How much neighbours in the order of loading have to do with each other."""
 

@@ -20,6 +20,7 @@ DEFAULTS: dict[str, str] = {
     "affine-pair": "missing-nonlinearity",
     "amp-scaler": "numerical-instability",
     "augmentation-hurts": "wrong-augmentation",
+    "inputs-mixed": "wrong-augmentation",
     "training-labels-noisier": "label-noise",
     "splits-labelled-otherwise": "label-noise",
     "training-targets-off": "label-noise",

@@ -210,6 +210,21 @@ SYNDROMES: tuple[Syndrome, ...] = (
             *_NOISY,
         ),
     ),
+    # seen as they went into the model, so whatever speaks of labels or inputs elsewhere follows
+    Syndrome(
+        "wrong-augmentation",
+        ("inputs-mixed",),
+        (
+            *_SLOW,
+            *_FAR_APART,
+            *_HINTS,
+            *_BAD_LABELS,
+            "augmentation-hurts",
+            "eval-train-gap",
+            "bn-stats-mismatch",
+            "splits-disagree",
+        ),
+    ),
     Syndrome(
         "wrong-augmentation",
         _AUGMENTED,

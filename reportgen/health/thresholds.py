@@ -309,6 +309,10 @@ class Thresholds(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     misfit_size: float = 0.3
     misfit_told: float = 0.2
 
+    # inputs-mixed: share with the target of their lesser part, standard errors
+    mixed_lesser: float = 0.15
+    mixed_errors: float = 3.0
+
     # going on with the training in other ways: gains over the loss, over going on as before, over the whole run
     way_gain: float = 0.05
     way_times: float = 3.0

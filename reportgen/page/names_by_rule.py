@@ -147,6 +147,12 @@ OF_RULE: dict[str, dict[str, tuple[str, Unit]]] = {
     },
     "fp16-gradients": {"share": (N_("share of gradients below float16"), SHARE)},
     "fp16-range": {"share": (N_("of the largest number of float16"), SHARE)},
+    "inputs-mixed": {
+        "inputs": (N_("inputs of two samples trained towards one target"), COUNT),
+        "of": (N_("inputs looked at"), COUNT),
+        "lesser": (N_("share with the target of their lesser part"), SHARE),
+        "share": (N_("mean share of the part whose target it is"), SHARE),
+    },
     "frozen-at-init": {"error": (N_("within standard errors"), NUMBER), "share": (N_("share of the weights"), SHARE)},
     "grad-depth-slope": {
         "layers": (N_("weight matrices"), COUNT),

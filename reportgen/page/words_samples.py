@@ -111,6 +111,14 @@ def _mean_target(f: Finding) -> str:
     )
 
 
+def _mixed(f: Finding) -> str:
+    e = f.evidence
+    return _(
+        "Of {of} inputs that were seen to be trained on, {inputs} are two training samples in one, and were trained "
+        "towards the target of one of them alone: {lesser} of these towards that of the part below two fifths."
+    ).format(of=amount(e["of"]), inputs=amount(e["inputs"]), lesser=percent(e["lesser"]))
+
+
 def _misplaced(f: Finding) -> str:
     if f.detail.get("kind") == "before-norm":
         return _("{subject} comes directly before the batch norm {layer}.").format(
@@ -157,6 +165,11 @@ RULES: dict[str, tuple[str, Callable[[Finding], str], str]] = {
         "A feature that is a mean of targets",
         _averaged,
         "The mean may be what is measured, and the target to be recovered from it.",
+    ),
+    "inputs-mixed": (
+        "Inputs mixed, and targets kept",
+        _mixed,
+        "What is mixed in may be a background that has a target by chance.",
     ),
     "d-near-duplicates": ("Near doubles", _twins, "Samples may come in pairs by nature."),
     "d-shortcut": ("A feature that tells the target", _shortcut, "One measurement may decide by nature."),

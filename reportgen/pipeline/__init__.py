@@ -24,6 +24,7 @@ from ..health.policy import policy_of
 from ..health.thresholds import Thresholds
 from ..options import Options
 from ..probe.guard import generators_kept, untouched
+from ..probe.mixed import Look
 from ..probe.steps import Steps
 from ..subject import vocabulary
 from ..subject.handed import Loss, check_handed, optimizers_in
@@ -72,6 +73,33 @@ def examine(
     Raises DataError when the data yield nothing, ForwardError when the model refuses the first batch, CheckpointError
     or HistoryError when a file cannot be read. Whatever fails later is told in ``report.coverage``.
     """
+    return examined(
+        model,
+        data,
+        train_data=train_data,
+        loss=loss,
+        optimizer=optimizer,
+        history=history,
+        real=real,
+        extractor=extractor,
+        options=options,
+    )
+
+
+def examined(
+    model: nn.Module | ExportedProgram | str | Path | None,
+    data: Iterable[Any] | None = None,
+    *,
+    train_data: Iterable[Any] | None = None,
+    loss: Loss | None = None,
+    optimizer: Optimizer | Sequence[Optimizer] | None = None,
+    history: History | Mapping[str, Any] | str | Path | None = None,
+    real: Iterable[Any] | Mapping[str, Any] | None = None,
+    extractor: Callable[[Tensor], Any] | None = None,
+    options: Options | None = None,
+    looks: tuple[Look, ...] = (),
+) -> Report:
+    """Do as ``examine``, with samples that a monitor saw in training."""
     check_handed(loss, options, data=data, train_data=train_data, real=real)
     expect(
         "extractor", extractor, extractor is None or callable(extractor), "a callable of samples that returns features"
@@ -86,6 +114,7 @@ def examine(
     elif isinstance(model, (nn.Module, ExportedProgram)):
         subject = subject_of(model, loss, optimizers_in(optimizer), options)
         subject = replace(subject, real=real, extractor=extractor, peak=highest_rate(run), held=held_in_eval(run))
+        subject = replace(subject, looks=looks)
         report = _measure_model(subject, data, train_data, steps)
     elif model is None and history is not None:
         report = _examine_run(history, options, steps)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from typing import Any
 
 import msgspec
@@ -16,8 +16,9 @@ from ..probe.attention import Watched
 from ..probe.dataset import DatasetProbe, compare
 from ..probe.inputs import guarded
 from ..probe.joiner import Joiner
+from ..probe.mixed import Mixtures
 from ..probe.pictures import run as pictures
-from ..probe.readings import redrawn, unseen
+from ..probe.readings import redrawn, unmixed, unseen
 from ..probe.slips import rows_of
 from ..probe.steps import Steps
 from ..subject import hashes
@@ -107,8 +108,15 @@ def add_training_data(subject: Subject, data: Iterable[Any], report: Report, ste
     model, limit = subject.model, subject.options.max_batches
     reading = subject.reading.again()
     read = guarded(batches(data, model, device_of(model), limit, reading))
+    mixtures = Mixtures(subject.looks)
+    readers.watchers["mixtures"] = lambda output, batch: mixtures.update(batch)
     passage = stream.run(model, together.own(read), lambda batch: None, readers.watchers, 0)
     dataset, evaluation = readers.facts(passage, steps, "training ")
+    if dataset is not None and "mixtures" not in passage.failed:
+        with suppress(Exception):  # the loss is the caller's, and may take no sample alone
+            if subject.looks and (raw := unmixed(data)) is not None:
+                mixtures.read(raw)
+            dataset = msgspec.structs.replace(dataset, mixed=mixtures.facts(subject.loss))
     steps.remark("training dataset", reading.told())
     ours, theirs, splits = subject.training.dataset, subject.given.dataset, None
     if ours is not None and theirs is not None and dataset is not None and report.dataset is not None:

@@ -12,6 +12,7 @@ from torch.optim import Optimizer
 from ..options import Options
 from ..probe.copies import linked_to, workable
 from ..probe.dataset import DatasetProbe
+from ..probe.mixed import Look
 from ..probe.pictures import run as pictures
 from ..probe.trials.sample import WIDE, Reservoir
 from ..subject.data import Batch, Reading
@@ -59,6 +60,8 @@ class Subject:
     """Highest learning rate that the history of the run tells; 0 where none does."""
     held: frozenset[str] = frozenset()
     """Norms and dropouts that the run was seen to keep in eval mode in training."""
+    looks: tuple[Look, ...] = ()
+    """Samples that a monitor saw go through the model in training."""
 
 
 def subject_of(

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
+from torch.utils.data import default_collate
 
 from ..subject.data import Batch, tensors
 from .fingerprints import Fingerprints, hashes
 
 READ = 16
 _FEW = 8
+_BATCH = 64
 
 
 def redrawn(data: Iterable[Any], n: int = READ) -> float | None:
@@ -36,6 +39,32 @@ def redrawn(data: Iterable[Any], n: int = READ) -> float | None:
     except Exception:  # the data set is the caller's, and may answer to nothing but its own sampler
         return None
     return sum(changed) / len(changed) if changed else None
+
+
+def unmixed(data: Any) -> Iterator[Batch] | None:
+    """Return the samples of a loader as its data set holds them, where they are changed when put together to a batch.
+
+    None where they are not, where they are another at each reading, or are no pairs of tensors.
+    """
+    source: Any = getattr(data, "dataset", None)
+    collate = getattr(data, "collate_fn", None)
+    if collate is None or collate is default_collate or not hasattr(source, "__getitem__"):
+        return None
+    try:
+        few = [source[place] for place in range(min(READ, len(source)))]
+        again = any(_differ(sample, source[place]) for place, sample in enumerate(few))
+        if again or not few or not _differ(collate(list(few)), collate(list(few))):
+            return None
+        x, y = default_collate(few)
+    except Exception:  # as above
+        return None
+    return _read(source, len(source)) if isinstance(x, Tensor) and isinstance(y, Tensor) else None
+
+
+def _read(source: Any, n: int) -> Iterator[Batch]:
+    for start in range(0, n, _BATCH):
+        x, y = default_collate([source[place] for place in range(start, min(start + _BATCH, n))])
+        yield Batch((x,), target=y)
 
 
 def unseen(again: Iterable[Batch], known: Fingerprints) -> float | None:

@@ -8,6 +8,8 @@ from collections.abc import Callable
 from torch.optim import Optimizer
 
 from ..document.history import Event
+from ..probe.mixed import Look
+from .asked import AskedWatch
 from .forwards import ForwardWatch
 from .newcomers import Newcomers
 from .parameters import parameters_in
@@ -29,6 +31,7 @@ class Conductor:
         self._newcomers = Newcomers(run, self._join)
         self._forwards = ForwardWatch(run)
         self._repeats = RepeatWatch(run)
+        self._asked = AskedWatch(run)
         self._armed = self._attached = False
         self._last_step = 0.0
 
@@ -49,12 +52,18 @@ class Conductor:
         self._newcomers.detach()
         self._forwards.detach()
         self._repeats.detach()
+        self._asked.detach()
         self._attached = False
 
     def finish(self) -> None:
         """Let every optimizer note what it still waits to note."""
         for steps in self._steps:
             steps.finish()
+
+    @property
+    def looks(self) -> tuple[Look, ...]:
+        """What was kept of samples that went through the first model."""
+        return tuple(self._asked.looks)
 
     def step_of_now(self) -> int | None:
         """Say to which step something logged now belongs: to the coming one if its forward pass has run.
@@ -80,12 +89,14 @@ class Conductor:
         self._arm()
 
     def _arm(self) -> None:
-        """Put hooks on the layers if the coming step of the leading optimizer is looked at closely."""
+        """Put hooks on a model if the coming step of the leading optimizer is looked at, and on layers if closely."""
         lead = self._lead
         self._armed = lead is not None and lead.close
         if lead is not None and lead.close:
             self._forwards.arm(portrait=lead.portrait)
             self._repeats.arm(lead.backwards)
+        if lead is not None and lead.gradients:
+            self._asked.arm()
 
     def _stepped(self, steps: StepWatch) -> None:
         """Called after each step of any optimizer."""
@@ -103,7 +114,9 @@ class Conductor:
                 forwards.collect(tally.steps)
                 self._repeats.collect()
                 self._armed = False
-            if steps.close:
+            if self._asked.waits:
+                self._asked.collect()
+            if steps.gradients:
                 self._arm()
         forwards.passes = 0
         if notebook.alarm:

@@ -17,6 +17,7 @@ from tqdm.auto import tqdm
 from ..arguments import WHOLE, check_iterable, check_log, check_mapping, check_scheduler, expect, is_whole
 from ..document.history import Event, History
 from ..errors import OptionError, one_line
+from ..probe.mixed import Look
 from .choice import Patterns, choice_of
 from .conductor import Conductor
 from .given import Models, Optimizers, enter, last_values, models_of, number_of, optimizers_of, plain, timed
@@ -242,6 +243,11 @@ class Watch:
         """Run over a training loader, and take the time that the loop waits for it."""
         check_iterable("batches", loader, "a DataLoader or another iterable of batches")
         return timed(loader, self.run)
+
+    def looks(self, model: nn.Module | None) -> tuple[Look, ...]:
+        """Return what was kept of the samples that went through a model, the first one unless it is named."""
+        first = next(iter(self.run.models.values()))
+        return self._conductor.looks if model is None or model is first else ()
 
     def history(self) -> History:
         """Return what is known so far; at any time, also while the loop runs."""
