@@ -178,6 +178,14 @@ class LoopFacts(Struct, frozen=True, kw_only=True):
     """Of those, steps after which the same gradient arrived at the same outputs again: their loss came back."""
     n_twice: int = 0
     """Of those, steps before which it arrived there more than once, and was added to itself."""
+    n_asked: int = 0
+    """Places of sequences of tokens at which the loss was seen to ask for a token."""
+    n_asked_own: int = 0
+    """Of those, places at which it was the token that stands there in the input."""
+    n_asked_before: int = 0
+    """Of the places asked, those before the last of their sequence."""
+    n_asked_next: int = 0
+    """Of those, places at which it was the token that follows."""
     n_clip_checked: int = 0
     """Steps at which the gradient after backward was held against the one the optimizer got."""
     n_clipped: int = 0

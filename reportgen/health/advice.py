@@ -10,7 +10,8 @@ ADVICE: dict[str, str] = {
     "bn-statistics": "Recompute the running statistics: some hundred training batches in train mode without "
     "optimizer steps. Check momentum, the batch size, and that validation inputs are prepared as in training.",
     "causal-leak": "Mask the future in attention (is_causal=True), drop bidirectional layers, and pad convolutions on "
-    "the left only. Feed a decoder its targets moved on by one, behind a token that marks the start.",
+    "the left only. Feed a decoder its targets moved on by one, behind a token that marks the start, and hold the "
+    "output at each place against the next token: loss(output[:, :-1], tokens[:, 1:]).",
     "dead-relu": "Lower the learning rate, check the biases and the scale of the inputs, or use LeakyReLU or GELU. "
     "If the model works well, the silent channels can be pruned.",
     "detached-graph": "Look between the last layer that gets a gradient and the first that gets none for detach(), "

@@ -285,6 +285,9 @@ OF_RULE: dict[str, dict[str, tuple[str, Unit]]] = {
     "causal-leak": {
         "followed": (N_("answers that follow the input that holds the targets"), SHARE),
         "kept": (N_("answers that are the targets all the same"), SHARE),
+        "own": (N_("places asked for the token that stands there"), SHARE),
+        "next": (N_("places asked for the next token"), SHARE),
+        "places": (N_("places looked at"), COUNT),
     },
     "loss-mismatch": {
         "zeros": (N_("share of labels that are 0"), SHARE),

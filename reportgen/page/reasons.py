@@ -151,6 +151,7 @@ _DEPLOYMENT = (
 )
 
 _TRIALS = (
+    "the input is no sequence of tokens",
     "no samples with targets that can be dealt out anew",
     "the gradients are not finite",
     "all gradients are the same",

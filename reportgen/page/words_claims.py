@@ -77,6 +77,7 @@ def titles() -> dict[str, str]:
         "inputs-as-weights": _("Does the loss ask for the inputs themselves?"),
         "targets-given": _("Do answers follow the targets that are an input?"),
         "numbers-passed": _("Does more than one number of a sample reach its outputs?"),
+        "both-ways": _("In which direction is a sequence read?"),
         "targets-ahead": _("How far ahead do the targets lie?"),
         "lookups": _("What is looked up by a code of the sample?"),
         "function-ends": _("Are units stuck at the ends of functions?"),
@@ -165,6 +166,10 @@ def _weighed(n: Numbers, d: Detail) -> str:
 OUTCOMES: dict[str, Callable[[Numbers, Detail], str]] = {
     "targets-given": _given,
     "numbers-passed": _passed,
+    "both-ways": lambda n, d: _(
+        "Answers in the first half move by {ahead} of the spread of the outputs when the second changes, those in the "
+        "second by {behind} when the first does."
+    ).format(ahead=amount(n["ahead"]), behind=amount(n["behind"])),
     "targets-ahead": _ahead,
     "rare-favoured": _favoured,
     "function-ends": _ends,

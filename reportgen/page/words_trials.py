@@ -102,6 +102,17 @@ def _future(f: Finding) -> str:
             "answers follow it to {followed}, and the targets to {kept}."
         )
         return text.format(followed=percent(e["followed"]), kept=percent(max(e["kept"], 0.0)))
+    if f.detail.get("kind") == "own":
+        return _(
+            "The loss asks at each place for the token that stands there in the input, not for the next one, and the "
+            "model reads one way: it learns to copy."
+        )
+    if f.detail.get("kind") == "next":
+        text = _(
+            "The loss asks for the next token at {next} of the places, and with the later half of a sequence replaced "
+            "earlier outputs move by {change} of the spread of all outputs."
+        )
+        return text.format(next=percent(e["next"]), change=amount(e["change"]))
     text = _(
         "With elements from {cut} of {length} on replaced, earlier outputs move by {change} of the "
         "spread of all outputs."

@@ -188,6 +188,9 @@ class Tally(Struct, kw_only=True):
     """Of those, steps after which the same gradient arrived at these outputs once more."""
     twice: int = 0
     """Of those, steps before which it arrived twice, and was added to itself."""
+    asked: list[int] = []
+    """Places of tokens that one was asked for at, in looked-at steps, and those asked for their own; places before the
+    last of their sequence, and those asked for the next."""
     clip_checked: int = 0
     clipped: int = 0
     train_steps: int = 0

@@ -43,6 +43,7 @@ def _loop(ledger: Ledger) -> LoopFacts:
     low, high = ledger.clip_range or (0.0, 0.0)
     scaled = tally.clipped == tally.clip_checked >= 5 and high <= low * _CONSTANT
     n_clipped = 0 if scaled else tally.clipped
+    asked = tally.asked or [0] * 4
     return LoopFacts(
         optimizers=[_optimizer(tally, i, o) for i, o in enumerate(ledger.optimizers)],
         n_backwards_seen=tally.backwards,
@@ -53,6 +54,10 @@ def _loop(ledger: Ledger) -> LoopFacts:
         n_followed=tally.followed,
         n_again=tally.again,
         n_twice=tally.twice,
+        n_asked=asked[0],
+        n_asked_own=asked[1],
+        n_asked_before=asked[2],
+        n_asked_next=asked[3],
         n_clip_checked=tally.clip_checked,
         n_clipped=n_clipped,
         clip_factor=median(ledger.clips.values) if n_clipped and ledger.clips.values else None,

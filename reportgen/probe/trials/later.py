@@ -14,6 +14,7 @@ from .sample import changed
 
 _AHEAD = 4  # elements that a target may lie ahead
 _CHANNELS = 64
+_SHORTEST = 4
 
 
 class _Series(NamedTuple):
@@ -64,6 +65,35 @@ def later_tokens(lab: Lab) -> Result:
             "cut": float(cut),
         }
     )
+
+
+def both_ways(lab: Lab) -> Result:
+    """Change either half of sequences of tokens, whatever the targets are: see which answers in the other one move.
+
+    ``ahead``: largest movement of an output in the first half when the second changes, ``behind``: the other way round,
+    both over the spread of all outputs.
+    """
+    batch = lab.samples(16, least=2)
+    found = [t for t in tensors((batch.args, batch.kwargs)) if t.dim() == 2 and not t.is_floating_point()]
+    place = found[0] if len(found) == 1 and found[0].dtype != torch.bool else None
+    if place is None or place.shape[1] < _SHORTEST:
+        raise NotApplicableError("the input is no sequence of tokens")
+    base = answer(lab.model, batch, lab.seed)
+    by_time = _by_time(base, place, 1)
+    unit = float(base.std()) or 1.0
+    if float((answer(lab.model, batch, lab.seed) - base).abs().max()) > 1e-3 * unit:
+        raise NotApplicableError(UNSTEADY)
+    cut, donor = place.shape[1] // 2, place.roll(1, 0)
+    if torch.equal(donor[:, :cut], place[:, :cut]) or torch.equal(donor[:, cut:], place[:, cut:]):
+        raise NotApplicableError("the sequences do not differ")
+
+    def moved(other: Tensor) -> Tensor:
+        altered = changed(batch, lambda t: other if t is place else t)
+        return (_by_time(answer(lab.model, altered, lab.seed), place, 1) - by_time).abs()
+
+    later = moved(torch.cat([place[:, :cut], donor[:, cut:]], 1))
+    earlier = moved(torch.cat([donor[:, :cut], place[:, cut:]], 1))
+    return Result({"ahead": float(later[:cut].max()) / unit, "behind": float(earlier[cut:].max()) / unit})
 
 
 def _found(lab: Lab, batch: Batch) -> _Series:

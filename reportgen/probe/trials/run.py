@@ -85,6 +85,7 @@ EXPERIMENTS: tuple[tuple[str, Experiment, int], ...] = (
     ("loss-penalty", pairing.loss_penalty, 1),
     ("neighbours", coupling.neighbours, 6),
     ("later-tokens", later.later_tokens, 3),
+    ("both-ways", later.both_ways, 4),
     ("targets-ahead", ahead.targets_ahead, 1),
     ("targets-given", given.targets_given, 5),
     ("equal-units", shape.equal_units, 0),
