@@ -78,6 +78,44 @@ SICK: dict[str, nn.Module] = {
 }
 
 
+class Pools(nn.Module):
+    """One query, which is learned or comes from the last word, and a mean of all words by its scores."""
+
+    def __init__(self, weights: Callable[[Pools, Tensor], Tensor], size: float = 1.0) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.embed, self.norm = nn.Embedding(12, WIDTH), nn.LayerNorm(WIDTH)
+        self.query, self.weights = nn.Parameter(size * torch.randn(WIDTH)), weights
+        self.turn, self.score, self.head = nn.Linear(WIDTH, WIDTH), nn.Linear(WIDTH, 1), nn.Linear(WIDTH, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        words = self.norm(self.embed(x))
+        return self.head((self.weights(self, words).reshape(*x.shape, 1) * words).sum(1))
+
+
+def by_last(model: Pools, words: Tensor) -> Tensor:
+    return torch.einsum("nd,ntd->nt", model.turn(words[:, -1]), words)
+
+
+POOLED_SICK: dict[str, nn.Module] = {
+    "one query": Pools(lambda m, h: F.softmax(h @ m.query * ROOT, -1)),
+    "one query by a sum": Pools(lambda m, h: torch.einsum("ntd,d->nt", h, m.query).mul(ROOT).softmax(1)),
+    "one query as a column": Pools(lambda m, h: F.softmax(h @ m.query[:, None] * ROOT, 1)),
+    "last word": Pools(lambda m, h: torch.softmax(torch.bmm(h, m.turn(h[:, -1])[:, :, None]) * ROOT, 1)),
+    "last word by a sum": Pools(lambda m, h: (by_last(m, h) * ROOT).softmax(1)),
+}
+POOLED_HEALTHY: dict[str, nn.Module] = {
+    "layer": Pools(lambda m, h: F.softmax(m.score(h), 1)),
+    "layer, sharper": Pools(lambda m, h: F.softmax(m.score(h) * 3, 1)),
+    "layer behind tanh": Pools(lambda m, h: m.score(torch.tanh(m.turn(h))).squeeze(-1).softmax(-1)),
+    "divided": Pools(lambda m, h: F.softmax(h @ m.query / ROOT, -1)),
+    "as it is": Pools(lambda m, h: F.softmax(h @ m.query, -1)),
+    "small query, multiplied": Pools(lambda m, h: F.softmax(h @ m.query * ROOT, -1), 0.02),
+    "last word, divided": Pools(lambda m, h: F.softmax(by_last(m, h) / ROOT, 1)),
+    "cosines": Pools(lambda m, h: F.softmax(F.normalize(h, dim=-1) @ F.normalize(m.query, dim=0) * 30, -1)),
+}
+
+
 def examined(model: nn.Module) -> Report:
     y = WORDS[:, 0] % 3
     return reportgen.examine(model, [(WORDS, y)], loss=nn.CrossEntropyLoss(), options=reportgen.Options(trial_budget=2))
@@ -125,6 +163,26 @@ def test_scores_that_are_scaled_rightly_are_left_alone(name: str) -> None:
     report = examined(HEALTHY[name])
     assert report.tried("score-scale") is not None
     assert told(report) == []
+
+
+@pytest.mark.parametrize("name", POOLED_SICK)
+def test_scores_of_a_single_query_are_followed_too(name: str) -> None:
+    report = examined(POOLED_SICK[name])
+    (found,) = told(report)
+    assert (found.severity, found.evidence["factor"]) == ("warning", pytest.approx(ROOT))
+    assert "saturated-activations" in causes(report)
+
+
+@pytest.mark.parametrize("name", POOLED_HEALTHY)
+def test_a_single_query_that_is_scaled_rightly_is_left_alone(name: str) -> None:
+    report = examined(POOLED_HEALTHY[name])
+    assert report.tried("score-scale") is not None
+    assert told(report) == []
+
+
+def test_a_layer_of_scores_that_are_multiplied_by_a_large_number_is_told() -> None:
+    (found,) = told(examined(Pools(lambda m, h: F.softmax(m.score(h) * 5 * ROOT, 1))))
+    assert found.evidence["width"] == WIDTH
 
 
 def lab(model: nn.Module) -> Lab:

@@ -58,19 +58,22 @@ def attention_uniform(report: Report, context: Context, limits: Thresholds) -> I
 def attention_scale(report: Report, context: Context, limits: Thresholds) -> Iterator[Finding]:
     """Scores of attention are multiplied where they should be divided: softmax is a hard choice before any learning.
 
-    Products of queries and keys of width d are followed to their softmax. What they are multiplied with makes sqrt(d)
-    or more, where Vaswani et al. 2017 divide by it; with weights drawn anew the logits of a row deviate by more than 4,
-    and divided they would not by more than 2; and products beyond 2 tell them from cosines, which rightly bear a large
-    factor. A hard choice passes next to no gradient, so that where to look is hardly learned. A warning where
-    the number is sqrt(d) itself, where the model does not work, or where more than half of its rows still give one key
-    more than 0.99; else it informs. Wrong where attention is to pick one key on purpose.
+    Products of queries and keys of width d are followed to their softmax, and so are those of one query alone, a
+    parameter or the weight of a layer with one output. What they are multiplied with makes sqrt(d) or more, where
+    Vaswani et al. 2017 divide by it; with weights drawn anew the logits of a row deviate by more than 4, and divided
+    they would not by more than 2; and products beyond 2 tell them from cosines, which rightly bear a large factor (a
+    query that is a parameter has any length). A hard choice passes next to no gradient, so that where to look is hardly
+    learned. A warning where the number is sqrt(d) itself, where the model does not work, or where more than half of its
+    rows still give one key more than 0.99; else it informs. Wrong where attention is to pick one key on purpose.
     """
     trial = report.tried("score-scale")
     if trial is None or not context.real_data:
         return
     n = trial.numbers
     root = math.sqrt(n["width"])
-    if n["factor"] < 0.999 * root or n["spread"] <= limits.attention_sharp or n["product"] <= _BEYOND_COSINES:
+    if n["factor"] < 0.999 * root or n["spread"] <= limits.attention_sharp:
+        return
+    if n["product"] <= _BEYOND_COSINES and not n.get("learned"):
         return
     if n["spread"] > _FINE * n["factor"] * root:
         return  # wide apart for another reason

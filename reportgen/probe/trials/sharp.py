@@ -45,8 +45,9 @@ def score_scale(lab: Lab) -> Result:
     are widest apart: ``width`` of a query; ``factor``: what queries, keys and products are multiplied with in all;
     ``spread`` and ``own_spread``: deviation of products so multiplied along the keys, four at least, mean over rows,
     drawn anew and as it is; ``hard`` and ``own_hard``: share of the rows that give one key more than 0.99;
-    ``product``: largest product of a query and a key drawn anew, 1 at most where both are brought to length 1.
-    Products with parameters, and those scaled by a number that is learned, are passed over.
+    ``product``: largest product of a query and a key drawn anew, 1 at most where both are brought to length 1;
+    ``learned``: the one query of all samples is a parameter, a vector or the weight of a layer with one output, which
+    is at any length. Other products with parameters, and those scaled by a number that is learned, are passed over.
     """
     batch = lab.samples(_SAMPLES, least=2)
     now = _calls(lab.model.eval(), batch, lab.seed)
@@ -68,6 +69,7 @@ def score_scale(lab: Lab) -> Result:
             "own_spread": is_.spread,
             "own_hard": is_.hard,
             "product": was.largest,
+            "learned": float(was.learned),
             "calls": float(len(pairs)),
         }
     )
@@ -83,6 +85,7 @@ class _Call:
     largest: float
     """Product."""
     hard: float
+    learned: bool
 
 
 def _calls(model: nn.Module, batch: Batch, seed: int) -> list[_Call]:
@@ -103,6 +106,10 @@ class _Product:
     spread: float
     """Of the products, without the factor."""
     largest: float
+    single: bool = False
+    """One score for each key: (N, T) or (N, T, 1)."""
+    learned: bool = False
+    """The query is a parameter."""
 
 
 @dataclass
@@ -130,11 +137,16 @@ class _Watch(TorchFunctionMode):
             pass
         elif name == "softmax" and known:
             dim = kwargs.get("dim", args[1] if len(args) > 1 else None)
-            if dim in (-1, result.dim() - 1):
-                self._look(known[0], result)
-        elif name in _PRODUCTS:
+            along = 1 if known[0].single else result.dim() - 1
+            if dim in (along, along - result.dim()):
+                self._look(known[0], result, along)
+        elif name in (*_PRODUCTS, "linear"):
             if (width := _width(given)) is not None and result.dim() >= 3 and result.shape[-1] >= _FEWEST:
                 self.products[id(result)] = _product(result, width, grown)
+            elif (found := _one_query(given, result)) is not None:
+                width, learned = found
+                told = _product(result.reshape(len(result), -1), width, grown)
+                self.products[id(result)] = replace(told, held=result, single=True, learned=learned)
         elif by is not None or name in (*_MASKS, *_VIEWS, *_COPIES):
             self._carry(result, known, grown, name, 1.0 if by is None else by)
         return result
@@ -146,10 +158,10 @@ class _Watch(TorchFunctionMode):
         elif not known and grown * by != 1 and name not in _MASKS:
             self.scaled[id(result)] = (result, grown * by)
 
-    def _look(self, product: _Product, weights: Tensor) -> None:
-        hard = float((weights.detach().amax(-1) > _HARD).float().mean())
+    def _look(self, product: _Product, weights: Tensor, along: int = -1) -> None:
+        hard = float((weights.detach().amax(along) > _HARD).float().mean())
         spread = product.spread * abs(product.factor)
-        self.calls.append(_Call(product.width, product.factor, spread, product.largest, hard))
+        self.calls.append(_Call(product.width, product.factor, spread, product.largest, hard, product.learned))
 
     def _fused(self, given: list[Tensor], args: Any, kwargs: Any) -> None:
         scale = kwargs.get("scale", args[6] if len(args) > 6 else None)
@@ -174,6 +186,23 @@ def _width(given: list[Tensor]) -> int | None:
         return None
     q, k = given
     return q.shape[-1] if q.shape[-1] in (k.shape[-1], k.shape[-2]) and q.shape[-1] > 1 else None
+
+
+def _one_query(given: list[Tensor], result: Tensor) -> tuple[int, bool] | None:
+    """Return the width of the one query of each sample, or of all of them, and whether it is a parameter.
+
+    None of other products. Keys are (N, T, D), and a score for each of them comes out.
+    """
+    keys = [t for t in given if t.dim() == 3 and t.shape[:2] == result.shape[:2] and not isinstance(t, nn.Parameter)]
+    if not keys or result.dim() not in (2, 3) or result.numel() != math.prod(result.shape[:2]):
+        return None
+    n, length, width = keys[0].shape
+    others = [t for t in given if t is not keys[0] and t.numel() in (width, n * width)]
+    if length < _FEWEST or width < 2 or not others:
+        return None
+    query = others[0]
+    learned = isinstance(query, nn.Parameter) or isinstance(query._base, nn.Parameter)
+    return width, learned and query.numel() == width
 
 
 def _number(name: str, args: Any, given: list[Tensor]) -> float | None:
