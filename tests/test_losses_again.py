@@ -129,15 +129,99 @@ def test_losses_that_are_back_propagated_once_do_not_come_back(step: Callable[..
     assert (facts.n_again, facts.n_twice) == (0, 0)
 
 
-def test_one_loss_of_two_optimizers_is_not_followed() -> None:
+def halves(model: nn.Module, kind: Callable[..., torch.optim.Optimizer]) -> list[torch.optim.Optimizer]:
+    parameters = [*model.parameters()]
+    return [kind(part) for part in (parameters[:2], parameters[2:])]
+
+
+def written(parameters: Any) -> torch.optim.Optimizer:
+    return WrittenByHand(parameters, 1e-3)
+
+
+@pytest.mark.parametrize("average", [False, True])
+def test_a_running_total_of_two_optimizers_is_seen(average: bool) -> None:
     model = net()
-    parts = [torch.optim.SGD(p, lr=0.1) for p in ([*model.parameters()][:2], [*model.parameters()][2:])]
+    parts, losses = halves(model, written), []
     with reportgen.Monitor(model, parts) as monitor:
-        for x, y in batches(8):
-            loss = loss_of(model, x, y)
-            for optimizer in reversed(parts):
+        for x, y in batches(10):
+            losses.append(loss_of(model, x, y))
+            total = torch.stack(losses).sum() / (len(losses) if average else 1)
+            for optimizer in parts:
                 optimizer.zero_grad()
-                loss.backward(retain_graph=True)
+            total.backward(retain_graph=True)
             for optimizer in parts:
                 optimizer.step()
-    assert loop(monitor.history()).n_followed == 0
+    facts = loop(monitor.history())
+    assert (facts.n_followed, facts.n_again, facts.n_twice) == (6, 6, 0)
+    assert not model._forward_hooks
+
+
+def test_two_models_that_add_up_their_losses_are_seen() -> None:
+    models = {"one": nn.Linear(6, 3), "other": nn.Linear(6, 3)}
+    optimizers = {name: torch.optim.SGD(m.parameters(), 1e-3) for name, m in models.items()}
+    totals = dict.fromkeys(models, torch.zeros(()))
+    with reportgen.Monitor(models, optimizers) as monitor:
+        for x, y in batches(10):
+            for name, model in models.items():
+                totals[name] = totals[name] + loss_of(model, x, y)
+                optimizers[name].zero_grad()
+                totals[name].backward(retain_graph=True)
+                optimizers[name].step()
+    facts = loop(monitor.history())
+    assert facts.n_again == facts.n_followed == 6
+
+
+def each_in_turn(model: nn.Module, parts: list[torch.optim.Optimizer], x: Tensor, y: Tensor) -> None:
+    loss = loss_of(model, x, y)
+    for optimizer in parts:
+        optimizer.zero_grad()
+        loss.backward(retain_graph=True)
+        optimizer.step()
+
+
+def one_after_the_other(model: nn.Module, parts: list[torch.optim.Optimizer], x: Tensor, y: Tensor) -> None:
+    loss = loss_of(model, x, y)
+    for optimizer in reversed(parts):
+        optimizer.zero_grad()
+        loss.backward(retain_graph=True)
+    for optimizer in parts:
+        optimizer.step()
+
+
+def anew_for_each(model: nn.Module, parts: list[torch.optim.Optimizer], x: Tensor, y: Tensor) -> None:
+    for optimizer in parts:
+        optimizer.zero_grad()
+        loss_of(model, x, y).backward()
+        optimizer.step()
+
+
+@pytest.mark.parametrize("step", [each_in_turn, one_after_the_other, anew_for_each])
+def test_one_loss_of_two_optimizers_does_not_come_back(step: Callable[..., None]) -> None:
+    model = net()
+    parts = halves(model, written)
+    with reportgen.Monitor(model, parts) as monitor:
+        for x, y in batches(8):
+            step(model, parts, x, y)
+    facts = loop(monitor.history())
+    assert facts.n_followed > 0
+    assert (facts.n_again, facts.n_twice) == (0, 0)
+    assert not model._forward_hooks
+
+
+def test_a_maker_and_its_critic_send_nothing_back() -> None:
+    torch.manual_seed(0)
+    models = {"maker": nn.Sequential(nn.Linear(4, 6), nn.Tanh()), "critic": nn.Sequential(nn.Linear(6, 1))}
+    optimizers = {name: WrittenByHand(m.parameters(), 1e-2) for name, m in models.items()}
+    with reportgen.Monitor(models, optimizers) as monitor:
+        for x, _ in batches(12):
+            made = models["maker"](torch.randn(len(x), 4))
+            for name, value in (
+                ("critic", lambda made, x: models["critic"](made).mean() - models["critic"](x).mean()),
+                ("maker", lambda made, x: -models["critic"](made).mean()),
+            ):
+                optimizers[name].zero_grad()
+                value(made, x).backward(retain_graph=True)  # the critic's goes on into the maker
+                optimizers[name].step()
+    facts = loop(monitor.history())
+    assert facts.n_followed > 0
+    assert facts.n_again == 0

@@ -42,19 +42,24 @@ class _Followed:
     last: _Arrival | None = None
     """What the step that has ended was made of; None while it has not ended."""
     handle: Any = None
+    module: Any = None
+    passing: Any = None
+    """Hook that waits for the next pass of that module."""
 
     def leave(self) -> None:
         self.arrivals, self.last = [], None
-        if self.handle is not None:
-            self.handle.remove()
-            self.handle = None
+        for handle in (self.handle, self.passing):
+            if handle is not None:
+                handle.remove()
+        self.handle = self.passing = None
 
 
 class RepeatWatch:
     """A hook on the graph behind the outputs of the first forward pass of a looked-at step that is learned from.
 
-    Only in runs of one optimizer: of two, each may rightly step by the same loss. What ``autograd.grad`` sends through
-    the outputs reaches no parameter, and is told from a backward pass by that.
+    Of two optimizers each may rightly step by the same loss, so with several a gradient counts only when the model has
+    made another pass to learn from since, and what came twice before a step does not count at all. What
+    ``autograd.grad`` sends through the outputs reaches no parameter, and is told from a backward pass by that.
     """
 
     def __init__(self, run: Run) -> None:
@@ -62,20 +67,22 @@ class RepeatWatch:
         self._armed: list[Any] = []
         self._backwards: BackwardWatch | None = None
         self._followed: _Followed | None = None
+        self._before: _Followed | None = None
+        """Of the look before, with a hook on its module as long as that has made no other pass."""
         self._open = True
 
     def detach(self) -> None:
         self._disarm()
-        if self._followed is not None:
-            self._followed.leave()
-        self._followed, self._open = None, False
+        for followed in (self._followed, self._before):
+            if followed is not None:
+                followed.leave()
+        self._followed = self._before = None
+        self._open = False
 
     def arm(self, backwards: BackwardWatch) -> None:
         """Wait for the first forward pass of the coming step; ``backwards`` counts passes of its optimizer."""
         self._disarm()
         self._open = True
-        if len(self.run.optimizers) != 1:
-            return
         self._backwards, self._followed = backwards, None
         roots = [m for m in self.run.models.values() if not isinstance(m, torch.jit.ScriptModule)]
         self._armed = [m.register_forward_hook(Hook(self, m, self._passed)) for m in roots]
@@ -95,7 +102,7 @@ class RepeatWatch:
             if self._followed.arrivals:
                 return
             self._followed.leave()  # of a pass that nothing has come back to yet
-        self._followed = followed = _Followed()
+        self._followed = followed = _Followed(module=module)
         what = functools.partial(self._arrives, followed, said.output_nr)
         followed.handle = said.grad_fn.register_prehook(what)
 
@@ -106,12 +113,12 @@ class RepeatWatch:
             return
         try:
             now = lifted(entries(gradient))
-            if followed.last is not None:
+            if followed.last is not None and followed.passing is None:
                 then, tally = followed.last.gradient, self.run.notebook.tally
                 followed.leave()
                 if then.shape == now.shape:
                     self.run.notebook.fetch(_compared(then, now), functools.partial(_count, tally, "again"))
-            elif len(followed.arrivals) < _MOST:
+            elif followed.last is None and len(followed.arrivals) < _MOST:
                 parameter = self._backwards.parameter
                 old = parameter.grad if parameter is not None and followed.arrivals else None
                 held = torch.linalg.vector_norm(lifted(entries(old))) if old is not None else None
@@ -138,10 +145,24 @@ class RepeatWatch:
         followed.last = arrived[-1]
         tally = self.run.notebook.tally
         tally.followed += 1
+        if len(self.run.optimizers) != 1:
+            if self._before is not None:
+                self._before.leave()
+            self._before = followed
+            hook = Hook(self, followed.module, functools.partial(_renew, followed))
+            followed.passing = followed.module.register_forward_hook(hook)
+            return
         if len(arrived) > 1 and arrived[1].held is not None and arrived[0].gradient.shape == arrived[1].gradient.shape:
             told = _compared(arrived[0].gradient, arrived[1].gradient)
             numbers = torch.cat([told, arrived[1].held.to(told).reshape(1)])
             self.run.notebook.fetch(numbers, functools.partial(_count, tally, "twice"))
+
+
+def _renew(followed: _Followed, module: Any, args: Any, output: Any) -> None:
+    """Take the hook off once the module has made another pass that is learned from."""
+    if is_grad_enabled() and followed.passing is not None:
+        followed.passing.remove()
+        followed.passing = None
 
 
 def _compared(then: Tensor, now: Tensor) -> Tensor:

@@ -34,8 +34,9 @@ def missing_zero_grad(report: Report, context: Context, limits: Thresholds) -> I
     cleared after their step do not count. More than half of the steps is an error, a twentieth a warning. The same of
     steps whose loss came back: after the step, the very gradient that had arrived at the outputs arrived there again
     (cosine above 0.9999 where it is not zero), as when a running total of losses is back-propagated at every batch. A
-    warning where it arrived twice before the step and was added to itself in more than half of the steps. Told in runs
-    of one optimizer; passes of ``autograd.grad`` do not count.
+    warning where it arrived twice before the step and was added to itself in more than half of the steps, told in runs
+    of one optimizer; with several it counts only when the model has made another pass since. Passes of
+    ``autograd.grad`` do not count.
     """
     loop = _loop(report)
     if loop is None:
