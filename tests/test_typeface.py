@@ -132,6 +132,7 @@ def test_a_font_that_is_none_is_refused(tmp_path: Path) -> None:
         typeface.found(str(latin))
 
 
+@pytest.mark.slow
 @with_font
 def test_headings_on_paper_are_bold_in_chinese_too() -> None:
     """What browsers do by themselves, printing must bring: the bold face has more ink, and is embedded for headings."""
