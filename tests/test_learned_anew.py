@@ -11,15 +11,17 @@ import torch
 from msgspec import structs
 from msgspec.structs import replace
 from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
 
 from reportgen.document.facts import DatasetFacts, Report
-from reportgen.document.history import LoopFacts, OptimizerRun
+from reportgen.document.history import LayerRun, LoopFacts, OptimizerRun, ParameterRun
 from reportgen.document.samples import Signal, SplitFacts
 from reportgen.page import words_anew
 from reportgen.probe.trials import anew
 from reportgen.probe.trials import run as trials
 from reportgen.probe.trials.lab import Clock, Lab, NotApplicableError, Outfit, OutOfTimeError
 from reportgen.probe.trials.scores import found_places
+from reportgen.probe.turns import turned
 from reportgen.subject.data import Batch
 
 from .test_rules_model import BAD, FALL, FLAT, GOOD, causes, report, run, severity, tried
@@ -158,6 +160,19 @@ def test_what_the_scores_say(scores: dict[str, float], rule: str, expected: str,
 
 
 @pytest.mark.parametrize(
+    ("moved", "cause"), [((18.0, 11.0, 0.4), "lr-too-high"), ((18.0, 1.1, 0.4), "bad-init"), ((), "bad-init")]
+)
+def test_weights_that_steps_carried_away_did_not_begin_badly(moved: tuple[float, ...], cause: str) -> None:
+    rows = [
+        ParameterRun(name=f"{i}.weight", module="Linear", shape=[9, 9], is_matrix=True, trainable=True, moved=far)
+        for i, far in enumerate(moved)
+    ]
+    sick = facts(as_is=0.3, onward=0.32)
+    assert sick.training is not None
+    assert causes(replace(sick, training=replace(sick.training, parameters=rows))) == {cause}
+
+
+@pytest.mark.parametrize(
     "scores",
     [
         {"training_training": 0.3, "training_given": 0.28, "given_given": 0.29},  # nothing can be learned of either
@@ -264,6 +279,71 @@ def test_two_classes_that_augmentation_makes_one(scores: dict[str, float], expec
     told = facts(redrawn=1.0, **alike | PAIR | scores)
     assert severity(told, "augmentation-hurts") == expected
     assert severity(facts(redrawn=0.0, **alike | PAIR | scores), "augmentation-hurts") is None
+
+
+TURNED = {"pair_given_given": 0.73, "pair mirrored": 0.14, "pair upside down": 0.8}
+
+
+@pytest.mark.parametrize(
+    ("scores", "turned", "expected"),
+    [
+        ({}, {"mirrored": 0.5}, "warning"),
+        ({}, {"mirrored": 0.5, "upside down": 0.2}, "warning"),
+        ({}, {}, None),  # augmented otherwise
+        ({}, {"upside down": 0.5}, None),  # by what leaves them as they are
+        ({"pair mirrored": 0.55}, {"mirrored": 0.5}, None),  # not known when mirrored, and no other class
+        ({"pair_as_is": 0.64}, {"mirrored": 0.5}, None),  # the model knows them about as well
+        ({"pair_asked_given": 20.0}, {"mirrored": 0.5}, None),  # few samples
+    ],
+)
+def test_two_classes_that_a_turn_makes_one_another(
+    scores: dict[str, float], turned: dict[str, float], expected: str | None
+) -> None:
+    alike = {"training_training": 0.76, "training_given": 0.75, "as_is": 0.76, "given_given": 0.77}
+    told = facts(redrawn=1.0, **alike | PAIR | TURNED | scores)
+    assert told.splits is not None
+    told = replace(told, splits=replace(told.splits, turned=turned))
+    assert severity(told, "augmentation-hurts") == expected
+
+
+class Turning(Dataset[tuple[Tensor, Tensor]]):
+    """Images that are mirrored at every second reading, with noise."""
+
+    def __init__(self, images: Tensor, noise: float, dim: int = -1) -> None:
+        self.images, self.noise, self.dim, self.n = images, noise, dim, 0
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, place: int) -> tuple[Tensor, Tensor]:
+        self.n += 1
+        x = self.images[place].flip(self.dim) if self.n % 2 else self.images[place]
+        return x + self.noise * torch.randn_like(x), torch.tensor(0)
+
+
+@pytest.mark.parametrize(
+    ("dim", "noise", "expected"), [(-1, 0.1, {"mirrored": 1.0}), (-2, 0.0, {"upside down": 1.0}), (-1, 1.0, {})]
+)
+def test_images_that_are_turned_when_read_again(dim: int, noise: float, expected: dict[str, float]) -> None:
+    images = torch.randn(40, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    assert turned(DataLoader(Turning(images, noise, dim), 8)) == expected
+    alike = images + images.flip(dim)  # mirrored they are the same
+    assert turned(DataLoader(Turning(alike, 0.05, dim), 8)) == {}
+    assert turned(DataLoader(Turning(images.flatten(1), noise), 8)) == {}  # rows of a table
+    assert turned(iter([images])) == {}
+
+
+def test_the_pair_is_asked_again_in_every_turn() -> None:
+    images = torch.randn(30, 1, 6, 6)
+    made = anew._turned(Batch((images,), target=torch.zeros(30)))
+    assert torch.equal(made["mirrored"].args[0], images.flip(-1))
+    assert len(made) == 5
+    assert set(anew._turned(Batch((images[..., :5],), target=torch.zeros(30)))) == {
+        "mirrored",
+        "upside down",
+        "half a turn",
+    }
+    assert anew._turned(Batch((images.flatten(1),), target=torch.zeros(30))) == {}
 
 
 def arrows(n: int, seed: int, mirrored: float) -> tuple[Tensor, Tensor]:
@@ -376,6 +456,26 @@ def test_labels_from_which_nothing_learns_anything_are_unrelated(
     data = DatasetFacts(n_samples=400, n_batches=4, shape="N x 8", dtype="float32", signal=signal)
     found = report(table, trials=told, training=run(FLAT), splits=splits, train_dataset=data)
     assert severity(found, "d-label-signal") == expected
+    # a tower that nobody calls: copies lack it too
+    rows = [
+        ParameterRun(
+            name=f"{name}.weight",
+            module="Linear",
+            shape=[9, 9],
+            is_matrix=True,
+            trainable=True,
+            optimizer=0,
+            n_looked=9,
+            n_grad_none=9 * (name == "items"),
+            changed=name != "items",
+        )
+        for name in ("users", "items")
+    ]
+    layers = [
+        LayerRun(name=n, kind="Linear", order=i, train_calls=9 * (1 - i)) for i, n in enumerate(("users", "items"))
+    ]
+    part = replace(run(FLAT), parameters=rows, layers=layers)
+    assert severity(replace(found, training=part), "d-label-signal") == (expected and "info")
     if expected == "warning":
         assert "label-corruption" in causes(found)
 

@@ -88,6 +88,33 @@ def test_a_loop_that_never_steps_is_seen() -> None:
     assert parameter(history, "0.weight").n_looked == 0
 
 
+def averaged(model: nn.Module) -> None:
+    with torch.no_grad():
+        for p in model.parameters():
+            p.copy_(p / 2)
+
+
+def loaded(model: nn.Module) -> None:
+    model.load_state_dict({name: 2 * value for name, value in model.state_dict().items()})
+
+
+@pytest.mark.parametrize(("write", "expected"), [(averaged, True), (loaded, True), (nn.Module.eval, False)])
+def test_weights_that_something_else_than_a_step_wrote_last(
+    write: Callable[[nn.Module], object], expected: bool
+) -> None:
+    model = net()
+    optimizer = sgd(model)
+    monitor = reportgen.Monitor(model, optimizer)
+    with monitor:
+        for _ in range(5):
+            plain(model, torch.randn(8, 6), torch.randint(3, (8,)), optimizer)
+        assert [o.rewritten for o in loop(monitor.history()).optimizers] == [False]
+        write(model)
+        assert [o.rewritten for o in loop(monitor.history()).optimizers] == [expected]
+        plain(model, torch.randn(8, 6), torch.randint(3, (8,)), optimizer)
+    assert [o.rewritten for o in loop(monitor.history()).optimizers] == [False]
+
+
 # --- parameters -------------------------------------------------------------------------------------------------------
 
 

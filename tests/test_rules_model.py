@@ -220,8 +220,11 @@ def test_statistics_that_the_last_steps_left_behind(last: float, momentum: float
     numbers = {"eval_loss": 0.37, "norms_loss": 0.1, "refreshed_loss": 0.36, "stale_batches": 2.0, "batches": 8.0}
     trial = tried("train-and-eval", momentum=momentum, samples=256.0, **scores, **numbers)
     val = [1.6, 1.1, 0.6, 0.4, 0.24, 0.13, 0.08, last]
-    facts = report(trials=trial, training=run([1.7, 1.4, 0.9, 0.5, 0.3, 0.18, 0.1, 0.1], val))
-    assert severity(facts, "eval-train-gap") == expected
+    history = run([1.7, 1.4, 0.9, 0.5, 0.3, 0.18, 0.1, 0.1], val)
+    assert severity(report(trials=trial, training=history), "eval-train-gap") == expected
+    averaged = LoopFacts(optimizers=[OptimizerRun(name="SGD", n_steps=99, rewritten=True)])
+    facts = report(trials=trial, training=structs.replace(history, loop=averaged))
+    assert severity(facts, "eval-train-gap") == "error"
 
 
 @pytest.mark.parametrize(
@@ -493,6 +496,13 @@ def test_a_run_of_a_few_epochs_in_full_fall(
         training=history,
     )
     assert severity(facts, "cut-short") == expected
+    # of half as many steps, as much as a quarter each time comes to
+    half = run(val, val, series=[series("train_loss", steps[::2], "step")])
+    assert severity(structs.replace(facts, training=half), "cut-short") is None
+    far = tried("trained-on", score_before=scores[0], score_after=scores[0] + 0.6 * (1 - scores[0]), **numbers)
+    assert severity(structs.replace(facts, training=half, trials=far), "cut-short") == (
+        "warning" if expected or scores[1] == 0.8 else None
+    )
     # a fourth of the run's steps say nothing of what the run lacked
     short = run(val, val, series=[series("train_loss", steps[::5], "step")])
     assert severity(structs.replace(facts, training=short), "cut-short") is None

@@ -23,6 +23,7 @@ from reportgen.document.facts import (
 )
 from reportgen.document.history import Event, History, LayerRun, LoopFacts, OptimizerRun, ParameterRun, Series, Trace
 from reportgen.document.samples import Signal, SplitFacts
+from reportgen.document.trials import Trial, TrialFacts
 from reportgen.health.causes import diagnose
 from reportgen.health.judge import judge
 from reportgen.page import wording
@@ -504,6 +505,13 @@ def test_h_init_loss() -> None:
 def test_h_underfit() -> None:
     flat = [0.66 if e else 0.8 for e in range(20)]
     assert severity(report(run(flat), GOOD), "h-underfit") == "info"
+    assert severity(report(run(flat), BAD), "h-underfit") == "warning"
+    # views of a sample that are drawn together and apart: the labels say nothing of that loss
+    free = TrialFacts(
+        trials=[Trial(name="loss-without-target", status="done", numbers={"ignored": 1.0, "samples": 64.0})],
+        budget=20.0,
+    )
+    assert not found(structs.replace(report(run(flat), BAD), trials=free), "h-underfit")
     assert not found(report(run(FALL), GOOD), "h-underfit")
 
 

@@ -157,6 +157,8 @@ class OptimizerRun(Struct, frozen=True, kw_only=True):
     """Of those, steps that followed another optimizer's without a backward pass in between: both follow one loss."""
     passes: float | None = None
     """Mean number of backward passes that led to one of them."""
+    rewritten: bool = False
+    """Its parameters were written to after its last step: averaged, loaded or put back."""
 
 
 class LoopFacts(Struct, frozen=True, kw_only=True):

@@ -304,6 +304,8 @@ class SplitFacts(Struct, frozen=True, kw_only=True):
     redrawn: float | None = None
     """Share of some training samples that were another at a second reading: they are augmented. None where samples
     cannot be asked for by place."""
+    turned: dict[str, float] = {}
+    """Share of some training images that were mirrored or turned at a second reading, by the kind of turn."""
 
 
 class Example(Struct, frozen=True, kw_only=True):

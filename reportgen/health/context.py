@@ -22,7 +22,8 @@ class Context(Struct, frozen=True, kw_only=True):
     real_data: bool
     n_samples: int
     chance: float | None
-    """Cross-entropy of the best constant prediction on the data given; None for other tasks."""
+    """Cross-entropy of the best constant prediction on the data given; None for other tasks, and for a loss that is the
+    same whatever the targets."""
 
 
 def context_of(report: Report, limits: Thresholds) -> Context:
@@ -194,6 +195,8 @@ def _chance(report: Report) -> float | None:
     """Return the entropy of the labels: the cross-entropy that a constant prediction can reach at best."""
     evaluation = report.evaluation
     if evaluation is None or evaluation.task != "multiclass" or evaluation.classification is None:
+        return None
+    if _needs_no_targets(report):
         return None
     counts = [sum(row) for row in evaluation.classification.confusion]
     return _entropy(counts) if sum(counts) else None

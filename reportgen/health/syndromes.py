@@ -437,4 +437,6 @@ SYNDROMES: tuple[Syndrome, ...] = (
     # a copy that goes on learning is not held by anything but the end, and neither is a loss in full fall
     Syndrome("undertrained", ("cut-short", "h-still-improving"), ("fresh-copy-ahead", "o-below-neighbours")),
     Syndrome("bad-init", ("fresh-copy-ahead",), _SLOW, detail("held", "weights")),
+    # weights that no fresh start has, and that were carried there
+    Syndrome("lr-too-high", ("fresh-copy-ahead",), (*_SLOW, *_SICK_SIGNAL, *_WILD), detail("held", "steps")),
 )

@@ -21,6 +21,7 @@ OF_RULE: dict[str, dict[str, tuple[str, Unit]]] = {
         "constant": (N_("skill of a constant answer"), NUMBER),
         "pair": (N_("accuracy on the pair, learned from samples as they are"), SHARE),
         "pair_as_is": (N_("accuracy of the model on the pair"), SHARE),
+        "pair_turned": (N_("accuracy on the pair once turned"), SHARE),
     },
     "bn-tiny-var": {"channels": (N_("channels of tiny variance"), COUNT), "of": (N_("channels"), COUNT)},
     "channel-redundancy": {"share": (N_("directions in use, of all channels"), SHARE)},
@@ -153,6 +154,7 @@ OF_RULE: dict[str, dict[str, tuple[str, Unit]]] = {
         "lesser": (N_("share with the target of their lesser part"), SHARE),
         "share": (N_("mean share of the part whose target it is"), SHARE),
     },
+    "fresh-copy-ahead": {"moved": (N_("way from the start, of the size there"), TIMES)},
     "frozen-at-init": {"error": (N_("within standard errors"), NUMBER), "share": (N_("share of the weights"), SHARE)},
     "grad-depth-slope": {
         "layers": (N_("weight matrices"), COUNT),

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ..document.facts import Finding
-from .formats import amount, percent
-from .language import _
+from .formats import amount, number, percent
+from .language import N_, _
 
 
 def _said(detail: dict[str, str]) -> Callable[[float], str]:
@@ -58,6 +58,19 @@ def _only(f: Finding) -> str:
 
 def _ahead(f: Finding) -> str:
     e, say = f.evidence, _said(f.detail)
+    if f.detail.get("held") == "steps":
+        text = _(
+            "A fresh copy reaches {fresh} on the data given after 300 plain steps on {samples} samples, the model has "
+            "{model}, and the same steps from its own weights come to {onward}: half of its matrices were carried "
+            "{moved} times their length or more away from where they began."
+        )
+        return text.format(
+            fresh=say(e["fresh"]),
+            samples=amount(e["samples"]),
+            model=say(e["as_is"]),
+            onward=say(e["onward"]),
+            moved=number(e["moved"]),
+        )
     if f.detail.get("held") == "weights":
         text = _(
             "A fresh copy reaches {fresh} on the data given after 300 plain steps on {samples} samples, the model has "
@@ -93,7 +106,19 @@ def _hurts(f: Finding) -> str:
         told += _(" Of the two classes that the model confounds most it has {as_is} right, the copy {given}.").format(
             as_is=percent(e["pair_as_is"]), given=percent(e["pair"])
         )
+    if "pair_turned" in e:
+        text = _(" Training images change by this when they are read again: {turn}. So changed, the copy has {turned}.")
+        told += text.format(turn=_(_TURNS[f.detail["turn"]]), turned=percent(e["pair_turned"]))
     return told
+
+
+_TURNS = {
+    "mirrored": N_("mirrored, left for right"),
+    "upside down": N_("mirrored, upside down"),
+    "half a turn": N_("turned by half a turn"),
+    "a quarter turn": N_("turned by a quarter to the left"),
+    "three quarters of a turn": N_("turned by a quarter to the right"),
+}
 
 
 def _noisier(f: Finding) -> str:

@@ -34,7 +34,7 @@ _TOLD = {
 _UNTOLD = frozenset(
     "answer axis begun by channel column direction embedding examples given".split()  # noqa: SIM905
     + "held kind moved reason redrawn".split()  # noqa: SIM905
-    + "role source training value way what when".split()  # noqa: SIM905
+    + "role source training turn value way what when".split()  # noqa: SIM905
 )
 
 

@@ -21,6 +21,7 @@ from ..probe.pictures import run as pictures
 from ..probe.readings import redrawn, unmixed, unseen
 from ..probe.slips import rows_of
 from ..probe.steps import Steps
+from ..probe.turns import turned
 from ..subject import hashes
 from ..subject.data import Batch, batches, device_of
 from ..subject.handed import name_of
@@ -120,7 +121,8 @@ def add_training_data(subject: Subject, data: Iterable[Any], report: Report, ste
     steps.remark("training dataset", reading.told())
     ours, theirs, splits = subject.training.dataset, subject.given.dataset, None
     if ours is not None and theirs is not None and dataset is not None and report.dataset is not None:
-        splits = steps.run("splits", lambda: compare(ours, theirs, _redrawn(subject, data, ours)))
+        again = _redrawn(subject, data, ours)
+        splits = steps.run("splits", lambda: compare(ours, theirs, again, turned(data) if again else None))
     return msgspec.structs.replace(report, train_dataset=dataset, train_evaluation=evaluation, splits=splits)
 
 

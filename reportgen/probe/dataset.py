@@ -183,8 +183,10 @@ class DatasetProbe:
         )
 
 
-def compare(training: DatasetProbe, given: DatasetProbe, redrawn: float | None = None) -> SplitFacts:
-    """Hold the training data against the data given; ``redrawn``: see ``readings.redrawn``."""
+def compare(
+    training: DatasetProbe, given: DatasetProbe, redrawn: float | None = None, turned: dict[str, float] | None = None
+) -> SplitFacts:
+    """Hold the training data against the data given; ``redrawn``: see ``readings.redrawn``, ``turned``: ``turns``."""
     for probe in (training, given):
         probe.settle()
     both = overlap(training.copies, given.copies)
@@ -209,6 +211,7 @@ def compare(training: DatasetProbe, given: DatasetProbe, redrawn: float | None =
         training_signal=training.neighbours.facts(size) if size else training.tokens.facts(length),
         given_signal=given.neighbours.facts(size) if size else given.tokens.facts(length),
         redrawn=redrawn,
+        turned=turned or {},
     )
 
 

@@ -167,6 +167,8 @@ class Turns(Struct, kw_only=True, omit_defaults=True):
     """Of those, steps that came after another optimizer's without a backward pass in between."""
     passes: int = 0
     """Backward passes that led to them."""
+    rewritten: bool = False
+    """Its parameters were written to since its last step."""
 
 
 class Tally(Struct, kw_only=True):

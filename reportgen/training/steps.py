@@ -57,6 +57,8 @@ class StepWatch:
         self._known_rates: list[float] = []
         self._rates_at = self.steps
         self._before: movement.Before | None = None
+        self._left: tuple[nn.Parameter, int] | None = None
+        """A parameter, and how often it had been written to when the last step was done."""
         self._evaluated = 0
         """Evaluations of the loss before the step, of an optimizer that asks for several in one."""
 
@@ -165,6 +167,8 @@ class StepWatch:
                 self._note_rates(rates)
             if self.gradients or steps + 1 >= self._next:
                 self._plan()
+            if (witness := self.backwards.parameter) is not None:
+                self._left = witness, witness._version
             self._after(self)
         except Exception as error:
             self._give_up(error)
@@ -249,6 +253,7 @@ class StepWatch:
         if self._rates:  # it has stepped since it was attached
             turns.first = turns.first or self.base + 1
             turns.last = tally.steps
+            turns.rewritten = self._left is not None and self._left[0]._version != self._left[1]
 
 
 def _scaler_above(frame: FrameType | None) -> Any:

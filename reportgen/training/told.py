@@ -115,6 +115,7 @@ def _optimizer(tally: Tally, place: int, optimizer: OptimizerRun) -> OptimizerRu
         last_step=turns.last if n_steps and turns.last else None,
         n_seen=turns.seen,
         n_joined=turns.joined,
+        rewritten=turns.rewritten,
         passes=turns.passes / turns.seen if turns.seen else None,
     )
 

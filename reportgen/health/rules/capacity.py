@@ -17,6 +17,7 @@ from .training import h_diverged, h_overfit
 
 _LEAST_WIDTH = 4
 _ROUNDING = 1e-6
+_TIMES = 3.0  # as many steps as the run made, after which what is gained says little of it
 
 
 def rank_one(report: Report, context: Context, limits: Thresholds) -> Iterator[Finding]:
@@ -210,8 +211,9 @@ def cut_short(report: Report, context: Context, limits: Thresholds) -> Iterator[
     has a loss lower by a tenth on the data given; and its score there (accuracy, R²) was 0.9 at most before. Of a run
     with a single validation, which has no trend, the score must rise by 0.15 and four standard errors too. A loss below
     a quarter of its start is no rest where both losses of the last epoch are lower than those before by 15 %, and going
-    on for no more steps than were made takes a quarter off what the score lacks, by four standard errors. A warning.
-    Longer runs are judged by their curves alone.
+    on for no more steps than were made takes a quarter off what the score lacks, by four standard errors; for up to
+    three times as many, as much as a quarter each time comes to. A warning. Longer runs are judged by their curves
+    alone.
     """
     trial, history = report.tried("trained-on"), report.training
     series = history.get("val_loss") if history is not None else None
@@ -245,9 +247,11 @@ def _falls(values: list[float]) -> bool:
 def _in_full_fall(report: Report, trial: Trial, values: list[float], steps: list[float], limits: Thresholds) -> bool:
     """Tell whether both losses still fell steeply in the last epoch, and going on makes the answers far better."""
     n, made = trial.numbers, len(steps) // max(len(values), 1)
-    if len(values) < 2 or "score_before" not in n or len(steps) < n["steps"]:
+    times = max(n["steps"] / len(steps), 1.0)
+    if len(values) < 2 or "score_after" not in n or times > _TIMES:
         return False
-    lower = 1 - limits.steep_fall
+    # what so many steps take off comes off again with each time as many
+    lower, share = 1 - limits.steep_fall, 1 - (1 - limits.longer_gained) ** times
     now, then = fmean(steps[-made:]), fmean(steps[-2 * made : -made])
     gained, lacking = n["score_after"] - n["score_before"], 1 - n["score_before"]
     # of a mean of squared errors and of an accuracy
@@ -257,7 +261,7 @@ def _in_full_fall(report: Report, trial: Trial, values: list[float], steps: list
     return (
         0 < values[-1] <= lower * values[-2]
         and 0 < now <= lower * then
-        and gained > max(limits.longer_gained * lacking, limits.anew_errors * error)
+        and gained > max(share * lacking, limits.anew_errors * error)
     )
 
 

@@ -14,6 +14,7 @@ from ..context import Context
 from ..curves import finite, learning_rates
 from ..thresholds import Thresholds
 from .optimizer import is_adaptive
+from .reach import is_in_part
 from .relearned import learns_nothing
 
 SECTION = "dataset"
@@ -173,14 +174,16 @@ def d_label_signal(report: Report, context: Context, limits: Thresholds) -> Iter
     informs; it is an error in a trained model that does no better than a guess on the data given while it has learned
     the training data by heart: accuracy there is 0.3 and five standard errors above. A warning where no one learns
     anything: neighbours say nothing in either split, the model guesses on the data given, and fresh copies that learned
-    from half of either split are nowhere better than a constant answer. Wrong where a task is too hard for all three.
+    from half of either split are nowhere better than a constant answer; not so where a tenth of the model never ran in
+    training, which copies lack too. Wrong where a task is too hard for all three.
     """
     data = report.train_dataset or report.dataset
     signal = data.signal if data is not None else None
     if signal is None or signal.n < 100 or signal.z >= 3:
         return
     evidence = {"score": signal.score, "chance": signal.null_mean, "z": signal.z, "samples": signal.n}
-    severity = Severity.WARNING if _is_lost_on_all(report, context) else Severity.INFO
+    lost = _is_lost_on_all(report, context) and not is_in_part(report, limits)
+    severity = Severity.WARNING if lost else Severity.INFO
     yield Finding(
         rule="d-label-signal",
         severity=Severity.ERROR if _by_heart(report, context) else severity,

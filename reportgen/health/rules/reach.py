@@ -148,19 +148,7 @@ def run_unused(report: Report, context: Context, limits: Thresholds) -> Iterator
     a pass (called in its place), and of layers that have running siblings of their kind in the same list (experts at
     rest). Wrong for a tower that is trained in another stage.
     """
-    parameters = trainable(report)
-    layers = report.training.layers if report.training is not None else []
-    ran = {row.name for row in layers if row.train_calls + row.eval_calls}
-    idle = {row.name for row in layers} - ran
-    unused = [
-        p
-        for p in parameters
-        if p.optimizer is not None
-        and p.n_looked >= 5
-        and p.n_grad_none == p.n_looked
-        and not p.changed
-        and p.name.rpartition(".")[0] in idle
-    ]
+    parameters, (unused, ran) = trainable(report), _unused(report)
     if not unused or not ran:
         return
     share = _size(unused) / max(_size(parameters), 1)
@@ -175,6 +163,28 @@ def run_unused(report: Report, context: Context, limits: Thresholds) -> Iterator
         {"warning": limits.no_grad_share_error},
         names=", ".join(p.name for p in unused[:5]),
     )
+
+
+def _unused(report: Report) -> tuple[list[ParameterRun], set[str]]:
+    """Return the parameters of layers that never ran though an optimizer holds them, and the layers that did run."""
+    layers = report.training.layers if report.training is not None else []
+    ran = {row.name for row in layers if row.train_calls + row.eval_calls}
+    idle = {row.name for row in layers} - ran
+    unused = [
+        p
+        for p in trainable(report)
+        if p.optimizer is not None
+        and p.n_looked >= 5
+        and p.n_grad_none == p.n_looked
+        and not p.changed
+        and p.name.rpartition(".")[0] in idle
+    ]
+    return unused, ran
+
+
+def is_in_part(report: Report, limits: Thresholds) -> bool:
+    """Tell whether a part of the model never ran in training: copies of it lack the same part."""
+    return _size(_unused(report)[0]) > limits.no_grad_share_error * max(_size(trainable(report)), 1)
 
 
 def _has_stand_in(report: Report, unused: list[ParameterRun]) -> bool:

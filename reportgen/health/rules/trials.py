@@ -217,7 +217,8 @@ def eval_train_gap(report: Report, context: Context, limits: Thresholds) -> Iter
     samples that only one mode gets right). Without class scores: twice the loss, worse in every one of at least four
     batches. Measured on training data where they were given, so that another source of validation data is no reason.
     It informs where the validation loss doubled at the last moment only, with a momentum below 0.5: the statistics did
-    describe the data until the last steps moved the weights away from them, and the next epoch brings them back.
+    describe the data until the last steps moved the weights away from them, and the next epoch brings them back. Not so
+    where something else than a step wrote the weights last, such as an average over the run.
     """
     trial = report.tried("train-and-eval")
     if trial is None or "norms_loss" not in trial.numbers or context.state == "untrained":
@@ -235,6 +236,8 @@ def eval_train_gap(report: Report, context: Context, limits: Thresholds) -> Iter
         return
     _, val = losses(report.training, limits)
     passing = val is not None and val.jumped_at_last and n.get("momentum", 1.0) < limits.bn_momentum
+    loop = report.training.loop if report.training is not None else None
+    passing = passing and not (loop is not None and any(o.rewritten for o in loop.optimizers))
     yield Finding(
         rule="eval-train-gap",
         severity=Severity.INFO if passing else Severity.ERROR,

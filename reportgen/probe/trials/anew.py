@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -13,12 +14,13 @@ from ...subject.data import Batch
 from ..fingerprints import hashes
 from ..layers import AFFINE
 from ..seeding import seed_generators
+from ..turns import ways_of
 from .confidence import class_scores
 from .drawn import draw_trainable
 from .lab import Lab, NotApplicableError, Outfit, OutOfTimeError, Result, copied, output_of
 from .learning import adam, answered, backward, in_training, refuse_sparse
 from .misfits import held_against
-from .sample import first_samples, is_by_sample, rows
+from .sample import changed, first_samples, is_by_sample, rows
 from .scores import constant, score
 
 _MOST = 1024  # samples of a split
@@ -49,9 +51,10 @@ def learned_anew(lab: Lab) -> Result:
     scaled layer by layer to outputs of deviation 1 (Mishkin and Matas 2016), where six affine layers or more learned
     little from weights drawn as PyTorch draws them, and ``growth`` what these leave at the last layer of the deviation
     at the first. ``pair_*``: where training samples are augmented, scores on the two classes that the model confounds
-    most on the half of the data given that is not scored. Made only where the model as it is comes less than half of
-    the way from a constant answer to a perfect one on the data given (nine tenths where training samples are
-    augmented).
+    most on the half of the data given that is not scored; ``pair mirrored`` and so on: of the copy that learned from
+    the data given, which are not augmented, on these samples mirrored or turned. Made only where the model as it is
+    comes less than half of the way from a constant answer to a perfect one on the data given (nine tenths where
+    training samples are augmented).
     """
     if not lab.wide_training or not lab.wide_given:
         raise NotApplicableError("no training data were given")
@@ -81,6 +84,8 @@ def learned_anew(lab: Lab) -> Result:
             numbers[f"{name}_{other}"] = _entered(numbers, score(work.model, asked))
             if pairs:
                 numbers[f"pair_{name}_{other}"] = score(work.model, pairs[other])[0]
+    for turn, pair in _turned(pairs.get("given")).items():
+        numbers[f"pair {turn}"] = score(work.model, pair)[0]  # of the copy that learned from the data given
     with suppress(OutOfTimeError, NotApplicableError):
         _say_what_helps(lab, splits["training"][0], splits["given"][1], numbers)
     return Result(numbers, {"kind": kind})
@@ -108,6 +113,18 @@ def _confounded(lab: Lab, splits: dict[str, tuple[Batch, Batch]]) -> dict[str, B
             return {}
         found[name] = rows(asked, inside)
     return found
+
+
+def _turned(pair: Batch | None) -> dict[str, Batch]:
+    """Return samples mirrored and turned in the ways that an augmentation may; {} where they are no images."""
+    image = None if pair is None else pair.first
+    if pair is None or image is None or image.dim() != 4:
+        return {}
+    return {name: changed(pair, partial(_put, image, way)) for name, way in ways_of(image).items()}
+
+
+def _put(image: Tensor, way: Tensor, tensor: Tensor) -> Tensor:
+    return way if tensor is image else tensor
 
 
 def unseen_half(lab: Lab) -> Result:
