@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
 
@@ -307,43 +308,58 @@ def test_two_classes_that_a_turn_makes_one_another(
 
 
 class Turning(Dataset[tuple[Tensor, Tensor]]):
-    """Images that are mirrored at every second reading, with noise."""
+    """Samples that are changed at every second reading, with noise."""
 
-    def __init__(self, images: Tensor, noise: float, dim: int = -1) -> None:
-        self.images, self.noise, self.dim, self.n = images, noise, dim, 0
+    def __init__(self, samples: Tensor, change: Callable[[Tensor], Tensor], noise: float = 0.0) -> None:
+        self.samples, self.change, self.noise, self.n = samples, change, noise, 0
 
     def __len__(self) -> int:
-        return len(self.images)
+        return len(self.samples)
 
     def __getitem__(self, place: int) -> tuple[Tensor, Tensor]:
         self.n += 1
-        x = self.images[place].flip(self.dim) if self.n % 2 else self.images[place]
-        return x + self.noise * torch.randn_like(x), torch.tensor(0)
+        x = self.change(self.samples[place]) if self.n % 2 else self.samples[place]
+        return (x + self.noise * torch.randn_like(x) if self.noise else x), torch.tensor(0)
+
+
+IMAGES = torch.randn(40, 3, 8, 8, generator=torch.Generator().manual_seed(0))
 
 
 @pytest.mark.parametrize(
-    ("dim", "noise", "expected"), [(-1, 0.1, {"mirrored": 1.0}), (-2, 0.0, {"upside down": 1.0}), (-1, 1.0, {})]
+    ("samples", "change", "noise", "expected"),
+    [
+        (IMAGES, lambda x: x.flip(-1), 0.1, {"mirrored": 1.0}),
+        (IMAGES, lambda x: x.flip(-2), 0.0, {"upside down": 1.0}),
+        (IMAGES, lambda x: x.rot90(1, (-2, -1)), 0.1, {"three quarters of a turn": 1.0}),  # the way back
+        (IMAGES, lambda x: -x, 0.1, {"negated": 1.0}),
+        (IMAGES[:, 0, :1], lambda x: x.flip(-1), 0.1, {"mirrored": 1.0}),  # one channel of a signal
+        (IMAGES[:, 0, 0], lambda x: x.flip(-1), 0.1, {"mirrored": 1.0}),
+        (torch.arange(320).view(40, 8), lambda x: x.flip(-1), 0.0, {"mirrored": 1.0}),  # tokens
+        (IMAGES[..., :4], lambda x: x.flip(-1), 0.0, {}),  # four values, which have no order
+        (IMAGES, lambda x: x.flip(-1), 1.0, {}),  # noise as large as the samples
+        (IMAGES + IMAGES.flip(-1), lambda x: x.flip(-1), 0.05, {}),  # the same when mirrored
+        (IMAGES, lambda x: x + 1, 0.1, {}),
+    ],
 )
-def test_images_that_are_turned_when_read_again(dim: int, noise: float, expected: dict[str, float]) -> None:
-    images = torch.randn(40, 3, 8, 8, generator=torch.Generator().manual_seed(0))
-    assert turned(DataLoader(Turning(images, noise, dim), 8)) == expected
-    alike = images + images.flip(dim)  # mirrored they are the same
-    assert turned(DataLoader(Turning(alike, 0.05, dim), 8)) == {}
-    assert turned(DataLoader(Turning(images.flatten(1), noise), 8)) == {}  # rows of a table
-    assert turned(iter([images])) == {}
+def test_samples_that_are_turned_when_read_again(
+    samples: Tensor, change: Callable[[Tensor], Tensor], noise: float, expected: dict[str, float]
+) -> None:
+    assert turned(DataLoader(Turning(samples, change, noise), 8)) == expected
+    assert turned(iter([samples])) == {}
 
 
 def test_the_pair_is_asked_again_in_every_turn() -> None:
-    images = torch.randn(30, 1, 6, 6)
-    made = anew._turned(Batch((images,), target=torch.zeros(30)))
-    assert torch.equal(made["mirrored"].args[0], images.flip(-1))
-    assert len(made) == 5
-    assert set(anew._turned(Batch((images[..., :5],), target=torch.zeros(30)))) == {
+    made = anew._turned(Batch((IMAGES,), target=torch.zeros(40)))
+    assert torch.equal(made["mirrored"].args[0], IMAGES.flip(-1))
+    assert len(made) == 6
+    assert {*anew._turned(Batch((IMAGES[..., :5],), target=torch.zeros(40)))} == {
+        "negated",
         "mirrored",
         "upside down",
         "half a turn",
     }
-    assert anew._turned(Batch((images.flatten(1),), target=torch.zeros(30))) == {}
+    assert {*anew._turned(Batch((IMAGES.flatten(1),), target=torch.zeros(40)))} == {"negated", "mirrored"}
+    assert {*anew._turned(Batch((torch.zeros(40, 9).long(),), target=torch.zeros(40)))} == {"mirrored"}
 
 
 def arrows(n: int, seed: int, mirrored: float) -> tuple[Tensor, Tensor]:
@@ -377,6 +393,7 @@ def test_mirrored_samples_are_held_against_samples_as_they_are(classes: list[int
         return
     n = anew.learned_anew(augmented).numbers
     assert n["pair_given_given"] > 0.85
+    assert n["pair mirrored"] < 0.15
     assert max(n["pair_as_is"], n["pair_training_training"], n["pair_training_given"]) < 0.65
     trial = tried("learned-anew", {"kind": "classes"}, **n)
     told = report(GOOD, trials=trial, training=run(FALL), splits=SplitFacts(redrawn=0.5))

@@ -305,7 +305,7 @@ class SplitFacts(Struct, frozen=True, kw_only=True):
     """Share of some training samples that were another at a second reading: they are augmented. None where samples
     cannot be asked for by place."""
     turned: dict[str, float] = {}
-    """Share of some training images that were mirrored or turned at a second reading, by the kind of turn."""
+    """Share of some training samples that were mirrored, turned or negated at a second reading, by the kind of turn."""
 
 
 class Example(Struct, frozen=True, kw_only=True):

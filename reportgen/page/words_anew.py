@@ -107,14 +107,17 @@ def _hurts(f: Finding) -> str:
             as_is=percent(e["pair_as_is"]), given=percent(e["pair"])
         )
     if "pair_turned" in e:
-        text = _(" Training images change by this when they are read again: {turn}. So changed, the copy has {turned}.")
+        text = _(
+            " Training samples change by this when they are read again: {turn}. So changed, the copy has {turned}."
+        )
         told += text.format(turn=_(_TURNS[f.detail["turn"]]), turned=percent(e["pair_turned"]))
     return told
 
 
 _TURNS = {
-    "mirrored": N_("mirrored, left for right"),
-    "upside down": N_("mirrored, upside down"),
+    "negated": N_("the sign of all numbers"),
+    "mirrored": N_("mirrored, the last column comes first"),
+    "upside down": N_("mirrored, the last row comes first"),
     "half a turn": N_("turned by half a turn"),
     "a quarter turn": N_("turned by a quarter to the left"),
     "three quarters of a turn": N_("turned by a quarter to the right"),

@@ -200,12 +200,12 @@ def augmentation_hurts(report: Report, context: Context, limits: Thresholds) -> 
     errors than the one that learned from at least as many training samples, on either split, and than the model. The
     augmentation destroys or contradicts what the label says, or goes further than these steps can follow. Or the same
     holds of the two classes that the model confounds most, by 0.3: mirrored, turned or cut, samples of the one are
-    samples of the other. Where training images are seen to be mirrored or turned when read again, less shows that: the
-    copy that learned from the data given tells the two apart better than all others do, by two standard errors, and
-    takes them for one another once they are turned so: it is right by 0.3 and four standard errors less often than on
-    them as they are, and no more often than a guess. A warning where the model comes less than nine tenths of the way
-    from a constant answer to a perfect one (else no copy is made). Wrong where a much longer run would learn from the
-    augmented ones as well.
+    samples of the other. Where training samples are seen to be mirrored, turned or negated when read again, less shows
+    that: the copy that learned from the data given tells the two apart better than all others do, by two standard
+    errors, and takes them for one another once they are turned so: it is right by 0.3 and four standard errors less
+    often than on them as they are, and no more often than a guess. A warning where the model comes less than nine
+    tenths of the way from a constant answer to a perfect one (else no copy is made). Wrong where a much longer run
+    would learn from the augmented ones as well.
     """
     trial, splits = _trial(report, context), report.splits
     if trial is None or splits is None or not splits.redrawn or not _is_clear(trial, "given", "given", limits):

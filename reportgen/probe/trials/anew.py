@@ -52,7 +52,7 @@ def learned_anew(lab: Lab) -> Result:
     little from weights drawn as PyTorch draws them, and ``growth`` what these leave at the last layer of the deviation
     at the first. ``pair_*``: where training samples are augmented, scores on the two classes that the model confounds
     most on the half of the data given that is not scored; ``pair mirrored`` and so on: of the copy that learned from
-    the data given, which are not augmented, on these samples mirrored or turned. Made only where the model as it is
+    the data given, which are not augmented, on these samples mirrored, turned or negated. Made only where the model as it is
     comes less than half of the way from a constant answer to a perfect one on the data given (nine tenths where
     training samples are augmented).
     """
@@ -99,7 +99,7 @@ def _confounded(lab: Lab, splits: dict[str, tuple[Batch, Batch]]) -> dict[str, B
     learned = splits["given"][0]
     with torch.no_grad():
         pair = class_scores(output_of(lab.model.eval(), learned), learned)
-    if pair is None or pair[0].shape[1] < 3 or len(pair[1]) != learned.n_samples:
+    if pair is None or pair[0].shape[1] < 2 or len(pair[1]) != learned.n_samples:
         return {}
     named, truth = pair[0].argmax(1), pair[1]
     table = torch.bincount(truth * pair[0].shape[1] + named, minlength=pair[0].shape[1] ** 2).view(-1, pair[0].shape[1])
@@ -116,15 +116,15 @@ def _confounded(lab: Lab, splits: dict[str, tuple[Batch, Batch]]) -> dict[str, B
 
 
 def _turned(pair: Batch | None) -> dict[str, Batch]:
-    """Return samples mirrored and turned in the ways that an augmentation may; {} where they are no images."""
-    image = None if pair is None else pair.first
-    if pair is None or image is None or image.dim() != 4:
+    """Return samples mirrored, turned and negated in the ways that an augmentation may."""
+    x = None if pair is None else pair.first
+    if pair is None or x is None or not 2 <= x.dim() <= 4:
         return {}
-    return {name: changed(pair, partial(_put, image, way)) for name, way in ways_of(image).items()}
+    return {name: changed(pair, partial(_put, x, way)) for name, way in ways_of(x, x.dim() - 1).items()}
 
 
-def _put(image: Tensor, way: Tensor, tensor: Tensor) -> Tensor:
-    return way if tensor is image else tensor
+def _put(own: Tensor, way: Tensor, tensor: Tensor) -> Tensor:
+    return way if tensor is own else tensor
 
 
 def unseen_half(lab: Lab) -> Result:
