@@ -52,9 +52,9 @@ def learned_anew(lab: Lab) -> Result:
     little from weights drawn as PyTorch draws them, and ``growth`` what these leave at the last layer of the deviation
     at the first. ``pair_*``: where training samples are augmented, scores on the two classes that the model confounds
     most on the half of the data given that is not scored; ``pair mirrored`` and so on: of the copy that learned from
-    the data given, which are not augmented, on these samples mirrored, turned or negated. Made only where the model as it is
-    comes less than half of the way from a constant answer to a perfect one on the data given (nine tenths where
-    training samples are augmented).
+    the data given, which are not augmented, on these samples mirrored, turned or negated. Made only where the model
+    as it is comes less than half of the way from a constant answer to a perfect one on the data given (nine tenths
+    where training samples are augmented).
     """
     if not lab.wide_training or not lab.wide_given:
         raise NotApplicableError("no training data were given")
