@@ -205,6 +205,12 @@ def test_batch_norms_trained_on_few_values() -> None:
     assert only(facts(4, "40 × 64 × 8 × 8"), "bn-small-batch").evidence["values"] == 256
     assert not found(facts(32, "40 × 64"), "bn-small-batch")
     assert not found(facts(None, "40 × 64"), "bn-small-batch")
+    # the first tensor of a batch of graphs is (2, edges): what the norm reads are the nodes
+    size = ArchitectureFacts(
+        rows=[], parameters=1, trainable=1, buffers=0, parameter_bytes=0, buffer_bytes=0, batch_size=2
+    )
+    assert not found(structs.replace(facts(2, "1074 × 32"), architecture=size), "bn-small-batch")
+    assert only(structs.replace(facts(2, "2 × 32"), architecture=size), "bn-small-batch", "warning")
     bad = Classification(classes=["a", "b"], confusion=[[200, 0], [200, 0]])
     fails = EvaluationFacts(task="multiclass", n_samples=400, classification=bad)
     assert only(structs.replace(facts(4, "40 × 64"), evaluation=fails), "bn-small-batch", "warning")

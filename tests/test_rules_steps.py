@@ -236,3 +236,24 @@ def test_a_model_behind_its_neighbours_whose_loss_is_in_full_fall_needs_more_of_
     facts = report(None, splits=SplitFacts(given_signal=given), trials=told, training=run(falling, falling))
     assert severity(facts, "h-still-improving") == severity(facts, "o-below-neighbours") == "warning"
     assert causes(facts) == {"undertrained"}
+
+
+FALLING = [2.0 - 0.05 * e for e in range(16)]
+
+
+@pytest.mark.parametrize(
+    ("name", "score", "told"),
+    [
+        ("val_recall_at_1", [0.96 + 0.002 * e for e in range(16)], "info"),  # next to nothing is left to gain
+        ("val_accuracy", [0.3 + 0.5 * (1 - 0.5**e) for e in range(16)], "info"),  # rose, and rests
+        ("val_accuracy", [0.3 + 0.02 * e for e in range(16)], "warning"),  # still rising
+        ("val_accuracy", [0.3] * 16, "warning"),  # never rose
+        ("val_mape", [0.99] * 16, "warning"),  # no such score
+        ("val_f1", [0.4 + 40 * (1 - 0.5**e) for e in range(16)], "warning"),  # in per cent: not known to end at 1
+    ],
+)
+def test_a_loss_that_falls_on_while_the_score_rests(name: str, score: list[float], told: str) -> None:
+    good = report(GOOD, training=run(FALLING, series=[series(name, score)]))
+    assert severity(good, "h-still-improving") == told
+    if max(score) > 0.9:  # as of a rare class that is never named
+        assert severity(report(BAD, training=run(FALLING, series=[series(name, score)])), "h-still-improving") != "info"

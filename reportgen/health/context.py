@@ -36,6 +36,7 @@ def context_of(report: Report, limits: Thresholds) -> Context:
         and _is_measured(evaluation)
         and not _small_is_right(report)
         and not _needs_no_targets(report)
+        and not _spare_columns(report)
         and same_units(report),
         real_data=report.subject.inputs == "real",
         n_samples=report.subject.n_samples,
@@ -59,6 +60,23 @@ def _needs_no_targets(report: Report) -> bool:
     """Tell whether the loss is the same whatever the targets: outputs are no answers then."""
     trial = report.tried("loss-without-target")
     return trial is not None and bool(trial.numbers["ignored"])
+
+
+def _spare_columns(report: Report) -> bool:
+    """Tell whether no loss says that outputs are scores of classes, and there are more columns than labels go.
+
+    Outputs of a model that was trained without labels are an embedding of any width. A model that names the labels far
+    better than chance is none; neither is one whose columns all have their class.
+    """
+    facts = report.evaluation
+    if report.subject.loss is not None or facts is None or facts.task != "multiclass" or facts.classification is None:
+        return False
+    score = accuracy(facts.classification.confusion)
+    top = max(
+        (d.label_max for d in (report.dataset, report.train_dataset) if d and d.label_max is not None), default=-1
+    )
+    few = 0 <= top < len(facts.classification.confusion) - 1
+    return few and score is not None and score.value <= score.majority
 
 
 def state_of(report: Report) -> Literal["untrained", "trained", "unknown"]:
@@ -126,16 +144,41 @@ def same_units(report: Report) -> bool:
     """Tell whether outputs are predictions in the units of the targets, so that R² says how good they are.
 
     Margins, log-rates, logits of soft labels and parameters of a distribution are not. Known losses are told by their
-    name; others by their value: the mean squared error, half of it, its root, or the mean absolute error.
+    name; others by their value: the mean squared error, half of it, its root, or the mean absolute error. Where no loss
+    was given, outputs that may be logits or log-rates are doubted, unless the run logged such a value.
     """
     evaluation = report.evaluation
-    if evaluation is None or evaluation.regression is None or report.subject.loss is None:
+    if evaluation is None or evaluation.regression is None:
         return True
-    name, value, mse = report.subject.loss.lower(), evaluation.loss, evaluation.regression.mse
+    mse = evaluation.regression.mse
+    sizes = (mse, mse / 2, math.sqrt(mse), evaluation.regression.mae)
+    if report.subject.loss is None:
+        return not _may_be_linked(evaluation) or any(
+            abs(value - size) <= 0.05 * size for value in _last_losses(report) for size in sizes
+        )
+    name, value = report.subject.loss.lower(), evaluation.loss
     if any(word in name for word in _LOSSES_IN_UNITS):
         return True
-    sizes = (mse, mse / 2, math.sqrt(mse), evaluation.regression.mae)
     return value is not None and any(abs(value - size) <= 0.05 * size for size in sizes)
+
+
+def _may_be_linked(evaluation: EvaluationFacts) -> bool:
+    """Tell whether outputs may be logits or logarithms of what they answer: below 0 where no target is, and far off.
+
+    An R² above 0 shows them to be in the units of the targets anyway.
+    """
+    table, outputs = evaluation.regression, evaluation.outputs
+    if table is None or outputs is None or table.target.min is None:
+        return False
+    r2 = explained(table)
+    return r2 is not None and r2 <= 0 and table.target.min >= 0 > outputs.min
+
+
+def _last_losses(report: Report) -> list[float]:
+    """Return what the run logged last of its losses."""
+    series = report.training.series if report.training is not None else []
+    named = [s for s in series if s.name in ("val_loss", "train_loss")]
+    return [last for s in named if (last := next((y for y in reversed(s.y) if y is not None), None)) is not None]
 
 
 def _is_measured(evaluation: EvaluationFacts) -> bool:
@@ -196,7 +239,7 @@ def _chance(report: Report) -> float | None:
     evaluation = report.evaluation
     if evaluation is None or evaluation.task != "multiclass" or evaluation.classification is None:
         return None
-    if _needs_no_targets(report):
+    if _needs_no_targets(report) or _spare_columns(report):
         return None
     counts = [sum(row) for row in evaluation.classification.confusion]
     return _entropy(counts) if sum(counts) else None

@@ -95,6 +95,8 @@ _EVALUATION = (
     "a later batch holds no {name}",
     "targets go up to {n} while outputs have {m} columns, so these are no scores of classes but thresholds of grades, "
     "say, or an embedding: state the task in Options(task=...) if they are",
+    "the loss is the same whatever the classes are called, so outputs are no scores of classes but an embedding: state "
+    "the task in Options(task=...) if they are",
 )
 
 _ATTENTION = (

@@ -15,6 +15,7 @@ from ..errors import one_line
 from ..subject.data import Batch
 from ..subject.handed import name_of
 from ..subject.signature import OwnLoss
+from .relabelled import asks_alike
 from .scoring.answers import Answers
 from .scoring.classes import ClassScores
 from .scoring.examples import Examples
@@ -50,7 +51,7 @@ class HeadProbe:
     """One head: its task, its scores, and the samples worth a look. ``trouble`` says why there is nothing to report."""
 
     def __init__(self, task: Task | None, names: list[str] | None, loss: Any) -> None:
-        self.task, self._stated, self._names = task, task is not None, names
+        self.task, self.stated, self._names = task, task is not None, names
         self._loss_name = "" if loss is None else name_of(loss)
         self._own_loss = isinstance(loss, OwnLoss)
         ignore = getattr(loss, "ignore_index", None)
@@ -117,7 +118,7 @@ class HeadProbe:
 
     def _fits(self, target: Tensor) -> bool:
         """Check a task that the first batch alone suggested."""
-        if not self._stated and isinstance(self.scores, ClassScores) and self._loss_name and not self._plain():
+        if not self.stated and isinstance(self.scores, ClassScores) and self._loss_name and not self._plain():
             one_more = self.scores.n_classes
             if one_more != self._ignore and bool((target == one_more).any()):
                 self.trouble = (
@@ -126,7 +127,7 @@ class HeadProbe:
                     "they are"
                 )
                 return False
-        if self._stated or not isinstance(self.scores, YesNoScores):
+        if self.stated or not isinstance(self.scores, YesNoScores):
             return True
         legal = (target == 0) | (target == 1) | (target == LEFT_OUT) | (target == -1) | target.isnan()
         if not bool(legal.all()):
@@ -237,6 +238,8 @@ class EvaluationProbe:
         self._start, self._step, self._n_read = start, step, 0
         self._loss_sum = 0.0
         self._loss_n = 0
+        self._told_apart: bool | None = None
+        """Whether the loss holds classes apart by their columns; None before that is known."""
         self.trouble = ""
 
     def update(self, output: Any, batch: Batch) -> None:
@@ -255,6 +258,8 @@ class EvaluationProbe:
         if not self._heads:
             self._heads = {name: self._made(name, alone=len(heads) == 1) for name in heads}
         n = len(next(iter(heads.values())).output)
+        if len(heads) == 1 and isinstance(output, Tensor) and isinstance(batch.target, Tensor):
+            self._doubt_classes(output, batch.target)
         for name, probe in self._heads.items():
             if probe.trouble:
                 continue
@@ -265,6 +270,19 @@ class EvaluationProbe:
         self._n_read += n
         if all(probe.trouble for probe in self._heads.values()):
             self.trouble = "; ".join(dict.fromkeys(self._told()))
+
+    def _doubt_classes(self, output: Tensor, target: Tensor) -> None:
+        """Ask the loss, once, whether columns of the outputs belong to classes at all."""
+        (probe,) = self._heads.values()
+        if self._loss is None or self._told_apart is not None or probe.stated or not are_class_scores(output, target):
+            return
+        alike = asks_alike(self._loss, output, target)
+        self._told_apart = None if alike is None else not alike
+        if alike:
+            probe.trouble = (
+                "the loss is the same whatever the classes are called, so outputs are no scores of classes but an "
+                "embedding: state the task in Options(task=...) if they are"
+            )
 
     def _update(self, probe: HeadProbe, head: Head, batch: Batch) -> None:
         first = self._start + self._n_read * self._step

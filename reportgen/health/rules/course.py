@@ -18,6 +18,8 @@ from .flow import same_anew, signal_by_depth
 from .training import h_diverged, h_never_learned, h_nonfinite, h_overfit, noted
 
 _ACCURACIES = ("accuracy", "acc", "f1", "auc", "r2")
+_UP_TO_ONE = (*_ACCURACIES[:-1], "recall", "precision", "iou", "dice", "jaccard", "hit", "top1", "map", "ndcg")
+_TOP = 0.95  # of a score that ends at 1
 
 
 def _trend(values: list[float]) -> float:
@@ -75,7 +77,8 @@ def h_still_improving(report: Report, context: Context, limits: Thresholds) -> I
     The robust trend of the validation loss over the last third of the run is a fall of more than 5 % of the whole drop
     and three sigma: it informs. A warning when the training loss, too, is still falling by more than a fifth of its
     drop in that third (an exponential decay does so only within its first time constant) and stands above 0.4 of its
-    start. Eight epochs at least. Wrong for a short run that was meant as a trial.
+    start. Eight epochs at least. It only informs, too, where a score of the validation data that ends at 1 rests: above
+    0.95, or no longer rising after it rose. Wrong for a short run that was meant as a trial.
     """
     train, val = losses(report.training, limits)
     curve = val or train
@@ -90,11 +93,35 @@ def h_still_improving(report: Report, context: Context, limits: Thresholds) -> I
     steep = [_steep(c, limits) for c in (train, val) if c is not None]
     yield noted(
         "h-still-improving",
-        Severity.WARNING if all(steep) else Severity.INFO,
+        Severity.WARNING if all(steep) and not _score_rests(report, context, limits) else Severity.INFO,
         "val_loss" if val is not None else "train_loss",
         {"fall": fall, "drop": curve.drop, "end": curve.end},
         {"fall": line},
     )
+
+
+def _score_rests(report: Report, context: Context, limits: Thresholds) -> bool:
+    """Tell whether what the user asks of new data is reached, or no longer grows, though the loss goes on falling.
+
+    Losses of pairs and of margins have no rest of their own. A score that never rose says nothing, and neither does
+    one of a model that is no better than a constant guess.
+    """
+    if context.outcome_known and not context.outcome_ok:
+        return False
+    names = [s.name for s in report.training.series] if report.training is not None else []
+    named = [name for name in names if name.startswith("val_") and _is_up_to_one(name)]
+    curves = [scalar(report.training, name, limits) for name in named]
+    scores = [c for c in curves if c is not None and min(c.y) >= 0 and max(c.y) <= 1]
+    return bool(scores) and all(_rests(score) for score in scores)
+
+
+def _is_up_to_one(name: str) -> bool:
+    return any(part.endswith(_UP_TO_ONE) for part in name.split("_")[1:])
+
+
+def _rests(score: Curve) -> bool:
+    rise = max(score.smooth) - score.y[0]
+    return median(score.tail) >= _TOP or (rise > 6 * score.noise and _trend(score.tail) <= 0.05 * rise)
 
 
 def _steep(curve: Curve, limits: Thresholds) -> bool:

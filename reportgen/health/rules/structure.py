@@ -131,17 +131,23 @@ def norm_missing(report: Report, context: Context, limits: Thresholds) -> Iterat
 def bn_small_batch(report: Report, context: Context, limits: Thresholds) -> Iterator[Finding]:
     """Batch norms that were trained on few values a channel: batches of fewer than 16 samples.
 
-    Values a channel: batch size of the run times the places of the layer's map. A warning where a layer had fewer than
-    8 and the model does not work, or only 2: what it puts out is then -1 and 1 whatever it reads. It informs for small
-    batches otherwise, whose statistics are noise (Wu and Johnson 2021). Wrong where gradients are accumulated over
-    synchronised ranks.
+    Values a channel: batch size of the run times the places of the layer's map. A norm that reads more rows than the
+    batch has samples (the nodes of its graphs, steps of its sequences) has as many times more. A warning where a layer
+    had fewer than 8 and the model does not work, or only 2: what it puts out is then -1 and 1 whatever it reads. It
+    informs for small batches otherwise, whose statistics are noise (Wu and Johnson 2021). Wrong where gradients are
+    accumulated over synchronised ranks.
     """
     size = report.training.batch_size if report.training is not None else None
     rows = report.activations.rows if report.activations is not None else []
     norms = [r for r in rows if r.kind.startswith("BatchNorm")]
     if size is None or not norms or size >= limits.bn_batch:
         return
-    values, worst = min(((size * _places(r.shape), r) for r in norms), key=lambda item: item[0])
+    first = report.architecture.batch_size if report.architecture is not None else None
+    read = [(size * _rows_a_sample(r.shape, first), r) for r in norms]
+    few = [(n * _places(r.shape), r) for n, r in read if n < limits.bn_batch]
+    if not few:
+        return
+    values, worst = min(few, key=lambda item: item[0])
     failed = context.outcome_known and not context.outcome_ok
     grave = values <= 2 or (values < limits.bn_values and failed)
     yield Finding(
@@ -171,6 +177,12 @@ def norm_of_one(report: Report, context: Context, limits: Thresholds) -> Iterato
                 subject=row.name.rpartition(".")[0] or "model",
                 section=SECTION,
             )
+
+
+def _rows_a_sample(shape: str, n: int | None) -> float:
+    """Return how many rows of a layer's output belong to a sample, of a pass over ``n`` samples; 1 where unknown."""
+    rows = shape.split(" × ")[0]
+    return int(rows) / n if n and rows.isdigit() else 1.0
 
 
 def _places(shape: str) -> int:
