@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -14,6 +16,7 @@ from reportgen.probe.trials.lab import NotApplicableError
 from reportgen.probe.trials.passage import numbers_passed
 from reportgen.subject.data import Batch
 
+from .test_rules import activations, layer
 from .test_rules_model import causes, report, run, severity, tried
 from .test_trials import lab
 
@@ -83,3 +86,28 @@ def test_a_poor_fit_through_one_number_underfits(second: float, r2: float, expec
     )
     assert severity(facts, "too-narrow") == expected
     assert ("underfitting" in causes(facts)) == (expected == "warning")
+
+
+@pytest.mark.parametrize(
+    ("silent", "more", "r2", "named"),
+    [
+        (5, {}, 0.3, {"dead-relu"}),
+        (5, {"bypassed": True}, 0.3, {"underfitting"}),
+        (4, {}, 0.3, {"underfitting"}),
+        (5, {}, 0.95, set()),
+    ],
+)
+def test_one_channel_that_is_left_of_several_is_the_number_that_passes(
+    silent: int, more: dict[str, Any], r2: float, named: set[str]
+) -> None:
+    fit = Regression(r2=r2, mae=0.5, mse=1 - r2, target=TensorStats(), residual=TensorStats(), sample=[])
+    facts = report(
+        None,
+        evaluation=EvaluationFacts(task="regression", n_samples=400, regression=fit),
+        trials=tried("numbers-passed", second=1e-7, width=6.0),
+        training=run([1.0 * 0.9**e for e in range(20)]),
+        activations=activations(layer(silent, channels=6, n_samples=400, **more)),
+    )
+    assert named <= causes(facts)
+    assert ("dead-relu" in causes(facts)) == ("dead-relu" in named)
+    assert ("underfitting" in causes(facts)) == ("underfitting" in named)

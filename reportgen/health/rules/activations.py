@@ -8,8 +8,10 @@ from typing import Literal
 from ...document.facts import ActivationRow, ChannelFacts, Finding, Report, Severity
 from ..context import Context, norms_at_start
 from ..thresholds import Thresholds
+from .capacity import through_one
 
 SECTION = "activations"
+_SEVERAL = 3  # channels, of which one alone can be left for want of the others
 
 
 def act_nonfinite(report: Report, context: Context, limits: Thresholds) -> Iterator[Finding]:
@@ -45,23 +47,26 @@ def dead_relu(report: Report, context: Context, limits: Thresholds) -> Iterator[
 
     Per channel over all samples, not the share of zeros: a healthy layer has a third to two thirds of zeros, and
     healthy trained models have up to 38 % of channels that never fire. So a warning needs more than half of a layer
-    and a model that does not work; an error needs practically all of a layer that nothing runs past. On fewer than
-    300 samples a channel is only silent on this probe: it may still fire with p <= 3/N. Noise inputs say nothing.
-    The state that a loop over one layer begins with, zeros throughout, is none that fell silent: a first call without
-    any channel that fires does not count where later calls fire. Wrong for layers that are sparse by design (mixtures
-    of experts, top-k).
+    and a model that does not work, or a layer of three or more of which one channel is left, with nothing running past,
+    in a model of a poor fit that a single number passes (see ``too-narrow``): that channel is the number. An error
+    needs practically all of a layer that nothing runs past. On fewer than 300 samples a channel is only silent on this
+    probe: it may still fire with p <= 3/N. Noise inputs say nothing. The state that a loop over one layer begins with,
+    zeros throughout, is none that fell silent: a first call without any channel that fires does not count where later
+    calls fire. Wrong for layers that are sparse by design (mixtures of experts, top-k).
     """
     if report.activations is None or not context.real_data:
         return
+    alone = through_one(report, context, limits) is not None
     for row in report.activations.rows:
         if not row.rectifier or row.stats.nonfinite or not row.channels:
             continue
         worst = max(_after_the_start(row, "silent"), key=_silent_share)
         share = _silent_share(worst)
         if share > limits.dead_relu_info:
+            least = Severity.WARNING if alone and _is_narrowed(row, worst, limits) else Severity.INFO
             yield Finding(
                 rule="dead-relu",
-                severity=_dead_severity(row, worst, context, limits),
+                severity=max(_dead_severity(row, worst, context, limits), least, key=lambda s: s.rank),
                 subject=row.name,
                 section=SECTION,
                 evidence={
@@ -89,6 +94,12 @@ def _after_the_start(row: ActivationRow, count: Literal["silent", "constant"]) -
 
 def _silent_share(channels: ChannelFacts) -> float:
     return channels.silent / channels.n_channels if channels.n_channels else 0.0
+
+
+def _is_narrowed(row: ActivationRow, worst: ChannelFacts, limits: Thresholds) -> bool:
+    """Tell whether a single channel of several is left, and all goes through it."""
+    one_left = worst.n_channels >= _SEVERAL and worst.n_channels - worst.silent == 1
+    return one_left and not row.bypassed and worst.n_samples >= limits.dead_relu_samples
 
 
 def _dead_severity(row: ActivationRow, worst: ChannelFacts, context: Context, limits: Thresholds) -> Severity:

@@ -79,8 +79,8 @@ def too_narrow(report: Report, context: Context, limits: Thresholds) -> Iterator
     singular value below 1e-4 of the first, at every sample), one number is all that passes, and a poor fit alone is a
     warning, however the loss stands and whatever a batch of 32 can be made to learn.
     """
-    if (through_one := _through_one(report, context, limits)) is not None:
-        yield through_one
+    if (found := through_one(report, context, limits)) is not None:
+        yield found
         return
     trial, (train, _) = report.tried("one-batch"), losses(report.training, limits)
     fit = _fit(report.train_evaluation or report.evaluation, limits)
@@ -105,7 +105,7 @@ def too_narrow(report: Report, context: Context, limits: Thresholds) -> Iterator
     )
 
 
-def _through_one(report: Report, context: Context, limits: Thresholds) -> Finding | None:
+def through_one(report: Report, context: Context, limits: Thresholds) -> Finding | None:
     """Find a trained model of a poor fit through which a single number passes."""
     trial, fit = report.tried("numbers-passed"), _fit(report.train_evaluation or report.evaluation, limits)
     if trial is None or fit is None or context.state != "trained" or trial.numbers["second"] >= limits.one_number:
