@@ -167,6 +167,52 @@ def test_few_values_and_classes_are_not_judged() -> None:
     assert in_columns((x[:500], (y[:500] > 0).double()), "classes", 1) is None
 
 
+def exponential(y: Tensor, share: float) -> Tensor:
+    out = [y[0]]
+    for value in y[1:]:
+        out.append((1 - share) * out[-1] + share * value)
+    return torch.stack(out)
+
+
+def beside(column: Tensor) -> Tensor:
+    return torch.cat([torch.randn(len(column), 2, generator=seeded(4)).double(), column[:, None]], 1)
+
+
+@pytest.mark.parametrize("share", [0.05, 0.3])
+def test_an_exponential_mean_with_its_own_row_is_found_on_any_scale(share: float) -> None:
+    s = wandering()
+    mean = exponential(s, share)
+    for column in (mean, (mean - mean.mean()) / mean.std()):
+        found = by_rows((beside(column).float().double(), s))
+        assert found is not None
+        assert (found.by, found.feature, found.weight) == ("running", 2, pytest.approx(share, rel=1e-3))
+
+
+def test_exponential_means_of_the_past_and_of_other_series_are_left_alone() -> None:
+    s = wandering()
+    waves = torch.sin(torch.arange(len(s)).double() / 9)
+    noisy = s + 0.1 * torch.randn(len(s), generator=seeded(5)).double()
+    for column, y in (
+        (exponential(s, 0.2).roll(1), s),
+        (exponential(waves, 0.2), waves),
+        (exponential(noisy, 0.2), s),
+        (s.cumsum(0), s),
+    ):
+        assert by_rows((beside(column)[2:], y[2:])) is None
+
+
+@pytest.mark.parametrize(("length", "before"), [(51, 25), (60, 59)])
+def test_long_windows_are_found(length: int, before: int) -> None:
+    s = wandering()
+    sums = torch.cat([torch.zeros(1).double(), s.cumsum(0)])
+    means = (sums[length:] - sums[:-length]) / length  # of rows k to k + length - 1
+    rows = torch.arange(before, before + len(means))
+    found = by_rows((beside(means), s[rows]))
+    assert found is not None
+    assert (found.length, found.before) == (length, before)
+    assert by_rows((beside(means[:-1]), s[torch.arange(length, length + len(means) - 1)])) is None
+
+
 # --------------------------------------------------------------------------------------------------- whole reports
 
 

@@ -110,10 +110,13 @@ class Averaged(Struct, frozen=True, kw_only=True):
 
     feature: int
     """Place in the flattened input."""
-    by: Literal["rows", "columns"]
-    """Told in the order of the file, or by columns that are the target at other times."""
+    by: Literal["rows", "running", "columns"]
+    """Told in the order of the file, as a window or as an exponential mean, or by columns that are the target at other
+    times."""
     length: int
-    """Targets in the mean."""
+    """Targets in the mean; of an exponential one, 2 / weight - 1."""
+    weight: float | None = None
+    """Of the own target in an exponential mean."""
     before: int | None = None
     """Of those, of earlier rows; None where columns told it."""
     r2: float

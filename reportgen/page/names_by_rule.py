@@ -119,6 +119,7 @@ OF_RULE: dict[str, dict[str, tuple[str, Unit]]] = {
         "without": (N_("variance told without it, R²"), NUMBER),
         "length": (N_("targets in the mean"), COUNT),
         "before": (N_("of those, of earlier rows"), COUNT),
+        "weight": (N_("weight of the own target"), SHARE),
     },
     "d-train-val-shift": {
         "features": (N_("columns or channels that differ"), COUNT),

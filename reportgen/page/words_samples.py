@@ -86,6 +86,11 @@ def _averaged(f: Finding) -> str:
             "{subject} is the mean of the target and of {others} other columns, which are the target at other times: "
             "together they tell it all, and the others an R² of {without}."
         ).format(subject=f.subject, others=amount(e["length"] - 1), without=f"{e['without']:.3f}")
+    if f.detail.get("by") == "running":
+        return _(
+            "{subject} is an exponential mean of the targets in which that of its own row weighs {weight}: what its "
+            "value of the row before leaves open is told by it exactly."
+        ).format(subject=f.subject, weight=percent(e["weight"]))
     return _(
         "{subject} is the mean of the targets of {length} rows: its own, {before} before it and {after} behind it."
     ).format(

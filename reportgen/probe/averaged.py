@@ -7,7 +7,8 @@ from torch import Tensor
 
 from ..document.samples import Averaged
 
-LONGEST = 31  # rows of a window
+LONGEST = 63  # rows of a window
+_SHORT = 31  # that are looked for at every place
 BESIDE = 8  # rows that a window may lie off its own row
 COLUMNS = 64
 VALUES = 20  # different targets: of few values sums meet by chance
@@ -19,13 +20,15 @@ _ALIKE = 0.1  # deviation of a lagged target, against that of the target
 _EQUAL = 0.05
 _AGAINST = -0.4
 _NONE = 1e-3
+_LEAST = 0.01  # weight of the own row in a running mean, and of all before it
+_ROUNDED = 1e-9
 _OPEN = 0.99
 
 
 def in_rows(stretches: list[tuple[int, Tensor, Tensor]]) -> Averaged | None:
     """Look for a column that is the mean of the targets of a window of rows with its own row in it.
 
-    Windows of 2 to 31 rows, in the order of the file; exact but for rounding, in half of the stretches at least, and a
+    Windows of 2 to 63 rows, in the order of the file; exact but for rounding, in half of the stretches at least, and a
     hundred times closer than that of any window (or single row) that leaves the own row out: in a series that goes on
     by a rule of its own, what is past tells as much.
     """
@@ -38,6 +41,19 @@ def in_rows(stretches: list[tuple[int, Tensor, Tensor]]) -> Averaged | None:
         return None
     for x, y in parts[len(parts) // 2 :][:_TRIED]:
         found = _search(x, y)
+        if found is None and (running := _running(x, y)) is not None:
+            column, weight, rest, without = running
+            agreed = [_rest_running(x[:, [column]], y, 0)[0] for x, y in parts]
+            if sum(float(r) <= EXACT for r in agreed) >= len(parts) / 2:
+                return Averaged(
+                    feature=column,
+                    by="running",
+                    length=max(2, round(2 / weight - 1)),
+                    weight=weight,
+                    r2=1 - rest,
+                    without=1 - without,
+                    n=sum(len(y) for _, y in parts),
+                )
         if found is None:
             continue
         column, length, before, rest, without = found
@@ -61,7 +77,7 @@ def _search(x: Tensor, y: Tensor) -> tuple[int, int, int, float, float] | None:
     outside = inside.clone()
     windows = torch.zeros(x.shape[1], 2, dtype=torch.long)
     for length in range(1, LONGEST + 1):
-        for before in range(-BESIDE, length + BESIDE):
+        for before in _places(length):
             rest = _rest(x, y, length, before)
             if length > 1 and 0 <= before < length:
                 better = rest < inside
@@ -79,6 +95,14 @@ def _search(x: Tensor, y: Tensor) -> tuple[int, int, int, float, float] | None:
     return column, *windows[column].tolist(), float(inside[column]), float(outside[column])
 
 
+def _places(length: int) -> list[int]:
+    """Return how many rows before its own a window may begin: of a long one, which end or have their middle there."""
+    if length <= _SHORT:
+        return [*range(-BESIDE, length + BESIDE)]
+    middle = (length - 1) // 2
+    return [-2, -1, 0, 1, middle, middle + 1, length - 2, length - 1, length, length + 1]
+
+
 def _rest(x: Tensor, y: Tensor, length: int, before: int) -> Tensor:
     """Return the share of each column's variance that the sums of y over rows -before to length-before-1 leave."""
     n = len(y)
@@ -92,6 +116,39 @@ def _rest(x: Tensor, y: Tensor, length: int, before: int) -> Tensor:
     spread = a.square().sum(0) * b.square().sum()
     left = 1 - (a * b[:, None]).sum(0).square() / spread.clamp_min(1e-300)
     return torch.where(spread > 0, left.clamp_min(0), torch.inf)
+
+
+def _running(x: Tensor, y: Tensor) -> tuple[int, float, float, float] | None:
+    """Return the column that is an exponential mean of the targets; weight of the last, and what is left of its moves.
+
+    x(t) = (1 - a) x(t - 1) + a y(t), on whatever scale: what the column before leaves open is told by the target of
+    the row, exactly, and not by that of any other row within reach.
+    """
+    inside, kept = _rest_running(x, y, 0)
+    outside = torch.stack([_rest_running(x, y, k)[0] for k in range(-BESIDE, BESIDE + 1) if k]).amin(0)
+    fits = (inside < EXACT) & (outside > _CLEARER * inside.clamp_min(_OFF)) & (kept > _LEAST) & (kept < 1 - _LEAST)
+    places = fits.nonzero().flatten().tolist()
+    if not places:
+        return None
+    column = min(places, key=lambda k: float(inside[k]))
+    return column, 1 - float(kept[column]), float(inside[column]), float(outside[column])
+
+
+def _rest_running(x: Tensor, y: Tensor, off: int) -> tuple[Tensor, Tensor]:
+    """Return what the target ``off`` rows on leaves of what a column's last value leaves, and the weight of that."""
+    first, last = max(1, -off), len(y) - max(0, off)
+    before, now = x[first - 1 : last - 1], x[first:last]
+    goal = y[first + off : last + off, None].expand_as(now)
+    before, now, goal = (part - part.mean(0) for part in (before, now, goal))
+    square = before.square().sum(0).clamp_min(1e-300)
+    along, across = (now * before).sum(0) / square, (goal * before).sum(0) / square
+    move, way = now - along * before, goal - across * before
+    own, size = move.square().sum(0), way.square().sum(0)
+    weight = (move * way).sum(0) / size.clamp_min(1e-300)
+    left = (move - weight * way).square().sum(0) / own.clamp_min(1e-300)
+    # of a column that hardly moves on its own, what is left is rounding
+    moves = (own > _ROUNDED * now.square().sum(0)) & (weight > 0)
+    return torch.where(moves, left, torch.inf), along - weight * across
 
 
 def in_columns(table: tuple[Tensor, Tensor] | None, kind: str, step: int) -> Averaged | None:

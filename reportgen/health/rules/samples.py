@@ -205,14 +205,16 @@ def d_filled_in(report: Report, context: Context, limits: Thresholds) -> Iterato
 def d_target_averaged(report: Report, context: Context, limits: Thresholds) -> Iterator[Finding]:
     """A feature is the mean of the target and of the target at rows beside: it holds what is to be predicted.
 
-    In the order of the file (stretches of up to 128 rows): a column is the sum of the targets of a window of 2 to 31
-    rows with its own row in it, but for a 100,000th of its variance, and no window that leaves the own row out comes
-    within a hundred times of that, as in a series that goes on by a rule of its own. Or, whatever the order: the target
-    is a linear function of columns, with R² above 0.99999, and not above 0.99 without one; the others have a weight of
-    -1 each (to 5 %), the target's own deviation (to 10 %) and no correlation with it below -0.4, as the target at
-    earlier times has: what is left is their mean. Numbers put together from columns that have nothing to do with each
-    other are spread more widely than these, or run against them. A warning: rolling means that are centred, or end with
-    the row itself, are not known before the target is.
+    In the order of the file (stretches of up to 128 rows): a column is the sum of the targets of a window of 2 to 63
+    rows with its own row in it (of more than 31: that begins, ends or has its middle there), but for a 100,000th of its
+    variance, and no window that leaves the own row out comes within a hundred times of that, as in a series that goes
+    on by a rule of its own. Or it is an exponential mean: what its last value leaves open is told as exactly by the
+    target of the row, and by that of no other row. Or, whatever the order: the target is a linear function of columns,
+    with R² above 0.99999, and not above 0.99 without one; the others have a weight of -1 each (to 5 %), the target's
+    own deviation (to 10 %) and no correlation with it below -0.4, as the target at earlier times has: what is left is
+    their mean. Numbers put together from columns that have nothing to do with each other are spread more widely than
+    these, or run against them. A warning: rolling means that are centred, or end with the row itself, are not known
+    before the target is.
     Not judged for targets of fewer than 20 values, nor where several columns are means of one length, as of a signal
     that was blurred. Wrong where the mean is what is measured, and the target is to be recovered from it.
     """
@@ -226,7 +228,7 @@ def d_target_averaged(report: Report, context: Context, limits: Thresholds) -> I
             subject=f"input {found.feature}",
             section=SECTION,
             evidence={"r2": found.r2, "without": found.without, "length": found.length, "samples": found.n}
-            | ({"before": found.before} if found.before is not None else {}),
+            | {key: v for key, v in (("before", found.before), ("weight", found.weight)) if v is not None},
             threshold={"r2": 1 - 1e-5},
             detail={"by": found.by},
         )
