@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fontTools.ttLib import TTFont
 from msgspec import structs
 
 from reportgen.page import svg
@@ -155,6 +156,51 @@ def test_no_element_holds_others_to_no_purpose(document: Any) -> None:
     lists = [e for e in elements(document) if e.S == "/L"]
     assert sum(len(e.K) for e in lists) > 100
     assert {str(k.S) for e in lists for k in e.K} <= {"/LI", "/Caption", "/L"}
+
+
+def test_a_link_is_one_link_and_says_where_it_leads(document: Any) -> None:
+    """A box within a link, an icon or a page number, is no link of its own."""
+    held = [
+        (e, k.Obj)
+        for e in elements(document)
+        for k in e.get("/K", [])
+        if isinstance(k, pikepdf.Dictionary)
+        if "/Obj" in k
+    ]
+    assert {str(e.S) for e, _ in held} == {"/Link"}
+    assert all(e.P.S != "/Link" for e, _ in held)
+    assert (
+        len(held)
+        == len({annotation.objgen for _, annotation in held})
+        == sum(len(p.get("/Annots", [])) for p in document.pages)
+    )
+    words = [str(annotation.Contents) for annotation in document.pages[0].Annots]
+    assert not {"diagnosis-1", "diagnoses", "evaluation"} & set(words)
+    assert {"Diagnoses", "Evaluation", "Provenance"} <= set(words)
+
+
+def test_glyphs_are_as_wide_as_the_document_says(document: Any) -> None:
+    seen = 0
+    for font in (
+        o for o in document.objects if isinstance(o, pikepdf.Dictionary) and "/W" in o and "/FontDescriptor" in o
+    ):
+        file = TTFont(io.BytesIO(font.FontDescriptor.FontFile2.read_bytes()))
+        order, em = file.getGlyphOrder(), file["head"].unitsPerEm
+        told = list(font.W)
+        for first, widths in zip(told[::2], told[1::2], strict=True):
+            for glyph, width in enumerate(widths, int(first)):
+                assert abs(file["hmtx"][order[glyph]][0] * 1000 / em - float(width)) <= 1
+                seen += 1
+    assert seen > 100
+
+
+def test_long_reports_are_tagged_too() -> None:
+    report = structs.replace(builders.smallest(), architecture=builders.architecture(70))
+    page = build(report)
+    assert page.n_rows > 500
+    with pikepdf.open(io.BytesIO(to_pdf(page))) as opened:
+        assert opened.Root.MarkInfo.Marked
+        assert b"pdfuaid:part" in opened.Root.Metadata.read_bytes()
 
 
 @pytest.mark.slow

@@ -32,7 +32,7 @@ def page() -> Page:
 def both(page: Page) -> tuple[bytes, bytes]:
     """The same page as the library writes it, and slimmed."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pdf, "_finish", lambda document, made: None)
+        patch.setattr(pdf, "_finish", lambda words, document, made: None)
         plain = to_pdf(page)
     return plain, to_pdf(page)
 
@@ -68,14 +68,14 @@ def test_links_bookmarks_and_words_are_the_same(both: tuple[bytes, bytes]) -> No
                 for top in outline.root
                 for item in (top, *top.children)
             ]
-            links = [len(p.get("/Annots", [])) for p in opened.pages]
+            links = [sorted({str(a.Dest) for a in p.get("/Annots", [])}) for p in opened.pages]
             names = opened.Root.Names.Dests.Names
             goals = [(str(n), places[d[0].objgen]) for n, d in zip(names[::2], names[1::2], strict=True)]
             return marks, links, [goal for goal in goals if not goal[0].endswith("-title")]  # to which no link leads
 
     plain, slim = map(told, both)
     assert plain == slim
-    assert sum(slim[1]) > 5
+    assert sum(map(len, slim[1])) > 5
 
 
 def test_nothing_is_left_that_nothing_points_to(both: tuple[bytes, bytes]) -> None:

@@ -2,6 +2,7 @@
 
 import base64
 import io
+import logging
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -68,6 +69,16 @@ def test_the_same_page_gives_the_same_bytes() -> None:
     first = typeface.subset(path, "模型报告", "woff2")
     typeface.subset.cache_clear()
     assert typeface.subset(path, "模型报告", "woff2") == first
+
+
+@pytest.mark.slow
+@with_font
+def test_no_sign_of_a_chinese_pdf_is_without_a_glyph(caplog: pytest.LogCaptureFixture) -> None:
+    """A space is set in the font of what stands before it, Chinese or not."""
+    with caplog.at_level(logging.WARNING, logger="weasyprint"):
+        render(builders.smallest(), ".pdf", language="zh")
+        render(builders.hostile(), ".pdf", language="en")
+    assert [r.getMessage() for r in caplog.records] == []
 
 
 @pytest.mark.slow

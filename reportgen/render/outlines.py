@@ -7,6 +7,7 @@ font says about its name, its characters and its kerning is told by the PDF itse
 from __future__ import annotations
 
 import io
+from collections.abc import Mapping
 from typing import Any
 
 GRID = 512  # places to the em
@@ -15,13 +16,28 @@ _NEEDED = {"head", "hhea", "hmtx", "maxp", "loca", "glyf", "cvt ", "fpgm", "prep
 
 def slim(pdf: Any) -> None:
     """Shorten the outlines of TrueType that a PDF brings along; those of other kinds stay."""
+    widths = _widths(pdf)
     for thing in pdf.objects:
         if "Length1" in getattr(thing, "extra", {}):
-            data = _coarse(b"".join(thing.stream))
+            data = _coarse(b"".join(thing.stream), widths.get(thing.reference, {}))
             thing.stream, thing.extra["Length1"] = [data], len(data)
 
 
-def _coarse(data: bytes) -> bytes:
+def _widths(pdf: Any) -> dict[bytes, dict[int, float]]:
+    """Return how wide the document says that the glyphs of each font are, in thousandths of its size."""
+    fonts: list[Any] = [o for o in pdf.objects if isinstance(o, dict)]
+    files = {o.reference: o["FontFile2"] for o in fonts if "FontFile2" in o}
+    out: dict[bytes, dict[int, float]] = {}
+    for font in fonts:
+        if font.get("FontDescriptor") in files:
+            widths = out.setdefault(files[font["FontDescriptor"]], {})
+            for first, told in zip(font["W"][::2], font["W"][1::2], strict=True):
+                widths |= dict(enumerate(told, first))
+    return out
+
+
+def _coarse(data: bytes, widths: Mapping[int, float]) -> bytes:
+    """Return a font on the grid, its glyphs as wide as the document says: within a thousandth, as PDF/UA wants it."""
     from fontTools.ttLib import TTFont
     from fontTools.ttLib.scaleUpem import scale_upem
 
@@ -32,6 +48,10 @@ def _coarse(data: bytes) -> bytes:
         del font[table]
     if font["head"].unitsPerEm > GRID:
         scale_upem(font, GRID)
+    order, metrics, em = font.getGlyphOrder(), font["hmtx"].metrics, font["head"].unitsPerEm
+    for glyph, width in widths.items():
+        if glyph < len(order):
+            metrics[order[glyph]] = (round(width * em / 1000), metrics[order[glyph]][1])
     out = io.BytesIO()
     font.save(out)
     return out.getvalue()

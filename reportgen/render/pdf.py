@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import gc
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import partial
 from importlib.metadata import distribution
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from ..look import Look
 from ..page.blocks import Page
 from ..page.fold import folded
 from ..page.theme import printed
-from . import columns, crossref, frugal, numbering, outlines, parents, streams, tags, terse, typeface
+from . import columns, crossref, frugal, links, numbering, outlines, parents, streams, tags, terse, typeface
 from .assets import sheet
 from .carrier import nine_digits
 from .fill import fill
@@ -34,7 +35,6 @@ _FONTS = {  # address -> file, family, weight; base64 in the style sheet costs a
 # the style sheet of a page does not reach into drawings here, as it does on a screen
 _DRAWING = re.compile(r'<svg class=("chart wide"|chart|flow)(?= )')
 _CHINESE = ("report-font:chinese", "report-font:chinese-bold")
-TAGGED_UP_TO = 500  # rows of all tables; tags cost time and bytes beyond that
 
 
 def to_pdf(page: Page, data: bytes | None = None, look: Look | None = None) -> bytes:
@@ -47,7 +47,6 @@ def to_pdf(page: Page, data: bytes | None = None, look: Look | None = None) -> b
 
     short = folded(page, each=MAX_TABLE_ROWS, together=MAX_ROWS, appendix=MAX_APPENDIX)
     fonts = FontConfiguration()
-    variant = "pdf/ua-1" if short.n_rows <= TAGGED_UP_TO else None
     filled = printed(fill(short, {"css": sheet("print.css")}, templates=look.templates), look)
     html, chinese = _lettered(_DRAWING.sub(r'\g<0> font-family="Report Sans, sans-serif"', filled), look)
     fetcher = _fetcher(chinese, frozenset(html))
@@ -56,15 +55,17 @@ def to_pdf(page: Page, data: bytes | None = None, look: Look | None = None) -> b
         del page, short, filled
         styles = [weasyprint.CSS(string=rules, url_fetcher=fetcher, font_config=fonts)]
         attached = [] if data is None else [_attachment(weasyprint, data)]
-        options = {"pdf_variant": variant, "attachments": attached, "stylesheets": styles}
+        options = {"pdf_variant": "pdf/ua-1", "attachments": attached, "stylesheets": styles}
+        words = links.told(html)
         gc.collect()  # fonts that were looked into
         document = frugal.laid_out(html, fetcher, fonts, options)
-        return crossref.packed(bytes(document.write_pdf(finisher=_finish, **options)))
+        return crossref.packed(bytes(document.write_pdf(finisher=partial(_finish, words), **options)))
 
 
-def _finish(document: Any, pdf: Any) -> None:
+def _finish(words: Mapping[str, str], document: Any, pdf: Any) -> None:
     document.pages.clear()
     gc.collect()
+    numbering.take_out(pdf, links.slim(pdf, words))
     numbering.take_out(pdf, [*streams.slim(pdf), *tags.slim(pdf)])
     numbering.take_out(pdf, parents.gathered(pdf))
     terse.shorten(pdf)

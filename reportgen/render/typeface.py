@@ -37,6 +37,7 @@ _PREFERRED = (  # regular sans-serif faces of simplified Chinese before all othe
 _OTHER_WEIGHTS = ("bold", "black", "light", "thin", "medium", "heavy", "mono", "serif")
 _FOLDERS = ("/usr/share/fonts", "/usr/local/share/fonts", "/System/Library/Fonts", "/Library/Fonts", "C:/Windows/Fonts")
 _GRIDS = {"woff2": 96, None: 256}  # places to the em on a screen and on paper
+_SPACES = " \u00a0"  # on paper a space is set in the font of what stands before it
 _SUFFIXES = (".ttf", ".otf", ".ttc", ".otc")
 
 NOTICE = (
@@ -137,7 +138,7 @@ def subset(path: Path, characters: str, flavour: str | None) -> tuple[bytes, str
     options.name_IDs = [1, 2]
     options.drop_tables += ["BASE", "DSIG", "vhea", "vmtx", "VORG", "GSUB", "GPOS", "GDEF", "kern", "FFTM"]
     shrink = Subsetter(options=options)
-    shrink.populate(text=characters)
+    shrink.populate(text=characters if flavour else characters + _SPACES)
     out = io.BytesIO()
     with _opened(path) as font:
         font.recalcTimestamp = False
