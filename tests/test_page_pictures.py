@@ -10,7 +10,7 @@ import pytest
 from msgspec.structs import replace
 
 from reportgen.document.facts import Report
-from reportgen.document.pictures import PictureFacts, Projection
+from reportgen.document.pictures import PictureFacts, Projection, SampleView
 from reportgen.page.blocks import Figure, Gallery, Prose
 from reportgen.page.build import build
 from reportgen.page.clouds import cloud
@@ -60,6 +60,24 @@ def test_a_picture_travels_once_and_comes_back(tmp_path: Path) -> None:
     assert size > 0
     # four tiles of the same picture: shown four times, carried not at all
     assert again - len(render(without, ".html")) < size + 4 * (2 * len(picture.data) + 400)
+
+
+def test_the_orange_pictures_are_explained_beside_the_samples_that_have_them() -> None:
+    seen = facts().samples[0]
+    plain = replace(seen, heat=None)
+
+    def said(*samples: SampleView) -> str:
+        report = replace(builders.classifier(), pictures=replace(facts(), samples=list(samples)))
+        return render(report, ".html").decode()
+
+    some = said(seen, seen, plain, replace(seen, role="worst"))
+    assert "In orange beside the first 2: where the maps of" in some
+    assert "In orange as above" in some
+    assert "In orange beside it: where the maps of" in said(seen, seen)
+    alone = said(plain, replace(seen, role="worst"))
+    assert "In orange beside it: where the maps of" in alone
+    assert "In orange as above" not in alone
+    assert "In orange" not in said(plain)
 
 
 def test_what_is_said_of_pictures() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from itertools import pairwise
 from xml.etree import ElementTree
 
 import numpy as np
@@ -166,6 +167,32 @@ def test_curves_lie_where_the_ticks_say() -> None:
         curve_path = next(p for p in root.iter("path") if p.get("stroke") == SERIES[0] and p.get("stroke-width") == "2")
         at = [float(v) for v in re.findall(r"-?[\d.]+", curve_path.get("d", ""))[:2]]
         assert at[1] == pytest.approx(slope * measure(values[0]) + start, abs=0.6)
+
+
+def marks(drawn: Element) -> list[float]:
+    """Return where the round marks of curves stand, from left to right."""
+    paths = [e.get("d", "") for e in parsed(drawn).iter() if e.get("stroke-width") == "6"]
+    return sorted(float(x) for d in paths for x in re.findall(r"M([\d.]+) ", d))
+
+
+def test_every_value_is_marked_where_there_is_room() -> None:
+    few = axes.Line("a", [1.0, 2.0, 3.0, 4.0], [1.0, 2.0, 1.0, 3.0])
+    assert len(marks(axes.curves("c", [few], x_label="epoch", y_label="loss"))) == 4
+
+
+def test_marks_among_crowded_values_are_evenly_far_apart_and_a_lone_curve_has_none() -> None:
+    steps = [float(s) for s in (*range(1, 20), 30, 50, 80, 110, 170, 260, 420, 530)]
+    crowded = axes.Line("a", steps, [1.0 + 0.1 * (i % 3) for i in range(len(steps))])
+    assert marks(axes.curves("c", [crowded], x_label="step", y_label="norm")) == []
+    lines = [crowded, axes.Line("b", [1.0, 530.0], [2.0, 2.0])]
+    marked = marks(axes.curves("c", lines, x_label="step", y_label="norm"))[1:]  # the first stands beside the name
+    assert 4 <= len(marked) <= 13
+    assert min(b - a for a, b in pairwise(marked)) > 25
+
+
+def test_the_best_value_tells_the_epoch_or_the_step() -> None:
+    best = axes.Line("val_loss", [1.0, 2.0, 3.0], [3.0, 1.0, 2.0], best=(2.0, 1.0))
+    assert "at step 2" in serialise(axes.curves("c", [best], x_label="step", y_label="loss"))
 
 
 def test_odd_curves_are_drawn_or_left_out() -> None:

@@ -119,7 +119,9 @@ def test_rates_of_all_groups_share_one_figure() -> None:
 def test_the_best_epoch_is_marked() -> None:
     made = block(section(builders.history()), "curves")
     assert isinstance(made, Pictures)
-    assert any(text.startswith("best val_loss") and text.endswith("at 21") for text in texts(made.figures[0].drawing))
+    assert any(
+        text.startswith("best val_loss") and text.endswith("at epoch 21") for text in texts(made.figures[0].drawing)
+    )
 
 
 def test_many_layers_are_folded_by_a_rule_that_is_stated() -> None:

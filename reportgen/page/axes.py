@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from itertools import pairwise
 from typing import Any
 
 from msgspec import Struct
@@ -23,6 +24,8 @@ _SIZE = 12  # of all words, in pixels
 _ROW = 18  # of the names above
 _SAMPLE = 26
 _GAP = 18
+_LEAST = 100  # of the height, for the curves: many names make a drawing taller
+_CLOSE = 7  # between two marks, at least
 _ROOM = 0.04  # of the height, above and below the curves
 _WIDEST = 1e100  # what is beyond any sense is a gap
 _DECADES = 7  # that are named along an axis, at most
@@ -88,13 +91,16 @@ def _drawn(
     known = [v for p in lines for v in _known(p.y)]
     y = _log_scale(known) if log else _scale(known, 6, margin=_ROOM)
     left = 28 + max((width_of(text, _SIZE) for _value, text in y.marks), default=0.0)
-    names = _names(lines, left, size[0] - 10)
+    names = _names(lines, left, size[0] - 10, labels[0])
     top = 8 + _ROW * names[1]
+    size = (size[0], max(size[1], top + _LEAST + 44))
     box = _Box(left=round(left), top=top, right=size[0] - 12, bottom=size[1] - 44)
     place = _placing(box, x, y)
     parts = [*_frame(box, x, y, labels), *names[0]]
+    # a lone curve without a name needs no marks to be told from others
+    apart = (box.right - box.left) / markers if names[1] else math.inf
     for i, curve in enumerate(lines):
-        parts += _curve(curve, i, place, markers)
+        parts += _curve(curve, i, place, apart)
     return drawing(*size, title, *parts, class_="chart")
 
 
@@ -177,7 +183,7 @@ def _frame(box: _Box, x: Scale, y: Scale, labels: tuple[str, str]) -> list[Eleme
 
 
 def _curve(
-    curve: Line, place_in_order: int, place: Callable[[float, float], tuple[float, float]], markers: int
+    curve: Line, place_in_order: int, place: Callable[[float, float], tuple[float, float]], apart: float
 ) -> list[Element]:
     colour, dash = SERIES[place_in_order % 6], DASHES[place_in_order % 6]
     if curve.noisy and len(curve.y) > _NOISY:
@@ -189,13 +195,26 @@ def _curve(
         ]
     x, y = thinned(curve.x, curve.y)
     parts = [element("path", d=_path(place, x, y), fill="none", stroke=colour, stroke_width=2, stroke_dasharray=dash)]
-    alone = {i for run in _runs(y) for i in run if len(run) == 1}
-    marked = sorted(alone | {i for i in range(0, len(x), max(1, len(x) // markers)) if _usable(y[i])})
-    parts += _stamps(place_in_order, [place(x[i], y[i] or 0.0) for i in marked])
+    parts += _stamps(place_in_order, _marked([[place(x[i], y[i] or 0.0) for i in run] for run in _runs(y)], apart))
     if curve.best is not None and _usable(curve.best[1]):
         cx, cy = place(*curve.best)
         parts.append(_ring(cx, cy))
     return parts
+
+
+def _marked(runs: Sequence[Sequence[tuple[float, float]]], apart: float) -> list[tuple[float, float]]:
+    """Return the values that get a mark: each where there is room for all, else some, evenly far apart.
+
+    What has no neighbour always does, for nothing else is drawn of it.
+    """
+    if all(right[0] - left[0] >= _CLOSE for run in runs for left, right in pairwise(run)):
+        return [spot for run in runs for spot in run]
+    out: list[tuple[float, float]] = []
+    for run in runs:
+        for i, spot in enumerate(run):
+            if len(run) == 1 or (math.isfinite(apart) and (i == 0 or spot[0] - out[-1][0] >= apart)):
+                out.append(spot)
+    return out
 
 
 def _ring(x: float, y: float) -> Element:
@@ -237,7 +256,7 @@ def _stamps(order: int, places: Sequence[tuple[float, float]]) -> list[Element]:
     return [element("path", d=path, fill=None if stroke else colour, **stroke)]
 
 
-def _names(lines: Sequence[Line], left: float, right: float) -> tuple[list[Element], int]:
+def _names(lines: Sequence[Line], left: float, right: float, axis: str) -> tuple[list[Element], int]:
     """Name the curves above the axes, where no curve runs, in as few rows as the names take: (drawings, rows)."""
     entries: list[tuple[str, int | None]] = []
     for i, curve in enumerate(lines):
@@ -245,7 +264,8 @@ def _names(lines: Sequence[Line], left: float, right: float) -> tuple[list[Eleme
             entries.append((curve.label, i))
         if curve.best is not None:
             at, value = curve.best
-            told = _("best {name}: {value} at {x}").format(name=curve.label, value=number(value), x=short(at))
+            told = _("best {name}: {value} at {axis} {x}")
+            told = told.format(name=curve.label, value=number(value), axis=axis, x=short(at))
             entries.append((told, None))
     parts: list[Element] = []
     x, row = left, 0

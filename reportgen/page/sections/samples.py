@@ -97,13 +97,7 @@ def _caption(facts: PictureFacts, role: str, views: list[SampleView]) -> str:
                 "mistakes along the edges only."
             )
         )
-    if role == "reference" and any(view.heat is not None for view in views):
-        told.append(
-            _(
-                "In orange beside it: where the maps of {layer} speak for the class that was said (Grad-CAM). Healthy: "
-                "on the object, not on its surroundings."
-            ).format(layer=name(facts.heat_layer or ""))
-        )
+    told += _of_heat(facts, role, [view.heat is not None for view in views])
     if role == "reference" and any(view.heat_line for view in views):
         told.append(
             _(
@@ -114,6 +108,26 @@ def _caption(facts: PictureFacts, role: str, views: list[SampleView]) -> str:
     if any(view.nonfinite for view in views):
         told.append(_("Values that are NaN or infinite are shown in full orange."))
     return " ".join(told)
+
+
+def _of_heat(facts: PictureFacts, role: str, heated: list[bool]) -> list[str]:
+    """Say what the orange pictures are, and beside which samples they stand: those of the first classes, or all."""
+    n = sum(heated)
+    if not n:
+        return []
+    if role == "worst" and any(view.heat is not None for view in facts.samples if view.role == "reference"):
+        return [_("In orange as above: what speaks for the class that was said.")]
+    if heated[:n] == [True] * n and n < len(heated):
+        told = _(
+            "In orange beside the first {n}: where the maps of {layer} speak for the class that was said (Grad-CAM). "
+            "Healthy: on the object, not on its surroundings."
+        )
+    else:
+        told = _(
+            "In orange beside it: where the maps of {layer} speak for the class that was said (Grad-CAM). Healthy: "
+            "on the object, not on its surroundings."
+        )
+    return [told.format(n=count(n), layer=name(facts.heat_layer or ""))]
 
 
 def _is_wrong(facts: PictureFacts, view: SampleView) -> bool:
