@@ -121,6 +121,15 @@ def test_a_phone_shows_the_whole_network_on_its_first_screen(browser: Any, files
     assert max(hidden, default=0) <= 0
 
 
+def test_wide_parts_scroll_sideways_only_by_bars_in_colours_of_the_page(browser: Any, files: dict[str, Path]) -> None:
+    """Firefox scrolls a table up and down for half of its last rule, and draws a white bar on a page that is dark."""
+    page = opened(browser, files["classifier"], viewport={"width": 360, "height": 800}, color_scheme="dark")
+    told = page.evaluate("""() => [...document.querySelectorAll('.wrap, .canvas')].map(e => {
+      const s = getComputedStyle(e); return [s.overflowX, s.overflowY, s.scrollbarColor]; })""")
+    assert len(told) > 10
+    assert {tuple(t) for t in told} == {("auto", "hidden", "rgb(163, 174, 186) rgba(0, 0, 0, 0)")}
+
+
 def test_a_phone_tells_what_was_measured_from_its_limit(browser: Any, files: dict[str, Path]) -> None:
     """There the cells of a finding stand beneath each other, and their headings are gone."""
     said = []

@@ -10,6 +10,7 @@ from reportgen.look import Look
 from reportgen.page.blocks import Terms
 from reportgen.page.build import build
 from reportgen.page.glossary import WORDS
+from reportgen.render.assets import sheet
 from reportgen.render.html import to_html
 
 from . import builders
@@ -27,6 +28,15 @@ def test_only_words_that_the_page_uses_are_listed() -> None:
     assert "term-r2" not in listed
     assert "term-r2" in terms("regressor")
     assert set(re.findall(r'href="#(term-[\w-]+)"', text)) == listed
+
+
+def test_no_browser_tears_a_word_from_what_it_means() -> None:
+    """In two columns a word and its meaning are one box: not every browser keeps a title with what follows it."""
+    text = to_html(builders.page("classifier")).decode()
+    inside = text.split('<dl class="terms">')[1].split("</dl>")[0]
+    boxes = re.findall(r'<div><dt id="(term-[\w-]+)">[^<]+<dd>.*?</div>', inside, re.S)
+    assert boxes == terms("classifier")
+    assert ".terms div{break-inside:avoid" in sheet("report.css")
 
 
 def test_a_page_without_such_words_has_no_glossary() -> None:
