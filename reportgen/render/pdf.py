@@ -17,7 +17,7 @@ from ..look import Look
 from ..page.blocks import Page
 from ..page.fold import folded
 from ..page.theme import printed
-from . import columns, crossref, frugal, links, numbering, outlines, parents, streams, tags, terse, typeface
+from . import columns, crossref, frugal, links, numbering, outlines, parents, streams, tags, terse, typeface, weights
 from .assets import sheet
 from .carrier import nine_digits
 from .fill import fill
@@ -70,6 +70,7 @@ def _finish(words: Mapping[str, str], document: Any, pdf: Any) -> None:
     numbering.take_out(pdf, parents.gathered(pdf))
     terse.shorten(pdf)
     outlines.slim(pdf)
+    weights.joined(pdf, typeface.FAMILY)
 
 
 def _attachment(weasyprint: Any, data: bytes) -> Any:
