@@ -8,13 +8,13 @@ import re
 import pytest
 from msgspec.structs import replace
 
-from reportgen.document.facts import Diagnosis, Finding, Report, Severity
+from reportgen.document.facts import Diagnosis, EvaluationFacts, Finding, Report, Severity
 from reportgen.page import evidence_figures
 from reportgen.page.build import build
 from reportgen.page.evidence import picture
 from reportgen.page.evidence_figures import profile
 from reportgen.page.palette import ERROR
-from reportgen.page.sections import depth
+from reportgen.page.sections import depth, overview
 from reportgen.page.svg import serialise
 from reportgen.page.wording import describe
 
@@ -205,3 +205,22 @@ def test_marks_of_the_outermost_layers_stay_within_the_strip() -> None:
     assert depth.states(report, names)[-1] == "error"
     octagon = re.findall(r"M([\d.]+) 3h6l3 3v6", serialise(drawn.drawing))
     assert float(octagon[-1]) + 9 <= 960
+
+
+def test_a_run_that_was_broken_off_says_so_among_the_key_figures() -> None:
+    run = replace(builders.history(), interrupted="RuntimeError: CUDA out of memory", steps=24)
+    pairs = {pair.label: pair for pair in overview.lead(replace(builders.smallest(), training=run))}
+    assert pairs["Ended early"].value == "step 24"
+    assert pairs["Ended early"].note == "RuntimeError: CUDA out of memory"
+    whole = overview.lead(replace(builders.smallest(), training=builders.history()))
+    assert "Ended early" not in [pair.label for pair in whole]
+
+
+def test_each_head_of_a_model_has_its_score_among_the_key_figures() -> None:
+    kinds = builders.classification()
+    both = EvaluationFacts(task="several", n_samples=10, loss=0.65, heads={"kind": kinds, "kind2": kinds})
+    report = replace(builders.smallest(), evaluation=both)
+    assert [p.label for p in overview.lead(report) if p.note.startswith("95")] == ["kind: Accuracy", "kind2: Accuracy"]
+    alone = replace(report, evaluation=EvaluationFacts(task="several", n_samples=10, loss=0.65))
+    alone = replace(alone, subject=replace(alone.subject, loss="loss"))
+    assert [(p.label, p.note) for p in overview.lead(alone) if p.label == "Loss"] == [("Loss", "")]

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from statistics import median
 
+from msgspec.structs import replace
+
 from ...document.evaluation import Score
-from ...document.facts import LayerRow, Report, Severity
+from ...document.facts import EvaluationFacts, LayerRow, Report, Severity
 from ...document.scores import accuracy
 from ...health.context import same_units
 from .. import figures
@@ -19,6 +21,7 @@ from . import curves, depth
 from .headlines import further, headlines
 
 MAX_STRIP = 120
+_MOST_HEADS = 3
 _WORST_FIRST = (Severity.ERROR, Severity.WARNING, Severity.INFO)
 
 
@@ -78,7 +81,8 @@ def measured_anything(report: Report) -> bool:
 
 def lead(report: Report) -> list[Pair]:
     """Return the key figures, those that exist: size, work, how good, on how much data, and the cost of probing."""
-    return [*_size(report), *_work(report), *_best(report), *_result(report), *_data(report), *_price(report)]
+    parts = (_size, _work, _broken_off, _best, _result, _data, _price)
+    return [pair for part in parts for pair in part(report)]
 
 
 def _size(report: Report) -> list[Pair]:
@@ -107,6 +111,16 @@ def _work(report: Report) -> list[Pair]:
     else:
         note = _("batch of {n}, a lower bound") if facts.uncounted else _("batch of {n}")
     return [Pair(label=_("Forward pass"), value=si(facts.flops, "FLOP"), note=note.format(n=facts.batch_size))]
+
+
+def _broken_off(report: Report) -> list[Pair]:
+    """Say that the run did not end by itself, where, and of what."""
+    history = report.training
+    if history is None or not history.interrupted:
+        return []
+    at, told_at = (history.steps, _("step {at}")) if history.steps else (history.epochs, _("epoch {at}"))
+    value = told_at.format(at=count(at)) if at else _("at once")
+    return [Pair(label=_("Ended early"), value=value, note=name(told(history.interrupted))[:80])]
 
 
 def _best(report: Report) -> list[Pair]:
@@ -161,18 +175,28 @@ def _result(report: Report) -> list[Pair]:
     facts = report.evaluation
     if facts is None:
         return []
-    if facts.classification is not None and (score := accuracy(facts.classification.confusion)) is not None:
-        note = _("95 % interval {low} to {high}").format(low=percent(score.low), high=percent(score.high))
-        return [Pair(label=_("Accuracy"), value=percent(score.value), note=note)]
-    if facts.regression is not None and facts.regression.r2 is not None and same_units(report):
-        note = _("MAE {mae}").format(mae=number(facts.regression.mae))
-        return [Pair(label=_("R²"), value=number(facts.regression.r2), note=note)]
-    if facts.scores and facts.regression is None:
-        return [_first_of(facts.scores[0])]
+    if scored := _scored(facts, same_units(report)):
+        return [scored]
+    heads = [(head, pair) for head, one in facts.heads.items() if (pair := _scored(one, alike=True)) is not None]
+    if heads:
+        return [replace(pair, label=f"{name(head)[:40]}: {pair.label}") for head, pair in heads[:_MOST_HEADS]]
     if facts.loss is not None:
-        note = name(report.subject.loss)[:40] if report.subject.loss else ""
+        # a function that is called no more than that says nothing
+        called = name(report.subject.loss)[:40] if report.subject.loss else ""
+        note = called if called.lower() not in ("loss", "loss_fn", "criterion") else ""
         return [Pair(label=_("Loss"), value=number(facts.loss), note=note)]
     return []
+
+
+def _scored(facts: EvaluationFacts, alike: bool) -> Pair | None:
+    """Return the score that tells most. ``alike``: the columns of a regression have one unit."""
+    if facts.classification is not None and (score := accuracy(facts.classification.confusion)) is not None:
+        note = _("95 % interval {low} to {high}").format(low=percent(score.low), high=percent(score.high))
+        return Pair(label=_("Accuracy"), value=percent(score.value), note=note)
+    if facts.regression is not None and facts.regression.r2 is not None and alike:
+        note = _("MAE {mae}").format(mae=number(facts.regression.mae))
+        return Pair(label=_("R²"), value=number(facts.regression.r2), note=note)
+    return _first_of(facts.scores[0]) if facts.scores and facts.regression is None else None
 
 
 def _first_of(score: Score) -> Pair:
