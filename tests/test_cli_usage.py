@@ -36,6 +36,7 @@ def test_in_chinese(
     assert refused(monkeypatch, capsys, *arguments, "--lang", "zh") == wanted
     english = refused(monkeypatch, capsys, *arguments)
     assert english.isascii()
+    assert "Value error" not in english  # what the parser calls it, before it says it
     assert english != wanted
 
 

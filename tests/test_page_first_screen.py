@@ -224,3 +224,17 @@ def test_each_head_of_a_model_has_its_score_among_the_key_figures() -> None:
     alone = replace(report, evaluation=EvaluationFacts(task="several", n_samples=10, loss=0.65))
     alone = replace(alone, subject=replace(alone.subject, loss="loss"))
     assert [(p.label, p.note) for p in overview.lead(alone) if p.label == "Loss"] == [("Loss", "")]
+
+
+def test_bars_on_a_logarithmic_axis_are_told_to_be() -> None:
+    facts = builders.classifier().gradients
+    assert facts is not None
+    layers = [row for row in facts.rows if row.is_matrix and row.stats is not None]
+    seen = finding("grad-depth-slope", "gradients", layers[0].name)
+
+    def caption(base: float) -> str:
+        rows = [replace(row, stats=builders.stats([base**i, -(base**i)])) for i, row in enumerate(layers)]
+        return shown(replace(builders.classifier(), gradients=replace(facts, rows=rows)), seen)[1]
+
+    assert caption(0.99) == "Gradient rms of each weight matrix, from input to output"
+    assert caption(0.1) == "Gradient rms of each weight matrix, from input to output, on a logarithmic scale"

@@ -51,7 +51,7 @@ def told(message: str, arguments: Sequence[str]) -> str:
     message = " ".join(message.split())
     asked = language(arguments)
     if asked == "en":
-        return message
+        return message.replace(": Value error, ", ": ")  # the parser's own name for what follows
     with speaking(asked):
         return _put(message, _SAID)
 

@@ -8,7 +8,7 @@ from ..document.facts import Diagnosis, Finding, Report, Severity
 from ..document.history import History, Series
 from ..document.stats import TensorStats
 from .data_evidence import Drawn, of_data
-from .evidence_figures import Curve, against, curves, distribution, profile
+from .evidence_figures import Curve, against, by_powers, curves, distribution, profile
 from .formats import name
 from .language import _
 from .sections.curves import axis_name, metric_name
@@ -131,6 +131,8 @@ def _over_depth(report: Report, finding: Finding, alike: list[Finding]) -> Drawn
     if len(values) < 3 or not (whole or any(marked)):
         return None
     caption = kind[1]()
+    if by_powers(list(values.values())):
+        caption = _("{quantity}, on a logarithmic scale").format(quantity=caption)
     ends = (_("input"), _("output"))
     drawn = profile(list(values.values()), marked, caption, ends)
     return None if drawn is None else Drawn(drawn, caption)

@@ -69,6 +69,12 @@ class _Axis(Struct, frozen=True):
         return [*ends, element("path", d=f"M{_LEFT} {_BOTTOM + 2.5}H{WIDTH}", stroke=RULE)]
 
 
+def by_powers(values: Sequence[float]) -> bool:
+    """Tell whether bars of these values stand on a logarithmic axis, which a reader has to be told."""
+    axis = _Axis.over(values)
+    return axis is not None and axis.log
+
+
 def profile(
     values: Sequence[float | None], marked: Sequence[bool], title: str, ends: tuple[str, str]
 ) -> Element | None:
