@@ -94,6 +94,7 @@ def test_seconds(value: float | None, text: str) -> None:
 
 def test_thresholds_carry_no_idle_zeros() -> None:
     assert [formats.short(v) for v in (0.5, 1e-5, 100.0, 0.25)] == ["0.5", f"1e{MINUS}5", "100", "0.25"]
+    assert [formats.brief(v) for v in (0.5, 0.04666, -0.1183, 1.0)] == ["0.5", "0.0467", f"{MINUS}0.118", "1"]
 
 
 def test_hidden_characters_become_visible() -> None:

@@ -17,6 +17,7 @@ from reportgen.page.language import speaking
 from reportgen.page.names_by_rule import OF_RULE
 from reportgen.page.names_measured import NAMES
 from reportgen.page.sections.diagnoses import section
+from reportgen.page.wording import describe
 
 from . import builders
 
@@ -119,3 +120,16 @@ def test_no_key_reaches_the_cards(name: str, language: str) -> None:
     assert cells
     assert [cell for cell in cells if re.search(r"[a-z]_[a-z]| = ", cell)] == []
     assert section(report) is not None
+
+
+def test_numbers_of_sentences_and_limits_have_the_digits_of_tables() -> None:
+    seen = Finding(
+        rule="h-metric-loss-disagree",
+        severity=Severity.INFO,
+        subject="val_accuracy",
+        section="training",
+        evidence={"agreement": -0.11834, "first": 0.10001, "end": 0.10274},
+        threshold={"agreement": 0.31623},
+    )
+    assert "−0.118; the metric went from 0.1 to 0.103." in describe(seen)
+    assert words_evidence.limits(seen)[0].endswith("0.316")

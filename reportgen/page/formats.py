@@ -72,7 +72,15 @@ def amount(value: float | None) -> str:
 
 def short(value: float | None) -> str:
     """Show a number without the zeros at its end, as a threshold is written."""
-    text = number(value, 4)
+    return _without_zeros(number(value, 4))
+
+
+def brief(value: float | None) -> str:
+    """Show a number in three digits, as tables do, without the zeros at its end."""
+    return _without_zeros(number(value))
+
+
+def _without_zeros(text: str) -> str:
     head, sign, tail = text.partition("e")
     return (head.rstrip("0").rstrip(".") if "." in head else head) + sign + tail
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from ..document.evaluation import Calibration, Curve, Regression, TokenScores
 from .blocks import Cell, Column, Figure, Pair, Table
 from .cells import in_rows, of_count, of_share
-from .formats import count, name, number, percent, short
+from .formats import brief, count, name, number, percent, short
 from .language import _
 from .planes import Axis, Trace, plane, span
 
@@ -25,7 +25,7 @@ def roc(curves: Sequence[Curve], id: str) -> Figure:
     caption = _(
         "Area {auc} ({low} to {high}). A good curve rises along the left edge; the dashed line is chance, whatever "
         "the prevalence."
-    ).format(auc=short(curves[0].auc), low=short(curves[0].auc_low), high=short(curves[0].auc_high))
+    ).format(auc=brief(curves[0].auc), low=brief(curves[0].auc_low), high=brief(curves[0].auc_high))
     if len(curves) > 1:
         caption = _(
             "Each class against the rest, those told apart worst. A good curve rises along the left edge; the dashed "
@@ -51,7 +51,7 @@ def precision_recall(curves: Sequence[Curve], id: str) -> Figure:
         caption = _(
             "Average precision {ap}; the dashed line is the prevalence, {share}, which chance reaches. A good curve "
             "stays at the top up to a high recall."
-        ).format(ap=short(curves[0].average_precision), share=percent(share))
+        ).format(ap=brief(curves[0].average_precision), share=percent(share))
     else:
         caption = _("The same classes. A good curve stays at the top up to a high recall.")
     drawing = plane(traces, Axis(_("recall")), Axis(_("precision")), title)

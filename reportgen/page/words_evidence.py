@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ..document.facts import Finding
-from .formats import NBSP, amount, name, percent, short, words
+from .formats import NBSP, amount, brief, name, percent, words
 from .language import N_, _, term
 from .names_by_rule import OF_RULE
 from .names_measured import FLAG, NAMES, NUMBER, SHARE, TIMES, Unit
@@ -64,7 +64,7 @@ def limits(finding: Finding) -> list[str]:
 
 def limit(rule: str, key: str, value: float) -> str:
     """Return one limit of a rule with its name and its unit."""
-    return _said(rule, key, _shown(rule, key, value, short))
+    return _said(rule, key, _shown(rule, key, value, brief))
 
 
 def _said(rule: str, key: str, value: str) -> str:
@@ -77,7 +77,7 @@ def _shown(rule: str, key: str, value: float, digits: Callable[[float], str]) ->
         return _("yes") if value else _("no")
     if unit == SHARE:
         return percent(value).replace(f".0{NBSP}%", f"{NBSP}%")
-    return f"{short(value)}{NBSP}×" if unit == TIMES else digits(value)
+    return f"{brief(value)}{NBSP}×" if unit == TIMES else digits(value)
 
 
 def _known(rule: str, key: str) -> tuple[str, Unit]:

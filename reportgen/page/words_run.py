@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ..document.facts import Finding
-from .formats import name, percent, short
+from .formats import brief, name, percent, short
 from .language import N_, _
 
 
@@ -299,16 +299,16 @@ RULES: dict[str, tuple[str, Callable[[Finding], str], str]] = {
             "from {first} to {end}."
         ).format(
             name=name(f.subject),
-            agreement=short(f.evidence["agreement"]),
-            first=short(f.evidence["first"]),
-            end=short(f.evidence["end"]),
+            agreement=brief(f.evidence["agreement"]),
+            first=brief(f.evidence["first"]),
+            end=brief(f.evidence["end"]),
         ),
         N_("A metric that has come to rest has no order to agree with."),
     ),
     "h-plateau": (
         N_("Early plateau"),
         lambda f: _("The training loss was near its end value ({end}) from epoch {reached} of {of} on.").format(
-            end=short(f.evidence["end"]), reached=short(f.evidence["reached"]), of=short(f.evidence["of"])
+            end=brief(f.evidence["end"]), reached=short(f.evidence["reached"]), of=short(f.evidence["of"])
         ),
         N_("That is also what a converged run looks like."),
     ),
