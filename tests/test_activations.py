@@ -12,10 +12,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from reportgen.document.facts import ActivationFacts
+from reportgen.document.facts import ActivationFacts, ActivationRow, ChannelFacts
 from reportgen.probe import stream
 from reportgen.probe.activations import ActivationProbe
 from reportgen.probe.channels import ChannelAccumulator
+from reportgen.probe.outputs import is_rectified
+from reportgen.probe.reduce import tensor_stats
 from reportgen.subject.data import Batch
 
 
@@ -576,3 +578,41 @@ def test_the_same_tokens_in_another_order_span_no_direction() -> None:
     with torch.no_grad():
         cov = torch.cov(model(drawn).mean(1).T.double(), correction=0)
     assert spread.participation == pytest.approx(float(cov.trace() ** 2 / (cov * cov).sum()), rel=1e-3)
+
+
+@pytest.mark.parametrize("code", ["one each", "counts", "rectified", "dead"])
+def test_codes_and_counts_are_no_rectified_numbers(code: str) -> None:
+    """Most columns of a code may rightly never be used; they have no units that died."""
+
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.scores, self.head = nn.Linear(8, 24), nn.Linear(24, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            y = self.scores(x)
+            if code == "one each":
+                y = functional.one_hot(y[:, :5].argmax(1), 24).to(y)
+            elif code == "counts":
+                y = functional.one_hot(y[:, :5].view(-1, 5).topk(3).indices % 4, 24).sum(1).to(y)
+            else:
+                y = functional.relu(y - (1e3 if code == "dead" else 0.0))
+            return self.head(y)
+
+    rows = {row.name: row for row in probe(Net(), [torch.randn(40, 8), torch.randn(30, 8)]).rows}
+    assert ("head (input)" in rows) == (code in ("rectified", "dead"))
+
+
+def test_a_mask_of_one_value_is_told_where_values_were_not_looked_at() -> None:
+    def row(x: Tensor, silent: int) -> ActivationRow:
+        channels = [ChannelFacts(call=0, n_channels=4, n_samples=50, n_batches=1, silent=silent, constant=0)]
+        return ActivationRow(
+            name="head (input)", kind="function", order=1, calls=1, shape="", stats=tensor_stats(x), channels=channels
+        )
+
+    flags = functional.one_hot(torch.arange(50) % 3, 4).float() * 1.25
+    assert not is_rectified(row(flags, 1))
+    assert is_rectified(row(torch.randn(50, 4).relu(), 0))
+    assert is_rectified(row(torch.zeros(50, 4), 4))
+    # all units but one are dead, and that one no longer moves
+    assert is_rectified(row(torch.tensor([0.0, 0.7, 0.0, 0.0]).expand(50, 4).contiguous(), 3))

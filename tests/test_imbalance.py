@@ -15,7 +15,7 @@ from reportgen.document.samples import Signal, SplitFacts
 from reportgen.health.judge import judge
 from reportgen.page import wording
 
-from .test_rules_model import report, run, severity
+from .test_rules_model import report, run, series, severity
 
 WIDTH = 8
 
@@ -92,7 +92,7 @@ def test_a_rare_class_in_whole_numbers_has_to_be_known_too(told: float, weight: 
     assert finding.severity.value == severity
 
 
-def ranked(auc: float, half: float, z: float | None) -> Report:
+def ranked(auc: float, half: float, z: float | None, *logged: str) -> Report:
     """Return a model that never names the rare class, with the area of its scores and what neighbours say."""
     curve = Curve(
         label="1",
@@ -112,7 +112,12 @@ def ranked(auc: float, half: float, z: float | None) -> Report:
     assert scores is not None
     return judge(
         structs.replace(
-            report(table, training=run(), dataset=data, splits=None if z is None else SplitFacts(across=signal)),
+            report(
+                table,
+                training=run(series=[series(n, [0.5, 0.9]) for n in logged]),
+                dataset=data,
+                splits=None if z is None else SplitFacts(across=signal),
+            ),
             evaluation=structs.replace(scores, curves=[curve]),
         )
     )
@@ -132,3 +137,37 @@ def test_what_a_model_does_not_rank_neighbours_may_know(
     auc: float, half: float, z: float | None, expected: str
 ) -> None:
     assert severity(ranked(auc, half, z), "d-class-imbalance") == expected
+
+
+@pytest.mark.parametrize(
+    ("auc", "logged", "expected"),
+    [
+        (0.9, ("val_auc",), "info"),  # clicks, say: how likely they are is asked, not whether likelier than not
+        (0.9, ("val_roc_auc", "val_average_precision"), "info"),
+        (0.9, ("val_auc", "val_accuracy"), "warning"),
+        (0.9, ("val_auc", "val_recall"), "warning"),
+        (0.9, ("train_auc",), "warning"),
+        (0.9, (), "warning"),
+        (0.52, ("val_auc",), "warning"),  # neighbours tell what the model does not
+    ],
+)
+def test_what_is_judged_by_rank_is_not_cut_at_one_half(auc: float, logged: tuple[str, ...], expected: str) -> None:
+    assert severity(ranked(auc, 0.05, 8.0, *logged), "d-class-imbalance") == expected
+
+
+@pytest.mark.parametrize(("name", "expected"), [("val_auc", "info"), ("val_accuracy", "warning")])
+def test_rare_answers_of_several_judged_by_rank(name: str, expected: str) -> None:
+    x, y = made(1500, 4, 0.7, 0.04, 1)
+    torch.manual_seed(0)
+    model, loss = nn.Linear(WIDTH, 4), nn.BCEWithLogitsLoss()
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.05)
+    with reportgen.Monitor(model, optimizer, loss=loss) as monitor:
+        for epoch in range(3):
+            for part in torch.arange(1000).split(50):
+                optimizer.zero_grad()
+                loss(model(x[part]), y[part]).backward()
+                optimizer.step()
+            monitor.log(epoch=epoch, **{name: 0.8})
+    training, given = (DataLoader(TensorDataset(x[p], y[p]), 250) for p in (slice(0, 1000), slice(1000, None)))
+    told = monitor.report(given, train_data=training, options=reportgen.Options(trial_budget=0, pictures=0))
+    assert [f.severity.value for f in told.findings if f.rule == "d-class-imbalance"] == [expected]

@@ -403,7 +403,8 @@ def _version(x: Tensor | None) -> int:
 
 
 def _looks_rectified(x: Tensor) -> bool:
-    """Tell from 4096 values whether x may be the output of a rectifier."""
+    """Tell from 4096 values whether x may be the output of a rectifier; whole numbers are counts or codes."""
     flat = x.detach().reshape(-1)
     few = flat[:: max(1, flat.numel() // 4096)]
-    return bool((few >= 0).all() & (few == 0).any())
+    counted = (few == few.round()).all() & (few > 0).any()
+    return bool((few >= 0).all() & (few == 0).any() & ~counted)

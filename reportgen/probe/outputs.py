@@ -109,7 +109,18 @@ def norm_row_of(layer: Layer) -> NormRow | None:
 
 
 def is_rectified(row: ActivationRow) -> bool:
-    return row.stats.min == 0.0 and row.stats.zeros > 0
+    return row.stats.min == 0.0 and row.stats.zeros > 0 and not _are_flags(row)
+
+
+def _are_flags(row: ActivationRow) -> bool:
+    """Tell whether all that is not 0 has one value, in several channels: a code of one column for each, or a mask.
+
+    By the inequality of Cauchy and Schwarz the square of a sum is n times the sum of squares only then.
+    """
+    stats = row.stats
+    n, squares = stats.count - stats.zeros, stats.m2 + stats.sum**2 / stats.count
+    firing = [channels.n_channels - channels.silent > 1 for channels in row.channels]
+    return n > 0 and any(firing) and abs(n * squares - stats.sum**2) <= 1e-6 * stats.sum**2
 
 
 def row_of(layer: Layer, model: nn.Module) -> ActivationRow:

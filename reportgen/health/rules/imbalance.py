@@ -13,6 +13,8 @@ from ..thresholds import Thresholds
 SECTION = "dataset"
 _MORE = 0.2  # of the rare samples
 _NEIGHBOURS = 4.0  # standard deviations by which they say more than chance
+_RANKS = ("auc", "roc", "average_precision", "gini")
+_CUT = ("acc", "f1", "f_1", "recall", "precision", "mcc", "kappa", "error", "sensitivity", "score")
 _SELDOM = 0.75  # of the recall of common classes, below which rare ones are found too seldom
 
 
@@ -34,12 +36,13 @@ def d_class_imbalance(report: Report, context: Context, limits: Thresholds) -> I
     at least, lose no more samples of any class than they gain, and gain more than the model's own probabilities say, by
     three standard deviations. Where probabilities are right, every such change loses more than it
     gains. A model whose outputs are the same whatever the input finds no class but one for another reason, which
-    ``input-ignored`` tells: then it informs.
+    ``input-ignored`` tells: then it informs. So it does where the run was judged by how answers of yes rank alone (an
+    area under a curve, and no accuracy, recall or the like) and they rank well: which lie above one half was not asked.
     """
     data = report.train_dataset or report.dataset
     evaluation = report.evaluation
     if data is not None and evaluation is not None and evaluation.task == "multilabel":
-        yield from _of_answers(evaluation, context, limits)
+        yield from _of_answers(report, evaluation, context, limits)
         return
     by_class = _by_class(report, data)
     counts = [c for c in by_class if c]
@@ -52,6 +55,7 @@ def d_class_imbalance(report: Report, context: Context, limits: Thresholds) -> I
         yes = {curve.label for curve in evaluation.curves}
         told = _told_apart(evaluation, yes, limits)
         lost = lost if told or (data.class_counts is not None and _may_be_told(report, yes)) else None
+        lost = None if told and _judged_by_rank(report) else lost
     lost = lost or _underrated(report)
     asked = report.tried("inputs-permuted")
     constant = asked is not None and asked.numbers["spread"] < limits.output_spread
@@ -143,7 +147,7 @@ def _underrated(report: Report) -> dict[str, float] | None:
     return {"classes": n["classes"], "recall": recall, "upper": high} | then
 
 
-def _of_answers(evaluation: EvaluationFacts, context: Context, limits: Thresholds) -> Iterator[Finding]:
+def _of_answers(report: Report, evaluation: EvaluationFacts, context: Context, limits: Thresholds) -> Iterator[Finding]:
     """Say the same of several yes-or-no answers a sample, whose rare ones are held against their common ones."""
     rare = [row for row in evaluation.labels if 0 < (row.tp + row.fn) * limits.imbalance <= row.tn + row.fp]
     if not rare:
@@ -152,7 +156,8 @@ def _of_answers(evaluation: EvaluationFacts, context: Context, limits: Threshold
     others = sum(row.tn for row in rare) / sum(row.tn + row.fp for row in rare)
     high = wilson(found, n)[1]
     known = _told_apart(evaluation, {row.label for row in rare}, limits)
-    harmed = context.state == "trained" and n >= 10 and high < min(0.5, 0.5 * others) and known
+    lost = n >= 10 and high < min(0.5, 0.5 * others) and not _judged_by_rank(report)
+    harmed = context.state == "trained" and lost and known
     few = min(rare, key=lambda row: row.tp + row.fn)
     evidence: dict[str, float] = {"largest": few.tn + few.fp, "smallest": few.tp + few.fn}
     if harmed:
@@ -167,6 +172,15 @@ def _told_apart(evaluation: EvaluationFacts, labels: set[str], limits: Threshold
         return False
     area, low = sum(c.auc for c in curves) / len(curves), sum(c.auc_low for c in curves) / len(curves)
     return area > limits.rare_area and area - 0.5 > 2 * (area - low)
+
+
+def _judged_by_rank(report: Report) -> bool:
+    """Tell whether the scores of new data that the run logged ask how answers rank, and none where they are cut."""
+    series = report.training.series if report.training is not None else []
+    names = [s.name for s in series if s.name.startswith("val_")]
+    ranks = [name for name in names if any(word in name for word in _RANKS)]
+    cut = [name for name in names if name not in ranks and any(word in name for word in _CUT)]
+    return bool(ranks) and not cut
 
 
 def _may_be_told(report: Report, labels: set[str]) -> bool:
