@@ -165,6 +165,76 @@ def test_samples_mixed_by_the_loader_are_held_against_its_data_set() -> None:
     assert [d.cause for d in report.diagnoses if d.severity != "info"].count("wrong-augmentation") == 1
 
 
+def otherwise(change: Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]) -> Step:
+    """``change(x, y, named)``: what the loop makes of a batch; ``named``: what the model says."""
+
+    def step(model: nn.Module, loss: Any, x: Tensor, y: Tensor) -> Tensor:
+        with torch.no_grad():
+            named = model(x).argmax(1)
+        x, y = change(x, y, named)
+        return loss(model(x), y)
+
+    return step
+
+
+def some(y: Tensor, share: float) -> Tensor:
+    return torch.where(torch.rand(len(y)) < share, y[torch.randperm(len(y))], y)
+
+
+def asked_of(step: Step, data: tuple[Tensor, Tensor] | None = None) -> tuple[Report, list[str]]:
+    report = report_of(step, data or table(), CROSS_ENTROPY, 4)
+    assert report.train_dataset is not None
+    assert report.train_dataset.asked is not None
+    found = [f for f in report.findings if f.rule == "asked-otherwise"]
+    assert all(wording.describe(f).endswith(".") for f in found)
+    return report, [f.detail["kind"] for f in found]
+
+
+@pytest.mark.parametrize(
+    ("change", "kind", "cause"),
+    [
+        (lambda x, y, named: (x[torch.randperm(len(x))], y), "all", "label-corruption"),
+        (lambda x, y, named: (x, y.roll(1)), "all", "label-corruption"),
+        (lambda x, y, named: (x, (y + 1) % 4), "renumbered", "label-corruption"),
+        (lambda x, y, named: (x, some(y, 0.5)), "in part", "label-noise"),
+    ],
+    ids=["inputs shuffled", "labels moved", "renumbered", "half of the labels"],
+)
+def test_a_loop_that_asks_for_other_classes_is_named(change: Any, kind: str, cause: str) -> None:
+    report, kinds = asked_of(otherwise(change))
+    assert kinds == [kind]
+    assert cause in {d.cause for d in report.diagnoses if d.severity != "info"}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda x, y, named: (x, y),
+        lambda x, y, named: (x, some(y, 0.1)),
+        lambda x, y, named: (x, named),
+        lambda x, y, named: (x, torch.zeros_like(y)),
+        lambda x, y, named: (x[:5], y[:5]),
+    ],
+    ids=["as they are", "a tenth drawn anew", "what the model says", "another task", "a part of the batch"],
+)
+def test_labels_of_the_data_and_those_made_on_purpose_are_left_alone(change: Any) -> None:
+    assert asked_of(otherwise(change))[1] == []
+
+
+def focal(said: Tensor, y: Tensor) -> Tensor:
+    lost = nn.functional.cross_entropy(said, y, reduction="none")
+    return ((1 - (-lost).exp()) ** 2 * lost).mean()
+
+
+@pytest.mark.parametrize(
+    "own",
+    [focal, nn.CrossEntropyLoss(label_smoothing=0.2), nn.CrossEntropyLoss(torch.tensor([1.0, 2.0, 3.0, 4.0]))],
+    ids=["focal", "smoothed", "weighted"],
+)
+def test_a_loss_of_the_loop_s_own_asks_for_no_other_class(own: Any) -> None:
+    assert asked_of(lambda model, loss, x, y: own(model(x), y))[1] == []
+
+
 def test_what_cannot_be_told_is_left_open() -> None:
     whole = (torch.randint(0, 9, (480, 10)), torch.randint(0, 4, (480,)))
 

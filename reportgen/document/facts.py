@@ -27,6 +27,7 @@ from .hub import HubConfig
 from .matrices import EmbeddingFacts, GainFacts, GateFacts, MatrixFacts, ShapeFacts
 from .pictures import PictureFacts
 from .samples import (
+    Asked,
     Averaged,
     Copies,
     Filled,
@@ -482,6 +483,8 @@ class DatasetFacts(Struct, frozen=True, kw_only=True):
     """By columns."""
     mixed: Mixed | None = None
     """As a monitor saw them go into the model."""
+    asked: Asked | None = None
+    """As a monitor saw it in the gradient of the outputs."""
     rows: Rows | None = None
     tensors: list[TensorRow] = []
     """Of a batch, inputs first; at most 24."""

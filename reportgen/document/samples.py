@@ -140,6 +140,23 @@ class Encoded(Struct, frozen=True, kw_only=True):
     """The same from the mean of the training rows alone."""
 
 
+class Asked(Struct, frozen=True, kw_only=True):
+    """The classes that a loop asked for, with inputs that are training samples as they are."""
+
+    rows: int
+    other: int
+    """Inputs with which another class was asked for than the data hold."""
+    unforeseen: int
+    """Of those, inputs for which it was not the class that the model named."""
+    mapped: int
+    """Inputs with which the class was asked for that is asked for most often with theirs."""
+    classes: int
+    images: int
+    """Different ones among the classes that are asked for most often with a class."""
+    chance: float
+    """Share of equal pairs of training labels."""
+
+
 class Mixed(Struct, frozen=True, kw_only=True):
     """Inputs as the loop trained on them, of which some are two training samples mixed into one."""
 

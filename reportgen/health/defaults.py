@@ -21,6 +21,7 @@ DEFAULTS: dict[str, str] = {
     "amp-scaler": "numerical-instability",
     "augmentation-hurts": "wrong-augmentation",
     "inputs-mixed": "wrong-augmentation",
+    "asked-otherwise": "label-corruption",
     "training-labels-noisier": "label-noise",
     "splits-labelled-otherwise": "label-noise",
     "training-targets-off": "label-noise",

@@ -97,6 +97,7 @@ LIMITS: dict[str, dict[str, str]] = {
     "adam-stale-v": {"ratio": "stale_v"},
     "weight-decay-dominance": {"share": "decay_share"},
     "missing-zero-grad": {"warning": "stale_gradients_warning", "error": "stale_gradients_error"},
+    "asked-otherwise": {"share": "asked_other"},
     "inputs-mixed": {"lesser": "mixed_lesser", "errors": "mixed_errors"},
     "eval-mode-training": {"share": "eval_steps"},
     "amp-scaler": {"halvings": "scaler_halvings"},

@@ -210,6 +210,13 @@ SYNDROMES: tuple[Syndrome, ...] = (
             *_NOISY,
         ),
     ),
+    Syndrome(
+        "label-noise",
+        ("asked-otherwise",),
+        (*_SLOW, *_FAR_APART, *_HINTS, *_BAD_LABELS, "sure-and-wrong", "few-samples"),
+        detail("kind", "in part"),
+    ),
+    Syndrome("label-corruption", ("asked-otherwise",), (*_SLOW, *_FAR_APART, *_HINTS, *_BAD_LABELS, "few-samples")),
     # seen as they went into the model, so whatever speaks of labels or inputs elsewhere follows
     Syndrome(
         "wrong-augmentation",

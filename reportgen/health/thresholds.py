@@ -313,6 +313,8 @@ class Thresholds(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     mixed_lesser: float = 0.15
     mixed_errors: float = 3.0
 
+    asked_other: float = 0.25
+
     # going on with the training in other ways: gains over the loss, over going on as before, over the whole run
     way_gain: float = 0.05
     way_times: float = 3.0

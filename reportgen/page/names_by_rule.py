@@ -149,6 +149,12 @@ OF_RULE: dict[str, dict[str, tuple[str, Unit]]] = {
     },
     "fp16-gradients": {"share": (N_("share of gradients below float16"), SHARE)},
     "fp16-range": {"share": (N_("of the largest number of float16"), SHARE)},
+    "asked-otherwise": {
+        "other": (N_("inputs trained towards another class than theirs"), COUNT),
+        "of": (N_("inputs looked at"), COUNT),
+        "share": (N_("share trained towards another class"), SHARE),
+        "chance": (N_("the same by chance"), SHARE),
+    },
     "inputs-mixed": {
         "inputs": (N_("inputs of two samples trained towards one target"), COUNT),
         "of": (N_("inputs looked at"), COUNT),

@@ -124,6 +124,17 @@ def _mixed(f: Finding) -> str:
     ).format(of=amount(e["of"]), inputs=amount(e["inputs"]), lesser=percent(e["lesser"]))
 
 
+def _otherwise(f: Finding) -> str:
+    e = f.evidence
+    text = _(
+        "Of {of} inputs that were seen to be trained on as the training data hold them, {other} were trained towards "
+        "another class than theirs."
+    ).format(of=amount(e["of"]), other=amount(e["other"]))
+    if f.detail.get("kind") == "renumbered":
+        return _("{first} {second}").format(first=text, second=_("It is one and the same for each class."))
+    return text
+
+
 def _misplaced(f: Finding) -> str:
     if f.detail.get("kind") == "before-norm":
         return _("{subject} comes directly before the batch norm {layer}.").format(
@@ -170,6 +181,11 @@ RULES: dict[str, tuple[str, Callable[[Finding], str], str]] = {
         "A feature that is a mean of targets",
         _averaged,
         "The mean may be what is measured, and the target to be recovered from it.",
+    ),
+    "asked-otherwise": (
+        "Classes that the loop asks for",
+        _otherwise,
+        "The loop may train for another task than the data are labelled for.",
     ),
     "inputs-mixed": (
         "Inputs mixed, and targets kept",

@@ -117,7 +117,8 @@ def add_training_data(subject: Subject, data: Iterable[Any], report: Report, ste
         with suppress(Exception):  # the loss is the caller's, and may take no sample alone
             if subject.looks and (raw := unmixed(data)) is not None:
                 mixtures.read(raw)
-            dataset = msgspec.structs.replace(dataset, mixed=mixtures.facts(subject.loss))
+            mixed, asked = mixtures.facts(subject.loss), mixtures.asked(subject.loss)
+            dataset = msgspec.structs.replace(dataset, mixed=mixed, asked=asked)
     steps.remark("training dataset", reading.told())
     ours, theirs, splits = subject.training.dataset, subject.given.dataset, None
     if ours is not None and theirs is not None and dataset is not None and report.dataset is not None:

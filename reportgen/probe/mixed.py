@@ -7,6 +7,7 @@ target a loss was given shows in that gradient: the same loss, asked with the ta
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
@@ -15,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..document.samples import Mixed
+from ..document.samples import Asked, Mixed
 from ..subject.data import Batch
 
 ENTRIES = 1 << 10  # of an input that are looked at
@@ -29,6 +30,7 @@ _FITS = 1e-5  # share of a gradient's square that a target leaves over
 _APART = 1e-3  # share that the other explanations leave over at least
 _LESSER = 0.4  # share of a part that is the lesser one beyond doubt
 _SLIGHT = 0.1  # share of a part that is next to nothing, and of whose target next to nothing is seen
+_CLASSES = 64  # that are asked for one by one
 _MANY = 3  # rows of a batch
 _EQUAL = 0.01  # from one half, at which neither part is the larger one
 _EARLY = 24  # rows that lie between no two samples, after which no more are looked at
@@ -156,6 +158,54 @@ class Mixtures:
             together_error=math.sqrt(sum(p * (1 - p) for p in chances)),
         )
 
+    def asked(self, loss: Callable[[Any, Any], Any] | None) -> Asked | None:
+        """Return which classes were asked for with inputs that are training samples as they are; None without classes.
+
+        Each class that occurs is asked for in turn: the gradient says which it was.
+        """
+        if not self._open or loss is None or self._rows is None or not self._products:
+            return None
+        targets = torch.cat(self._targets)
+        classes = torch.unique(targets)
+        if targets.dim() != 1 or targets.is_floating_point() or not 3 <= len(classes) <= _CLASSES:
+            return None
+        seen: list[tuple[list[int], int, bool]] = []
+        outputs = torch.cat([look.outputs for look in self.looks])
+        gradients = torch.cat([look.gradients for look in self.looks]).double().cpu()
+        for row, same in self._plain():
+            if outputs[row].dim() != 1 or outputs[row].numel() < 3 or not bool(gradients[row].any()):
+                continue
+            asked = _gradient(loss, outputs[row].expand(len(classes), -1), classes).reshape(len(classes), -1)
+            left = [_left(gradients[row], one, None) for one in asked]
+            best, second = sorted(left)[:2]
+            if best < _FITS and second > _APART:
+                found = int(classes[left.index(best)])
+                seen.append((targets[same].tolist(), found, found == int(outputs[row].argmax())))
+        own = [(labels[0], found) for labels, found, _ in seen]
+        commonest = {a: Counter(b for c, b in own if c == a).most_common(1)[0][0] for a, _ in own}
+        return Asked(
+            rows=len(seen),
+            other=sum(found not in labels for labels, found, _ in seen),
+            unforeseen=sum(found not in labels and not foreseen for labels, found, foreseen in seen),
+            mapped=sum(commonest[a] == b for a, b in own),
+            classes=len(commonest),
+            images=len(set(commonest.values())),
+            chance=sum((n / len(targets)) ** 2 for n in Counter(targets.tolist()).values()),
+        )
+
+    def _plain(self) -> list[tuple[int, Tensor]]:
+        """Return the rows that are training samples as they are, and which ones."""
+        assert self._rows is not None
+        table, n = torch.cat(self._products), len(self._rows)
+        lengths = self._rows.square().sum(1)
+        found = []
+        for at in range(n):
+            far = (table[:, -1] - 2 * table[:, at] + lengths[at]).clamp_min(0).sqrt()
+            same = (far <= _SAME * math.sqrt(float(lengths[at]))).nonzero().flatten()
+            if len(same):
+                found.append((at, same))
+        return found
+
     def _pairs(self) -> list[_Pair]:
         assert self._rows is not None
         assert self._normals is not None
@@ -269,7 +319,7 @@ def _told(look: Look, pairs: list[_Pair], targets: Tensor, loss: Callable[[Any, 
         if torch.equal(a, b):
             continue
         seen = look.gradients[pair.row].double().cpu().flatten()
-        first, second = (_gradient(loss, look.outputs[pair.row], t) for t in (a, b))
+        first, second = (_gradient(loss, look.outputs[pair.row][None], t[None]) for t in (a, b))
         known.append((pair.share, seen, first, second))
     told = _Told()
     scale = _scale(known)
@@ -314,9 +364,9 @@ def _left(seen: Tensor, by: Tensor, scale: float | None) -> float:
     return rest if rest == rest else 1.0
 
 
-def _gradient(loss: Callable[[Any, Any], Any], output: Tensor, target: Tensor) -> Tensor:
-    leaf = output.detach()[None].clone().requires_grad_()
+def _gradient(loss: Callable[[Any, Any], Any], outputs: Tensor, targets: Tensor) -> Tensor:
+    leaf = outputs.detach().clone().requires_grad_()
     with torch.enable_grad():
-        value = loss(leaf, target.to(leaf.device)[None])
+        value = loss(leaf, targets.to(leaf.device))
         (found,) = torch.autograd.grad(value.sum(), leaf)
     return found.double().cpu().flatten()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 from ...document.facts import Finding, Report, Severity
@@ -10,6 +11,8 @@ from ..thresholds import Thresholds
 from .training import noted
 
 _FEWEST = 10
+_ROWS = 40
+_NEARLY_ALL = 0.95
 
 
 def inputs_mixed(report: Report, context: Context, limits: Thresholds) -> Iterator[Finding]:
@@ -43,4 +46,35 @@ def inputs_mixed(report: Report, context: Context, limits: Thresholds) -> Iterat
     )
 
 
-RULES = (inputs_mixed,)
+def asked_otherwise(report: Report, context: Context, limits: Thresholds) -> Iterator[Finding]:
+    """The loop trains inputs towards other classes than the data hold for them.
+
+    Told of inputs that a monitor saw go into the model as they are in the training data, 40 or more: of all classes one
+    alone accounts for the gradient that came back to the outputs, by the loss that was given. With more than a quarter
+    of them it was not the class of the sample, nor (for half as many) the one that the model named, as pseudo-labels
+    are. Inputs or labels were shuffled or moved on their own between loader and loss; another class for each class is a
+    numbering of the loop's own, which whoever reads the data does not know. An error. A part alone is told as noise:
+    labels are drawn anew on purpose for a tenth of the samples or so (DisturbLabel, Xie et al. 2016). Not judged for
+    two classes. Wrong where the loop trains for another task than the data are labelled for.
+    """
+    asked = report.train_dataset.asked if report.train_dataset is not None else None
+    if asked is None or asked.rows < _ROWS or asked.other <= limits.asked_other * asked.rows:
+        return
+    mapped = asked.mapped >= _NEARLY_ALL * asked.rows
+    if mapped and asked.images < asked.classes:
+        return  # one class for several: another task
+    if not mapped and asked.unforeseen <= limits.asked_other / 2 * asked.rows:
+        return
+    own = 1 - asked.other / asked.rows
+    part = own > asked.chance + 4 * math.sqrt(asked.chance * (1 - asked.chance) / asked.rows)
+    yield noted(
+        "asked-otherwise",
+        Severity.ERROR,
+        "training data",
+        {"other": asked.other, "of": asked.rows, "share": 1 - own, "chance": 1 - asked.chance},
+        {"share": limits.asked_other},
+        kind="renumbered" if mapped else "in part" if part else "all",
+    )
+
+
+RULES = (inputs_mixed, asked_otherwise)
