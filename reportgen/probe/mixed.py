@@ -19,7 +19,7 @@ from torch import Tensor
 from ..document.samples import Asked, Mixed
 from ..subject.data import Batch
 
-ENTRIES = 1 << 10  # of an input that are looked at
+ENTRIES = 1 << 8  # of an input that are looked at
 _MOST = 1 << 14  # training samples among which the parts are looked for
 _WIDE = 1 << 10  # numbers in one target
 _DIRECTIONS = 4
@@ -34,8 +34,8 @@ _CLASSES = 64  # that are asked for one by one
 _MANY = 3  # rows of a batch
 _EQUAL = 0.01  # from one half, at which neither part is the larger one
 _EARLY = 24  # rows that lie between no two samples, after which no more are looked at
-_PIECES = 1 << 8  # entries that are held against those of samples one by one
-_ROWS = 6  # of a look, for that
+_ROWS = 6  # of a look whose entries are held against those of samples one by one
+_ASKED = 16  # entries of a row that are looked at first
 _NEAREST = 4  # samples of which a row may hold pieces
 
 
@@ -248,25 +248,45 @@ class Pieces:
     """Of these rows among all."""
     telling: Tensor
     """(rows, entries): what is not the ground that most entries of the row lie on."""
+    asked: Tensor
+    """(rows, a few places)"""
     known: list[list[tuple[int, int, Tensor]]]
     """Of each row: number of entries that a sample shares, its place, and which."""
+    open: list[int]
+    """Rows that no sample makes up alone."""
 
     @staticmethod
     def of(looks: Sequence[Look]) -> Pieces:
         starts = [sum(len(look.inputs) for look in looks[:i]) for i in range(len(looks))]
-        rows = torch.cat([look.inputs[:_ROWS].double().cpu() for look in looks])
-        rows = _fewer(rows)
+        rows = torch.cat([look.inputs[:_ROWS].double().cpu() for look in looks]).float()
         places = [start + i for start, look in zip(starts, looks, strict=True) for i in range(len(look.inputs[:_ROWS]))]
-        return Pieces(rows, places, rows != rows.mode(1, keepdim=True).values, [[] for _ in places])
+        telling = rows != rows.mode(1, keepdim=True).values
+        order = torch.rand(rows.shape, generator=torch.Generator().manual_seed(0)) + telling
+        asked = order.topk(min(_ASKED, rows.shape[1]), 1).indices
+        return Pieces(rows, places, telling, asked, [[] for _ in places], list(range(len(places))))
 
     def update(self, x: Tensor, start: int) -> None:
-        same = (_fewer(x)[None] == self.rows[:, None]) & self.telling[:, None]
-        counts = same.sum(2)
-        most = counts.topk(min(2, counts.shape[1]), 1)
-        for at, known in enumerate(self.known):
-            found = zip(most.values[at].tolist(), most.indices[at].tolist(), strict=True)
-            known += [(n, start + i, same[at, i]) for n, i in found if n >= _FEWEST]
-            self.known[at] = sorted(known, key=lambda k: -k[0])[:_NEAREST]
+        """Take samples; only one that shares one of a few entries with a row is held against all of it."""
+        if not self.open:
+            return
+        x, rows, telling = x.float(), self.rows[self.open], self.telling[self.open]
+        asked = self.asked[self.open]
+        hit = (x[:, asked] == rows.gather(1, asked)) & telling.gather(1, asked)
+        samples, at = hit.any(2).nonzero(as_tuple=True)
+        same = (x[samples] == rows[at]) & telling[at]
+        counts = same.sum(1)
+        for k in (counts >= _FEWEST).nonzero().flatten().tolist():
+            row, n = self.open[int(at[k])], int(counts[k])
+            known = self.known[row]
+            if len(known) < _NEAREST or n > known[-1][0]:
+                known.append((n, start + int(samples[k]), same[k]))
+                known.sort(key=lambda one: -one[0])
+                del known[_NEAREST:]
+        self.open = [row for row in self.open if not self._is_whole(row)]
+
+    def _is_whole(self, row: int) -> bool:
+        """Tell whether all of a row comes from one sample."""
+        return bool(self.known[row]) and self.known[row][0][0] == int(self.telling[row].sum())
 
     def pairs(self) -> list[_Pair]:
         """Return the rows that two samples make up."""
@@ -281,10 +301,6 @@ class Pieces:
                     out.append(_Pair(place, i, j, own / (own + other)))
                     break
         return out
-
-
-def _fewer(x: Tensor) -> Tensor:
-    return x[:, :: max(1, math.ceil(x.shape[1] / _PIECES))].float()
 
 
 def _opposite(directions: Tensor) -> tuple[int, int] | None:
