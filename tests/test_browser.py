@@ -203,6 +203,18 @@ def jenkins(folder: Path) -> Iterator[str]:
         thread.join()
 
 
+def test_on_paper_a_picture_stays_with_its_title_two_to_a_row(browser: Any, files: dict[str, Path]) -> None:
+    """Rows of a grid break between a title and its picture; a line does not."""
+    page = opened(browser, files["run"], viewport={"width": 700, "height": 900})
+    page.emulate_media(media="print")
+    told = page.evaluate("""() => [...document.querySelectorAll('.pictures')].map(p => [...p.children].map(e => {
+      const r = e.getBoundingClientRect(); return [getComputedStyle(e).display, r.top, r.right]; }))""")
+    drawn = [row for row in told if len(row) > 1]
+    assert drawn
+    assert {display for row in drawn for display, _, _ in row} == {"inline-block"}
+    assert all(row[0][1] == row[1][1] and row[1][2] <= 700 for row in drawn)
+
+
 @pytest.mark.parametrize("beside", [False, True])
 def test_under_the_policy_of_jenkins(browser: Any, tmp_path: Path, beside: bool) -> None:
     """All text and all charts are there; what stands beside the page is shown, images inside it stand as words."""
