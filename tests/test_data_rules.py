@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader, Subset, TensorDataset
 import reportgen
 from reportgen import Options, examine
 from reportgen.document.facts import Finding, Report, Severity
+from reportgen.document.history import History
 from reportgen.health.rules.splits import _renamed
 from reportgen.page.sections import dataset as section
 from reportgen.probe import fingerprints
@@ -375,6 +376,24 @@ def test_labels_beyond_the_outputs_are_an_error() -> None:
     report = reportgen.examine(nn.Linear(10, 3), [(x, y + 1)])
     (finding,) = rows(report, "d-label-range")
     assert (finding.severity, finding.evidence["max"], finding.evidence["classes"]) == (Severity.ERROR, 3, 3)
+
+
+@pytest.mark.parametrize(
+    ("given", "steps", "told"),
+    [
+        (1, 40, False),  # a cross-entropy would have refused the training labels: these are thresholds of grades
+        (1, 0, True),
+        (0, 40, True),  # those of the data given alone
+    ],
+)
+def test_labels_that_a_run_has_learned_from(given: int, steps: int, told: bool) -> None:
+    x, y = clusters(60)
+    run = History(series=[], epochs=1, steps=steps)
+    options = reportgen.Options(trial_budget=0, pictures=0)
+    report = reportgen.examine(
+        nn.Linear(10, 3), [(x, y + 1)], train_data=[(x, y + given)], history=run, options=options
+    )
+    assert bool(rows(report, "d-label-range")) == told
 
 
 def test_renaming_is_the_best_one() -> None:

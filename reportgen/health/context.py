@@ -36,7 +36,7 @@ def context_of(report: Report, limits: Thresholds) -> Context:
         and _is_measured(evaluation)
         and not _small_is_right(report)
         and not _needs_no_targets(report)
-        and not _spare_columns(report)
+        and not _columns_apart(report)
         and same_units(report),
         real_data=report.subject.inputs == "real",
         n_samples=report.subject.n_samples,
@@ -62,11 +62,12 @@ def _needs_no_targets(report: Report) -> bool:
     return trial is not None and bool(trial.numbers["ignored"])
 
 
-def _spare_columns(report: Report) -> bool:
-    """Tell whether no loss says that outputs are scores of classes, and there are more columns than labels go.
+def _columns_apart(report: Report) -> bool:
+    """Tell whether no loss says that outputs are scores of classes, and there are more or fewer columns than labels go.
 
-    Outputs of a model that was trained without labels are an embedding of any width. A model that names the labels far
-    better than chance is none; neither is one whose columns all have their class.
+    Outputs of a model that was trained without labels are an embedding of any width, and thresholds between grades are
+    one fewer than these. A model that names the labels better than chance is neither; nor is one whose columns all have
+    their class.
     """
     facts = report.evaluation
     if report.subject.loss is not None or facts is None or facts.task != "multiclass" or facts.classification is None:
@@ -75,8 +76,8 @@ def _spare_columns(report: Report) -> bool:
     top = max(
         (d.label_max for d in (report.dataset, report.train_dataset) if d and d.label_max is not None), default=-1
     )
-    few = 0 <= top < len(facts.classification.confusion) - 1
-    return few and score is not None and score.value <= score.majority
+    apart = top >= 0 and top != len(facts.classification.confusion) - 1
+    return apart and score is not None and score.value <= score.majority
 
 
 def state_of(report: Report) -> Literal["untrained", "trained", "unknown"]:
@@ -239,7 +240,7 @@ def _chance(report: Report) -> float | None:
     evaluation = report.evaluation
     if evaluation is None or evaluation.task != "multiclass" or evaluation.classification is None:
         return None
-    if _needs_no_targets(report) or _spare_columns(report):
+    if _needs_no_targets(report) or _columns_apart(report):
         return None
     counts = [sum(row) for row in evaluation.classification.confusion]
     return _entropy(counts) if sum(counts) else None

@@ -69,8 +69,8 @@ def o_baseline_skill(report: Report, context: Context, limits: Thresholds) -> It
     Classifiers: accuracy not above the share of the commonest class, and balanced accuracy not clearly above 1/K (a
     model that was trained to find rare classes may well give up plain accuracy). Regressors: R² <= 0. Thirty samples at
     least. Not judged where outputs are distances, small where the answer is yes; nor, where no loss was given, with
-    more columns than labels go, or outputs below 0 where no target is: an embedding, or logits. Wrong when the data are
-    not what the model was made for.
+    more or fewer columns than labels go, or outputs below 0 where no target is: an embedding, or logits. Wrong when the
+    data are not what the model was made for.
     """
     evaluation = report.evaluation
     if evaluation is None or context.state != "trained" or evaluation.n_samples < 30 or not context.outcome_known:

@@ -123,7 +123,8 @@ def d_label_range(report: Report, context: Context, limits: Thresholds) -> Itera
 
     The smallest label is below 0 (-100, which losses leave out, does not count), or the largest is not below the number
     of outputs. A fact, and an error: such a label cannot be learned. Not judged under another loss than a
-    cross-entropy: an embedding may have any width.
+    cross-entropy: an embedding may have any width. Nor where no loss was given and a run has learned from such labels,
+    as a cross-entropy would have refused them: thresholds between grades are one fewer than the grades.
     """
     evaluation = report.evaluation
     if evaluation is None or evaluation.task != "multiclass" or evaluation.classification is None:
@@ -132,17 +133,29 @@ def d_label_range(report: Report, context: Context, limits: Thresholds) -> Itera
     if loss and not any(word in loss for word in ("crossentropy", "cross_entropy", "nll")):
         return
     n = len(evaluation.classification.confusion)
+    run, learned = report.training, report.train_dataset
+    if not loss and run is not None and run.steps and learned is not None and _outside(learned, n):
+        return
     for name, data in _splits(report):
-        if data.label_min is None or data.label_max is None or (data.label_min >= 0 and data.label_max < n):
+        ends = _outside(data, n)
+        if ends is None:
             continue
         yield Finding(
             rule="d-label-range",
             severity=Severity.ERROR,
             subject=name,
             section=SECTION,
-            evidence={"min": data.label_min, "max": data.label_max, "classes": n},
+            evidence={"min": ends[0], "max": ends[1], "classes": n},
             threshold={"min": 0, "max": n - 1},
         )
+
+
+def _outside(data: DatasetFacts, n: int) -> tuple[int, int] | None:
+    """Return the smallest and the largest label, where one of them is none of the first ``n`` whole numbers."""
+    low, high = data.label_min, data.label_max
+    if low is None or high is None or (low >= 0 and high < n):
+        return None
+    return low, high
 
 
 def d_label_constant(report: Report, context: Context, limits: Thresholds) -> Iterator[Finding]:
