@@ -21,7 +21,7 @@ from reportgen.probe.trials import run as trials
 from reportgen.probe.trials.lab import Clock, Lab, NotApplicableError
 from reportgen.subject.data import Batch
 
-from .test_rules_model import causes, report, run, severity
+from .test_rules_model import causes, report, run, series, severity
 from .test_trials import Made
 
 
@@ -218,6 +218,15 @@ def test_a_loss_that_sinks_below_every_bound(ends: list[float], r2: float, told:
     )
     assert ("loss-sign-flipped" in causes(facts)) is told
     assert severity(facts, "loss-sign") == ("error" if told else None)
+
+
+def test_a_loss_that_sank_within_the_first_epoch_is_held_against_its_first_steps() -> None:
+    fit = Regression(r2=-7e4, mae=0.5, mse=1.0, target=TensorStats(), residual=TensorStats(), sample=[])
+    ends, steps = [-1.5e3, -1.5e4, -9e4, -4e5, -1e6], [-1.8, -2.0, -2.6, *[-900.0] * 10, *[-1e6] * 10]
+    kept = EvaluationFacts(task="regression", n_samples=400, regression=fit)
+    assert severity(report(None, evaluation=kept, training=run(ends)), "loss-sign") is None
+    history = run(ends, series=[series("train_loss", steps, "step")])
+    assert severity(report(None, evaluation=kept, training=history), "loss-sign") == "error"
 
 
 def test_a_loss_that_does_not_fit_the_targets_sinks_for_that_reason() -> None:

@@ -282,6 +282,26 @@ def test_two_classes_that_augmentation_makes_one(scores: dict[str, float], expec
     assert severity(facts(redrawn=0.0, **alike | PAIR | scores), "augmentation-hurts") is None
 
 
+@pytest.mark.parametrize(
+    ("after", "cause"),
+    [
+        ((1.1507, 1.1798, 1.1837), "lr-too-low"),  # ten times the rate, ten times the way
+        ((1.1790, 1.1798, 1.1837), "underfitting"),  # a higher rate is no help
+        ((1.2, 1.1798, 1.1837), "underfitting"),
+        ((1.1507, 1.1798, 1.1842), "underfitting"),  # nor is what a lower rate does not go along
+    ],
+)
+def test_a_loss_that_falls_in_proportion_to_the_rate_had_too_little_of_it(
+    after: tuple[float, float, float], cause: str
+) -> None:
+    sick = facts(as_is=0.3, onward=0.85)
+    assert sick.trials is not None
+    numbers = dict(zip(("faster", "same", "slower"), after, strict=True))
+    ways = tried("other-ways", before=1.1842, rate=2e-5, decay=0.0, drop=0.0, steps=120.0, samples=800.0, **numbers)
+    trials = replace(sick.trials, trials=[*sick.trials.trials, *ways.trials])
+    assert cause in causes(replace(sick, trials=trials))
+
+
 TURNED = {"pair_given_given": 0.73, "pair mirrored": 0.14, "pair upside down": 0.8}
 
 

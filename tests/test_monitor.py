@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import reportgen
 from reportgen.document.history import History, LayerRun, ParameterRun
+from reportgen.training.samples import N_BARS, bars_of
 
 Step = Callable[[nn.Module, Tensor, Tensor, torch.optim.Optimizer], Tensor]
 
@@ -469,3 +470,16 @@ def test_what_waits_on_a_device_is_fetched_together_and_in_order() -> None:
     assert read == [[1.0], [2.0, 3.0], [], [4.0]]
     notebook.settle()
     assert len(read) == 4
+
+
+def test_histograms_of_numbers_whose_range_has_no_end() -> None:
+    """A run that explodes holds weights of both signs near the largest float, a step before it breaks."""
+    wild = torch.tensor([-3e38, -1e38, 0.0, 1e38, 3e38, math.nan, math.inf])
+    (row,) = bars_of([wild]).tolist()
+    low, high, *counts = row
+    assert (low, high) == (float(wild[0]), float(wild[4]))
+    assert sum(counts) == 5
+    middle = N_BARS // 2
+    assert (counts[0], counts[middle], counts[-1]) == (1, 1, 1)
+    tiny = torch.tensor([0.0, 1e-45, 1e-44])  # the smallest there are
+    assert sum(bars_of([tiny])[0, 2:].tolist()) == 3

@@ -38,7 +38,8 @@ from reportgen.document.facts import (
     WeightFacts,
     WeightRow,
 )
-from reportgen.document.history import History, ParameterRun, Series
+from reportgen.document.history import Event, History, ParameterRun, Series
+from reportgen.document.samples import TensorRow
 from reportgen.document.stats import TensorStats
 from reportgen.errors import OptionError
 from reportgen.health.causes import ADVICE, diagnose
@@ -541,6 +542,22 @@ def test_nan_in_the_training_data_counts_too() -> None:
     facts = report(dataset=data(stats()), train_dataset=data(stats(nan=1)), **weights(weight(stats=stats(nan=1))))
     (diagnosis,) = judge(facts).diagnoses
     assert (diagnosis.cause, diagnosis.subject) == ("nan-in-data", "training input 0")
+
+
+def test_nan_in_a_further_input_of_a_run_that_broke() -> None:
+    rows = [
+        TensorRow(name="0.codes", role="input", shape="N x 3", dtype="int64", stats=stats()),
+        TensorRow(name="0.numbers", role="input", shape="N x 4", dtype="float32", stats=stats(nan=5)),
+        TensorRow(name="0.mask", role="input", shape="N x 4", dtype="float32", stats=stats(pos_inf=5)),
+        TensorRow(name="price", role="target", shape="N", dtype="float32", stats=stats()),
+    ]
+    facts = structs.replace(data(stats()), tensors=rows)
+    broke = History(events=[Event(kind="nonfinite", step=1, subject="net.0", part="activation")], steps=9)
+    (finding,) = found(report(dataset=facts, training=broke), "d-nonfinite")
+    assert (finding.subject, finding.evidence["nan"]) == ("input 0.numbers", 5)
+    # a model that fills the gaps, or masks them, works with them
+    assert not found(report(dataset=facts, training=History(steps=9)), "d-nonfinite")
+    assert not found(report(dataset=facts), "d-nonfinite")
 
 
 def test_d_nonfinite() -> None:

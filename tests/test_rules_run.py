@@ -614,3 +614,19 @@ def test_a_part_in_eval_mode_is_told_in_words() -> None:
         detail={"direction": "part"},
     )
     assert "body.norm" in wording.describe(part)
+
+
+@pytest.mark.parametrize(
+    ("steps", "expected"),
+    [
+        ([894.2, 2.35e6, None, None], "error"),  # each step made it a thousand times as large
+        ([1.0, 3e3, 4e9, None], "error"),
+        ([894.2, 2.35e4, None], None),  # one wild value may be the fault of a batch
+        ([894.2, None, None], None),
+        ([1.0, 0.9, 1.1, 0.8, 0.9, 0.7, 0.8, 1e6, None], None),
+    ],
+)
+def test_a_loss_that_the_first_steps_broke(steps: list[float | None], expected: str | None) -> None:
+    by_step = Series(name="train_loss", axis="step", n=len(steps), x=[float(i + 1) for i in range(len(steps))], y=steps)
+    history = History(series=[by_step], steps=len(steps))
+    assert severity(report(history), "h-diverged") == expected

@@ -259,10 +259,34 @@ def test_activations_are_no_affine_map_even_where_all_units_are_on(act: Any) -> 
 def test_what_is_linear_on_purpose_is_not_judged_or_said_to_be_a_factorisation() -> None:
     with pytest.raises(NotApplicableError, match="fewer than two"):
         shape.affinity(lab(nn.Linear(8, 3)))
-    with pytest.raises(NotApplicableError, match="floating-point"):
-        shape.affinity(lab(Reader(causal=True), tokens()))
+    assert shape.affinity(lab(Reader(causal=True), tokens())).numbers["departure"] > 1e-3
     bottleneck = shape.affinity(lab(nn.Sequential(nn.Linear(8, 2), nn.Linear(2, 8)))).numbers
     assert (bottleneck["collapsible"], bottleneck["redundant"]) == (0, 0)
+
+
+class Tower(nn.Module):
+    """Two tables, looked up by whole numbers, and layers behind what they hold."""
+
+    def __init__(self, between: nn.Module, *, joined: bool = True) -> None:
+        super().__init__()
+        self.users, self.items, self.joined = nn.Embedding(9, 6), nn.Embedding(9, 6), joined
+        width = 12 if joined else 6
+        self.tower = nn.Sequential(nn.Linear(width, 16), nn.BatchNorm1d(16), between, nn.Linear(16, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        user, item = self.users(x[:, 0]), self.items(x[:, 1])
+        return self.tower(torch.cat([user, item], 1) if self.joined else user * item)
+
+
+@pytest.mark.parametrize(
+    ("model", "affine"),
+    [(Tower(nn.Identity()), True), (Tower(nn.ReLU()), False), (Tower(nn.Identity(), joined=False), False)],
+)
+def test_what_lies_behind_tables_is_mixed_where_inputs_are_codes(model: nn.Module, affine: bool) -> None:
+    x = torch.randint(9, (40, 2), generator=torch.Generator().manual_seed(0))
+    numbers = shape.affinity(lab(model, Batch((x,), {}, torch.zeros(40)))).numbers
+    assert (numbers["departure"] < 1e-5) is affine
+    assert numbers["collapsible"] == 1
 
 
 def test_affine_pairs_are_named() -> None:

@@ -444,6 +444,7 @@ SYNDROMES: tuple[Syndrome, ...] = (
     # a copy that goes on learning is not held by anything but the end, and neither is a loss in full fall
     Syndrome("undertrained", ("cut-short", "h-still-improving"), ("fresh-copy-ahead", "o-below-neighbours")),
     Syndrome("bad-init", ("fresh-copy-ahead",), _SLOW, detail("held", "weights")),
+    Syndrome("lr-too-low", ("fresh-copy-ahead",), (*_SLOW, "lr-extreme"), detail("held", "rate")),
     # weights that no fresh start has, and that were carried there
     Syndrome("lr-too-high", ("fresh-copy-ahead",), (*_SLOW, *_SICK_SIGNAL, *_WILD), detail("held", "steps")),
 )

@@ -76,8 +76,11 @@ def bars_of(samples: list[Tensor]) -> Tensor:
     finite = torch.isfinite(table)
     low = table.masked_fill(~finite, math.inf).amin(1, keepdim=True)
     high = table.masked_fill(~finite, -math.inf).amax(1, keepdim=True)
+    # a range between large numbers of either sign has no end unless they are made smaller
+    scale = torch.where(torch.isinf(high - low), 0.25, 1.0)
     # divided first: the inverse of the smallest range is infinite, and nothing times that is NaN
-    place = (table - low) / (high - low).clamp_min(torch.finfo(torch.float32).tiny) * N_BARS
+    reach = (high * scale - low * scale).clamp_min(torch.finfo(torch.float32).tiny)
+    place = (table * scale - low * scale) / reach * N_BARS
     # what is not finite goes to one bin more, which is cut off
     place = place.clamp_(0, N_BARS - 1).masked_fill_(~finite, N_BARS).long()
     counts = torch.zeros(len(samples), N_BARS + 1, device=table.device)

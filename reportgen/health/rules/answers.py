@@ -77,12 +77,13 @@ def _sinks(report: Report, context: Context, limits: Thresholds) -> dict[str, fl
     if train is None or len(train.y) < _LEAST_EPOCHS:
         return {}
     lowest = train.y[-1] <= min(train.y) * 0.8
-    below = -train.y[-1] / max(abs(train.y[0]), 1.0)
+    began = min((train.start, train.y[0]), key=abs)  # the mean of a first epoch may have sunk far already
+    below = -train.y[-1] / max(abs(began), 1.0)
     if not lowest or below < limits.sunk:
         return {}
     fit = facts.regression.r2 if facts is not None and facts.regression is not None else None
     useless = fit < -1 if fit is not None else context.outcome_known and not context.outcome_ok
-    return {"began": train.y[0], "ended": train.y[-1], "below": below} if useless else {}
+    return {"began": began, "ended": train.y[-1], "below": below} if useless else {}
 
 
 def loss_blind(report: Report, context: Context, limits: Thresholds) -> Iterator[Finding]:

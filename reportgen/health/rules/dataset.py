@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ...document.facts import DatasetFacts, FeatureStats, Finding, Report, Severity
+from ...document.samples import TensorRow
+from ...document.stats import TensorStats
 from ..context import Context
 from ..curves import losses
 from ..thresholds import Thresholds
@@ -18,13 +20,17 @@ SECTION = "dataset"
 def d_nonfinite(report: Report, context: Context, limits: Thresholds) -> Iterator[Finding]:
     """NaN or infinity in the inputs or the targets.
 
-    Counted over every element of the first input tensor and of floating-point targets, in all batches given.
+    Counted over every element of the first input tensor and of floating-point targets, in all batches given; and NaN in
+    further inputs, and in targets that are several, of a run that broke: a model that works fills them in, or its loss
+    leaves them out, and a mask may hold infinity.
     """
-    parts = []
+    parts: list[tuple[str, TensorStats]] = []
     for prefix, data in (("", report.dataset), ("training ", report.train_dataset)):
         if data is not None:
             parts += [(f"{prefix}input {f.index}", f.stats) for f in data.features]
             parts += [(f"{prefix}target", data.target)] if data.target is not None else []
+            further = _further(data) if _broke(report) else []
+            parts += [(f"{prefix}{row.role} {row.name}", row.stats) for row in further if row.stats.nan]
     bad = [(name, stats) for name, stats in parts if stats.nonfinite]
     if bad:
         yield Finding(
@@ -39,6 +45,21 @@ def d_nonfinite(report: Report, context: Context, limits: Thresholds) -> Iterato
             },
             threshold={"nonfinite": 0},
         )
+
+
+def _broke(report: Report) -> bool:
+    """Tell whether a value stopped being finite in the run."""
+    history = report.training
+    if history is None:
+        return False
+    broken = (s.nonfinite for s in history.series if s.name in ("train_loss", "val_loss"))
+    return any(broken) or any(e.kind == "nonfinite" for e in history.events)
+
+
+def _further(data: DatasetFacts) -> list[TensorRow]:
+    """Return the tensors that are neither the first input nor the only target."""
+    inputs = [row for row in data.tensors if row.role == "input"]
+    return inputs[1:] + [row for row in data.tensors if row.role == "target" and row.name != "target"]
 
 
 def d_input_scale(report: Report, context: Context, limits: Thresholds) -> Iterator[Finding]:

@@ -17,6 +17,7 @@ from .trials import is_coupled
 SECTION = "trials"
 _ALIKE = 200  # samples of each split
 _FAR = 3.0  # lengths that a matrix had at its start
+_TENFOLD = (5.0, 20.0)
 
 
 def _trial(report: Report, context: Context) -> Trial | None:
@@ -307,8 +308,10 @@ def fresh_copy_ahead(report: Report, context: Context, limits: Thresholds) -> It
     model's own weights trained alike stay behind (less than half of the way to the fresh copy) it is where they are
     that holds them: how they were initialised, or what the run did to them; otherwise rate, schedule or regularisation.
     It was the steps where half of the matrices went further from their start than three times their length there: what
-    they began with is then a tenth of what they are. A warning. Wrong where the loss asks for something else than that
-    answer.
+    they began with is then a tenth of what they are. It was the rate where the model's own weights catch up, and going
+    on from them lowers the loss in proportion to it, over a hundredfold range: with ten times the rate five to twenty
+    times as much as before, and that again as much more than with a tenth of it. A warning. Wrong where the loss asks
+    for something else than that answer.
     """
     trial = _trial(report, context)
     if trial is None or not context.outcome_known or not is_ahead(report, context, limits):
@@ -316,6 +319,10 @@ def fresh_copy_ahead(report: Report, context: Context, limits: Thresholds) -> It
     n = trial.numbers
     stuck = "onward" in n and n["onward"] < (n["as_is"] + n["training_given"]) / 2
     far = _carried(report) if stuck else 0.0
+    if stuck:
+        held = "steps" if far else "weights"
+    else:
+        held = "rate" if "onward" in n and _goes_with_rate(report) else "settings"
     yield Finding(
         rule="fresh-copy-ahead",
         severity=Severity.WARNING,
@@ -325,8 +332,20 @@ def fresh_copy_ahead(report: Report, context: Context, limits: Thresholds) -> It
         | {"fresh": n["training_given"], "samples": n["learned_training"]}
         | ({"moved": far} if far else {}),
         threshold={"gap": limits.anew_gap, "errors": limits.anew_errors},
-        detail={"kind": trial.detail.get("kind", ""), "held": ("steps" if far else "weights") if stuck else "settings"},
+        detail={"kind": trial.detail.get("kind", ""), "held": held},
     )
+
+
+def _goes_with_rate(report: Report) -> bool:
+    """Tell whether going on lowers the loss in proportion to the learning rate, which far from a minimum it does."""
+    trial = report.tried("other-ways")
+    n = trial.numbers if trial is not None else {}
+    if not {"faster", "same", "slower"} <= n.keys():
+        return False
+    fast, same, slow = (n["before"] - n[key] for key in ("faster", "same", "slower"))
+    if min(same, slow) <= 0:
+        return False
+    return all(_TENFOLD[0] <= ratio <= _TENFOLD[1] for ratio in (fast / same, same / slow))
 
 
 def _carried(report: Report) -> float:

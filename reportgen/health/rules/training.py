@@ -16,6 +16,7 @@ from ..robust import noise, spearman
 from ..thresholds import Thresholds
 
 SECTION = "training"
+_AT_ONCE = 6  # steps
 
 
 def noted(
@@ -62,11 +63,11 @@ def h_diverged(report: Report, context: Context, limits: Thresholds) -> Iterator
 
     End − minimum > max(half of the drop, 4 sigma, a tenth of the minimum), and end > 1.25 times the minimum; or the end
     is ten times the first steps; or two of the last three values before it stopped being finite were ten times the
-    first. A loss whose minimum lies below zero must have ended as far above zero: one that fades to zero from below is
-    that of a policy gradient, whose advantages vanish as the policy gets good. Left out where several optimizers step
-    apart (adversarial losses), where the learning rate went up again in the last fifth (a restart), and where the
-    accuracy (or another score) of the same data ended as high as it ever was: then the loss changed, not the model
-    (curricula, a weight that is annealed).
+    first, or it broke within six steps, the last of which was a hundred times the first. A loss whose minimum lies
+    below zero must have ended as far above zero: one that fades to zero from below is that of a policy gradient, whose
+    advantages vanish as the policy gets good. Left out where several optimizers step apart (adversarial losses), where
+    the learning rate went up again in the last fifth (a restart), and where the accuracy (or another score) of the same
+    data ended as high as it ever was: then the loss changed, not the model (curricula, a weight that is annealed).
     """
     curve, _ = losses(report.training, limits)
     if curve is None:
@@ -116,8 +117,10 @@ def _blown_up(history: History | None, limits: Thresholds) -> Iterator[Finding]:
         return
     before = [v for v in series.y[: series.y.index(None)] if v is not None]
     line = limits.blown_up_ratio * abs(before[0]) if before else math.inf
-    # one wild value may be the fault of a batch; growth shows in two
-    if len(before) >= 3 and before[0] and sum(v > line for v in before[-3:]) >= 2:
+    # one wild value may be the fault of a batch; growth shows in two, or where the first steps already broke it
+    grew = len(before) >= 3 and sum(v > line for v in before[-3:]) >= 2
+    at_once = 2 <= len(before) <= _AT_ONCE and before[-1] > limits.blown_up_ratio * line
+    if before and before[0] and (grew or at_once):
         yield _diverged(before[-1], min(before), line)
 
 

@@ -97,7 +97,7 @@ def missing_nonlinearity(report: Report, context: Context, limits: Thresholds) -
     branches) or every inner layer is a bottleneck (a factorisation, a linear autoencoder). One affine layer is a
     regression on purpose and passes. A warning where all layers behind the first are affine in what that one puts out,
     two of them at least, and a trained model has a poor fit: inputs may multiply what lies between (the edges of a
-    graph), and the layers still add up to one.
+    graph), and the layers still add up to one. Of whole numbers it is the vectors looked up for them that are mixed.
     """
     trial = report.tried("affinity")
     if trial is None:

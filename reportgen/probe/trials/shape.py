@@ -31,12 +31,14 @@ def affinity(lab: Lab) -> Result:
     pairs of Linear layers fed one into the other as they are, the inner width no bottleneck, so that one layer would
     say the same; ``collapsible``: the same of all neighbours, whatever stands between. ``inner``, where the whole is
     not affine: the same departure by what the first affine layers put out, all inputs as they are, of the layers behind
-    them (a graph's edges may multiply what lies between); ``behind``: how many those are, two at least.
+    them (a graph's edges may multiply what lies between); ``behind``: how many those are, two at least. Of inputs that
+    are all whole numbers x and x' are what the embeddings put out for them.
     """
     batch = lab.samples(32, least=2)
-    if not all(t.is_floating_point() for t in tensors((batch.args, batch.kwargs))):
+    model, given = lab.model, list(tensors((batch.args, batch.kwargs)))
+    tables = [] if any(t.is_floating_point() for t in given) else [n for n, m in model.named_modules() if _is_table(m)]
+    if not tables and not all(t.is_floating_point() for t in given):
         raise NotApplicableError("the inputs are no floating-point numbers, between which nothing lies")
-    model = lab.model
     with _affine_layers(model) as seen:
         answer(model, batch, lab.seed)
     if len(seen.order) < 2:
@@ -49,6 +51,11 @@ def affinity(lab: Lab) -> Result:
         "redundant": float(len(seen.pairs)),
         "collapsible": float(_collapsible([modules[name] for name in seen.order])),
     }
+    if tables:
+        found = _departure(lab, tables, last, batch)
+        if found is None:
+            raise NotApplicableError("the outputs do not vary with the input")
+        return Result(numbers | {"departure": found}, {"last": last, "pairs": ", ".join(seen.pairs[:4])})
     departures = []
     for draw, (share, times) in enumerate(((0.5, 4.0), (0.3, 40.0), (0.8, 400.0))):
         other = _far(batch, draw + 1, times)
@@ -74,29 +81,35 @@ def _inner(lab: Lab, order: list[str], batch: Batch) -> dict[str, float]:
 
     Returns nothing where fewer than two layers lie behind those, or one of them is called more than once.
     """
-    modules = dict(lab.model.named_modules())
     firsts = _first_ones(lab, order, batch)
     behind = len(order) - len(firsts)
     if len(set(order)) < len(order) or behind < 2:
         return {}
+    inner = _departure(lab, firsts, order[-1], batch)
+    return {} if inner is None else {"inner": inner, "behind": float(behind)}
+
+
+def _departure(lab: Lab, sources: list[str], last: str, batch: Batch) -> float | None:
+    """Hold a layer against an affine function of what others put out together; None where it does not depend on it."""
+    modules = dict(lab.model.named_modules())
     mixture = [1.0, 0.0]  # share of what is there, and how far away the rest is
 
     def at(share: float, times: float) -> Tensor:
         mixture[:] = share, times
-        return _at(lab, order[-1], batch).double()
+        return _at(lab, last, batch).double()
 
     def mix(module: nn.Module, args: Any, output: Any) -> Any:
         share, times = mixture
         return share * output - (1 - share) * times * output.roll(1, 0)
 
-    handles = [modules[name].register_forward_hook(mix) for name in firsts]
+    handles = [modules[name].register_forward_hook(mix) for name in sources]
     departures = []
     try:
         for part, far in ((0.5, 4.0), (0.3, 40.0), (0.8, 400.0)):
             here, there, between = at(1.0, far), at(0.0, far), at(part, far)
             unit = float((here - there).square().mean().sqrt())
             if not unit > 1e-6 * float(here.abs().max()):
-                return {}
+                return None
             gap = between - part * here - (1 - part) * there
             departures.append(float(gap.square().mean().sqrt()) / unit)
             if departures[-1] > _AFFINE:  # most networks are told by the first
@@ -104,7 +117,11 @@ def _inner(lab: Lab, order: list[str], batch: Batch) -> dict[str, float]:
     finally:
         for handle in handles:
             handle.remove()
-    return {"inner": max(departures), "behind": float(behind)}
+    return max(departures)
+
+
+def _is_table(module: nn.Module) -> bool:
+    return isinstance(module, (nn.Embedding, nn.EmbeddingBag))
 
 
 def _first_ones(lab: Lab, order: list[str], batch: Batch) -> list[str]:
