@@ -31,6 +31,7 @@ from .samples import (
     Averaged,
     Copies,
     Filled,
+    Mapped,
     Mixed,
     Order,
     Padding,
@@ -481,6 +482,7 @@ class DatasetFacts(Struct, frozen=True, kw_only=True):
     filled: Filled | None = None
     averaged: Averaged | None = None
     """By columns."""
+    mapped: Mapped | None = None
     mixed: Mixed | None = None
     """As a monitor saw them go into the model."""
     asked: Asked | None = None

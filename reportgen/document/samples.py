@@ -157,6 +157,30 @@ class Asked(Struct, frozen=True, kw_only=True):
     """Share of equal pairs of training labels."""
 
 
+class Mapped(Struct, frozen=True, kw_only=True):
+    """Whether targets with a value at every place have to do with what their own inputs hold at these places.
+
+    Of each input and each map: the share of the map that a linear fit of what lies at its places explains, with what
+    the place alone tells taken off.
+    """
+
+    n: int
+    own: float
+    """How often the own map fits an input better than that of another sample, and the own input a map: 0.5 by chance.
+    """
+    error: float
+    """Standard deviation of that where maps are dealt out anew."""
+    spread: float
+    """Standard error of it where maps stand as they are."""
+    placed: float
+    """Share of the variance of maps that their mean at each place tells."""
+
+    @property
+    def z(self) -> float:
+        """Standard deviations above chance."""
+        return (self.own - 0.5) / max(self.error, 1e-9)
+
+
 class Mixed(Struct, frozen=True, kw_only=True):
     """Inputs as the loop trained on them, of which some are two training samples mixed into one."""
 

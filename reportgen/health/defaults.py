@@ -75,6 +75,8 @@ DEFAULTS: dict[str, str] = {
     "d-label-range": "label-corruption",
     "d-label-signal": "label-corruption",
     "d-labels-unrelated": "label-corruption",
+    "d-maps-noisier": "label-noise",
+    "d-maps-unrelated": "label-corruption",
     "d-missing-class": "train-val-mismatch",
     "d-rows-slipped": "label-corruption",
     "d-mean-target": "data-leakage",

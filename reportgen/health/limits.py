@@ -131,6 +131,8 @@ LIMITS: dict[str, dict[str, str]] = {
     "d-train-val-shift": {"shift": "shift"},
     "d-label-mapping": {"gain": "mapping_gain"},
     "d-label-noise": {"difference": "noisier"},
+    "d-maps-noisier": {"difference": "maps_lower"},
+    "d-maps-unrelated": {"difference": "maps_gap"},
     "batch-drift": {"f": "batch_drift"},
     "channel-redundancy": {"share": "participation", "samples": "dead_relu_samples"},
     "mode-collapse": {

@@ -76,18 +76,25 @@ _BAD_LABELS = (
     "d-rows-slipped",
     "shifted-twice",
     "d-labels-unrelated",
+    "d-maps-unrelated",
     "only-given-learns",
     "d-label-range",
     "d-label-constant",
     "d-label-signal",
 )
-_NOISY = ("training-labels-noisier", "splits-labelled-otherwise", "training-targets-off")
+_NOISY = ("training-labels-noisier", "splits-labelled-otherwise", "training-targets-off", "d-maps-noisier")
 _HINTS = ("d-label-signal", "d-label-noise", *_NOISY)
 _CLIMBED = ("o-inverted", "d-class-imbalance", *_NONFINITE, *_SLOW, *_SICK_SIGNAL, *_WILD, "update-ratio")
 # where next to no gradient comes, decay is larger than the steps whatever its strength
 _NO_PULL = ("weight-decay-dominance", "weights-shrunk", "w-scale")
 
-_AUGMENTED = ("d-labels-unrelated", "d-label-noise", "only-given-learns", "augmentation-hurts")
+_AUGMENTED = (
+    "d-labels-unrelated",
+    "d-maps-unrelated",
+    "d-label-noise",
+    "only-given-learns",
+    "augmentation-hurts",
+)
 
 # facts of the loop and of experiments come before what is inferred from sizes
 SYNDROMES: tuple[Syndrome, ...] = (
@@ -247,6 +254,12 @@ SYNDROMES: tuple[Syndrome, ...] = (
             "d-class-imbalance",
         ),
         detail("redrawn", "yes"),
+    ),
+    # of maps that tell nothing the commonest class is named everywhere
+    Syndrome(
+        "label-corruption",
+        ("d-maps-unrelated",),
+        (*_SLOW, *_FAR_APART, *_HINTS, "d-class-imbalance", "dead-relu", "dead-rising"),
     ),
     Syndrome("label-corruption", _BAD_LABELS, (*_SLOW, *_FAR_APART, *_HINTS, "few-samples")),
     Syndrome(

@@ -309,6 +309,10 @@ class Thresholds(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     misfit_size: float = 0.3
     misfit_told: float = 0.2
 
+    # maps that fit the own input: less often than in the other split
+    maps_gap: float = 0.15
+    maps_lower: float = 0.1
+
     # inputs-mixed: share with the target of their lesser part, standard errors
     mixed_lesser: float = 0.15
     mixed_errors: float = 3.0

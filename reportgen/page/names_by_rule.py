@@ -74,6 +74,14 @@ OF_RULE: dict[str, dict[str, tuple[str, Unit]]] = {
     "d-label-range": {"min": (N_("smallest label"), COUNT), "max": (N_("largest label"), COUNT)},
     "d-label-signal": {"score": (N_("neighbours of the same class"), NUMBER), "chance": (N_("by chance"), NUMBER)},
     "d-labels-unrelated": {"z": (N_("neighbours of the same class, in standard errors above chance"), NUMBER)},
+    "d-maps-noisier": {
+        "own": (N_("maps that fit their own input, in training"), NUMBER),
+        "other": (N_("maps that fit their own input, in the data given"), NUMBER),
+    },
+    "d-maps-unrelated": {
+        "own": (N_("maps that fit their own input"), NUMBER),
+        "other": (N_("the same in the other split"), NUMBER),
+    },
     "d-missing-class": {
         "classes": (N_("classes that training lacks"), COUNT),
         "samples": (N_("samples of them"), COUNT),

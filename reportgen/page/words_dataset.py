@@ -125,6 +125,19 @@ def _signal(f: Finding) -> str:
     ).format(samples=amount(e["samples"]), score=amount(e["score"]), chance=amount(e["chance"]), z=e["z"])
 
 
+def _maps(f: Finding) -> str:
+    own, other = percent(f.evidence["own"]), percent(f.evidence["other"])
+    if f.detail.get("kind") == "both":
+        return _(
+            "The own map fits an input better than that of another sample in {own} of all pairs, in the other split in "
+            "{other}: half of them do by chance. Neither the model nor copies that learned anew tell more."
+        ).format(own=own, other=other)
+    return _(
+        "{subject}: the own map fits an input better than that of another sample in {own} of all pairs, which is "
+        "chance; in the other split in {other}."
+    ).format(subject=f.subject, own=own, other=other)
+
+
 # rule -> name, sentence, when the rule is wrong
 def _target_scale(f: Finding) -> str:
     told = _("Targets are {mean} ± {std}.").format(mean=amount(f.evidence["mean"]), std=amount(f.evidence["std"]))
@@ -190,6 +203,19 @@ RULES: dict[str, tuple[str, Callable[[Finding], str], str]] = {
             "chance); in the other split they do ({other_z:.1f})."
         ).format(subject=f.subject, z=f.evidence["z"], other_z=f.evidence["other_z"]),
         "Heavy augmentation may hide what neighbours have in common.",
+    ),
+    "d-maps-noisier": (
+        "Maps of the training data",
+        lambda f: _(
+            "In training the own map fits an input better than another one in {own} of all pairs, in the data given "
+            "in {other}."
+        ).format(own=percent(f.evidence["own"]), other=percent(f.evidence["other"])),
+        "The splits may be drawn from other sources.",
+    ),
+    "d-maps-unrelated": (
+        "Maps against their inputs",
+        _maps,
+        "What a map shows may hang on shapes that lie far away.",
     ),
     "d-missing-class": (
         "Classes that training lacks",

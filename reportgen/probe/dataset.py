@@ -21,6 +21,7 @@ from .encoded import TableRows, encoded
 from .fingerprints import Fingerprints, overlap
 from .joiner import Joiner
 from .layers import NORMS, layers_of
+from .mapped import MapSample
 from .reduce import as_real, tensor_stats
 from .repeats import coincidences
 from .sequence import LabelOrder, PaddingCount
@@ -54,7 +55,7 @@ class DatasetProbe:
         self._label_range: tuple[int, int] | None = None
         self.copies, self.neighbours, self.tokens = Fingerprints(), SignalSample(), TokenSignal()
         self.region, self.inputs, self.runs = Region(), InputSample(), WindowRuns()
-        self.table = TableRows()
+        self.table, self._maps = TableRows(), MapSample()
         self._order, self._padding = LabelOrder(), PaddingCount()
         self._tensors = BatchTensors()
         self._joiner = Joiner(self._look)
@@ -94,6 +95,7 @@ class DatasetProbe:
             self.table.update(batch)
             self.inputs.update(batch)
             self.runs.update(batch)
+            self._maps.update(batch)
             self._padding.update(x)
         if isinstance(batch.target, Tensor):
             self._add_target(batch.target)
@@ -179,6 +181,7 @@ class DatasetProbe:
             rows=rows,
             shortcut=shortcut(table, self.neighbours.kind, self.neighbours.step),
             filled=filled(table, self.neighbours.kind, self.neighbours.step),
+            mapped=self._maps.facts(),
             averaged=in_columns(table, self.neighbours.kind, self.neighbours.step),
         )
 

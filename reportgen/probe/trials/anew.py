@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from ...subject.data import Batch
 from ..fingerprints import hashes
-from ..layers import AFFINE
+from ..layers import AFFINE, main_tensor
+from ..mapped import matched
 from ..seeding import seed_generators
 from ..turns import ways_of
 from .confidence import class_scores
@@ -54,7 +55,9 @@ def learned_anew(lab: Lab) -> Result:
     most on the half of the data given that is not scored; ``pair mirrored`` and so on: of the copy that learned from
     the data given, which are not augmented, on these samples mirrored, turned or negated. Made only where the model
     as it is comes less than half of the way from a constant answer to a perfect one on the data given (nine tenths
-    where training samples are augmented).
+    where training samples are augmented). ``own_*``: of targets with a value at every place, by how many standard
+    deviations what a copy, or the model, says of a sample fits the map of that sample better than those of others (see
+    ``probe.mapped``).
     """
     if not lab.wide_training or not lab.wide_given:
         raise NotApplicableError("no training data were given")
@@ -70,6 +73,7 @@ def learned_anew(lab: Lab) -> Result:
     if base >= 1 or whole - base > (_WORKS_WELL if lab.augmented else _WORKS) * (1 - base):
         raise NotApplicableError("the model works on the data given, or there is nothing to tell apart")
     numbers["as_is"] = whole
+    numbers |= _belonging("as_is", lab.model, splits["given"][1])
     pairs = _confounded(lab, splits) if lab.augmented and kind == "classes" else {}
     for other, pair in pairs.items():
         numbers[f"pair_asked_{other}"] = float(pair.n_samples)
@@ -82,6 +86,7 @@ def learned_anew(lab: Lab) -> Result:
         numbers[f"learned_{name}"] = float(learned.n_samples)
         for other, (_, asked) in splits.items():
             numbers[f"{name}_{other}"] = _entered(numbers, score(work.model, asked))
+            numbers |= _belonging(f"{name}_{other}", work.model, asked)
             if pairs:
                 numbers[f"pair_{name}_{other}"] = score(work.model, pairs[other])[0]
     for turn, pair in _turned(pairs.get("given")).items():
@@ -176,6 +181,13 @@ def _say_what_helps(lab: Lab, learned: Batch, asked: Batch, numbers: dict[str, f
         _to_unit_scale(work.model, rows(learned, torch.arange(min(2 * _BATCH, learned.n_samples))))
         learn(lab, work, learned)
         numbers["scaled"] = score(work.model, asked)[0]
+
+
+def _belonging(name: str, model: nn.Module, asked: Batch) -> dict[str, float]:
+    """Return by how many standard deviations what is said of a sample fits its own map better than those of others."""
+    with torch.no_grad():
+        found = matched(main_tensor(output_of(model.eval(), asked)), asked.target)
+    return {f"own_{name}": found.z} if found is not None else {}
 
 
 def _growth(model: nn.Module, batch: Batch) -> float:
