@@ -39,6 +39,7 @@ from .samples import (
     Shortcut,
     Signal,
     SplitFacts,
+    Sureness,
     TargetCounts,
     TensorRow,
     TokenInputs,
@@ -483,6 +484,7 @@ class DatasetFacts(Struct, frozen=True, kw_only=True):
     averaged: Averaged | None = None
     """By columns."""
     mapped: Mapped | None = None
+    sureness: Sureness | None = None
     mixed: Mixed | None = None
     """As a monitor saw them go into the model."""
     asked: Asked | None = None

@@ -181,6 +181,26 @@ class Mapped(Struct, frozen=True, kw_only=True):
         return (self.own - 0.5) / max(self.error, 1e-9)
 
 
+class Sureness(Struct, frozen=True, kw_only=True):
+    """Whether a simple learner is right more often where it is surer, on training samples that it was not fitted to."""
+
+    n: int
+    by: Literal["words", "columns"]
+    accuracy: float
+    commonest: float
+    """Share of the commonest class."""
+    lowest: float
+    """Lowest recall of a class that is no rare one."""
+    agreement: float
+    """Share of the clearer half of the samples that two learners, each given one half of the input, name alike."""
+    lesser: float
+    """Accuracy of the lesser of these two."""
+    surer: float
+    """How often a right answer is surer than a wrong one."""
+    error: float
+    """Standard error of that (Hanley and McNeil 1982)."""
+
+
 class Mixed(Struct, frozen=True, kw_only=True):
     """Inputs as the loop trained on them, of which some are two training samples mixed into one."""
 

@@ -75,6 +75,7 @@ DEFAULTS: dict[str, str] = {
     "d-label-range": "label-corruption",
     "d-label-signal": "label-corruption",
     "d-labels-unrelated": "label-corruption",
+    "d-labels-drawn": "label-noise",
     "d-maps-noisier": "label-noise",
     "d-maps-unrelated": "label-corruption",
     "d-missing-class": "train-val-mismatch",

@@ -131,6 +131,7 @@ LIMITS: dict[str, dict[str, str]] = {
     "d-train-val-shift": {"shift": "shift"},
     "d-label-mapping": {"gain": "mapping_gain"},
     "d-label-noise": {"difference": "noisier"},
+    "d-labels-drawn": {"surer": "drawn_surer", "by_heart": "drawn_by_heart"},
     "d-maps-noisier": {"difference": "maps_lower"},
     "d-maps-unrelated": {"difference": "maps_gap"},
     "batch-drift": {"f": "batch_drift"},

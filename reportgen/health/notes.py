@@ -36,6 +36,7 @@ NOTES: dict[str, str] = {
     "d-dtype": "Divide the inputs (by 255 for bytes) before the first layer; training gets easier.",
     "d-duplicates": "Drop copies, or weigh them on purpose.",
     "d-label-signal": "Neighbours are a weak guide on hard data; compare a dozen inputs and labels by eye.",
+    "d-labels-drawn": "A target that is a draw by nature tells no more; else look at some dozens of labels by eye.",
     "d-near-duplicates": "Keep near doubles on one side of every split.",
     "d-order": "Set shuffle=True in the training loader unless order is meant, as for time series.",
     "d-padding": "Sort sequences by length into batches, or cut them, to save work; leave padding out of the loss.",

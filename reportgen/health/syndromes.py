@@ -82,7 +82,13 @@ _BAD_LABELS = (
     "d-label-constant",
     "d-label-signal",
 )
-_NOISY = ("training-labels-noisier", "splits-labelled-otherwise", "training-targets-off", "d-maps-noisier")
+_NOISY = (
+    "training-labels-noisier",
+    "splits-labelled-otherwise",
+    "training-targets-off",
+    "d-maps-noisier",
+    "d-labels-drawn",
+)
 _HINTS = ("d-label-signal", "d-label-noise", *_NOISY)
 _CLIMBED = ("o-inverted", "d-class-imbalance", *_NONFINITE, *_SLOW, *_SICK_SIGNAL, *_WILD, "update-ratio")
 # where next to no gradient comes, decay is larger than the steps whatever its strength

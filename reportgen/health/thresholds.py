@@ -313,6 +313,10 @@ class Thresholds(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     maps_gap: float = 0.15
     maps_lower: float = 0.1
 
+    # labels that no sureness tells from wrong ones, and that the model has learned by heart
+    drawn_surer: float = 0.6
+    drawn_by_heart: float = 0.05
+
     # inputs-mixed: share with the target of their lesser part, standard errors
     mixed_lesser: float = 0.15
     mixed_errors: float = 3.0

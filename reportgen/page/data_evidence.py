@@ -82,6 +82,11 @@ _SIDE_BY_SIDE: dict[str, tuple[tuple[str, ...], str, float]] = {
     "d-label-mapping": (("accuracy", "renamed", "training"), N_("Accuracy as it is, and with the classes renamed"), 1),
     "d-label-signal": (("score", "chance"), N_("Nearest neighbours of the same class, against chance"), 1),
     "d-labels-unrelated": (("z", "other_z"), N_("What the nearest neighbours tell of the target, in both splits"), 0),
+    "d-labels-drawn": (
+        ("by_heart", "told", "commonest"),
+        N_("Training labels that the model has, that inputs tell, and the commonest class"),
+        1,
+    ),
     "d-maps-unrelated": (("own", "other"), N_("Maps that fit their own input better than others, in both splits"), 1),
     "d-maps-noisier": (("own", "other"), N_("Maps that fit their own input better than others, in both splits"), 1),
     "d-label-noise": (("agreement", "given"), N_("Nearest neighbours that agree with the label, in both splits"), 1),

@@ -74,6 +74,12 @@ OF_RULE: dict[str, dict[str, tuple[str, Unit]]] = {
     "d-label-range": {"min": (N_("smallest label"), COUNT), "max": (N_("largest label"), COUNT)},
     "d-label-signal": {"score": (N_("neighbours of the same class"), NUMBER), "chance": (N_("by chance"), NUMBER)},
     "d-labels-unrelated": {"z": (N_("neighbours of the same class, in standard errors above chance"), NUMBER)},
+    "d-labels-drawn": {
+        "told": (N_("labels that a simple learner tells"), SHARE),
+        "agreement": (N_("halves of the inputs agree in"), SHARE),
+        "by_heart": (N_("training labels that the model has"), SHARE),
+        "commonest": (N_("share of the commonest class"), SHARE),
+    },
     "d-maps-noisier": {
         "own": (N_("maps that fit their own input, in training"), NUMBER),
         "other": (N_("maps that fit their own input, in the data given"), NUMBER),

@@ -125,6 +125,17 @@ def _signal(f: Finding) -> str:
     ).format(samples=amount(e["samples"]), score=amount(e["score"]), chance=amount(e["chance"]), z=e["z"])
 
 
+def _drawn(f: Finding) -> str:
+    e = f.evidence
+    words = f.detail.get("kind") == "words"
+    by = _("By the words that they hold") if words else _("By their columns")
+    text = _(
+        "{by}, {told} of new samples get their label, clear ones as seldom as others (a right answer is surer than a "
+        "wrong one in {surer} of the pairs; 50 % is chance). The model has {by_heart} of its training labels."
+    )
+    return text.format(by=by, told=percent(e["told"]), surer=percent(e["surer"]), by_heart=percent(e["by_heart"]))
+
+
 def _maps(f: Finding) -> str:
     own, other = percent(f.evidence["own"]), percent(f.evidence["other"])
     if f.detail.get("kind") == "both":
@@ -203,6 +214,11 @@ RULES: dict[str, tuple[str, Callable[[Finding], str], str]] = {
             "chance); in the other split they do ({other_z:.1f})."
         ).format(subject=f.subject, z=f.evidence["z"], other_z=f.evidence["other_z"]),
         "Heavy augmentation may hide what neighbours have in common.",
+    ),
+    "d-labels-drawn": (
+        "Labels against clear inputs",
+        _drawn,
+        "The target may be a draw by nature, as clicks are.",
     ),
     "d-maps-noisier": (
         "Maps of the training data",

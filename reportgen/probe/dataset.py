@@ -27,6 +27,7 @@ from .repeats import coincidences
 from .sequence import LabelOrder, PaddingCount
 from .shortcut import filled, halves_meet, shortcut
 from .signal import SignalSample, across
+from .sureness import WordSample, sureness
 from .token_signal import TokenSignal
 from .twins import Region
 from .windows import WindowRuns
@@ -55,7 +56,7 @@ class DatasetProbe:
         self._label_range: tuple[int, int] | None = None
         self.copies, self.neighbours, self.tokens = Fingerprints(), SignalSample(), TokenSignal()
         self.region, self.inputs, self.runs = Region(), InputSample(), WindowRuns()
-        self.table, self._maps = TableRows(), MapSample()
+        self.table, self._maps, self._words = TableRows(), MapSample(), WordSample()
         self._order, self._padding = LabelOrder(), PaddingCount()
         self._tensors = BatchTensors()
         self._joiner = Joiner(self._look)
@@ -96,6 +97,7 @@ class DatasetProbe:
             self.inputs.update(batch)
             self.runs.update(batch)
             self._maps.update(batch)
+            self._words.update(batch)
             self._padding.update(x)
         if isinstance(batch.target, Tensor):
             self._add_target(batch.target)
@@ -182,6 +184,7 @@ class DatasetProbe:
             shortcut=shortcut(table, self.neighbours.kind, self.neighbours.step),
             filled=filled(table, self.neighbours.kind, self.neighbours.step),
             mapped=self._maps.facts(),
+            sureness=sureness(table, self.neighbours.kind) or self._words.facts(),
             averaged=in_columns(table, self.neighbours.kind, self.neighbours.step),
         )
 
