@@ -119,6 +119,11 @@ def _mapping(f: Finding) -> str:
 
 def _signal(f: Finding) -> str:
     e = f.evidence
+    if f.detail.get("by") == "words":
+        return _(
+            "Words of one half of {samples} sequences, their places and pairs tell the labels of the other with "
+            "{score}; shuffled labels give {chance} ({z:.1f} standard deviations between)."
+        ).format(samples=amount(e["samples"]), score=amount(e["score"]), chance=amount(e["chance"]), z=e["z"])
     return _(
         "Five nearest neighbours of {samples} samples tell the label with {score}; shuffled labels "
         "give {chance} ({z:.1f} standard deviations between)."

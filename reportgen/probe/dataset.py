@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ..document.facts import DatasetFacts, FeatureStats
-from ..document.samples import Rows, SplitFacts
+from ..document.samples import Rows, Signal, SplitFacts
 from ..document.stats import TensorStats, merge_all
 from ..subject.data import Batch
 from ..subject.shapes import shape_of
@@ -30,6 +30,7 @@ from .signal import SignalSample, across
 from .sureness import WordSample, sureness
 from .token_signal import TokenSignal
 from .twins import Region
+from .vectors import VectorSample
 from .windows import WindowRuns
 
 MAX_FEATURES = 64
@@ -56,7 +57,8 @@ class DatasetProbe:
         self._label_range: tuple[int, int] | None = None
         self.copies, self.neighbours, self.tokens = Fingerprints(), SignalSample(), TokenSignal()
         self.region, self.inputs, self.runs = Region(), InputSample(), WindowRuns()
-        self.table, self._maps, self._words = TableRows(), MapSample(), WordSample()
+        self.table, self._maps = TableRows(), MapSample()
+        self.words, self.vectors = WordSample(), VectorSample()
         self._order, self._padding = LabelOrder(), PaddingCount()
         self._tensors = BatchTensors()
         self._joiner = Joiner(self._look)
@@ -97,7 +99,8 @@ class DatasetProbe:
             self.inputs.update(batch)
             self.runs.update(batch)
             self._maps.update(batch)
-            self._words.update(batch)
+            self.words.update(batch)
+            self.vectors.update(batch)
             self._padding.update(x)
         if isinstance(batch.target, Tensor):
             self._add_target(batch.target)
@@ -175,7 +178,7 @@ class DatasetProbe:
             copies=self.copies.facts(),
             order=self._order.facts(),
             padding=self._padding.facts(),
-            signal=self.neighbours.facts(),
+            signal=self.neighbours.facts() or self.vectors.facts() or self.words.signal(),
             twins=self.region.facts(),
             tensors=self._tensors.rows(merge_all(msgspec.structs.replace(s, histogram=None) for s in features)),
             targets=self._tensors.counts(),
@@ -184,7 +187,7 @@ class DatasetProbe:
             shortcut=shortcut(table, self.neighbours.kind, self.neighbours.step),
             filled=filled(table, self.neighbours.kind, self.neighbours.step),
             mapped=self._maps.facts(),
-            sureness=sureness(table, self.neighbours.kind) or self._words.facts(),
+            sureness=sureness(table, self.neighbours.kind) or self.words.facts(),
             averaged=in_columns(table, self.neighbours.kind, self.neighbours.step),
         )
 
@@ -199,7 +202,6 @@ def compare(
     compared, shared, other, inputs = both if both is not None else (None,) * 4
     sizes = [len(table[0]) for probe in (training, given) if (table := probe.neighbours.table()) is not None]
     size = min(sizes) if len(sizes) == 2 else 0
-    length = min(len(training.tokens), len(given.tokens))
     return SplitFacts(
         compared=compared,
         shared=shared,
@@ -214,10 +216,19 @@ def compare(
         apart=apart(training.inputs, given.inputs),
         windows=windows.across(training.runs, given.runs),
         encoded=encoded(training.table, given.table),
-        training_signal=training.neighbours.facts(size) if size else training.tokens.facts(length),
-        given_signal=given.neighbours.facts(size) if size else given.tokens.facts(length),
+        training_signal=training.neighbours.facts(size) if size else _others(training, given),
+        given_signal=given.neighbours.facts(size) if size else _others(given, training),
         redrawn=redrawn,
         turned=turned or {},
+    )
+
+
+def _others(probe: DatasetProbe, beside: DatasetProbe) -> Signal | None:
+    """Return what is told of targets that are no single number of a row, by as many samples of either split."""
+    return (
+        probe.tokens.facts(min(len(probe.tokens), len(beside.tokens)))
+        or probe.vectors.facts(min(len(probe.vectors), len(beside.vectors)))
+        or probe.words.signal(min(len(probe.words), len(beside.words)))
     )
 
 

@@ -183,12 +183,15 @@ def d_label_signal(report: Report, context: Context, limits: Thresholds) -> Iter
     """The nearest neighbours of a sample say nothing about its target: labels and inputs look unrelated.
 
     Share of 5 nearest neighbours (features standardised, up to 512 samples) with the sample's own class, against 200
-    permutations of the targets: within three standard deviations. On hard data neighbours are a weak guide, so alone it
-    informs; it is an error in a trained model that does no better than a guess on the data given while it has learned
-    the training data by heart: accuracy there is 0.3 and five standard errors above. A warning where no one learns
-    anything: neighbours say nothing in either split, the model guesses on the data given, and fresh copies that learned
-    from half of either split are nowhere better than a constant answer; not so where a tenth of the model never ran in
-    training, which copies lack too. Wrong where a task is too hard for all three.
+    permutations of the targets: within three standard deviations. Where targets are several numbers it is R², the mean
+    over them; of sequences of tokens with one class, what the words of one half, their places or pairs say of the other
+    by naive Bayes, against 100 permutations. On hard data neighbours are a weak guide, so alone it informs; it is an
+    error in a trained model that does no better than a guess on the data given while it has learned the training data
+    by heart: accuracy there is 0.3 and five standard errors above. A warning where no one learns anything: neighbours
+    say nothing in either split, the model guesses on the data given, and fresh copies that learned from half of either
+    split are nowhere better than a constant answer; not so where a tenth of the model never ran in training, which
+    copies lack too. What words say is no error, and no warning of attention without positions or of recurrent layers:
+    words far apart they do not see. Wrong where a task is too hard for all three.
     """
     data = report.train_dataset or report.dataset
     signal = data.signal if data is not None else None
@@ -196,14 +199,16 @@ def d_label_signal(report: Report, context: Context, limits: Thresholds) -> Iter
         return
     evidence = {"score": signal.score, "chance": signal.null_mean, "z": signal.z, "samples": signal.n}
     lost = _is_lost_on_all(report, context) and not is_in_part(report, limits)
+    lost = lost and (signal.k > 0 or not _may_lie_apart(report, limits))
     severity = Severity.WARNING if lost else Severity.INFO
     yield Finding(
         rule="d-label-signal",
-        severity=Severity.ERROR if _by_heart(report, context) else severity,
+        severity=Severity.ERROR if signal.k and _by_heart(report, context) else severity,
         subject="labels",
         section=SECTION,
         evidence=evidence,
         threshold={"z": 3},
+        detail={} if signal.k else {"by": "words"},
     )
 
 
@@ -228,6 +233,18 @@ def _is_lost_on_all(report: Report, context: Context) -> bool:
     if any(s is None or s.n < 100 or s.z >= 3 for s in signals) or not learns_nothing(report, context):
         return False
     return _is_guess(given)
+
+
+def _may_lie_apart(report: Report, limits: Thresholds) -> bool:
+    """Tell whether labels may follow from words far apart, which a model that fails has lost for another reason.
+
+    Attention without positions sees no order, and a recurrent layer forgets; copies do so too.
+    """
+    trial = report.tried("tokens-reordered")
+    if trial is None:
+        return True
+    n = trial.numbers
+    return bool(n.get("recurrent")) or (bool(n.get("attention")) and n["change"] < limits.order_change)
 
 
 def _is_guess(evaluation: EvaluationFacts) -> bool:

@@ -82,7 +82,7 @@ def _by_split(report: Report) -> Table | None:
         repeated = None if copies is None else (copies.kept - copies.distinct) / copies.kept
         same = None if order is None or order.same is None else order.same / max(order.n - 1, 1)
         chance = None if order is None or order.expected is None else order.expected / max(order.n - 1, 1)
-        told = [signal.score, signal.null_mean] if signal is not None else [None, None]
+        told = [signal.score, signal.null_mean] if signal is not None and signal.k else [None, None]
         double = None if facts.twins is None else facts.twins.found / facts.twins.n
         shown = [of_share(repeated), of_share(double), of_share(same), of_share(chance), *(of_number(v) for v in told)]
         rows.append([of_text(title), *shown])

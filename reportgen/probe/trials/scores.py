@@ -49,7 +49,9 @@ def score(model: nn.Module, batch: Batch) -> tuple[float, float | None]:
     told = main_tensor(output)
     assert told is not None
     wanted = target.double().flatten()
-    spread = float(wanted.var(correction=0))
+    # of several columns each has a mean of its own, which is the constant answer
+    columns = target.double() if target.dim() == 2 else wanted[:, None]
+    spread = float(columns.var(0, correction=0).mean())
     error = float((told.detach().double().flatten() - wanted).square().mean())
     return (max(1 - error / spread, -1.0) if spread and math.isfinite(error) else -1.0), None
 
