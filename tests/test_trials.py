@@ -588,6 +588,7 @@ def test_a_healthy_model_has_its_experiments_in_the_report_and_no_alarm() -> Non
     without += ("outputs-alone", "far-targets", "shares", "two-sides", "sums-to-one", "prepared-otherwise")
     without += (
         "targets-ahead",
+        "tags-slipped",
         "rare-favoured",
         "half-as-many",
         "function-ends",

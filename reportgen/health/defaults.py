@@ -80,6 +80,7 @@ DEFAULTS: dict[str, str] = {
     "d-maps-unrelated": "label-corruption",
     "d-missing-class": "train-val-mismatch",
     "d-rows-slipped": "label-corruption",
+    "tags-slipped": "label-corruption",
     "d-mean-target": "data-leakage",
     "d-filled-in": "data-leakage",
     "d-target-averaged": "data-leakage",

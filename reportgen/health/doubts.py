@@ -163,7 +163,7 @@ RIVALS: dict[str, Rivals] = {
     "label-corruption": Rivals(
         ("train-val-mismatch",),
         "look-at-samples",
-        ("d-label-mapping", "d-label-range", "d-label-constant", "d-rows-slipped"),
+        ("d-label-mapping", "d-label-range", "d-label-constant", "d-rows-slipped", "tags-slipped"),
     ),
     "label-noise": Rivals(
         ("train-val-mismatch",), "look-at-samples", ("d-conflicting-labels",), always=("train-val-mismatch",)

@@ -217,6 +217,7 @@ LIMITS: dict[str, dict[str, str]] = {
     "scale-helps": {"gap": "anew_gap", "errors": "anew_errors"},
     "fresh-copy-ahead": {"gap": "anew_gap", "errors": "anew_errors"},
     "splits-disagree": {"gap": "anew_gap", "errors": "anew_errors", "kept": "skill_kept"},
+    "tags-slipped": {"gap": "anew_gap", "errors": "anew_errors"},
     "augmentation-hurts": {"gap": "anew_gap", "errors": "anew_errors"},
     "training-labels-noisier": {"difference": "noisier", "errors": "anew_errors"},
     "splits-labelled-otherwise": {"difference": "noisier", "errors": "anew_errors"},

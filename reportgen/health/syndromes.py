@@ -74,6 +74,7 @@ _BAD_LABELS = (
     "d-label-mapping",
     "o-inverted",
     "d-rows-slipped",
+    "tags-slipped",
     "shifted-twice",
     "d-labels-unrelated",
     "d-maps-unrelated",

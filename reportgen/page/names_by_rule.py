@@ -410,6 +410,14 @@ OF_RULE: dict[str, dict[str, tuple[str, Unit]]] = {
         "low": (N_("scale, at least"), NUMBER),
         "high": (N_("scale, at most"), NUMBER),
     },
+    "tags-slipped": {
+        "own": (N_("labels that their own token tells"), SHARE),
+        "moved": (N_("labels that the token of another place tells"), SHARE),
+        "shift": (N_("places between them"), COUNT),
+        "commonest": (N_("share of the commonest label"), SHARE),
+        "model": (N_("accuracy of the model"), SHARE),
+        "asked": (N_("labels asked"), COUNT),
+    },
     "weight-decay-dominance": {"share": (N_("share of the step that is decay"), SHARE)},
     "weights-jump": {
         "ratio": (N_("the move, of the typical one"), TIMES),

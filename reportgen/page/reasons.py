@@ -179,6 +179,8 @@ _TRIALS = (
     "the targets are not all 0 or 1",
     "no product of queries and keys goes into a softmax",
     "the targets are no input beside others",
+    "no tokens stand beside the labels, place by place",
+    "too few labels to look them up by tokens",
     "the targets have no row for each sample",
     "the targets name one class each",
     "the targets are not the inputs",

@@ -79,6 +79,7 @@ def titles() -> dict[str, str]:
         "numbers-passed": _("Does more than one number of a sample reach its outputs?"),
         "both-ways": _("In which direction is a sequence read?"),
         "targets-ahead": _("How far ahead do the targets lie?"),
+        "tags-slipped": _("Do labels belong to the tokens of their own places?"),
         "lookups": _("What is looked up by a code of the sample?"),
         "function-ends": _("Are units stuck at the ends of functions?"),
         "rare-favoured": _("Are rare classes named as often as the model knows them?"),
@@ -171,6 +172,15 @@ OUTCOMES: dict[str, Callable[[Numbers, Detail], str]] = {
         "second by {behind} when the first does."
     ).format(ahead=amount(n["ahead"]), behind=amount(n["behind"])),
     "targets-ahead": _ahead,
+    "tags-slipped": lambda n, d: _(
+        "Looked up by the token of its own place, a label is right {own} of the time, by that of another place {moved} "
+        "at best; the commonest label comes to {commonest}, the model to {model}."
+    ).format(
+        own=percent(n["own"]),
+        moved=percent(n["moved"]),
+        commonest=percent(n["commonest"]),
+        model=percent(n["model"]),
+    ),
     "rare-favoured": _favoured,
     "function-ends": _ends,
     "lookups": _codes,

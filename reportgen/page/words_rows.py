@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ..document.facts import Finding
-from .formats import amount
+from .formats import amount, percent
 from .language import N_, _
 
 _WHERE = N_(
@@ -39,7 +39,28 @@ def _slipped(f: Finding) -> str:
     )
 
 
+def _moved(f: Finding) -> str:
+    e = f.evidence
+    text = _(
+        "Looked up by the token {places} places {side}, a label is right {moved} of the time, by that of its own place "
+        "{own}; the model is right {model} of the time, the commonest label would be {commonest}."
+    )
+    return text.format(
+        places=amount(abs(e["shift"])),
+        side=_("further on") if e["shift"] > 0 else _("further back"),
+        moved=percent(e["moved"]),
+        own=percent(e["own"]),
+        model=percent(e["model"]),
+        commonest=percent(e["commonest"]),
+    )
+
+
 # rule -> name, sentence, when the rule is wrong
 RULES: dict[str, tuple[str, Callable[[Finding], str], str]] = {
     "d-rows-slipped": ("Labels of other rows", _slipped, "The target may be meant to be of another row."),
+    "tags-slipped": (
+        "Labels of other places",
+        _moved,
+        "The model may be meant to tell what stands at another place, and not be able to yet.",
+    ),
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from statistics import median
 
@@ -81,4 +82,32 @@ def _told(name: str, severity: Severity, kind: str, evidence: dict[str, float]) 
     )
 
 
-RULES = (d_rows_slipped,)
+def tags_slipped(report: Report, context: Context, limits: Thresholds) -> Iterator[Finding]:
+    """The labels of a sequence fit the tokens of another place, the same for all, and the model finds nothing in them.
+
+    Each token's commonest label, of one half of the sequences, is right in the other half more often for labels so many
+    places away than for those beside it, by 0.15 and four standard errors (binomial, of the difference), while the
+    model's own answers are no better than the commonest label, within two standard errors. One start token too many or
+    too few moves all labels along. A warning. What is to come is asked of a model on purpose where it learns some of
+    it.
+    """
+    trial = report.tried("tags-slipped")
+    if trial is None or context.state != "trained" or not context.real_data:
+        return
+    n = trial.numbers
+    error = math.sqrt(sum(max(n[key] * (1 - n[key]), 0.01) for key in ("own", "moved")) / n["asked"])
+    guess = math.sqrt(max(n["commonest"] * (1 - n["commonest"]), 0.01) / n["asked"])
+    ahead = n["moved"] - n["own"] > max(limits.anew_gap, limits.anew_errors * error)
+    if not ahead or n["model"] > n["commonest"] + 2 * guess:
+        return
+    yield Finding(
+        rule="tags-slipped",
+        severity=Severity.WARNING,
+        subject="labels",
+        section="trials",
+        evidence=dict(n),
+        threshold={"gap": limits.anew_gap, "errors": limits.anew_errors},
+    )
+
+
+RULES = (d_rows_slipped, tags_slipped)

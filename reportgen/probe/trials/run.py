@@ -47,6 +47,7 @@ from . import (
     sides,
     signs,
     stillness,
+    tags,
     through_time,
 )
 from .lab import (
@@ -88,6 +89,7 @@ EXPERIMENTS: tuple[tuple[str, Experiment, int], ...] = (
     ("both-ways", later.both_ways, 4),
     ("targets-ahead", ahead.targets_ahead, 1),
     ("targets-given", given.targets_given, 5),
+    ("tags-slipped", tags.tags_slipped, 4),
     ("equal-units", shape.equal_units, 0),
     ("affinity", shape.affinity, 10),
     ("numbers-passed", passage.numbers_passed, 5),
