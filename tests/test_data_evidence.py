@@ -71,6 +71,24 @@ def test_a_column_on_a_raw_scale_stands_beside_where_it_is_expected() -> None:
     assert "input 1" in drawn.caption
 
 
+@pytest.mark.parametrize(("high", "within"), [(1.0, 60.0), (40.0, 300.0)])
+def test_targets_stand_beside_what_the_last_activation_reaches(high: float, within: float) -> None:
+    """A sigmoid, or a rectifier, before targets from -2 to 2: reach is drawn no further than the targets need."""
+    facts = data(0.0, 1.0)
+    told = replace(finding("output-range", "output", low=0.0, high=high, outside=0.4), section="evaluation")
+    drawn = of_data(report(facts, facts), told)
+    assert drawn is not None
+    svg = serialise(drawn.drawing)
+    assert "within reach" in svg
+    assert drawn.caption.startswith("Targets")
+    start, width = map(float, re.findall(r'd="M([\d.]+) 12h([\d.]+)V', svg)[0])
+    assert 0 < start < 300 - width + 1
+    assert width == pytest.approx(within, rel=0.7)
+    assert start + width <= 300.1
+    scores = replace(finding("output-range", "output", low=0.0, high=1.0), section="evaluation")
+    assert of_data(report(facts, facts), scores) is None  # bounds alone, of scores that have no targets of numbers
+
+
 def test_a_column_of_both_splits_shares_one_axis() -> None:
     drawn = of_data(report(data(0.0, 1.0), data(8.0, 1.0)), finding("d-train-val-shift", "input 1"))
     assert drawn is not None

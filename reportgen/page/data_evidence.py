@@ -150,6 +150,22 @@ def _scale(report: Report, finding: Finding) -> Drawn | None:
     return Drawn(ranges([row], axis, caption, (-2.0, 2.0, _("−2 to 2"))), caption)
 
 
+def _out_of_reach(report: Report, finding: Finding) -> Drawn | None:
+    """Hold the targets against what the last activation can reach."""
+    data, e = report.train_dataset or report.dataset, finding.evidence
+    target = data.target if data is not None else None
+    if "outside" not in e or target is None or target.min is None or target.max is None:
+        return None
+    # of an activation without a bound on one side, as much as the targets need
+    low, high = max(e["low"], 2 * min(target.min, 0.0) - 1), min(e["high"], 2 * max(target.max, 0.0) + 1)
+    axis = shared_axis([target], (low, high))
+    if axis is None:
+        return None
+    caption = _("Targets, the middle 99 %; grey: what the last activation can reach")
+    row = Range("", binned(target, axis), found=True)
+    return Drawn(ranges([row], axis, caption, (low, high, _("within reach"))), caption)
+
+
 def _broken(report: Report, finding: Finding) -> Drawn | None:
     """Show the columns that hold what is not finite."""
     data = report.train_dataset or report.dataset
@@ -226,6 +242,7 @@ _BY_RULE: dict[str, Callable[[Report, Finding], Drawn | None]] = {
     "d-class-imbalance": _classes,
     "d-constant-feature": _column,
     "d-nonfinite": _broken,
+    "output-range": _out_of_reach,
     "d-target-shift": _targets,
     "d-train-val-shift": _shift,
 }
