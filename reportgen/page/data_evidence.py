@@ -52,6 +52,7 @@ _PARTS = {
     "d-missing-class": ("samples", "of", N_("Samples of classes that training lacks, of all samples given")),
     "d-filled-in": ("inside", "filled", N_("Samples of one class, of all samples with a value in the column")),
     "d-padding": ("share", "", N_("Places that are padding, of all places")),
+    "run-unused": ("share", "", N_("Parameters of layers that never ran, of all")),
 }
 
 
@@ -102,6 +103,24 @@ _SIDE_BY_SIDE: dict[str, tuple[tuple[str, ...], str, float]] = {
         ("given", "best", "training"),
         N_("Skill on the data given, as they are and with their inputs changed, and on the training data"),
         1,
+    ),
+    "training-labels-noisier": (
+        ("own", "other"),
+        N_("Accuracy of a copy that learned from training data: on others of them, and on the data given"),
+        1,
+    ),
+    "splits-labelled-otherwise": (
+        ("other", "own"),
+        N_("Accuracy of a copy that learned from training data: on others of them, and on the data given"),
+        1,
+    ),
+    "tags-slipped": (("own", "moved", "model"), N_("Labels that tokens tell, and that the model does"), 1),
+    "o-below-neighbours": (("model", "neighbours", "chance"), N_("Skill on the data given"), 1),
+    "fresh-copy-ahead": (("as_is", "onward", "fresh"), N_("Skill on the data given"), 1),
+    "eval-train-gap": (("eval_accuracy", "norms_accuracy"), N_("Accuracy on the same samples, by mode"), 1),
+    **dict.fromkeys(
+        ("faster-helps", "slower-helps", "thawing-helps", "owning-helps", "freedom-helps"),
+        (("same", "after", "before"), N_("Loss on the data given: gone on as before, in the other way, and before"), 0),
     ),
     "few-samples": (("given", "train"), N_("Skill on the data given, and on the training data"), 1),
     "o-skill-lost": (("given", "train"), N_("Skill on the data given, and on the training data"), 1),

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
+from msgspec import structs
+
 from ..document.facts import Diagnosis, Finding, Report, Severity
 from ..document.history import History, Series
 from ..document.stats import TensorStats
@@ -186,8 +188,15 @@ def _against_limit(report: Report, finding: Finding, alike: list[Finding]) -> Dr
     return None if drawn is None else Drawn(drawn, caption)
 
 
+def _course(report: Report, finding: Finding, alike: list[Finding]) -> Drawn | None:
+    """Show what became of the loss, where what was found is a fact of the program and no number."""
+    severe = finding.severity is not Severity.INFO
+    loss = structs.replace(finding, section="training", subject="train_loss")
+    return _over_time(report, loss, alike) if severe else None
+
+
 def _of_data(report: Report, finding: Finding, alike: list[Finding]) -> Drawn | None:
     return of_data(report, finding)
 
 
-_MAKERS = (_of_data, _over_time, _over_depth, _of_tensor, _against_limit)
+_MAKERS = (_of_data, _over_time, _over_depth, _of_tensor, _against_limit, _course)
