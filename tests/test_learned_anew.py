@@ -364,8 +364,54 @@ IMAGES = torch.randn(40, 3, 8, 8, generator=torch.Generator().manual_seed(0))
 def test_samples_that_are_turned_when_read_again(
     samples: Tensor, change: Callable[[Tensor], Tensor], noise: float, expected: dict[str, float]
 ) -> None:
-    assert turned(DataLoader(Turning(samples, change, noise), 8)) == expected
-    assert turned(iter([samples])) == {}
+    assert turned(DataLoader(Turning(samples, change, noise), 8)).shares == expected
+    assert turned(iter([samples])).shares == {}
+
+
+class Masked(Dataset[tuple[Tensor, Tensor]]):
+    """Images and maps, each of which may be mirrored at every second reading."""
+
+    def __init__(self, image: bool, mask: bool, masks: Tensor, dim: int = -1) -> None:
+        self.image, self.mask, self.masks, self.dim, self.n = image, mask, masks, dim, 0
+
+    def __len__(self) -> int:
+        return len(IMAGES)
+
+    def __getitem__(self, place: int) -> tuple[Tensor, Tensor]:
+        self.n += 1
+        x, y, now = IMAGES[place], self.masks[place], bool(self.n % 2)
+        x = x.flip(self.dim) if now and self.image else x
+        return x + 0.05 * torch.randn_like(x), y.flip(-1) if now and self.mask else y
+
+
+MASKS = (IMAGES[:, 0] > 0.3).long()
+
+
+@pytest.mark.parametrize(
+    ("data", "torn"),
+    [
+        (Masked(True, False, MASKS), (32, 32)),
+        (Masked(False, True, MASKS), (32, 32)),
+        (Masked(True, True, MASKS), (0, 32)),
+        (Masked(False, False, MASKS), (0, 32)),
+        (Masked(True, True, MASKS, dim=-2), (32, 32)),  # one upside down, the other left for right
+        (Masked(True, False, MASKS[:, None].float()), (32, 32)),
+        (Masked(True, False, MASKS | MASKS.flip(-1)), (0, 0)),  # the same when mirrored
+        (Masked(True, False, torch.zeros(40, 8, 8)), (0, 0)),
+        (Masked(True, False, torch.arange(40)), (0, 0)),  # a class
+        (Masked(True, False, torch.randn(40, 9, 8)), (0, 0)),  # of another size
+    ],
+)
+def test_maps_that_do_not_turn_with_their_images(data: Masked, torn: tuple[int, int]) -> None:
+    found = turned(DataLoader(data, 8))
+    assert (found.torn, found.maps) == torn
+
+
+@pytest.mark.parametrize(("torn", "expected"), [(12, "warning"), (2, None), (0, None)])
+def test_an_image_that_is_turned_without_its_map_is_told(torn: int, expected: str | None) -> None:
+    found = report(GOOD, training=run(FALL), splits=SplitFacts(redrawn=0.5, torn=torn, torn_of=30))
+    assert severity(found, "augmentation-torn") == expected
+    assert ("wrong-augmentation" in causes(found)) is (expected is not None)
 
 
 def test_the_pair_is_asked_again_in_every_turn() -> None:

@@ -370,6 +370,10 @@ class SplitFacts(Struct, frozen=True, kw_only=True):
     cannot be asked for by place."""
     turned: dict[str, float] = {}
     """Share of some training samples that were mirrored, turned or negated at a second reading, by the kind of turn."""
+    torn: int = 0
+    """Of these, samples whose image was turned and whose map was not, or the other way round."""
+    torn_of: int = 0
+    """Samples of which that could be told."""
 
 
 class Example(Struct, frozen=True, kw_only=True):

@@ -20,6 +20,7 @@ DEFAULTS: dict[str, str] = {
     "affine-pair": "missing-nonlinearity",
     "amp-scaler": "numerical-instability",
     "augmentation-hurts": "wrong-augmentation",
+    "augmentation-torn": "wrong-augmentation",
     "inputs-mixed": "wrong-augmentation",
     "asked-otherwise": "label-corruption",
     "training-labels-noisier": "label-noise",

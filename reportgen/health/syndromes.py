@@ -96,6 +96,7 @@ _CLIMBED = ("o-inverted", "d-class-imbalance", *_NONFINITE, *_SLOW, *_SICK_SIGNA
 _NO_PULL = ("weight-decay-dominance", "weights-shrunk", "w-scale")
 
 _AUGMENTED = (
+    "augmentation-torn",
     "d-labels-unrelated",
     "d-maps-unrelated",
     "d-label-noise",

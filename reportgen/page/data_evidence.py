@@ -52,6 +52,7 @@ _PARTS = {
     "d-missing-class": ("samples", "of", N_("Samples of classes that training lacks, of all samples given")),
     "d-filled-in": ("inside", "filled", N_("Samples of one class, of all samples with a value in the column")),
     "d-padding": ("share", "", N_("Places that are padding, of all places")),
+    "augmentation-torn": ("torn", "of", N_("Samples whose image turns without its map, or alone, of those read")),
     "run-unused": ("share", "", N_("Parameters of layers that never ran, of all")),
 }
 

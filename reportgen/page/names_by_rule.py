@@ -23,6 +23,10 @@ OF_RULE: dict[str, dict[str, tuple[str, Unit]]] = {
         "pair_as_is": (N_("accuracy of the model on the pair"), SHARE),
         "pair_turned": (N_("accuracy on the pair once turned"), SHARE),
     },
+    "augmentation-torn": {
+        "torn": (N_("samples whose image or map turns alone"), COUNT),
+        "of": (N_("samples read twice"), COUNT),
+    },
     "bn-tiny-var": {"channels": (N_("channels of tiny variance"), COUNT), "of": (N_("channels"), COUNT)},
     "channel-redundancy": {"share": (N_("directions in use, of all channels"), SHARE)},
     "clip-fraction": {

@@ -124,6 +124,14 @@ _TURNS = {
 }
 
 
+def _torn(f: Finding) -> str:
+    text = _(
+        "Of {of} training samples that were read twice, {torn} came back with their image turned and their map as it "
+        "was, or the other way round."
+    )
+    return text.format(of=amount(f.evidence["of"]), torn=amount(f.evidence["torn"]))
+
+
 def _noisier(f: Finding) -> str:
     e = f.evidence
     text = _(
@@ -180,6 +188,11 @@ RULES: dict[str, tuple[str, Callable[[Finding], str], str]] = {
         "Samples as they are against augmented ones",
         _hurts,
         "A longer run may learn from them too.",
+    ),
+    "augmentation-torn": (
+        "Do maps turn with their images?",
+        _torn,
+        "The map may be meant to stay, as where a model is to undo the turn.",
     ),
     "training-labels-noisier": (
         "Unseen training samples against the data given",

@@ -29,6 +29,7 @@ from .shortcut import filled, halves_meet, shortcut
 from .signal import SignalSample, across
 from .sureness import WordSample, sureness
 from .token_signal import TokenSignal
+from .turns import Turned
 from .twins import Region
 from .vectors import VectorSample
 from .windows import WindowRuns
@@ -193,9 +194,10 @@ class DatasetProbe:
 
 
 def compare(
-    training: DatasetProbe, given: DatasetProbe, redrawn: float | None = None, turned: dict[str, float] | None = None
+    training: DatasetProbe, given: DatasetProbe, redrawn: float | None = None, turned: Turned | None = None
 ) -> SplitFacts:
     """Hold the training data against the data given; ``redrawn``: see ``readings.redrawn``, ``turned``: ``turns``."""
+    turned = turned or Turned()
     for probe in (training, given):
         probe.settle()
     both = overlap(training.copies, given.copies)
@@ -219,7 +221,9 @@ def compare(
         training_signal=training.neighbours.facts(size) if size else _others(training, given),
         given_signal=given.neighbours.facts(size) if size else _others(given, training),
         redrawn=redrawn,
-        turned=turned or {},
+        turned=turned.shares,
+        torn=turned.torn,
+        torn_of=turned.maps,
     )
 
 

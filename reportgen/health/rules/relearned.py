@@ -235,6 +235,28 @@ def augmentation_hurts(report: Report, context: Context, limits: Thresholds) -> 
     )
 
 
+def augmentation_torn(report: Report, context: Context, limits: Thresholds) -> Iterator[Finding]:
+    """Training images are mirrored or turned when they are read again, and the maps that belong to them are not.
+
+    Samples of the training data, read twice: the image of the second reading is the first one turned, and its map of
+    the same height and width (a mask, a depth, a heat map) is not turned so, or the map is turned and the image is as
+    it was, in three samples at least. Each transform drew random numbers of its own. A warning. Wrong where the map is
+    meant to stay, as where a model is to undo the turn.
+    """
+    splits = report.splits
+    if splits is None or splits.torn < 3 or not context.real_data:
+        return
+    yield Finding(
+        rule="augmentation-torn",
+        severity=Severity.WARNING,
+        subject="training data",
+        section="dataset",
+        evidence={"torn": splits.torn, "of": splits.torn_of},
+        threshold={"torn": 3},
+        detail={"redrawn": "yes"},
+    )
+
+
 def _tells_a_pair(trial: Trial, limits: Thresholds) -> bool:
     """Tell whether samples as they are tell apart two classes that nothing else does, one of which is guessed."""
     n = trial.numbers
@@ -412,6 +434,7 @@ RULES = (
     training_labels_noisier,
     splits_labelled_otherwise,
     augmentation_hurts,
+    augmentation_torn,
     scale_helps,
     fresh_copy_ahead,
 )
