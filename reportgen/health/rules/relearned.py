@@ -20,11 +20,11 @@ _FAR = 3.0  # lengths that a matrix had at its start
 _TENFOLD = (5.0, 20.0)
 
 
-def _trial(report: Report, context: Context) -> Trial | None:
+def trial_of(report: Report, context: Context) -> Trial | None:
     return report.tried("learned-anew") if context.state == "trained" and context.real_data else None
 
 
-def _error(trial: Trial, asked: str, *scores: float) -> float:
+def error_of(trial: Trial, asked: str, *scores: float) -> float:
     """Return the standard error of a score, or of the difference of two.
 
     Binomial; of R² by 2/sqrt(n); of maps by their deviation between samples.
@@ -42,8 +42,8 @@ def _above(trial: Trial, learned: str, asked: str) -> float:
     return trial.numbers[f"{learned}_{asked}"] - trial.numbers[f"commonest_{asked}"]
 
 
-def _is_clear(trial: Trial, learned: str, asked: str, limits: Thresholds) -> bool:
-    error = _error(trial, asked, trial.numbers[f"{learned}_{asked}"])
+def is_clear(trial: Trial, learned: str, asked: str, limits: Thresholds) -> bool:
+    error = error_of(trial, asked, trial.numbers[f"{learned}_{asked}"])
     return _above(trial, learned, asked) > max(limits.anew_gap, limits.anew_errors * error)
 
 
@@ -56,11 +56,11 @@ def splits_disagree(report: Report, context: Context, limits: Thresholds) -> Ite
     other sources. A warning. Not judged where training samples have near doubles among themselves, which make the
     unseen half look known. Wrong for a split by time, by person or by place that is meant to be hard.
     """
-    trial = _trial(report, context)
-    if trial is None or not _is_clear(trial, "training", "training", limits) or _has_doubles(report, limits):
+    trial = trial_of(report, context)
+    if trial is None or not is_clear(trial, "training", "training", limits) or _has_doubles(report, limits):
         return
     own, other = trial.numbers["training_training"], trial.numbers["training_given"]
-    error = math.hypot(_error(trial, "training", own), _error(trial, "given", other))
+    error = math.hypot(error_of(trial, "training", own), error_of(trial, "given", other))
     kept, had = _above(trial, "training", "given"), _above(trial, "training", "training")
     if own - other <= max(limits.anew_gap, limits.anew_errors * error) or kept > limits.skill_kept * had:
         return
@@ -69,11 +69,11 @@ def splits_disagree(report: Report, context: Context, limits: Thresholds) -> Ite
         severity=Severity.WARNING,
         subject="data",
         section=SECTION,
-        evidence=_evidence(trial, "training"),
+        evidence=evidence_of(trial, "training"),
         threshold={"gap": limits.anew_gap, "errors": limits.anew_errors, "kept": limits.skill_kept},
         detail={
             "kind": trial.detail.get("kind", ""),
-            "given": "learnable" if _is_clear(trial, "given", "given", limits) else "",
+            "given": "learnable" if is_clear(trial, "given", "given", limits) else "",
         },
     )
 
@@ -87,8 +87,8 @@ def only_given_learns(report: Report, context: Context, limits: Thresholds) -> I
     training data with its weights or with scaled ones. The training labels have nothing to do with the training inputs:
     rows that slipped, labels shuffled, or an augmentation that destroys what the label says. An error.
     """
-    trial = _trial(report, context)
-    if trial is None or not _is_clear(trial, "given", "given", limits):
+    trial = trial_of(report, context)
+    if trial is None or not is_clear(trial, "given", "given", limits):
         return
     n, had = trial.numbers, _above(trial, "given", "given")
     best = max(_above(trial, "training", "training"), _above(trial, "training", "given"))
@@ -103,7 +103,7 @@ def only_given_learns(report: Report, context: Context, limits: Thresholds) -> I
         severity=Severity.ERROR,
         subject="training data",
         section=SECTION,
-        evidence=_evidence(trial, "given"),
+        evidence=evidence_of(trial, "given"),
         threshold={"gap": limits.anew_gap, "errors": limits.anew_errors},
         detail={"kind": trial.detail.get("kind", "")} | ({"redrawn": "yes"} if redrawn else {}),
     )
@@ -126,10 +126,10 @@ def training_labels_noisier(report: Report, context: Context, limits: Thresholds
         return
     if train is None or given is None or (splits is not None and splits.redrawn) or is_coupled(report, limits):
         return
-    if not _is_clear(trial, "training", "given", limits) or is_dealt_otherwise(train, given, limits):
+    if not is_clear(trial, "training", "given", limits) or is_dealt_otherwise(train, given, limits):
         return
     own, other = trial.numbers["training_training"], trial.numbers["training_given"]
-    error = math.hypot(_error(trial, "training", own), _error(trial, "given", other))
+    error = math.hypot(error_of(trial, "training", own), error_of(trial, "given", other))
     if other - own <= max(limits.noisier, limits.anew_errors * error):
         return
     yield Finding(
@@ -164,7 +164,7 @@ def splits_labelled_otherwise(report: Report, context: Context, limits: Threshol
     if not _are_alike(splits.apart) or _has_doubles(report, limits) or is_coupled(report, limits):
         return
     own, other = trial.numbers["training_training"], trial.numbers["training_given"]
-    error = math.hypot(_error(trial, "training", own), _error(trial, "given", other))
+    error = math.hypot(error_of(trial, "training", own), error_of(trial, "given", other))
     kept, had = _above(trial, "training", "given"), _above(trial, "training", "training")
     if own - other <= max(limits.noisier, limits.anew_errors * error) or kept <= limits.skill_kept * had:
         return
@@ -193,133 +193,36 @@ def _are_alike(apart: Apart) -> bool:
     return apart.n >= _ALIKE and apart.area <= line and mixed and apart.copies <= 0.1
 
 
-def augmentation_hurts(report: Report, context: Context, limits: Thresholds) -> Iterator[Finding]:
-    """Samples as they are teach a fresh copy more than augmented ones teach it, or taught the model.
-
-    Training samples that are another at a second reading. Both copies learn by the same 300 steps, from half of either
-    split: that of the data given, which are not augmented, is better on their other half by 0.15 and four standard
-    errors than the one that learned from at least as many training samples, on either split, and than the model. The
-    augmentation destroys or contradicts what the label says, or goes further than these steps can follow. Or the same
-    holds of the two classes that the model confounds most, by 0.3: mirrored, turned or cut, samples of the one are
-    samples of the other. Where training samples are seen to be mirrored, turned or negated when read again, less shows
-    that: the copy that learned from the data given tells the two apart better than all others do, by two standard
-    errors, and takes them for one another once they are turned so: it is right by 0.3 and four standard errors less
-    often than on them as they are, and no more often than a guess. A warning where the model comes less than nine
-    tenths of the way from a constant answer to a perfect one (else no copy is made). Wrong where a much longer run
-    would learn from the augmented ones as well.
-    """
-    trial, splits = _trial(report, context), report.splits
-    if trial is None or splits is None or not splits.redrawn or not _is_clear(trial, "given", "given", limits):
-        return
-    n = trial.numbers
-    best = max(n["training_training"], n["training_given"], n["as_is"])
-    line = max(limits.anew_gap, limits.anew_errors * _error(trial, "given", n["given_given"], best))
-    pair, turn = _tells_a_pair(trial, limits), _swaps_a_pair(report, trial, limits)
-    if n["learned_training"] < n["learned_given"] or not (n["given_given"] - best > line or pair or turn):
-        return
-    yield Finding(
-        rule="augmentation-hurts",
-        severity=Severity.WARNING,
-        subject="training data",
-        section=SECTION,
-        evidence=_evidence(trial, "given")
-        | {"as_is": n["as_is"]}
-        | (
-            {"pair": n["pair_given_given"], "pair_as_is": n["pair_as_is"]}
-            if turn or _tells_a_pair(trial, limits)
-            else {}
-        )
-        | ({"pair_turned": n[f"pair {turn}"]} if turn else {}),
-        threshold={"gap": limits.anew_gap, "errors": limits.anew_errors},
-        detail={"kind": trial.detail.get("kind", ""), "redrawn": "yes"} | ({"turn": turn} if turn else {}),
-    )
-
-
-def augmentation_torn(report: Report, context: Context, limits: Thresholds) -> Iterator[Finding]:
-    """Training images are mirrored or turned when they are read again, and the maps that belong to them are not.
-
-    Samples of the training data, read twice: the image of the second reading is the first one turned, and its map of
-    the same height and width (a mask, a depth, a heat map) is not turned so, or the map is turned and the image is as
-    it was, in three samples at least. Each transform drew random numbers of its own. A warning. Wrong where the map is
-    meant to stay, as where a model is to undo the turn.
-    """
-    splits = report.splits
-    if splits is None or splits.torn < 3 or not context.real_data:
-        return
-    yield Finding(
-        rule="augmentation-torn",
-        severity=Severity.WARNING,
-        subject="training data",
-        section="dataset",
-        evidence={"torn": splits.torn, "of": splits.torn_of},
-        threshold={"torn": 3},
-        detail={"redrawn": "yes"},
-    )
-
-
-def _tells_a_pair(trial: Trial, limits: Thresholds) -> bool:
-    """Tell whether samples as they are tell apart two classes that nothing else does, one of which is guessed."""
-    n = trial.numbers
-    if "pair_given_given" not in n:
-        return False
-    best = max(n["pair_training_training"], n["pair_training_given"], n["pair_as_is"])
-    error = _between(n["pair_given_given"], best, min(n["pair_asked_given"], n["pair_asked_training"]))
-    return n["pair_given_given"] - best > max(2 * limits.anew_gap, limits.anew_errors * error)
-
-
-def _swaps_a_pair(report: Report, trial: Trial, limits: Thresholds) -> str:
-    """Return the turn, which training images were seen to take, that makes two classes one another; '' for none."""
-    n, turned = trial.numbers, report.splits.turned if report.splits is not None else {}
-    if "pair_given_given" not in n:
-        return ""
-    right, asked = n["pair_given_given"], n["pair_asked_given"]
-    best = max(n["pair_training_training"], n["pair_training_given"], n["pair_as_is"])
-    if right - best <= 2 * _between(right, best, min(asked, n["pair_asked_training"])):
-        return ""
-    for turn in turned:
-        after = n.get(f"pair {turn}", right)
-        if after <= 0.5 and right - after > max(
-            2 * limits.anew_gap, limits.anew_errors * _between(right, after, asked)
-        ):
-            return turn
-    return ""
-
-
-def _between(one: float, other: float, n: float) -> float:
-    """Return the standard error of the difference of two shares of n."""
-    return math.sqrt(sum(max(share * (1 - share), 0.01) for share in (one, other)) / n)
-
-
 def learns_nothing(report: Report, context: Context) -> bool:
     """Tell whether fresh copies, learned from half of either split, are nowhere better than a constant answer."""
-    trial = _trial(report, context)
+    trial = trial_of(report, context)
     if trial is None:
         return False
     splits = ("training", "given")
     pairs = [(learned, asked) for learned in splits for asked in splits]
     return all(
-        _above(trial, a, b) <= 2 * _error(trial, b, trial.numbers[f"{a}_{b}"], trial.numbers[f"commonest_{b}"])
+        _above(trial, a, b) <= 2 * error_of(trial, b, trial.numbers[f"{a}_{b}"], trial.numbers[f"commonest_{b}"])
         for a, b in pairs
     )
 
 
 def is_ahead(report: Report, context: Context, limits: Thresholds) -> bool:
     """Tell whether a fresh copy came clearly further on the data given than the whole run did."""
-    trial = _trial(report, context)
+    trial = trial_of(report, context)
     if trial is None:
         return False
     fresh, now = trial.numbers["training_given"], trial.numbers["as_is"]
-    error = _error(trial, "given", fresh, now)
+    error = error_of(trial, "given", fresh, now)
     return fresh - now > max(limits.anew_gap, limits.anew_errors * error)
 
 
 def comes_on(report: Report, context: Context, limits: Thresholds) -> bool:
     """Tell whether the model's own weights came clearly further by plain steps of Adam than the run brought them."""
-    trial = _trial(report, context)
+    trial = trial_of(report, context)
     if trial is None or "onward" not in trial.numbers or not context.outcome_known:
         return False
     onward, now = trial.numbers["onward"], trial.numbers["as_is"]
-    return onward - now > max(limits.anew_gap, limits.anew_errors * _error(trial, "given", onward, now))
+    return onward - now > max(limits.anew_gap, limits.anew_errors * error_of(trial, "given", onward, now))
 
 
 def fresh_copy_ahead(report: Report, context: Context, limits: Thresholds) -> Iterator[Finding]:
@@ -335,7 +238,7 @@ def fresh_copy_ahead(report: Report, context: Context, limits: Thresholds) -> It
     times as much as before, and that again as much more than with a tenth of it. A warning. Wrong where the loss asks
     for something else than that answer.
     """
-    trial = _trial(report, context)
+    trial = trial_of(report, context)
     if trial is None or not context.outcome_known or not is_ahead(report, context, limits):
         return
     n = trial.numbers
@@ -387,11 +290,11 @@ def scale_helps(report: Report, context: Context, limits: Thresholds) -> Iterato
     Signals and gradients fade with depth, or grow, as the last layer's deviation over the first one's tells: norm
     layers, skip connections or another initialisation keep them. A warning.
     """
-    trial = _trial(report, context)
+    trial = trial_of(report, context)
     if trial is None or "scaled" not in trial.numbers or not context.outcome_known:
         return
     n = trial.numbers
-    error = _error(trial, "given", n["scaled"], n["training_given"])
+    error = error_of(trial, "given", n["scaled"], n["training_given"])
     best = max(n["training_given"], n["as_is"])
     if n["scaled"] - best <= max(limits.anew_gap, limits.anew_errors * error):
         return
@@ -411,7 +314,7 @@ def scale_helps(report: Report, context: Context, limits: Thresholds) -> Iterato
     )
 
 
-def _evidence(trial: Trial, learned: str) -> dict[str, float]:
+def evidence_of(trial: Trial, learned: str) -> dict[str, float]:
     n = trial.numbers
     return {
         "own": n["training_training"],
@@ -433,8 +336,6 @@ RULES = (
     only_given_learns,
     training_labels_noisier,
     splits_labelled_otherwise,
-    augmentation_hurts,
-    augmentation_torn,
     scale_helps,
     fresh_copy_ahead,
 )
