@@ -19,6 +19,7 @@ from reportgen.page.evidence_bars import Bar, Range, bars, binned, ranges, share
 from reportgen.page.language import speaking
 from reportgen.page.palette import ERROR
 from reportgen.page.svg import serialise
+from reportgen.page.words_evidence import quantity
 
 from . import builders
 
@@ -136,6 +137,14 @@ def test_pictures_speak_chinese(rule: str) -> None:
         assert drawn is not None
         words = re.sub("<[^>]*>", "", serialise(drawn.drawing)) + drawn.caption
         assert not re.search("[A-Za-z]{4}", re.sub("(eval|train) 模式", "", words))  # the names of modes are code
+
+
+@pytest.mark.parametrize("rule", [*_PARTS, *_SIDE_BY_SIDE])
+def test_names_of_bars_leave_room_for_their_numbers(rule: str) -> None:
+    """Fifty letters fit above a bar; "100 of 1,000, 10.0 %" takes eighteen of them, a number alone eight."""
+    keys, room = (_PARTS[rule][:1], 32) if rule in _PARTS else (_SIDE_BY_SIDE[rule][0], 42)
+    with speaking("en"):
+        assert [quantity(rule, key) for key in keys if len(quantity(rule, key)) > room] == []
 
 
 def test_the_first_picture_of_a_diagnosis_is_that_of_its_data() -> None:

@@ -84,7 +84,7 @@ ADVICE: dict[str, str] = {
     "posterior-collapse": "Check that reconstruction and divergence are summed alike, raise the weight of the "
     "divergence from 0 or keep some free bits, and make sure that latent or noise reaches the decoder.",
     "wrong-augmentation": "Look at a dozen augmented samples with their labels: flips and turns may change what a "
-    "sample is, and noise or crops may leave nothing of it.",
+    "sample is, and noise or crops may leave nothing of it. Hand an image and its map to one transform together.",
     "class-imbalance": "Weight the loss by class, sample rare classes more often, or collect more of them; judge by "
     "balanced accuracy or recall, not by accuracy.",
     "data-leakage": "Split before anything else (by group or time where samples hang together), and remove from the "

@@ -24,7 +24,7 @@ OF_RULE: dict[str, dict[str, tuple[str, Unit]]] = {
         "pair_turned": (N_("accuracy on the pair once turned"), SHARE),
     },
     "augmentation-torn": {
-        "torn": (N_("samples whose image or map turns alone"), COUNT),
+        "torn": (N_("image or map turned alone"), COUNT),
         "of": (N_("samples read twice"), COUNT),
     },
     "bn-tiny-var": {"channels": (N_("channels of tiny variance"), COUNT), "of": (N_("channels"), COUNT)},
@@ -60,7 +60,7 @@ OF_RULE: dict[str, dict[str, tuple[str, Unit]]] = {
     "d-constant-feature": {"constant": (N_("constant columns or channels"), COUNT)},
     "d-duplicates": {"share": (N_("share of copies"), SHARE)},
     "d-mean-target": {
-        "off": (N_("standard deviations from means of both splits, at most"), NUMBER),
+        "off": (N_("largest distance from means, both splits"), NUMBER),
         "train_off": (N_("from means of the training rows, at most"), NUMBER),
         "told": (N_("share that it tells of what training means leave open"), SHARE),
         "values": (N_("different values"), COUNT),
@@ -77,7 +77,7 @@ OF_RULE: dict[str, dict[str, tuple[str, Unit]]] = {
     },
     "d-label-range": {"min": (N_("smallest label"), COUNT), "max": (N_("largest label"), COUNT)},
     "d-label-signal": {"score": (N_("neighbours of the same class"), NUMBER), "chance": (N_("by chance"), NUMBER)},
-    "d-labels-unrelated": {"z": (N_("neighbours of the same class, in standard errors above chance"), NUMBER)},
+    "d-labels-unrelated": {"z": (N_("same-class neighbours, in standard errors"), NUMBER)},
     "d-labels-drawn": {
         "told": (N_("labels that a simple learner tells"), SHARE),
         "agreement": (N_("halves of the inputs agree in"), SHARE),
@@ -85,8 +85,8 @@ OF_RULE: dict[str, dict[str, tuple[str, Unit]]] = {
         "commonest": (N_("share of the commonest class"), SHARE),
     },
     "d-maps-noisier": {
-        "own": (N_("maps that fit their own input, in training"), NUMBER),
-        "other": (N_("maps that fit their own input, in the data given"), NUMBER),
+        "own": (N_("maps that fit their own input, training"), NUMBER),
+        "other": (N_("maps that fit their own input, data given"), NUMBER),
     },
     "d-maps-unrelated": {
         "own": (N_("maps that fit their own input"), NUMBER),
@@ -416,7 +416,7 @@ OF_RULE: dict[str, dict[str, tuple[str, Unit]]] = {
     },
     "tags-slipped": {
         "own": (N_("labels that their own token tells"), SHARE),
-        "moved": (N_("labels that the token of another place tells"), SHARE),
+        "moved": (N_("labels that another place's token tells"), SHARE),
         "shift": (N_("places between them"), COUNT),
         "commonest": (N_("share of the commonest label"), SHARE),
         "model": (N_("accuracy of the model"), SHARE),

@@ -186,7 +186,7 @@ NAMES: dict[str, tuple[str, Unit]] = {
     "onward": (N_("skill after learning on"), NUMBER),
     "other": (N_("skill on the other data"), NUMBER),
     "other_label": (N_("of them with another label"), COUNT),
-    "other_z": (N_("neighbours in the other data, in standard errors"), NUMBER),
+    "other_z": (N_("same in the other data, in standard errors"), NUMBER),
     "outside": (N_("share of targets out of reach"), SHARE),
     "own": (N_("skill on its own data"), NUMBER),
     "p": (N_("probability by chance"), NUMBER),
