@@ -59,6 +59,7 @@ def without_learning(monkeypatch: pytest.MonkeyPatch) -> None:
     learning = {
         "one-batch",
         "trained-on",
+        "head-drowned",
         "other-ways",
         "learned-anew",
         "unseen-half",

@@ -597,6 +597,7 @@ def test_a_healthy_model_has_its_experiments_in_the_report_and_no_alarm() -> Non
         "targets-given",
         "lookups",
         "numbers-passed",
+        "head-drowned",
         "score-scale",
         "misfits",
     )

@@ -53,6 +53,7 @@ LATE: dict[str, tuple[str, ...]] = {
         "plain-helps",
         "penalty-outweighs",
     ),
+    "head-drowned": ("head-drowned",),
     "learned-anew": (
         "splits-disagree",
         "only-given-learns",

@@ -212,6 +212,7 @@ LIMITS: dict[str, dict[str, str]] = {
     "o-below-neighbours": {"difference": "below_neighbours"},
     "embedding-collapsed": {"spread": "embedding_spread", "angle": "embedding_angle"},
     "loss-crossed": {"share": "pairs_crossed", "flips": "flips_crossed"},
+    "head-drowned": {"worth": "drowned_worth", "errors": "drowned_errors", "size": "drowned_size"},
     "penalty-outweighs": {"share": "penalty_share", "gain": "penalty_gain"},
     "gradient-partial": {"skill": "poor_r2"},
     "scale-helps": {"gap": "anew_gap", "errors": "anew_errors"},

@@ -297,6 +297,9 @@ SYNDROMES: tuple[Syndrome, ...] = (
     ),
     # wrong labels that are learned by heart hold nowhere else
     Syndrome("label-noise", ("d-label-noise", *_NOISY), (*_FAR_APART, "few-samples", "sure-and-wrong")),
+    Syndrome(
+        "unscaled-target", ("head-drowned",), (*_SLOW, *_NONFINITE, *_WILD, *_SICK_SIGNAL), detail("source", "targets")
+    ),
     Syndrome("unscaled-target", ("d-target-scale",), (*_SLOW, *_NONFINITE, *_WILD, *_SICK_SIGNAL, "update-ratio")),
     # the vector of each sample is where its answer is learned by heart
     Syndrome("overfitting", ("code-of-each-sample",), (*_FAR_APART, "few-samples", "o-below-neighbours")),

@@ -300,6 +300,9 @@ class Thresholds(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     flips_crossed: float = 0.5
     penalty_share: float = 0.1
     penalty_gain: float = 0.15
+    drowned_worth: float = 0.3
+    drowned_errors: float = 5.0
+    drowned_size: float = 10.0
     anew_gap: float = 0.15
     anew_errors: float = 4.0
 

@@ -118,6 +118,11 @@ _SIDE_BY_SIDE: dict[str, tuple[tuple[str, ...], str, float]] = {
     "tags-slipped": (("own", "moved", "model"), N_("Labels that tokens tell, and that the model does"), 1),
     "o-below-neighbours": (("model", "neighbours", "chance"), N_("Skill on the data given"), 1),
     "fresh-copy-ahead": (("as_is", "onward", "fresh"), N_("Skill on the data given"), 1),
+    "head-drowned": (
+        ("worth", "worth_alone"),
+        N_("What the other heads tell, in units of the loss"),
+        0,
+    ),
     "eval-train-gap": (("eval_accuracy", "norms_accuracy"), N_("Accuracy on the same samples, by mode"), 1),
     **dict.fromkeys(
         ("faster-helps", "slower-helps", "thawing-helps", "owning-helps", "freedom-helps"),

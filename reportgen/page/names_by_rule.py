@@ -349,6 +349,13 @@ OF_RULE: dict[str, dict[str, tuple[str, Unit]]] = {
         "elsewhere": (N_("largest difference from 1 there"), NUMBER),
         "classes": (N_("largest difference from 1 over the classes"), NUMBER),
     },
+    "head-drowned": {
+        "worth": (N_("of this model"), NUMBER),
+        "worth_alone": (N_("of a copy that learned them alone"), NUMBER),
+        "noise": (N_("deviation between deals"), NUMBER),
+        "pull": (N_("pull of the strong head, of the others'"), TIMES),
+        "size": (N_("size of what the strong head says"), NUMBER),
+    },
     "penalty-outweighs": {
         "before": (N_("rest of the loss before"), NUMBER),
         "after": (N_("rest of the loss after"), NUMBER),

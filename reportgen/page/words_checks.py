@@ -86,6 +86,16 @@ def _penalty(f: Finding) -> str:
     )
 
 
+def _drowned(f: Finding) -> str:
+    e = f.evidence
+    text = _(
+        "The loss moves what the heads share {pull} times as much through one head as through the others. What the "
+        "others say of the data given is worth {worth} of the loss, and {alone} in a fresh copy that learned from them "
+        "alone."
+    )
+    return text.format(pull=amount(e["pull"]), worth=amount(e["worth"]), alone=amount(e["worth_alone"]))
+
+
 # rule -> name, sentence, when the rule is wrong
 RULES: dict[str, tuple[str, Callable[[Finding], str], str]] = {
     "gradient-partial": (
@@ -98,6 +108,7 @@ RULES: dict[str, tuple[str, Callable[[Finding], str], str]] = {
         _collapsed,
         "One answer for all may be wanted.",
     ),
+    "head-drowned": ("What one head leaves of the others", _drowned, "The others may not be meant to be learned."),
     "adam-eps-lost": ("Adam in half precision", _eps, ""),
     "loss-crossed": ("Does the loss keep samples apart?", _crossed, ""),
     "loss-wants": ("What the loss takes for an output", _wants, ""),
@@ -117,6 +128,7 @@ def titles() -> dict[str, str]:
         "loss-of-pairs": _("Does the loss keep samples apart?"),
         "loss-domain": _("Which outputs does the loss take?"),
         "loss-without-target": _("Does the loss look at the targets?"),
+        "head-drowned": _("Do all heads learn what they could by themselves?"),
         "loss-penalty": _("Does the loss add a penalty on the weights?"),
     }
 
@@ -181,5 +193,9 @@ OUTCOMES: dict[str, Callable[[Numbers, Detail], str]] = {
     "loss-of-pairs": _pairs,
     "loss-domain": _domain,
     "loss-without-target": _targets,
+    "head-drowned": lambda n, d: _(
+        "Through one head {pull} times as much as through the others, which are worth {worth} of the loss, and {alone} "
+        "when learned alone."
+    ).format(pull=amount(n["pull"]), worth=amount(n["worth"]), alone=amount(n["worth_alone"])),
     "loss-penalty": _added,
 }

@@ -179,4 +179,33 @@ def embedding_collapsed(report: Report, context: Context, limits: Thresholds) ->
         )
 
 
-RULES = (embedding_collapsed, gradient_partial, loss_crossed, loss_wants, penalty_outweighs)
+def head_drowned(report: Report, context: Context, limits: Thresholds) -> Iterator[Finding]:
+    """What one of several heads says is nearly all that the loss feels, and the others learn little beside it.
+
+    The loss moves the parameters that the heads share at least 100 times as much through one head as through all
+    others. What those others say of the data given (the loss with their rows dealt out among the samples, less the
+    loss as it is) is worth less than 0.3 of what it is for a fresh copy that learned from them alone, 300 steps, and
+    the difference exceeds five deviations between deals. A warning. The targets of the strong head are the cause where
+    it says numbers far from 1 (root mean square above 10), else the weights of the losses. Wrong where the others are
+    not meant to be learned.
+    """
+    trial = report.tried("head-drowned")
+    if trial is None or context.state != "trained":
+        return
+    n = trial.numbers
+    much = n["worth_alone"] > limits.drowned_errors * n["noise"]
+    ahead = n["worth_alone"] - n["worth"] > limits.drowned_errors * n["noise"]
+    if not much or not ahead or n["worth"] >= limits.drowned_worth * n["worth_alone"]:
+        return
+    yield Finding(
+        rule="head-drowned",
+        severity=Severity.WARNING,
+        subject="loss",
+        section=SECTION,
+        evidence={key: n[key] for key in ("worth", "worth_alone", "noise", "pull", "size", "samples")},
+        threshold={"worth": limits.drowned_worth * n["worth_alone"]},
+        detail={"source": "targets" if n["size"] > limits.drowned_size else "weights"},
+    )
+
+
+RULES = (embedding_collapsed, gradient_partial, head_drowned, loss_crossed, loss_wants, penalty_outweighs)

@@ -24,6 +24,7 @@ from . import (
     confidence,
     coupling,
     derivative,
+    drowned,
     ends,
     favoured,
     fewer,
@@ -114,6 +115,7 @@ EXPERIMENTS: tuple[tuple[str, Experiment, int], ...] = (
     # what can name another cause comes before what says that something is wrong: first what has no other witness
     ("unseen-half", anew.unseen_half, 300),
     ("learned-anew", anew.learned_anew, 600),
+    ("head-drowned", drowned.head_drowned, 300),
     ("other-ways", repairs.other_ways, 600),
     ("one-batch", learning.one_batch, 60),
     ("trained-on", longer.trained_on, 300),

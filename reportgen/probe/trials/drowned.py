@@ -1,0 +1,149 @@
+"""Does one head of several drown the others: is what it says nearly all that the loss feels?"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from statistics import mean, stdev
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ...subject.data import Batch
+from ..seeding import seed_generators
+from .drawn import draw_trainable
+from .lab import Lab, Loss, NotApplicableError, Outfit, Result, output_of, taken, value_of
+from .learning import adam, backward, in_training
+from .sample import first_samples, is_by_sample, mapped, rows
+
+_ASKED = 512
+_LEAST = 80
+_BATCH = 32
+_STEPS = 300
+_RATE = 3e-3
+_FAR = 100.0
+_DEALS = 8
+
+
+def head_drowned(lab: Lab) -> Result:
+    """Train a fresh copy on what the heads say that the loss hardly feels, with the strongest head held fast.
+
+    Made where the model gives several tensors, (samples, ...) each, and the loss moves the parameters that they share
+    a hundred times as much through one of them as through all others. ``pull``: norm of the gradient of the shared
+    parameters through that head over that through the others, of the weights as they are. What the others say is worth
+    the loss with their rows dealt out among the samples, less the loss with their own: ``worth`` of the model as it is,
+    ``worth_alone`` of a copy that learned from them alone (Adam, 300 steps of 32 samples of the training data), both on
+    data given, with what the strong head of the model says in either; ``noise``: the standard deviation over eight
+    deals. ``size``: root mean square of what the strong head says. All in float64, as a loss of millions hides what is
+    of order 1 in float32.
+    """
+    if not lab.wide_training or not lab.wide_given:
+        raise NotApplicableError("no training data were given")
+    learned, asked = (first_samples(part, _ASKED) for part in (lab.wide_training, lab.wide_given))
+    if learned is None or asked is None or not is_by_sample(learned) or not is_by_sample(asked):
+        raise NotApplicableError(f"fewer than {_LEAST} samples of one shape with targets")
+    if min(learned.n_samples, asked.n_samples) < _LEAST or asked.target is None:
+        raise NotApplicableError(f"fewer than {_LEAST} samples of one shape with targets")
+    strong, pull = _strongest(lab, rows(learned, torch.arange(_BATCH)))
+    if pull < _FAR:
+        raise NotApplicableError("no head pulls a hundred times as much as all others")
+    work = lab.fresh()
+    draw_trainable(work.model, lab.seed)
+    _learn_others(lab, work, learned, strong)
+    with torch.no_grad():
+        said, alone = (output_of(model.eval(), asked) for model in (lab.model, work.model))
+        held = _heads(said, asked.n_samples)[strong]
+        worth, noise = _worth(lab.loss, said, asked, strong, held)
+        worth_alone, noise_alone = _worth(lab.loss, alone, asked, strong, held)
+    return Result(
+        {
+            "pull": pull,
+            "worth": worth,
+            "worth_alone": worth_alone,
+            "noise": max(noise, noise_alone),
+            "size": float(held.double().square().mean().sqrt()),
+            "samples": float(asked.n_samples),
+        }
+    )
+
+
+def _heads(output: Any, n: int) -> list[Tensor]:
+    """Return the tensors of an output, in order: several, with a row for each sample."""
+    found: list[Tensor] = []
+
+    def find(tensor: Tensor) -> Tensor:
+        found.append(tensor)
+        return tensor
+
+    mapped(output, find)
+    if len(found) < 2 or not all(t.is_floating_point() and t.dim() and len(t) == n for t in found):
+        raise NotApplicableError("the model has not several outputs with a row for each sample")
+    return found
+
+
+def _loss_with(loss: Loss, output: Any, change: dict[int, Tensor], target: Any) -> Tensor:
+    """Return the loss of an output of which some tensors, by place, are exchanged."""
+    places = itertools.count()
+    said = mapped(output, lambda t: change.get(next(places), t))
+    return taken(lambda: value_of(loss, said, target), "the loss refuses outputs in float64")
+
+
+def _strongest(lab: Lab, batch: Batch) -> tuple[int, float]:
+    """Return the head that moves the shared parameters most, and how many times as much as all others together."""
+    work = lab.fresh()
+    in_training(work.model, batch.n_samples)
+    seed_generators(lab.seed)
+    parameters = [p for p in work.model.parameters() if p.requires_grad]
+    pulls: list[tuple[Tensor | None, ...]] = []
+    with torch.enable_grad():
+        output = output_of(work.model, batch)
+        heads = _heads(output, batch.n_samples)
+        for place in range(len(heads)):
+            others = {k: t.detach() for k, t in enumerate(heads) if k != place}
+            value = _loss_with(lab.loss, output, others, batch.target)
+            alone = value.requires_grad and bool(parameters)
+            pulls.append(torch.autograd.grad(value, parameters, retain_graph=True, allow_unused=True) if alone else ())
+    felt = [k for k, pull in enumerate(pulls) if any(g is not None and bool(g.any()) for g in pull)]
+    shared = [i for i in range(len(parameters)) if sum(pulls[k][i] is not None for k in felt) > 1]
+    if len(felt) < 2 or not shared:
+        raise NotApplicableError("the loss follows one output, or the outputs share no parameters")
+    norms = {k: _norm([pulls[k][i] for i in shared]) for k in felt}
+    strong = max(felt, key=norms.__getitem__)
+    return strong, norms[strong] / max(sum(v for k, v in norms.items() if k != strong), 1e-30)
+
+
+def _norm(gradients: list[Tensor | None]) -> float:
+    return math.sqrt(sum(float(g.double().square().sum()) for g in gradients if g is not None))
+
+
+def _worth(loss: Loss, said: Any, asked: Batch, strong: int, held: Tensor) -> tuple[float, float]:
+    """Return what the loss rises by when all heads but the strong one are dealt out anew, and its deviation."""
+    own = {k: t.double() for k, t in enumerate(_heads(said, asked.n_samples))} | {strong: held.double()}
+    base = float(_loss_with(loss, said, own, asked.target))
+    dealt = []
+    for seed in range(_DEALS):
+        order = torch.randperm(asked.n_samples, generator=torch.Generator().manual_seed(seed))
+        other = {k: t if k == strong else t[order] for k, t in own.items()}
+        dealt.append(float(_loss_with(loss, said, other, asked.target)) - base)
+    return mean(dealt), stdev(dealt)
+
+
+def _learn_others(lab: Lab, work: Outfit, learned: Batch, strong: int) -> None:
+    optimizer = adam([p for p in work.model.parameters() if p.requires_grad], _RATE)
+    in_training(work.model, _BATCH)
+    generator = torch.Generator().manual_seed(lab.seed)
+    for step in range(_STEPS):
+        if step % 10 == 0:
+            lab.clock.need(30)
+        part = rows(learned, torch.randperm(learned.n_samples, generator=generator)[:_BATCH])
+        seed_generators(lab.seed + step)
+        with torch.enable_grad():
+            output = output_of(work.model, part)
+            held = {strong: _heads(output, part.n_samples)[strong].detach().double()}
+            value = _loss_with(lab.loss, output, held, part.target)
+            if not value.requires_grad or not math.isfinite(float(value.detach())):
+                raise NotApplicableError("the loss is not finite, or no parameter reaches it")
+            optimizer.zero_grad()
+            backward(value)
+        optimizer.step()
