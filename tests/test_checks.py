@@ -339,6 +339,55 @@ def test_outputs_that_are_all_alike_under_a_loss_without_targets() -> None:
         assert words_checks.OUTCOMES["loss-without-target"](numbers, {}).endswith(".")
 
 
+class Siamese(nn.Module):
+    """Two views of a sample, an encoder with a predictor behind it; the target of either may be held fast."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.encode = nn.Sequential(nn.Linear(16, 32), nn.BatchNorm1d(32), nn.ReLU(), nn.Linear(32, 8))
+        self.predict = nn.Sequential(nn.Linear(8, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Linear(16, 8))
+
+    def forward(self, views: dict[str, Tensor]) -> tuple[Tensor, ...]:
+        a, b = self.encode(views["a"]), self.encode(views["b"])
+        return a, b, self.predict(a), self.predict(b)
+
+
+def _nearness(*, stopped: bool) -> Any:
+    def loss(o: tuple[Tensor, ...], t: Tensor) -> Tensor:
+        a, b, told_a, told_b = o
+        if stopped:
+            a, b = a.detach(), b.detach()
+        return -F.cosine_similarity(told_a, b).mean() - F.cosine_similarity(told_b, a).mean()
+
+    return loss
+
+
+@pytest.mark.parametrize(("stopped", "expected"), [(True, None), (False, "warning")])
+@pytest.mark.parametrize("seed", [0, 1])
+def test_views_of_strangers_are_as_near_as_those_of_one_sample(stopped: bool, expected: str | None, seed: int) -> None:
+    torch.manual_seed(seed)
+    x, loss, model = torch.randn(512, 4) @ torch.randn(4, 16), _nearness(stopped=stopped), Siamese()
+
+    def views(rows: Tensor) -> dict[str, Tensor]:
+        return {"a": rows + 0.3 * torch.randn_like(rows), "b": rows + 0.3 * torch.randn_like(rows)}
+
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9)
+    for _ in range(15):
+        for rows in x.split(64):
+            optimizer.zero_grad()
+            loss(model(views(rows)), rows).backward()
+            optimizer.step()
+    asked = [Batch((views(x[:64]),), {}, torch.arange(64))]
+    n = pairing.loss_without_target(trials.laboratory(model, loss, (), asked, [], Clock(60.0), 0)).numbers
+    told = report(BAD, trials=tried("loss-without-target", **n), training=run())
+    assert n["strangers"] > n["views"]
+    assert severity(told, "embedding-collapsed") == expected
+    # a mask of the shape of the input is no second view of it
+    x2 = {"a": x[:64], "b": (torch.rand(64, 16) < 0.5).float()}
+    masked = trials.laboratory(model, loss, (), [Batch((x2,), {}, torch.arange(64))], [], Clock(60.0), 0)
+    assert "views" not in pairing.loss_without_target(masked).numbers
+
+
 def _pairs(margin: float) -> Callable[[Tensor, Tensor], Tensor]:
     """Pull samples of one class together; push others apart up to a margin."""
 

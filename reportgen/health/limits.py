@@ -210,7 +210,7 @@ LIMITS: dict[str, dict[str, str]] = {
     "grad-flow-share": {"share": "flow_share"},
     "bn-tiny-var": {"share": "tiny_rows"},
     "o-below-neighbours": {"difference": "below_neighbours"},
-    "embedding-collapsed": {"spread": "embedding_spread", "angle": "embedding_angle"},
+    "embedding-collapsed": {"spread": "embedding_spread", "angle": "embedding_angle", "told": "embedding_told"},
     "loss-crossed": {"share": "pairs_crossed", "flips": "flips_crossed"},
     "head-drowned": {"worth": "drowned_worth", "errors": "drowned_errors", "size": "drowned_size"},
     "penalty-outweighs": {"share": "penalty_share", "gain": "penalty_gain"},

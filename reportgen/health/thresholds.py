@@ -295,6 +295,7 @@ class Thresholds(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     embedding_spread: float = 0.05
     embedding_angle: float = 0.02
+    embedding_told: float = 0.25
     labels_apart: float = 64.0
     pairs_crossed: float = 0.2
     flips_crossed: float = 0.5

@@ -58,6 +58,19 @@ def _collapsed(f: Finding) -> str:
             "vary by {width} of what they do with weights drawn anew."
         )
         return text.format(width=percent(e["width"] / e["fresh_width"]))
+    if f.detail.get("kind") == "strangers":
+        text = _(
+            "The loss of two views of one sample fell to {views}, and so it did for views of different samples, "
+            "{strangers}; with weights drawn anew it is {fresh}. Outputs point the same way (mean direction "
+            "{direction}, drawn anew {fresh_direction})."
+        )
+        return text.format(
+            views=amount(e["views"]),
+            strangers=amount(e["strangers"]),
+            fresh=amount(e["fresh_views"]),
+            direction=f"{e['direction']:.3f}",
+            fresh_direction=f"{e['fresh_direction']:.3f}",
+        )
     text = _(
         "The loss does not look at the targets, and outputs of different samples vary by {spread} of their size (mean "
         "direction {direction}); with weights drawn anew by {fresh} (mean direction {fresh_direction})."

@@ -153,7 +153,9 @@ def embedding_collapsed(report: Report, context: Context, limits: Thresholds) ->
     while of a copy with weights drawn anew they lie at least five times as far apart. Or the loss looks at targets, but
     is as low as now, or lower, wherever all outputs are moved to one and the same place, whatever the targets are
     there, as one of pairs that belong together alone; and outputs vary by less than a twentieth of what those of that
-    copy do. A warning: nothing keeps the outputs apart (negatives, a stopped gradient with a predictor, a variance
+    copy do. Or two inputs are views of one sample, the loss is nearly as low for views of different ones, by less than
+    a quarter of what it fell by from weights drawn anew, and outputs point more alike than those of these, as above, or
+    vary less. A warning: nothing keeps the outputs apart (negatives, a stopped gradient with a predictor, a variance
     term). Wrong for losses that look at the input alone and want one answer for all.
     """
     trial = report.tried("loss-without-target")
@@ -166,17 +168,27 @@ def embedding_collapsed(report: Report, context: Context, limits: Thresholds) ->
         return
     near = n["spread"] < limits.embedding_spread and n["spread"] < n["fresh_spread"] / 5
     aligned = 1 - n["direction"] < limits.embedding_angle and 1 - n["direction"] < (1 - n["fresh_direction"]) / 5
-    if pulled or near or aligned:
+    strangers = _are_strangers_as_good(n, limits)
+    if pulled or near or aligned or strangers:
         yield Finding(
             rule="embedding-collapsed",
             severity=Severity.WARNING,
             subject="output",
             section=SECTION,
             evidence={key: n[key] for key in ("spread", "direction", "fresh_spread", "fresh_direction", "samples")}
-            | ({"width": n["width"], "fresh_width": n["fresh_width"]} if pulled else {}),
+            | ({"width": n["width"], "fresh_width": n["fresh_width"]} if pulled else {})
+            | ({key: n[key] for key in ("views", "strangers", "fresh_views")} if strangers else {}),
             threshold={"spread": limits.embedding_spread, "direction": 1 - limits.embedding_angle},
-            detail={"kind": "together" if pulled else "views"},
+            detail={"kind": "together" if pulled else "strangers" if strangers else "views"},
         )
+
+
+def _are_strangers_as_good(n: dict[str, float], limits: Thresholds) -> bool:
+    if "strangers" not in n:
+        return False
+    fell, told = n["fresh_views"] - n["views"], n["strangers"] - n["views"]
+    nearer = 1 - n["direction"] < (1 - n["fresh_direction"]) / 5 or n["spread"] < n["fresh_spread"] / 5
+    return nearer and fell > 0 and told < limits.embedding_told * fell
 
 
 def head_drowned(report: Report, context: Context, limits: Thresholds) -> Iterator[Finding]:

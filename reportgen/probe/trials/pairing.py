@@ -11,17 +11,19 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ...subject.data import Batch
+from ...subject.data import Batch, tensors
 from ..evaluation import are_class_scores
 from ..seeding import seed_generators
 from .drawn import draw_trainable
 from .lab import Lab, Loss, NotApplicableError, Result, a_row_each, answer, output_of, spread, taken, value_of
-from .sample import is_by_sample, mapped, rows
+from .sample import changed, is_by_sample, mapped, rows
 
 _PAIRS = 16
 _ROUNDING = 1e-6  # of the loss, which may be computed in float32
 _LEAST_MOVE = 0.1
 _PLACES = 1 << 12  # of a map of yes and no
+_DEALS = 4  # one of two views is moved on by quarters of the batch
+_NEARER = 0.9  # of all pairs of views
 _SURE = 40.0  # a logit that is as good as certain
 
 
@@ -150,9 +152,10 @@ def loss_without_target(lab: Lab) -> Result:
     Such a loss compares views of a sample, and is lowest where all outputs are the same. ``spread``: deviation of the
     outputs over their root mean square; ``direction``: length of the mean of the outputs scaled to length 1, 1 where
     all point the same way; ``width``: their deviation itself; ``fresh_*``: the same of a copy whose weights were drawn
-    anew. A loss that does look at targets is told as blind where all outputs are one (``together``: 1), if it is as low
-    as with the outputs as they are, or lower, where all of them are moved to one place, and as low at another place and
-    with the targets of other samples: such a loss only pulls together.
+    anew. Where two inputs are views of one sample, the loss of ``views``, of ``strangers`` (one of the two dealt out
+    among the samples) and of ``fresh_views``. A loss that does look at targets is told as blind where all outputs are
+    one (``together``: 1), if it is as low as with the outputs as they are, or lower, where all of them are moved to one
+    place, and as low at another place and with the targets of other samples: such a loss only pulls together.
     """
     batch = lab.targeted(64, least=16)
     target = batch.target
@@ -171,7 +174,32 @@ def loss_without_target(lab: Lab) -> Result:
         fresh = lab.fresh().model.eval()
         draw_trainable(fresh, lab.seed)
         numbers |= _apart(fresh, batch, "fresh_")
+        if numbers["ignored"]:
+            numbers |= _of_strangers(lab, fresh, batch)
     return Result(numbers)
+
+
+def _of_strangers(lab: Lab, fresh: torch.nn.Module, batch: Batch) -> dict[str, float]:
+    """Return the loss of two views of each sample, and where one of them is dealt out among the samples.
+
+    Nothing where there are no two inputs of one shape that lie nearer for one sample than across samples.
+    """
+    views = [t for t in tensors((batch.args, batch.kwargs)) if t.is_floating_point()]
+    if len(views) != 2 or views[0].shape != views[1].shape:
+        return {}
+    one, other = ((t - t.mean(0)).flatten(1).double() for t in views)
+    apart = torch.cdist(one, other)
+    if float((apart.diagonal()[:, None] < apart).double().mean()) < _NEARER:
+        return {}
+
+    def told(model: torch.nn.Module, shift: int) -> float:
+        seed_generators(lab.seed)
+        seen = changed(batch, lambda t: t.roll(shift, 0) if t is views[1] else t)
+        with torch.no_grad():
+            return _of(lab.loss, output_of(model, seen), batch.target)
+
+    strangers = mean(told(lab.model, batch.n_samples * k // _DEALS) for k in range(1, _DEALS))
+    return {"views": told(lab.model, 0), "strangers": strangers, "fresh_views": told(fresh, 0)}
 
 
 def _pulls_together(lab: Lab, batch: Batch, target: Tensor) -> bool:
