@@ -211,6 +211,16 @@ def test_statistics_of_the_last_batches(momentum: float, refreshed: float, expec
     assert causes(facts) == ({"bn-statistics"} if expected else set())
 
 
+@pytest.mark.parametrize(("fresh", "expected"), [(1.2, "info"), (0.15, "error"), (None, "error")])
+def test_twice_a_loss_that_is_next_to_nothing(fresh: float | None, expected: str) -> None:
+    numbers = {"eval_loss": 0.05, "norms_loss": 0.02, "worse_batches": 8.0, "batches": 8.0, "samples": 256.0}
+    trials = tried("train-and-eval", **numbers).trials
+    if fresh is not None:
+        trials = [*trials, *tried("fresh-start", loss=fresh).trials]
+    facts = report(None, trials=TrialFacts(trials=trials, budget=20.0), training=run())
+    assert severity(facts, "eval-train-gap") == expected
+
+
 @pytest.mark.parametrize(
     ("last", "momentum", "expected"),
     [(0.477, 0.1, "info"), (0.08, 0.1, "error"), (0.13, 0.1, "error"), (0.477, 0.99, "error")],

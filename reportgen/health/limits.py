@@ -177,7 +177,7 @@ LIMITS: dict[str, dict[str, str]] = {
     "affine-pair": {"departure": "affine_departure"},
     "step-without-effect": {"rate": "smallest_rate"},
     "loss-sign": {"cosine": "uphill", "below": "sunk"},
-    "eval-train-gap": {"loss": "eval_train_loss", "accuracy": "eval_train_accuracy"},
+    "eval-train-gap": {"loss": "eval_train_loss", "accuracy": "eval_train_accuracy", "slight": "eval_train_slight"},
     "bn-stale": {"momentum": "bn_momentum", "gain": "bn_stale_gain"},
     "dropout-too-strong": {"drop": "drop_high", "skill": "skill_high"},
     "input-ignored": {"spread": "output_spread", "generator": "generator_spread"},

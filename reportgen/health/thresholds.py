@@ -208,6 +208,7 @@ class Thresholds(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Cosine between step and gradient from which the optimizer climbs."""
     eval_train_loss: float = 1.5
     eval_train_accuracy: float = 0.1
+    eval_train_slight: float = 0.05
 
     # range of the last activation
     unreachable: float = 0.02

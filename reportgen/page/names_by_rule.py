@@ -163,6 +163,7 @@ OF_RULE: dict[str, dict[str, tuple[str, Unit]]] = {
         "told": (N_("of the fall of the loss, what strangers lack"), SHARE),
     },
     "equal-units": {"layers": (N_("layers of equal units"), COUNT), "tested": (N_("layers tested"), COUNT)},
+    "eval-train-gap": {"slight": (N_("of the fall of the loss, what is little"), SHARE)},
     "eval-nondeterminism": {"change": (N_("change between two passes"), NUMBER)},
     "few-samples": {
         "samples": (N_("training samples"), COUNT),

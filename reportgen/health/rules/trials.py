@@ -215,15 +215,17 @@ def eval_train_gap(report: Report, context: Context, limits: Thresholds) -> Iter
     The running statistics do not describe the data. An error where eval loss is above 1.5 times the other and accuracy
     falls by more than 0.1 and three standard errors of the paired difference (McNemar 1947: (b - c)/sqrt(b + c) over
     samples that only one mode gets right). Without class scores: twice the loss, worse in every one of at least four
-    batches. Measured on training data where they were given, so that another source of validation data is no reason.
-    It informs where the validation loss doubled at the last moment only, with a momentum below 0.5: the statistics did
-    describe the data until the last steps moved the weights away from them, and the next epoch brings them back. Not so
-    where something else than a step wrote the weights last, such as an average over the run.
+    batches; it informs where that is less than a twentieth of what the loss fell by from weights drawn anew: of a loss
+    near zero twice as much is next to nothing. Measured on training data where they were given, so that another source
+    of validation data is no reason. It informs where the validation loss doubled at the last moment only, with a
+    momentum below 0.5: the statistics did describe the data until the last steps moved the weights away from them, and
+    the next epoch brings them back. Not so where something else than a step wrote the weights last, such as an average
+    over the run.
     """
     trial = report.tried("train-and-eval")
     if trial is None or "norms_loss" not in trial.numbers or context.state == "untrained":
         return
-    n = trial.numbers
+    n, slight = trial.numbers, False
     worse = n["eval_loss"] > limits.eval_train_loss * max(n["norms_loss"], 1e-12)
     if "only_norms" in n:
         gain, lost = n["only_norms"], n["only_eval"]
@@ -232,6 +234,9 @@ def eval_train_gap(report: Report, context: Context, limits: Thresholds) -> Iter
         ]
     else:
         apart = n["eval_loss"] > 2 * n["norms_loss"] and n["worse_batches"] == n["batches"] >= 4
+        fresh = report.tried("fresh-start")
+        whole = fresh.numbers["loss"] - n["norms_loss"] if fresh is not None else 0.0
+        slight = n["eval_loss"] - n["norms_loss"] < limits.eval_train_slight * whole
     if not (worse and apart):
         return
     _, val = losses(report.training, limits)
@@ -240,7 +245,7 @@ def eval_train_gap(report: Report, context: Context, limits: Thresholds) -> Iter
     passing = passing and not (loop is not None and any(o.rewritten for o in loop.optimizers))
     yield Finding(
         rule="eval-train-gap",
-        severity=Severity.INFO if passing else Severity.ERROR,
+        severity=Severity.INFO if passing or slight else Severity.ERROR,
         subject="model",
         section=SECTION,
         evidence=_numbers(trial, "eval_loss", "norms_loss", "eval_accuracy", "norms_accuracy", "samples"),
