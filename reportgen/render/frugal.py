@@ -1,10 +1,11 @@
 """Laying out a document in less memory than WeasyPrint takes by itself: a third less, for the very same bytes.
 
-Two things are spared. Its own style sheet gives every element a marker and five boxes of footnotes: six styles that are
-computed and kept, though only list items have markers and no report has footnotes. And once the pages are laid out,
-what they were made from is still held by the places that links lead to.
+Three things are spared. Its own style sheet gives every element a marker and five boxes of footnotes: six styles that
+are computed and kept, though only list items have markers and no report has footnotes. Once the pages are laid out,
+what they were made from is still held, by the places that links lead to and by the shapes that text would flow around.
+And the boxes of all pages are kept until the last tag is made of them.
 
-Both stand on names that are WeasyPrint's own; a release without them is used as it is.
+All stand on names that are WeasyPrint's own; a release without them is used as it is.
 """
 
 from __future__ import annotations
@@ -16,13 +17,14 @@ from typing import Any
 
 from . import streams
 
+_TOGETHER = 3  # pages whose boxes go at a time: to look for them takes time
 _NOTES = re.compile(r"^::(?:foot)?note-\w+ \{[^}]*\}$", re.M)
 
 
 def laid_out(html: str, fetcher: Any, fonts: Any, options: Mapping[str, Any]) -> Any:
     """Return WeasyPrint's document of a page, ready to be written."""
     import weasyprint
-    from weasyprint.document import Document
+    from weasyprint.document import Document, Page
 
     page = _plain(weasyprint)(string=html, url_fetcher=fetcher)
     if not all(hasattr(Document, name) for name in ("_build_layout_context", "_render")):
@@ -36,13 +38,36 @@ def laid_out(html: str, fetcher: Any, fonts: Any, options: Mapping[str, Any]) ->
             return contexts[-1]
 
     document = Paged._render(page, fonts, None, None, weasyprint.DEFAULT_OPTIONS | dict(options))
-    for context in contexts:
-        context.target_collector = None
-    del contexts[:]
+    while contexts:
+        vars(contexts.pop()).clear()
     gc.collect()
-    for made in document.pages:
+    leaving = _leaving(Page)
+    for number, made in enumerate(document.pages):
+        if "_page_box" in vars(made):
+            made.__class__, made.number = leaving, number
         made.paint = _whole(made.paint)
     return document
+
+
+def _leaving(page: Any) -> Any:
+    """Return the class of pages that let go of their boxes where tags are made of them, which is after painting."""
+
+    class Leaving(page):  # type: ignore[misc]
+        number, painted = 0, False
+
+        def paint(self, stream: Any, scale: float = 1) -> None:
+            super().paint(stream, scale)
+            self.painted = True
+
+        @property
+        def _page_box(self) -> Any:
+            if not self.painted:
+                return self.__dict__["_page_box"]
+            if self.number % _TOGETHER == 0:
+                gc.collect()  # a table and its columns hold each other
+            return self.__dict__.pop("_page_box")
+
+    return Leaving
 
 
 def _whole(paint: Callable[..., None]) -> Callable[..., None]:
