@@ -86,8 +86,31 @@ def test_targets_stand_beside_what_the_last_activation_reaches(high: float, with
     assert 0 < start < 300 - width + 1
     assert width == pytest.approx(within, rel=0.7)
     assert start + width <= 300.1
-    scores = replace(finding("output-range", "output", low=0.0, high=1.0), section="evaluation")
-    assert of_data(report(facts, facts), scores) is None  # bounds alone, of scores that have no targets of numbers
+    alone = replace(finding("output-range", "output", low=0.0, high=1.0), section="evaluation")
+    assert of_data(report(facts, facts), alone) is None
+
+
+@pytest.mark.parametrize(("high", "right"), [(1.0, 175.0), (40.0, 250.0)])
+def test_scores_stand_beside_what_the_last_activation_reached(high: float, right: float) -> None:
+    """A sigmoid, or a rectifier, before a loss that applies softmax: the axis is even around zero, and wider."""
+    bare = finding("output-range", "output", low=0.0, high=high)
+    drawn = of_data(builders.smallest(), replace(bare, threshold={"bound": 2.0}, detail={"kind": "scores"}))
+    assert drawn is not None
+    assert drawn.caption.startswith("Scores")
+    assert f">0 to {high:g}" in serialise(drawn.drawing).replace(".00", "").replace(".0", "")
+    start, width = map(float, re.findall(r'd="M([\d.]+) 12h([\d.]+)V', serialise(drawn.drawing))[0])
+    assert start == pytest.approx(150, abs=1)
+    assert start + width == pytest.approx(right, abs=30)
+
+
+def test_a_weight_that_is_not_finite_shows_how_much_of_it_is_not() -> None:
+    """All of it may be: then there is no distribution to show instead."""
+    facts = replace(finding("param-nonfinite", "conv1.weight", nan=3, inf=1, count=16), section="weights")
+    told = Diagnosis(cause="non-finite-weights", severity=Severity.ERROR, subject="conv1.weight", findings=[facts])
+    drawn = picture(builders.smallest(), told)
+    assert drawn is not None
+    assert "4 of 16, 25.0\xa0%" in serialise(drawn.drawing)
+    assert "conv1.weight" in drawn.caption
 
 
 def test_a_column_of_both_splits_shares_one_axis() -> None:

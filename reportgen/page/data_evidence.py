@@ -10,7 +10,7 @@ from ..document.facts import DatasetFacts, FeatureStats, Finding, Report
 from ..document.stats import TensorStats
 from .evidence_bars import Bar, Range, bars, binned, ranges, shared_axis
 from .evidence_figures import distribution, profile
-from .formats import count, percent
+from .formats import count, name, number, percent
 from .language import N_, _
 from .places import place
 from .svg import Element
@@ -179,6 +179,12 @@ def _out_of_reach(report: Report, finding: Finding) -> Drawn | None:
     """Hold the targets against what the last activation can reach."""
     data, e = report.train_dataset or report.dataset, finding.evidence
     target = data.target if data is not None else None
+    if finding.detail.get("kind") == "scores" and e["low"] < e["high"]:
+        # a score may be any number: as much of them as stands for all
+        most = max(-e["low"], e["high"], finding.threshold.get("bound", 1.0))
+        caption = _("Scores, which may be any number; grey: what the last activation reached")
+        usual = (e["low"], e["high"], _("{low} to {high}").format(low=number(e["low"]), high=number(e["high"])))
+        return Drawn(ranges([Range("", [])], (-1.5 * most, 1.5 * most), caption, usual), caption)
     if "outside" not in e or target is None or target.min is None or target.max is None:
         return None
     # of an activation without a bound on one side, as much as the targets need
@@ -189,6 +195,18 @@ def _out_of_reach(report: Report, finding: Finding) -> Drawn | None:
     caption = _("Targets, the middle 99 %; grey: what the last activation can reach")
     row = Range("", binned(target, axis), found=True)
     return Drawn(ranges([row], axis, caption, (low, high, _("within reach"))), caption)
+
+
+def _not_finite(report: Report, finding: Finding) -> Drawn | None:
+    """Show how much of a tensor is not finite."""
+    e = finding.evidence
+    bad, whole = int(e.get("nan", 0) + e.get("inf", 0)), int(e.get("count", 0))
+    if not 0 < bad <= whole:
+        return None
+    caption = _("Values that are NaN or infinite, of all values of {name}").format(name=name(finding.subject))
+    shown = _("{part} of {whole}, {share}").format(part=count(bad), whole=count(whole), share=percent(bad / whole))
+    drawn = bars([Bar(_("not finite"), bad, shown, found=True)], caption, whole)
+    return None if drawn is None else Drawn(drawn, caption)
 
 
 def _broken(report: Report, finding: Finding) -> Drawn | None:
@@ -268,6 +286,7 @@ _BY_RULE: dict[str, Callable[[Report, Finding], Drawn | None]] = {
     "d-constant-feature": _column,
     "d-nonfinite": _broken,
     "output-range": _out_of_reach,
+    "param-nonfinite": _not_finite,
     "d-target-shift": _targets,
     "d-train-val-shift": _shift,
 }
