@@ -6,6 +6,8 @@ import cProfile
 import random
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -79,6 +81,38 @@ def test_the_work_of_a_page_of_1000_tensors_and_250_charts() -> None:
     counted.runcall(lambda: to_html(build(report), data))
     calls = sum(entry.callcount for entry in counted.getstats())
     assert 200_000 < calls <= 1_700_000
+
+
+def seconds(make: Callable[[], object], times: int = 3) -> float:
+    """Return the least time of the processor that it took: what others do on the machine only adds to it."""
+    taken = []
+    for _ in range(times):
+        before = time.process_time()
+        make()
+        taken.append(time.process_time() - before)
+    return min(taken)
+
+
+@pytest.mark.parametrize(("n_blocks", "limit"), [(3, 0.3), (26, 0.3), (166, 0.6)])
+def test_the_time_of_a_page(n_blocks: int, limit: float) -> None:
+    """Of 161 rows, of 161 tensors, of 1,000 tensors, from the facts to the bytes, with the data inside."""
+    report = builders.classifier(n_blocks)
+    assert seconds(lambda: to_html(build(report), encode(report))) <= limit
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_the_time_of_a_pdf_of_160_rows_and_60_charts(language: str) -> None:
+    report = builders.classifier(3)
+    page = _with_charts(build(report, language), 60)
+    assert seconds(lambda: to_pdf(page, encode(report)), 2) <= 3
+
+
+@pytest.mark.slow
+def test_the_time_of_a_pdf_of_a_thousand_tensors() -> None:
+    page = build(builders.huge())
+    assert page.n_rows > 1000
+    assert seconds(lambda: to_pdf(page), 1) <= 10
 
 
 def test_long_tables_are_laid_out_by_chunks() -> None:

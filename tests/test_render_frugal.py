@@ -62,3 +62,17 @@ def test_memory_is_spared(monkeypatch: pytest.MonkeyPatch) -> None:
 
     spared, plain = peak(frugal.laid_out), peak(plainly)
     assert spared < 0.8 * plain
+
+
+@pytest.mark.parametrize("frozen", [False, True])
+def test_the_collector_is_left_as_it_was(frozen: bool) -> None:
+    """What it had put aside before is still aside, and nothing else."""
+    if frozen:
+        gc.freeze()
+    try:
+        before = gc.get_freeze_count()
+        to_pdf(build(builders.smallest()))
+        assert gc.isenabled()
+        assert (gc.get_freeze_count() > 0) is (before > 0) is frozen
+    finally:
+        gc.unfreeze()

@@ -17,7 +17,7 @@ from typing import Any
 
 from . import streams
 
-_TOGETHER = 3  # pages whose boxes go at a time: to look for them takes time
+_TOGETHER = 2  # pages whose boxes go at a time: to look for them takes time
 _NOTES = re.compile(r"^::(?:foot)?note-\w+ \{[^}]*\}$", re.M)
 
 

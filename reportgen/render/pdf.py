@@ -50,6 +50,7 @@ def to_pdf(page: Page, data: bytes | None = None, look: Look | None = None) -> b
     filled = printed(fill(short, {"css": sheet("print.css")}, templates=look.templates), look)
     html, chinese = _lettered(_DRAWING.sub(r'\g<0> font-family="Report Sans, sans-serif"', filled), look)
     fetcher = _fetcher(chinese, frozenset(html))
+    gc.collect()  # fonts that were looked into
     with _no_collection():
         rules = _faces(chinese) + columns.style(short) + _widths(short)
         del page, short, filled
@@ -57,7 +58,7 @@ def to_pdf(page: Page, data: bytes | None = None, look: Look | None = None) -> b
         attached = [] if data is None else [_attachment(weasyprint, data)]
         options = {"pdf_variant": "pdf/ua-1", "attachments": attached, "stylesheets": styles}
         words = links.told(html)
-        gc.collect()  # fonts that were looked into
+        gc.collect()  # what the page and its rules were read from
         document = frugal.laid_out(html, fetcher, fonts, options)
         return crossref.packed(bytes(document.write_pdf(finisher=partial(_finish, words), **options)))
 
@@ -159,11 +160,18 @@ def _widths(page: Page) -> str:
 
 @contextmanager
 def _no_collection() -> Iterator[None]:
-    """Spare the garbage collector: a layout makes many objects and no garbage worth a search."""
-    was_on = gc.isenabled()
+    """Spare the garbage collector: a layout makes many objects and no garbage worth a search.
+
+    Where it is asked for, it looks at these alone, not at all that was imported; what others froze stays frozen.
+    """
+    was_on, ours = gc.isenabled(), gc.get_freeze_count() == 0
     gc.disable()
+    if ours:
+        gc.freeze()
     try:
         yield
     finally:
+        if ours:
+            gc.unfreeze()
         if was_on:
             gc.enable()
