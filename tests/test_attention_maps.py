@@ -406,7 +406,7 @@ def test_a_report_shows_attention_of_real_data_only() -> None:
     assert report.attention.tokens == tokens[0].tolist()
     assert [(told.name, told.heads, told.causal) for told in report.attention.layers] == [("attn", 4, True)]
     page = to_html(build(report)).decode()
-    ids = re.findall(r'\sid="([^"]+)"', page)
+    ids = re.findall(r'\sid="?([^" >]+)', page)
     assert len(ids) == len(set(ids))
     assert "Where each head looks" in page
     assert f"token {tokens[0, 0]}" in page

@@ -178,7 +178,7 @@ def test_a_section_of_ones_own_stands_in_every_format(tmp_path: Path) -> None:
     order = ids(Look(), section)
     assert order[order.index("farm") - 1] == "evaluation"
     text = html(None, section)
-    assert '<section id="farm"' in text
+    assert "<section id=farm" in text
     assert "12.3" in text
     assert 'href="data:image/png;base64,' in text
     assert "a &lt; b" in text

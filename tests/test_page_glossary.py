@@ -27,14 +27,14 @@ def test_only_words_that_the_page_uses_are_listed() -> None:
     assert {"term-rms", "term-std", "term-gradient-rms", "term-recall", "term-flops"} <= listed
     assert "term-r2" not in listed
     assert "term-r2" in terms("regressor")
-    assert set(re.findall(r'href="#(term-[\w-]+)"', text)) == listed
+    assert set(re.findall(r"href=#(term-[\w-]+)", text)) == listed
 
 
 def test_no_browser_tears_a_word_from_what_it_means() -> None:
     """In two columns a word and its meaning are one box: not every browser keeps a title with what follows it."""
     text = to_html(builders.page("classifier")).decode()
-    inside = text.split('<dl class="terms">')[1].split("</dl>")[0]
-    boxes = re.findall(r'<div><dt id="(term-[\w-]+)">[^<]+<dd>.*?</div>', inside, re.S)
+    inside = text.split("<dl class=terms>")[1].split("</dl>")[0]
+    boxes = re.findall(r"<div><dt id=(term-[\w-]+)>[^<]+<dd>.*?</div>", inside, re.S)
     assert boxes == terms("classifier")
     assert ".terms div{break-inside:avoid" in sheet("report.css")
 

@@ -233,10 +233,10 @@ def strip(layers: Sequence[str], rows: Sequence[StripRow], marks: Sequence[str],
     for i, tone in enumerate(marks):
         if tone:
             parts.append(element("path", d=mark(left + (i + 0.5) * cell, tone), fill=TONES[tone]))
-    for i, layer in enumerate(layers):
-        # the numbers stand in the table of the layers
-        box = f"M{left + i * cell} 0h{cell}v{bottom - gap}h-{cell}z"
-        parts.append(element("path", element("title", name(layer)), d=box, fill_opacity=0))
+    # the numbers stand in the table of the layers
+    boxes = [f"M{left + i * cell} 0h{cell}v{bottom - gap}h-{cell}z" for i in range(len(layers))]
+    named = [element("path", element("title", name(layer)), d=box) for layer, box in zip(layers, boxes, strict=True)]
+    parts.append(element("g", *named, fill_opacity=0))
     parts.append(element("text", _("input"), x=left, y=bottom + 12, font_size=12, fill=MUTED))
     end = left + width
     parts.append(element("text", _("output"), x=end, y=bottom + 12, text_anchor="end", font_size=12, fill=MUTED))

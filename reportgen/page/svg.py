@@ -233,10 +233,11 @@ def _write(node: Element | str, parts: list[str], html: bool) -> None:
         parts.append(_text(node))
         return
     parts.append(f"<{node.tag}")
-    ends_bare = False
-    for key, value in node.attributes:
-        ends_bare = html and _NEEDS_NO_QUOTES.fullmatch(value) is not None
-        parts.append(f" {key}={value}" if ends_bare else f' {key}="{_quoted(value)}"')
+    told = [(html and _NEEDS_NO_QUOTES.fullmatch(value) is not None, key, value) for key, value in node.attributes]
+    if not node.children:
+        told.sort(key=lambda part: not part[0])  # after a quote an element may end without a space
+    parts += [f" {key}={value}" if bare else f' {key}="{_quoted(value)}"' for bare, key, value in told]
+    ends_bare = bool(told) and told[-1][0]
     if not node.children:
         parts.append(" />" if ends_bare else "/>")
         return

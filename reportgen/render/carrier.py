@@ -24,7 +24,8 @@ from ..errors import DocumentError
 MOST = 400_000  # bytes of text in a page; the data of a larger report are left out, and the page says so
 _MOST_UNPACKED = 1 << 28
 _THOROUGHLY = 1 << 19  # bytes of JSON up to which time is spent on packing them well
-_FILTERS = [{"id": lzma.FILTER_LZMA2, "preset": 6, "pb": 0}]  # text has no width of words to which its bytes line up
+# text has no width of words to which its bytes line up; no more is packed so than the dictionary holds
+_FILTERS = [{"id": lzma.FILTER_LZMA2, "preset": 6 | lzma.PRESET_EXTREME, "pb": 0, "dict_size": _THOROUGHLY}]
 _XZ = b"\xfd7zXZ\0"
 # of a gallery; the quotes of a text are escaped
 _IMAGE = re.compile(rb'<img class=px src="data:image/(?:png|webp);base64,([A-Za-z0-9+/=]+)"')

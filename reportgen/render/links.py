@@ -11,8 +11,8 @@ from collections.abc import Iterator, Mapping
 from html import unescape
 from typing import Any
 
-_LINK = re.compile(r'<a [^>]*?href="#?([^"]+)"[^>]*>(.*?)</a>', re.S)
-_BESIDE = re.compile(r'<svg.*?</svg>|<span class="badge">.*?</span>|<[^>]*>', re.S)
+_LINK = re.compile(r'<a [^>]*?href="?#?([^" >]+)[^>]*>(.*?)</a>', re.S)
+_BESIDE = re.compile(r'<svg.*?</svg>|<span class="?badge"?>.*?</span>|<[^>]*>', re.S)
 
 
 def told(html: str) -> dict[str, str]:
