@@ -97,6 +97,26 @@ def test_the_strip_tells_healthy_from_sick_from_not_measured() -> None:
     assert set(depth.states(bare, depth.layers(bare))) == {""}
 
 
+def test_the_strip_tells_marks_of_consequences_from_those_of_causes() -> None:
+    """One error above, and marks on many layers, would be a riddle."""
+    report = builders.classifier(3)
+    names = depth.layers(report)
+    causes = [replace(d, consequences=[]) for d in report.diagnoses]
+    bad = sum(depth.rank(s) > 2 for s in depth.states(replace(report, diagnoses=causes), names))
+    assert 0 < bad < len(names)
+    spread = replace(causes[0], consequences=[finding("dead-relu", "activations", layer) for layer in names])
+    for diagnoses, told in (
+        (causes, f"{bad} with an error or a warning"),
+        (
+            [spread, *causes[1:]],
+            f"{len(names)} with an error or a warning, {len(names) - bad} of them as a consequence",
+        ),
+    ):
+        drawn = depth.strip(replace(report, diagnoses=diagnoses))
+        assert drawn is not None
+        assert drawn.title.endswith(told)
+
+
 def test_a_strip_of_any_depth_shows_the_whole_network_and_loses_no_mark() -> None:
     names = [f"l{i}" for i in range(5000)]
     known = ["ok"] * 5000

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from ...document.facts import Report, Severity
 from ..blocks import Figure
@@ -92,8 +93,12 @@ def strip(report: Report) -> Figure | None:
         return None
     known = states(report, names)
     n, bad, unseen = len(names), sum(rank(s) > 2 for s in known), known.count("")
+    causes = [replace(d, consequences=[]) for d in report.diagnoses]
+    follow = bad - sum(rank(s) > 2 for s in states(replace(report, diagnoses=causes), names))
     parts = [plural("{n} layer", "{n} layers", n).format(n=count(n))]
     parts.append(_("{n} with an error or a warning").format(n=count(bad)) if bad else _("no error or warning"))
+    # else a single error above, and marks on many layers, would be a riddle
+    parts += [_("{n} of them as a consequence").format(n=count(follow))] if follow else []
     parts += [_("{n} not measured").format(n=count(unseen))] if unseen else []
     told = _(", ").join(parts)
     title = _("The network by depth: {told}").format(told=told)
