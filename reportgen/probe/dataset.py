@@ -26,7 +26,7 @@ from .reduce import as_real, tensor_stats
 from .repeats import coincidences
 from .sequence import LabelOrder, PaddingCount
 from .shortcut import filled, halves_meet, shortcut
-from .signal import SignalSample, across
+from .signal import SignalSample, across, beside
 from .sureness import WordSample, sureness
 from .token_signal import TokenSignal
 from .turns import Turned
@@ -202,8 +202,7 @@ def compare(
         probe.settle()
     both = overlap(training.copies, given.copies)
     compared, shared, other, inputs = both if both is not None else (None,) * 4
-    sizes = [len(table[0]) for probe in (training, given) if (table := probe.neighbours.table()) is not None]
-    size = min(sizes) if len(sizes) == 2 else 0
+    signals = beside(training.neighbours, given.neighbours) or (_others(training, given), _others(given, training))
     return SplitFacts(
         compared=compared,
         shared=shared,
@@ -218,8 +217,8 @@ def compare(
         apart=apart(training.inputs, given.inputs),
         windows=windows.across(training.runs, given.runs),
         encoded=encoded(training.table, given.table),
-        training_signal=training.neighbours.facts(size) if size else _others(training, given),
-        given_signal=given.neighbours.facts(size) if size else _others(given, training),
+        training_signal=signals[0],
+        given_signal=signals[1],
         redrawn=redrawn,
         turned=turned.shares,
         torn=turned.torn,

@@ -19,7 +19,13 @@ LEAST = 40
 NEIGHBOURS = 5
 PERMUTATIONS = 200
 COLUMNS = 24
+_DIFFERENT = 100
+"""Different rows that are enough to ask; where there are fewer, rows repeat by nature."""
 _FAR = 5.0  # standard deviations: what lies beyond would make products of any size
+
+
+_Table = tuple[Tensor, Tensor]
+"""Inputs (N, F) and targets (N,)."""
 
 
 class SignalSample:
@@ -100,6 +106,60 @@ def across(training: SignalSample, given: SignalSample) -> Signal | None:
         return None
     kind: Literal["classes", "numbers"] = "classes" if training.kind == given.kind == "classes" else "numbers"
     return structs.replace(_ask(*known, *asked, kind, inside=False), surface=_surface(*known, *asked, kind))
+
+
+def beside(training: SignalSample, given: SignalSample) -> tuple[Signal, Signal] | None:
+    """Ask inside either split, on as many different samples of each; of each class where classes have other shares.
+
+    A copy that somebody made is its own neighbour, and ten copies are no ten witnesses. Of a rare class a sample may
+    hold too few to show what a balanced one shows, so that both are asked with the same number of each.
+    """
+    tables = training.table(), given.table()
+    if tables[0] is None or tables[1] is None:
+        return None
+    generator = torch.Generator().manual_seed(0)
+    one, other = (_different(*table, generator) for table in tables if table is not None)
+    if training.kind == given.kind == "classes":
+        one, other = _of_equal_shares(one, other)
+    size = min(len(one[0]), len(other[0]))
+    parts = [(x[:size], y[:size]) for x, y in (one, other)]
+    if size < LEAST or not all(bool((y != y[0]).any()) for _, y in parts):
+        return None
+    return (
+        _ask(*parts[0], *parts[0], training.kind, inside=True),
+        _ask(*parts[1], *parts[1], given.kind, inside=True),
+    )
+
+
+def _different(x: Tensor, y: Tensor, generator: torch.Generator) -> _Table:
+    """Return every row once, in a drawn order; rows of few possible values repeat by nature and are left as they are.
+
+    The order of a sample that was never full is that of the loader, by class perhaps.
+    """
+    order = torch.randperm(len(x), generator=generator)
+    x, y = x[order], y[order]
+    kinds = torch.unique(x, dim=0, return_inverse=True)[1]
+    first = torch.full((int(kinds.max()) + 1,), len(x)).scatter_reduce(0, kinds, torch.arange(len(x)), "amin")
+    if len(first) < _DIFFERENT:
+        return x, y
+    kept = first.sort().values
+    return x[kept], y[kept]
+
+
+def _of_equal_shares(one: _Table, other: _Table) -> tuple[_Table, _Table]:
+    """Return as many samples of each class from both, where shares differ by more than twice what chance makes."""
+    n, m = len(one[1]), len(other[1])
+    values, place = torch.unique(torch.cat([one[1], other[1]]), return_inverse=True)
+    ours, theirs = (torch.bincount(part, minlength=len(values)) for part in (place[:n], place[n:]))
+    variation = float((ours / n - theirs / m).abs().sum()) / 2
+    if variation <= (len(values) * (1 / n + 1 / m)) ** 0.5:
+        return one, other
+    most = torch.minimum(ours, theirs).tolist()
+    kept = [
+        torch.cat([(part == k).nonzero().flatten()[:size] for k, size in enumerate(most)])
+        for part in (place[:n], place[n:])
+    ]
+    return (one[0][kept[0]], one[1][kept[0]]), (other[0][kept[1]], other[1][kept[1]])
 
 
 def _surface(

@@ -71,10 +71,11 @@ class WordSample:
 
         Against 100 permutations of the labels, of which the best counts too: naive Bayes each time.
         """
-        kept = self._kept[:limit]
-        if not self._possible or len(kept) < LEAST // 2:
+        if not self._possible or min(limit, len(self._kept)) < LEAST // 2:
             return None
-        rows, y = _laid_out(kept)
+        # a sample that was never full lies in the order of the loader, by class perhaps: halves would not be alike
+        order = torch.randperm(len(self._kept), generator=torch.Generator().manual_seed(0))[:limit]
+        rows, y = _laid_out([self._kept[i] for i in order.tolist()])
         kinds = torch.unique(rows, return_inverse=True)[1]
         size = int(kinds.max()) + 1
         ways = [kinds, kinds + size * torch.arange(kinds.shape[1]), kinds[:, :-1] * size + kinds[:, 1:]]

@@ -53,7 +53,9 @@ class TokenSignal:
 
     def facts(self, limit: int = SEQUENCES) -> Signal | None:
         """Let the pairs of neighbouring elements in one half vote for the classes in the other; None of too few."""
-        kept = self._kept[:limit]
+        # a sample that was never full lies in the order of the loader: halves of it need not be alike
+        order = torch.randperm(len(self._kept), generator=torch.Generator().manual_seed(0))[:limit]
+        kept = [self._kept[i] for i in order.tolist()]
         if not self._possible or len(kept) < LEAST or len({len(x) for x, _ in kept}) > 1:
             return None
         x, y = torch.stack([x for x, _ in kept]), torch.stack([y for _, y in kept])

@@ -43,7 +43,9 @@ class VectorSample:
 
     def facts(self, limit: int = SAMPLES) -> Signal | None:
         """Ask the neighbours of every sample, itself left out: R², the mean over columns, each against its own mean."""
-        kept = self._kept[:limit]
+        # drawn, as a sample that was never full lies in the order of the loader
+        order = torch.randperm(len(self._kept), generator=torch.Generator().manual_seed(0))[:limit]
+        kept = [self._kept[i] for i in order.tolist()]
         if not self._possible or len(kept) < LEAST or len({(a.shape, b.shape) for a, b in kept}) > 1:
             return None
         x, y = torch.stack([a for a, _ in kept]), torch.stack([b for _, b in kept])

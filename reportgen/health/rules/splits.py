@@ -258,9 +258,10 @@ def _renamed(confusion: list[list[int]]) -> float:
 def d_labels_unrelated(report: Report, context: Context, limits: Thresholds) -> Iterator[Finding]:
     """Targets in one split have to do with the inputs, in the other they do not.
 
-    5 nearest neighbours in input space, on as many samples of each split: one is at least eight standard deviations
-    above its permutation null, the other within three. An error: rows were shuffled, shifted or joined wrongly in one
-    file. A strong difference that leaves both above chance is told by ``d-label-noise``.
+    5 nearest neighbours in input space, on as many samples of each split, copies of a row left out, and on as many of
+    each class where classes have other shares: one is at least eight standard deviations above its permutation null,
+    the other within three. An error: rows were shuffled, shifted or joined wrongly in one file. A strong difference
+    that leaves both above chance is told by ``d-label-noise``.
     """
     splits = report.splits
     train, given = (splits.training_signal, splits.given_signal) if splits is not None else (None, None)
