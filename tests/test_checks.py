@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -66,6 +67,18 @@ def test_the_gradient_of_usual_layers_is_whole(model: nn.Module) -> None:
     y = torch.randint(0, 3, (16,))
     numbers = derivative.gradient_check(lab(model, torch.randn(16, 5), y, nn.CrossEntropyLoss())).numbers
     assert numbers["checked"] >= 2
+    assert numbers["off"] == 0
+
+
+def test_a_loss_that_hardly_moves_is_not_held_against_its_rounding() -> None:
+    """Weights so small that what the first layers do is lost behind the last digit of the loss."""
+    torch.manual_seed(0)
+    widths = [8, 32, 32, 32, 32, 32, 32, 32]
+    model = nn.Sequential(*[k for a, b in pairwise(widths) for k in (nn.Linear(a, b), nn.Tanh())], nn.Linear(32, 1))
+    for p in model.parameters():
+        nn.init.normal_(p, std=0.003)
+    y = torch.randint(0, 2, (16, 1)).float()
+    numbers = derivative.gradient_check(lab(model, torch.randn(16, 8), y, nn.BCEWithLogitsLoss())).numbers
     assert numbers["off"] == 0
 
 
@@ -502,4 +515,4 @@ def test_what_shrinks_with_the_step_is_no_path_that_was_cut(far: float, near: fl
         moved = weight.detach() - 1
         return (moved * torch.where(moved.abs() > 5e-5, far, near)).sum()
 
-    assert derivative._derivative(weight, loss, 1.0) == (None if known is None else pytest.approx(known, abs=2e-3))
+    assert derivative._derivative(weight, loss, 1.0, 0.0) == (None if known is None else pytest.approx(known, abs=2e-3))

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from reportgen.document.facts import DatasetFacts, Report
-from reportgen.document.history import LayerRun, LoopFacts, OptimizerRun, ParameterRun
+from reportgen.document.history import LayerRun, LoopFacts, OptimizerRun, ParameterRun, Trace
 from reportgen.document.samples import Signal, SplitFacts
 from reportgen.page import words_anew
 from reportgen.probe.trials import anew
@@ -171,6 +171,26 @@ def test_weights_that_steps_carried_away_did_not_begin_badly(moved: tuple[float,
     sick = facts(as_is=0.3, onward=0.32)
     assert sick.training is not None
     assert causes(replace(sick, training=replace(sick.training, parameters=rows))) == {cause}
+
+
+@pytest.mark.parametrize(
+    ("size", "falls", "expected"), [(0.0625, 10.0, True), (0.58, 10.0, False), (0.0625, 1.2, False)]
+)
+def test_outputs_that_fade_behind_small_weights_are_a_bad_start(size: float, falls: float, expected: bool) -> None:
+    rows = [
+        ParameterRun(
+            name=f"{i}.weight", module="Linear", shape=[9, 9], is_matrix=True, trainable=True, start_rms=size / 3
+        )
+        for i in range(6)
+    ]
+    layers = [
+        LayerRun(name=str(i), kind="Linear", order=i, train_calls=9, rms=Trace(x=[1.0], y=[falls**-i]))
+        for i in range(6)
+    ]
+    sick = facts(as_is=0.3, onward=0.85)
+    assert sick.training is not None
+    told = causes(replace(sick, training=replace(sick.training, parameters=rows, layers=layers)))
+    assert told == {"bad-init" if expected else "underfitting"}
 
 
 @pytest.mark.parametrize(
@@ -559,6 +579,11 @@ def test_labels_from_which_nothing_learns_anything_are_unrelated(
     ]
     part = replace(run(FLAT), parameters=rows, layers=layers)
     assert severity(replace(found, training=part), "d-label-signal") == (expected and "info")
+    # nor do they get a gradient where it ran and what it made was left out
+    for given, told in ((True, expected), (False, expected and "info")):
+        rows = [replace(p, n_grad_none=0) for p in rows] if given else part.parameters
+        both = replace(part, parameters=rows, layers=[replace(row, train_calls=9) for row in layers])
+        assert severity(replace(found, training=both), "d-label-signal") == told
     if expected == "warning":
         assert "label-corruption" in causes(found)
 

@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 import torch
+from msgspec.structs import replace
 from torch import Tensor, nn
 
 import reportgen
 from reportgen.document.facts import DatasetFacts, Report, SubjectFacts
-from reportgen.document.history import Event
+from reportgen.document.history import Event, LayerRun, ParameterRun, Trace
 from reportgen.document.samples import Signal, SplitFacts
 from reportgen.document.stats import TensorStats
 from reportgen.probe.trials import shape
@@ -95,6 +96,26 @@ def test_a_first_loss_far_from_that_of_zero_in_a_run_that_broke() -> None:
 )
 def test_first_losses_of_numbers_that_say_nothing(facts: Report) -> None:
     assert severity(facts, "h-init-loss") is None
+
+
+@pytest.mark.parametrize(
+    ("kind", "stretch", "state", "expected"),
+    [("RNN", 1.25, 22.0, "warning"), ("RNN", 1.0, 22.0, None), ("RNN", 1.25, 0.7, None), ("LSTM", 1.25, 22.0, None)],
+)
+def test_a_recurrent_layer_that_began_by_stretching_its_state(
+    kind: str, stretch: float, state: float, expected: str | None
+) -> None:
+    facts = began_at(700.0, broken=False)
+    layer = LayerRun(name="rnn", kind=kind, order=0, train_calls=9, rms=Trace(x=[1.0], y=[state]))
+    weight = ParameterRun(
+        name="rnn.weight_hh_l0", module=kind, shape=[16, 16], is_matrix=True, trainable=True, start_rms=stretch / 4
+    )
+    sick = replace(facts, training=replace(facts.training, layers=[layer], parameters=[weight]))
+    assert severity(sick, "h-init-loss") == expected
+    assert ("exploding-gradients" in causes(sick)) is (expected is not None)
+    # weights drawn anew stretch it as well
+    same = replace(sick, trials=tried("fresh-start", loss=650.0))
+    assert severity(same, "h-init-loss") is None
 
 
 class Tied(nn.Module):

@@ -201,7 +201,13 @@ SYNDROMES: tuple[Syndrome, ...] = (
     # positions that were told along the batch are those of samples
     Syndrome("missing-position-info", ("position-unseen", "batch-coupling"), (*_STUCK, *_DEAD), placed_along_batch),
     # shares over the samples in place of the classes are no probabilities to a loss either
-    Syndrome("batch-mixing", ("batch-coupling",), ("loss-mismatch", *_STUCK, "measured-otherwise"), is_share_of_batch),
+    # splits whose batches are of other sizes are answered in other company
+    Syndrome(
+        "batch-mixing",
+        ("batch-coupling",),
+        ("loss-mismatch", *_STUCK, *_FAR_APART, "measured-otherwise"),
+        is_share_of_batch,
+    ),
     Syndrome(
         "wrong-loss", ("loss-mismatch", "loss-of-shares"), (*_SLOW, *_NONFINITE, *_WILD, "update-ratio", "loss-sign")
     ),
@@ -316,7 +322,12 @@ SYNDROMES: tuple[Syndrome, ...] = (
         (*_DEAD, "param-zero-grad", "mode-collapse"),
         detail("role", "generator"),
     ),
-    Syndrome("batch-mixing", ("batch-coupling",), (*_STUCK, "measured-otherwise"), not_detail("by", "batch norm")),
+    Syndrome(
+        "batch-mixing",
+        ("batch-coupling",),
+        (*_STUCK, *_FAR_APART, "measured-otherwise"),
+        not_detail("by", "batch norm"),
+    ),
     Syndrome("missing-nonlinearity", ("missing-nonlinearity",), (*_SLOW, "affine-pair")),
     Syndrome("dropout-active-in-eval", ("eval-nondeterminism",), ("measured-otherwise",)),
     Syndrome(
@@ -345,7 +356,7 @@ SYNDROMES: tuple[Syndrome, ...] = (
         "exploding-gradients",
         ("signal-by-depth", "h-init-loss"),
         (*_NONFINITE, *_STUCK, *_SICK_SIGNAL, *_WILD, "update-ratio", "h-plateau", "no-weight-update"),
-        detail("by", "architecture"),
+        lambda proofs: any(f.detail.get("by") in ("architecture", "time") for f in proofs),
     ),
     Syndrome(
         "bad-init",
@@ -353,6 +364,8 @@ SYNDROMES: tuple[Syndrome, ...] = (
         (*_NONFINITE, *_STUCK, *_SICK_SIGNAL, *_WILD, "update-ratio", "h-plateau", "no-weight-update"),
         lambda proofs: any(f.rule != "h-init-loss" or f.detail.get("by") == "weights" for f in proofs),
     ),
+    # seen at the first step, so rate and gradients are as small as the signal is
+    Syndrome("bad-init", ("fresh-copy-ahead",), (*_UNMOVED, *_SICK_SIGNAL, *_NO_PULL), detail("held", "start")),
     # steps that are too long take the loss up before it breaks
     Syndrome(
         "numerical-instability",

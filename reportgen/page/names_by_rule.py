@@ -184,7 +184,10 @@ OF_RULE: dict[str, dict[str, tuple[str, Unit]]] = {
         "lesser": (N_("share with the target of their lesser part"), SHARE),
         "share": (N_("mean share of the part whose target it is"), SHARE),
     },
-    "fresh-copy-ahead": {"moved": (N_("way from the start, of the size there"), TIMES)},
+    "fresh-copy-ahead": {
+        "moved": (N_("way from the start, of the size there"), TIMES),
+        "faded": (N_("first output, of the last"), TIMES),
+    },
     "frozen-at-init": {"error": (N_("within standard errors"), NUMBER), "share": (N_("share of the weights"), SHARE)},
     "grad-depth-slope": {
         "layers": (N_("weight matrices"), COUNT),

@@ -71,6 +71,15 @@ def _ahead(f: Finding) -> str:
             onward=say(e["onward"]),
             moved=number(e["moved"]),
         )
+    if f.detail.get("held") == "start":
+        text = _(
+            "A fresh copy reaches {fresh} on the data given after 300 plain steps on {samples} samples; the model, "
+            "after its whole run, has {model}: its weights began so small that at the first step the last layer put "
+            "out {faded} times less than the first."
+        )
+        return text.format(
+            fresh=say(e["fresh"]), samples=amount(e["samples"]), model=say(e["as_is"]), faded=number(e["faded"])
+        )
     if f.detail.get("held") == "weights":
         text = _(
             "A fresh copy reaches {fresh} on the data given after 300 plain steps on {samples} samples, the model has "

@@ -14,7 +14,7 @@ from ..curves import Curve, both, finite, is_adversarial, losses, scalar
 from ..robust import noise, running_median, spearman, theil_sen
 from ..thresholds import Thresholds
 from .fit import behind_neighbours
-from .flow import same_anew, signal_by_depth
+from .flow import same_anew, signal_by_depth, stretches_in_time
 from .training import h_diverged, h_never_learned, h_nonfinite, h_overfit, noted
 
 _ACCURACIES = ("accuracy", "acc", "f1", "auc", "r2")
@@ -163,8 +163,10 @@ def h_init_loss(report: Report, context: Context, limits: Thresholds) -> Iterato
     for a plain cross-entropy, of samples or of tokens (its value agrees with one computed from the outputs, or its name
     says so where the outputs are not finite any more), and only where the first step was logged. Of squared errors the
     guess is an answer of 0, the mean square of the targets; that counts from ten times on where the run broke off or
-    diverged, and weights drawn anew begin far lower (a loss that is a sum is as large with any weights).
-    (Karpathy, "A Recipe for Training Neural Networks".)
+    diverged, and weights drawn anew begin far lower (a loss that is a sum is as large with any weights). So it does
+    where the run fell short and a plain recurrent layer began with weights that stretch its state at every step, and
+    with a state beyond 10, which no bounded one has. (Karpathy, "A Recipe for Training Neural Networks"; Pascanu,
+    Mikolov and Bengio 2013.)
     """
     classes, history = _plain_cross_entropy(report), report.training
     guess = math.log(classes) if classes is not None else _power_of_targets(report)
@@ -176,9 +178,9 @@ def h_init_loss(report: Report, context: Context, limits: Thresholds) -> Iterato
     if ratio <= (1 + limits.init_loss_info if classes is not None else limits.init_loss_far):
         return
     by = _amplifier(report, context, limits)
-    if classes is None and by != "weights":
-        return
     short = behind_neighbours(report, context, limits) is not None
+    if classes is None and by != "weights" and not (by == "time" and (short or not context.outcome_ok)):
+        return
     bad = ratio > limits.init_loss_far or (ratio > limits.init_loss_warning and (short or not context.outcome_ok))
     yield noted(
         "h-init-loss",
@@ -201,10 +203,12 @@ def _power_of_targets(report: Report) -> float | None:
 
 
 def _amplifier(report: Report, context: Context, limits: Thresholds) -> str:
-    """Say what makes the first outputs large where the run broke or depth does it: 'architecture', 'weights'; or ''."""
+    """Say what makes the first outputs large: 'architecture' or 'weights' (by depth, or broken), 'time', or ''."""
     grown = next(signal_by_depth(report, context, limits), None)
     if grown is not None:
         return grown.detail["by"]
+    if stretches_in_time(report) and not same_anew(report):
+        return "time"
     broken = any(True for rule in (h_diverged, h_nonfinite) for _ in rule(report, context, limits))
     if not broken:
         return ""

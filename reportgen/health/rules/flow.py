@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from math import prod
+from statistics import median
 
 from ...document.facts import Finding, Report, Severity
-from ...document.history import History
+from ...document.history import History, LayerRun
 from ..context import Context
 from ..curves import finite, losses
 from ..robust import theil_sen
@@ -15,7 +16,11 @@ from ..thresholds import Thresholds
 from .training import h_diverged, h_nonfinite, is_lost, noted
 
 _LEAST = 64  # entries of a matrix whose scale can be told
+_DEFAULT = 1 / math.sqrt(3)  # rms times the root of the fan-in, as PyTorch draws matrices
 _AFFINE = ("Linear", "Conv1d", "Conv2d", "Conv3d")
+_PLAIN = ("RNN", "RNNCell")
+_BOUND = 10.0  # of a state; tanh and gates keep it below 1
+_STRETCH = 1.05  # orthogonal and identity matrices have 1, PyTorch's own 0.58
 _GATED = ("LSTM", "GRU", "LSTMCell", "GRUCell")
 
 
@@ -31,10 +36,8 @@ def signal_by_depth(report: Report, context: Context, limits: Thresholds) -> Ite
     al. 2015.)
     """
     history = report.training
-    rows = [row for row in history.layers if row.kind in _AFFINE] if history is not None else []
-    first = [points[0] for row in rows if (points := finite(row.rms)) and points[0][0] <= 3]
-    sizes = [y for _, y in first if y > 0]
-    if history is None or len(sizes) < limits.gradient_layers or len(sizes) < len(rows):
+    rows, sizes = _sizes_at_first(history)
+    if history is None or len(sizes) < limits.gradient_layers:
         return
     slope, ratio = theil_sen([math.log10(size) for size in sizes]), sizes[-1] / sizes[0]
     steep = slope > limits.signal_slope and ratio > limits.signal_ratio
@@ -53,15 +56,61 @@ def signal_by_depth(report: Report, context: Context, limits: Thresholds) -> Ite
     )
 
 
+def _sizes_at_first(history: History | None) -> tuple[list[LayerRun], list[float]]:
+    """Return the affine layers and the size of what each put out at the first step; no sizes where one is unknown."""
+    rows = [row for row in history.layers if row.kind in _AFFINE] if history is not None else []
+    first = [points[0] for row in rows if (points := finite(row.rms)) and points[0][0] <= 3]
+    sizes = [y for _, y in first if y > 0]
+    return rows, sizes if len(sizes) == len(rows) else []
+
+
+def faded_at_start(history: History | None, limits: Thresholds) -> float:
+    """Return how many times smaller the last layer's outputs were than the first one's at the first step, or 0.
+
+    Told where outputs fell exponentially over five layers at least, as steeply as ``signal-by-depth`` asks of growth,
+    and matrices began with less than half of the size (rms·√(fan-in), the median) that PyTorch draws them with: it is
+    the weights that shrink what goes through.
+    """
+    _, sizes = _sizes_at_first(history)
+    scales = _scales_at_start(history)
+    if len(sizes) < limits.gradient_layers or not scales or median(scales) >= _DEFAULT / 2:
+        return 0.0
+    steep = theil_sen([math.log10(size) for size in sizes]) < -limits.signal_slope
+    return sizes[0] / sizes[-1] if steep and sizes[0] > limits.signal_ratio * sizes[-1] else 0.0
+
+
+def _scales_at_start(history: History | None) -> list[float]:
+    """Return rms·√(fan-in) of the trainable matrices at the start of the run."""
+    parameters = history.parameters if history is not None else []
+    matrices = [p for p in parameters if p.is_matrix and p.trainable and prod(p.shape) >= _LEAST]
+    return [p.start_rms * math.sqrt(prod(p.shape[1:])) for p in matrices if p.start_rms is not None]
+
+
 def _drawn_as_usual(history: History) -> bool:
     """Tell whether no matrix began larger than the usual initialisations make it: rms·√(fan-in) up to √2 (He et al.).
 
     Layers so drawn hand on at most what they are given, so growth comes of what lies between them.
     """
-    matrices = [p for p in history.parameters if p.is_matrix and p.trainable and prod(p.shape) >= _LEAST]
-    scales = [p.start_rms * math.sqrt(prod(p.shape[1:])) for p in matrices if p.start_rms is not None]
+    scales = _scales_at_start(history)
     # a relative standard error of 1/sqrt(2n) in the root mean square, five times
     return bool(scales) and max(scales) < math.sqrt(2) * (1 + 5 / math.sqrt(2 * _LEAST))
+
+
+def stretches_in_time(report: Report) -> bool:
+    """Tell whether a plain recurrent layer began with a state far beyond what is bounded, and weights that stretch it.
+
+    Its recurrent matrix lengthens a state by rms·√n, in the mean over directions, at every step.
+    """
+    history = report.training
+    layers = [row for row in history.layers if row.kind in _PLAIN] if history is not None else []
+    large = {row.name for row in layers if (points := finite(row.rms)) and points[0][0] <= 3 and points[0][1] > _BOUND}
+    matrices = [p for p in history.parameters if p.is_matrix] if history is not None else []
+    return any(
+        p.name.rpartition(".")[0] in large
+        and "weight_hh" in p.name
+        and (p.start_rms or 0.0) * math.sqrt(p.shape[1]) > _STRETCH
+        for p in matrices
+    )
 
 
 def same_anew(report: Report) -> bool:

@@ -189,9 +189,9 @@ def d_label_signal(report: Report, context: Context, limits: Thresholds) -> Iter
     error in a trained model that does no better than a guess on the data given while it has learned the training data
     by heart: accuracy there is 0.3 and five standard errors above. A warning where no one learns anything: neighbours
     say nothing in either split, the model guesses on the data given, and fresh copies that learned from half of either
-    split are nowhere better than a constant answer; not so where a tenth of the model never ran in training, which
-    copies lack too. What words say is no error, and no warning of attention without positions or of recurrent layers:
-    words far apart they do not see. Wrong where a task is too hard for all three.
+    split are nowhere better than a constant answer; not so where a tenth of the model never ran in training or got no
+    gradient, which copies lack too. What words say is no error, and no warning of attention without positions or of
+    recurrent layers: words far apart they do not see. Wrong where a task is too hard for all three.
     """
     data = report.train_dataset or report.dataset
     signal = data.signal if data is not None else None

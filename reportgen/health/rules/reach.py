@@ -105,19 +105,8 @@ def run_no_grad(report: Report, context: Context, limits: Thresholds) -> Iterato
     graph is whole and what they make is used nowhere: a warning then, by ``unused``. Wrong for heads whose output is no
     part of the loss.
     """
-    parameters = trainable(report)
-    ran = {row.name for row in report.training.layers if row.train_calls + row.eval_calls} if report.training else set()
-    cut = [
-        p
-        for p in parameters
-        if p.n_looked >= 3 and p.n_grad_none == p.n_looked and not p.changed and p.name.rpartition(".")[0] in ran
-    ]
-    loop = report.training.loop if report.training is not None else None
-    # gradients of a pass that came through, all gone before the step: they were cleared, not cut off
-    cleared = (
-        loop is not None and (loop.n_backwards_seen or 0) >= 3 and len(cut) == sum(p.n_looked > 0 for p in parameters)
-    )
-    if not cut or cleared:
+    parameters, cut = trainable(report), _cut(report)
+    if not cut:
         return
     share = _size(cut) / max(_size(parameters), 1)
     idle = are_idle(report, (p.name for p in cut))
@@ -130,6 +119,22 @@ def run_no_grad(report: Report, context: Context, limits: Thresholds) -> Iterato
         names=", ".join(p.name for p in cut[:5]),
         **({"by": "unused"} if idle else {}),
     )
+
+
+def _cut(report: Report) -> list[ParameterRun]:
+    """Return the parameters of layers that ran and that had no gradient at any looked-at step."""
+    history = report.training
+    if history is None:
+        return []
+    ran = {row.name for row in history.layers if row.train_calls + row.eval_calls}
+    cut = [
+        p
+        for p in trainable(report)
+        if p.n_looked >= 3 and p.n_grad_none == p.n_looked and not p.changed and p.name.rpartition(".")[0] in ran
+    ]
+    # gradients of a pass that came through, all gone before the step: they were cleared, not cut off
+    arrived = history.loop is not None and (history.loop.n_backwards_seen or 0) >= 3
+    return [] if arrived and len(cut) == sum(p.n_looked > 0 for p in trainable(report)) else cut
 
 
 def are_idle(report: Report, names: Iterable[str]) -> bool:
@@ -183,8 +188,8 @@ def _unused(report: Report) -> tuple[list[ParameterRun], set[str]]:
 
 
 def is_in_part(report: Report, limits: Thresholds) -> bool:
-    """Tell whether a part of the model never ran in training: copies of it lack the same part."""
-    return _size(_unused(report)[0]) > limits.no_grad_share_error * max(_size(trainable(report)), 1)
+    """Tell whether a part of the model never ran in training, or no gradient came to it: copies lack the same part."""
+    return _size(_unused(report)[0] + _cut(report)) > limits.no_grad_share_error * max(_size(trainable(report)), 1)
 
 
 def _has_stand_in(report: Report, unused: list[ParameterRun]) -> bool:

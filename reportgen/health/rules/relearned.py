@@ -12,6 +12,7 @@ from ...document.trials import Trial
 from ..context import Context
 from ..thresholds import Thresholds
 from .alike import is_dealt_otherwise
+from .flow import faded_at_start
 from .trials import is_coupled
 
 SECTION = "trials"
@@ -235,8 +236,10 @@ def fresh_copy_ahead(report: Report, context: Context, limits: Thresholds) -> It
     It was the steps where half of the matrices went further from their start than three times their length there: what
     they began with is then a tenth of what they are. It was the rate where the model's own weights catch up, and going
     on from them lowers the loss in proportion to it, over a hundredfold range: with ten times the rate five to twenty
-    times as much as before, and that again as much more than with a tenth of it. A warning. Wrong where the loss asks
-    for something else than that answer.
+    times as much as before, and that again as much more than with a tenth of it. It was the start where matrices began
+    with less than half of the size that PyTorch gives them, the median of them, and what layers put out at the first
+    step fell by 0.3 decades a layer and more than a hundredfold. A warning. Wrong where the loss asks for something
+    else than that answer.
     """
     trial = trial_of(report, context)
     if trial is None or not context.outcome_known or not is_ahead(report, context, limits):
@@ -244,7 +247,10 @@ def fresh_copy_ahead(report: Report, context: Context, limits: Thresholds) -> It
     n = trial.numbers
     stuck = "onward" in n and n["onward"] < (n["as_is"] + n["training_given"]) / 2
     far = _carried(report) if stuck else 0.0
-    if stuck:
+    faded = faded_at_start(report.training, limits)
+    if faded:
+        held = "start"
+    elif stuck:
         held = "steps" if far else "weights"
     else:
         held = "rate" if "onward" in n and _goes_with_rate(report) else "settings"
@@ -255,7 +261,7 @@ def fresh_copy_ahead(report: Report, context: Context, limits: Thresholds) -> It
         section=SECTION,
         evidence={key: n[key] for key in ("as_is", "onward") if key in n}
         | {"fresh": n["training_given"], "samples": n["learned_training"]}
-        | ({"moved": far} if far else {}),
+        | ({"faded": faded} if faded else {"moved": far} if far else {}),
         threshold={"gap": limits.anew_gap, "errors": limits.anew_errors},
         detail={"kind": trial.detail.get("kind", ""), "held": held},
     )

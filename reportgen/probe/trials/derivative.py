@@ -19,6 +19,7 @@ _STEPS = (1e-4, 2.5e-5)
 _SAMPLES = 8
 _STABLE = 0.05
 _LASTING = 0.9
+_ROUNDING = 1000 * torch.finfo(torch.float64).eps  # of the loss
 
 
 def gradient_check(lab: Lab) -> Result:
@@ -39,9 +40,10 @@ def _checked(lab: Lab) -> Result:
 
     Each tensor is moved along its own gradient by 1e-4 and 2.5e-5 of its norm; where both central differences agree
     within 5 %, and no large difference from the gradient shrinks by more than a tenth from one to the other, the
-    derivative counts as known. ``worst``: largest relative difference from what the backward pass says;
-    ``off``: tensors beyond a tenth; ``checked``: tensors with a known derivative. A ``detach``, ``.data`` or
-    ``no_grad`` on one of several paths leaves every parameter with a gradient, but not the whole of it.
+    derivative counts as known; not so if what the step makes of the loss cannot be told from rounding. ``worst``:
+    largest relative difference from what the backward pass says; ``off``: tensors beyond a tenth; ``checked``: tensors
+    with a known derivative. A ``detach``, ``.data`` or ``no_grad`` on one of several paths leaves every parameter with
+    a gradient, but not the whole of it.
     """
     batch = lab.targeted(_SAMPLES, least=1)
     work = lab.fresh()
@@ -69,7 +71,7 @@ def _checked(lab: Lab) -> Result:
     checked = 0
     for name in largest:
         lab.clock.need(4)
-        known = _derivative(found[name], loss, whole)
+        known = _derivative(found[name], loss, whole, _ROUNDING * abs(base))
         if known is not None:
             checked += 1
             off |= {name: known} if known > 0.1 else {}
@@ -80,8 +82,11 @@ def _checked(lab: Lab) -> Result:
     return Result(numbers, {"where": worst, "names": ", ".join(sorted(off, key=lambda n: -off[n])[:4])})
 
 
-def _derivative(parameter: nn.Parameter, loss: Callable[[], Tensor], whole: float) -> float | None:
-    """Return by how much the derivative along the gradient differs from its length, relatively; None if unknown."""
+def _derivative(parameter: nn.Parameter, loss: Callable[[], Tensor], whole: float, least: float) -> float | None:
+    """Return by how much the derivative along the gradient differs from its length, relatively; None if unknown.
+
+    ``least``: difference of the loss that can be told from rounding.
+    """
     assert parameter.grad is not None
     length = float(parameter.grad.norm())
     size = float(parameter.detach().norm())
@@ -98,6 +103,8 @@ def _derivative(parameter: nn.Parameter, loss: Callable[[], Tensor], whole: floa
             slopes.append((values[0] - values[1]) / (2 * share * size))
         parameter.copy_(kept)
     far, near = slopes
+    if 2 * _STEPS[1] * size * max(abs(near), length) < least:
+        return None
     if not (math.isfinite(far) and math.isfinite(near)) or abs(far - near) > _STABLE * max(abs(far), abs(near)):
         return None
     # what a cut path lacks it lacks at every step; what curvature and kinks add shrinks with the step
