@@ -16,8 +16,9 @@ from typing import Any
 import pytest
 
 from reportgen.look import Look
+from reportgen.render import typeface
 from reportgen.render.notebook import frame
-from reportgen.render.write import write
+from reportgen.render.write import render, write
 
 from . import builders, showcase
 
@@ -228,21 +229,27 @@ def test_folded_parts_are_printed(browser: Any, files: dict[str, Path], tmp_path
     assert said.count("Not checked: other seeds") == 5  # in the last fold of each diagnosis
 
 
-def test_long_tables_are_laid_out_at_once(browser: Any, files: dict[str, Path]) -> None:
+# Chinese takes a search for each sign where the system has no font that the style sheet names: 170 ms and more
+@pytest.mark.parametrize(("language", "limit"), [("en", 80), ("zh", 120)])
+def test_long_tables_are_laid_out_at_once(browser: Any, tmp_path: Path, language: str, limit: int) -> None:
     """The best of some: what others do on the machine only adds to it."""
+    font = typeface.found()
+    if language == "zh" and (font is None or not font.name.startswith(("wqy-", "NotoSans"))):
+        pytest.skip("no font with Chinese characters that the style sheet names")
+    (tmp_path / "huge.html").write_bytes(render(builders.huge(), ".html", language=language))
     took = []
-    for _ in range(5):
+    for _ in range(6):
         page = browser.new_context(viewport={"width": 1280, "height": 900}).new_page()
         told = page.context.new_cdp_session(page)
         told.send("Performance.enable")
-        page.goto(files["huge"].as_uri())
+        page.goto((tmp_path / "huge.html").as_uri())
         shown = page.locator("tbody tr").count()
         load = page.evaluate("performance.getEntriesByType('navigation')[0].loadEventEnd")
         layout = {m["name"]: m["value"] for m in told.send("Performance.getMetrics")["metrics"]}["LayoutDuration"]
         took.append((layout * 1000, load))
         page.context.close()
     assert shown > 1000
-    assert min(layout for layout, _ in took) <= 80
+    assert min(layout for layout, _ in took) <= limit
     assert min(load for _, load in took) <= 250
 
 
