@@ -55,10 +55,26 @@ def test_a_chinese_name_in_an_english_page_brings_its_characters() -> None:
 
 
 @with_font
-def test_the_style_sheet_beside_a_page_holds_the_font(tmp_path: Path) -> None:
-    write(builders.regressor(), tmp_path / "r.html", language="zh", look=Look(sidecar_css=True))
-    assert embedded((tmp_path / "r.html").read_bytes()) is None
-    assert embedded((tmp_path / "r.css").read_bytes()) is not None
+def test_the_style_sheet_beside_a_page_names_the_font_beside_it(tmp_path: Path) -> None:
+    write(builders.regressor(), tmp_path / "a r.html", language="zh", look=Look(sidecar_css=True))
+    html, css = ((tmp_path / f"a r{suffix}").read_bytes() for suffix in (".html", ".css"))
+    assert embedded(html) is embedded(css) is None
+    assert b"src:url(a%20r.woff2)" in css
+    assert b"font-src 'self'" in html
+    font = TTFont(tmp_path / "a r.woff2")
+    assert {chr(c) for c in font.getBestCmap()} >= set(typeface.chinese(html.decode()))
+
+
+@with_font
+def test_no_other_sign_makes_a_browser_read_the_font() -> None:
+    """Its range holds the signs that count as Chinese, and those alone."""
+    spans = [
+        [int(end, 16) for end in span.removeprefix("U+").split("-")]
+        for span in re.findall(r"U\+[0-9A-F-]+", typeface.face_at("x"))
+    ]
+    for low, high in spans:
+        assert typeface.chinese(chr(low) + chr(high)) == chr(low) + chr(high)
+        assert not typeface.chinese(chr(low - 1))
 
 
 @with_font

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from urllib.parse import quote
+
 from ..look import Look
 from ..page.blocks import Page
 from ..page.fold import folded
@@ -34,8 +36,14 @@ def to_html(page: Page, data: bytes | None = None, look: Look | None = None, lin
     return html.encode("utf-8")
 
 
-def style_sheet(look: Look, html: bytes) -> bytes:
-    """Return the style sheet for a file beside the page, with the Chinese characters that the page needs."""
+def style_sheet(look: Look, html: bytes, link: str) -> tuple[bytes, bytes | None]:
+    """Return the style sheet for a file beside the page, and the Chinese characters that the page needs as a font.
+
+    ``link``: the name of the file beside it that is to hold the font. None: it needs none, or there is none.
+    """
     characters = typeface.chinese(html.decode("utf-8"))
     font = typeface.found(look.font) if characters else None
-    return (screen_css(look) + ("" if font is None else typeface.face(font, characters))).encode("utf-8")
+    if font is None:
+        return screen_css(look).encode("utf-8"), None
+    css = screen_css(look) + typeface.face_at(quote(link))
+    return css.encode("utf-8"), typeface.subset(font, characters, "woff2")[0]

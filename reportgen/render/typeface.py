@@ -21,6 +21,8 @@ from ..errors import OptionError, one_line
 FAMILY = "Report CJK"
 # radicals, kana, ideographs, full-width forms, Hangul, and the ideographs beyond the basic plane
 _CHINESE = re.compile("[\u2e80-\u9fff\uac00-\ud7a3\uf900-\ufaff\ufe30-\ufe4f\uff00-\uffee\U00020000-\U0003ffff]")
+# the same for a style sheet: no other sign, which a font may lack, makes a browser fetch this one
+_RANGE = "U+2E80-9FFF,U+AC00-D7A3,U+F900-FAFF,U+FE30-FE4F,U+FF00-FFEE,U+20000-3FFFF"
 _PREFERRED = (  # regular sans-serif faces of simplified Chinese before all others
     "notosanscjk",
     "notosanssc",
@@ -203,4 +205,9 @@ def _coarsen(font: Any, grid: int) -> None:
 def face(path: Path, characters: str) -> str:
     """Return the rule that brings these characters into an HTML page."""
     data = base64.b64encode(subset(path, characters, "woff2")[0]).decode("ascii")
-    return f'@font-face{{font-family:"{FAMILY}";src:url(data:font/woff2;base64,{data}) format("woff2")}}'
+    return face_at(f"data:font/woff2;base64,{data}")
+
+
+def face_at(address: str) -> str:
+    """Return the rule for a font at an address."""
+    return f'@font-face{{font-family:"{FAMILY}";src:url({address}) format("woff2");unicode-range:{_RANGE}}}'

@@ -150,7 +150,10 @@ def write(
 
 
 def _write_parts(report: Report, manner: Manner, path: Path) -> None:
-    """Write a page, its style sheet beside it, and its images in a folder beside it, which comes first."""
+    """Write a page, its style sheet and font beside it, and its images in a folder beside it, which comes first.
+
+    More servers let a font in a file through than one inside a style sheet; browsers ask for it where they have none.
+    """
     from . import beside
     from .html import style_sheet, to_html
 
@@ -165,7 +168,10 @@ def _write_parts(report: Report, manner: Manner, path: Path) -> None:
             raise OutputError(f"Cannot write {folder}: {reason}.", hint=_advice(folder)) from None
     for name, data in images.items():
         write_bytes(data, folder / name)
-    write_bytes(style_sheet(manner.look, html), sheet)
+    css, letters = style_sheet(manner.look, html, path.with_suffix(".woff2").name)
+    if letters is not None:
+        write_bytes(letters, path.with_suffix(".woff2"))
+    write_bytes(css, sheet)
     write_bytes(html, path)
 
 
