@@ -235,6 +235,21 @@ def named_font() -> bool:
     return font is not None and font.name.startswith(("wqy-", "NotoSans"))
 
 
+def test_latin_letters_are_in_latin_fonts(browser: Any, files: dict[str, Path]) -> None:
+    """Fonts with Chinese characters have Latin letters too, in one weight and without serifs."""
+    page = opened(browser, files["classifier"])
+    asked = page.context.new_cdp_session(page)
+    asked.send("DOM.enable")
+    asked.send("CSS.enable")
+    root = asked.send("DOM.getDocument")["root"]["nodeId"]
+    for place in ("h1", "h2", ".subtitle", "td", "tbody th", ".subject code"):
+        node = asked.send("DOM.querySelector", {"nodeId": root, "selector": place})["nodeId"]
+        fonts = [f["familyName"] for f in asked.send("CSS.getPlatformFontsForNode", {"nodeId": node})["fonts"]]
+        assert fonts, place
+        assert not [f for f in fonts if "CJK" in f or "WenQuanYi" in f], (place, fonts)
+    page.context.close()
+
+
 def test_a_font_beside_the_page_is_found_on_a_disk(browser: Any, tmp_path: Path) -> None:
     write(builders.smallest(), tmp_path / "a page.html", look=Look(sidecar_css=True), language="zh")
     sheet = tmp_path / "a page.css"
