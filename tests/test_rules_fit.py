@@ -23,7 +23,7 @@ from reportgen.health.skill import skill_of
 from reportgen.health.thresholds import Thresholds
 from reportgen.page import wording
 
-from .test_rules_model import FALL, causes, report, run, series, severity, tried
+from .test_rules_model import BAD, FALL, GOOD, causes, report, run, series, severity, tried
 
 
 def table(share: float, n: int = 400) -> Classification:
@@ -233,6 +233,23 @@ def test_a_pretrained_body_that_is_frozen_is_meant() -> None:
 def test_a_way_that_helps_little_says_nothing(numbers: dict[str, float], losses: list[float]) -> None:
     facts = report(None, trials=tried("other-ways", **WAYS | numbers), training=run(losses, losses))
     assert severity(facts, "faster-helps") is None
+
+
+@pytest.mark.parametrize(
+    ("table", "ways", "expected"),
+    [
+        (BAD, {"same": 1.645, "faster": 1.61, "slower": 1.6503}, "warning"),
+        (BAD, {"same": 1.645, "faster": 1.64, "slower": 1.6503}, None),  # not in proportion to the rate
+        (BAD, {"same": 1.6506, "faster": 1.648, "slower": 1.65095}, None),  # next to nothing
+        (GOOD, {"same": 1.645, "faster": 1.61, "slower": 1.6503}, None),  # it has learned, little as there is to gain
+    ],
+)
+def test_a_guess_that_moves_with_the_rate(table: Any, ways: dict[str, float], expected: str | None) -> None:
+    losses = [1.68 - 0.0015 * e for e in range(20)]
+    facts = report(table, trials=tried("other-ways", **WAYS | {"before": 1.651} | ways), training=run(losses, losses))
+    assert severity(facts, "faster-helps") == expected
+    if expected:
+        assert causes(facts) == {"lr-too-low"}
 
 
 def test_of_several_ways_the_best_is_the_diagnosis() -> None:

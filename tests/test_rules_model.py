@@ -425,6 +425,27 @@ def test_a_model_that_is_too_narrow(
     assert got == expected
 
 
+@pytest.mark.parametrize(
+    ("train", "val", "score", "after", "expected"),
+    [
+        ((1.24, 0.96, 0.65, 0.43, 0.3), [1.2, 0.9, 0.6, 0.4, 0.3], 0.8, 0.29, "warning"),
+        ((1.24, 0.96, 0.65, 0.43, 0.3), [1.2, 0.9, 0.6, 0.4, 0.3], 0.8, 0.31, None),  # going on does harm
+        ((1.24, 0.96, 0.65, 0.43, 0.3), [1.2, 0.9, 0.6, 0.5, 0.42], 0.8, 0.4, None),  # learned by heart
+        ((1.24, 0.96, 0.5, 0.33, 0.3), [1.2, 0.9, 0.6, 0.4, 0.3], 0.8, 0.29, None),  # coming to rest
+        ((1.24, 0.96, 0.65, 0.43, 0.3), [1.2, 0.9, 0.6, 0.4, 0.3], 0.95, 0.29, None),  # good enough
+        ((0.65, 0.43, 0.3), [0.6, 0.4, 0.3], 0.8, 0.29, None),  # too few to show a course
+    ],
+)
+def test_a_run_stopped_in_free_fall(
+    train: tuple[float, ...], val: list[float], score: float, after: float, expected: str | None
+) -> None:
+    steps = [1.5, *[loss for loss in train for _ in range(50)]]
+    numbers = {"before": val[-1], "after": after, "samples": 450.0, "steps": 60.0, "score_before": score}
+    history = run(val, val, series=[series("train_loss", steps, "step")])
+    trial = tried("trained-on", score_after=score + 0.01, **numbers)
+    assert severity(report(None, trials=trial, training=history), "cut-short") == expected
+
+
 def test_a_latent_variable_that_holds_nothing() -> None:
     numbers = {"active": 0.0, "dimensions": 4.0, "samples": 64.0}
     empty = report(None, trials=tried("latent-units", divergence=0.19, **numbers), training=run())

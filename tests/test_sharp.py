@@ -11,14 +11,17 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import reportgen
+from reportgen.document.evaluation import Classification
 from reportgen.document.facts import Finding, Report
+from reportgen.document.trials import TrialFacts
 from reportgen.page import words_claims, words_units
 from reportgen.probe.trials import run as trials
 from reportgen.probe.trials import sharp
 from reportgen.probe.trials.lab import Clock, Lab, NotApplicableError
 from reportgen.subject.data import Batch
 
-from .test_rules_model import causes
+from .test_rules_model import causes, run, severity, tried
+from .test_rules_model import report as facts_of
 
 WIDTH = 64
 WORDS = torch.randint(0, 12, (32, 10), generator=torch.Generator().manual_seed(0))
@@ -219,3 +222,22 @@ def test_what_is_no_attention_by_a_number_is_not_asked() -> None:
     for model in (Learned(), Computed(), classifier, of_torch, Fused(None)):
         with pytest.raises(NotApplicableError, match="no product of queries and keys"):
             sharp.score_scale(lab(model))
+
+
+@pytest.mark.parametrize(
+    ("right", "solved", "expected"), [(120, 0.0, "warning"), (120, 1.0, "info"), (360, 0.0, "info")]
+)
+def test_sharp_scores_of_a_model_that_works_in_part(right: int, solved: float, expected: str) -> None:
+    """A poor fit is held back by them where not even a batch can be learned; noise could be."""
+    rest = (400 - right) // 4
+    table = Classification(
+        classes=list("abcde"), confusion=[[right if i == j else rest for j in range(5)] for i in range(5)]
+    )
+    numbers = {"width": 16.0, "factor": 200.0, "spread": 116.0, "own_hard": 0.5, "product": 2.0, "learned": 1.0}
+    made = [
+        *tried("score-scale", **numbers).trials,
+        *tried("one-batch", solved=solved, accuracy=0.7, samples=32.0, start=1.6, end=0.9, steps=200.0).trials,
+        *tried("affinity", departure=0.3, affine_layers=2.0, collapsible=0.0, redundant=0.0).trials,
+    ]
+    facts = facts_of(table, training=run([1.6, 1.3, 1.25, *[1.24] * 12]), trials=TrialFacts(trials=made, budget=20.0))
+    assert severity(facts, "attention-scale") == expected

@@ -278,6 +278,7 @@ class Thresholds(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     short_score: float = 0.9
     steep_fall: float = 0.15
     longer_gained: float = 0.25
+    free_fall: float = 0.2
 
     # splits and fit: shares of the skill (1 = without mistake, 0 = no better than a constant answer)
     apart_area: float = 0.7

@@ -45,6 +45,7 @@ OF_RULE: dict[str, dict[str, tuple[str, Unit]]] = {
         "last": (N_("training loss at the end"), NUMBER),
         "fall": (N_("fall of both losses in the last epoch"), SHARE),
         "gained": (N_("gain, of what the score lacks"), SHARE),
+        "free": (N_("fall of both losses in each of the last two epochs"), SHARE),
     },
     "d-class-imbalance": {
         "largest": (N_("labels of the commonest class"), COUNT),

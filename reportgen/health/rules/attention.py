@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from ...document.facts import Finding, Report, Severity
 from ..context import Context
 from ..thresholds import Thresholds
+from .capacity import too_narrow
 
 SECTION = "activations"
 _BEYOND_COSINES = 2.0  # a product of vectors of length 1 is no larger than 1
@@ -63,8 +64,9 @@ def attention_scale(report: Report, context: Context, limits: Thresholds) -> Ite
     Vaswani et al. 2017 divide by it; with weights drawn anew the logits of a row deviate by more than 4, and divided
     they would not by more than 2; and products beyond 2 tell them from cosines, which rightly bear a large factor (a
     query that is a parameter has any length). A hard choice passes next to no gradient, so that where to look is hardly
-    learned. A warning where the number is sqrt(d) itself, where the model does not work, or where more than half of its
-    rows still give one key more than 0.99; else it informs. Wrong where attention is to pick one key on purpose.
+    learned. A warning where the number is sqrt(d) itself, where the model does not work, where it fits poorly and
+    cannot even learn a batch by heart (``too-narrow``), or where more than half of its rows still give one key more
+    than 0.99; else it informs. Wrong where attention is to pick one key on purpose.
     """
     trial = report.tried("score-scale")
     if trial is None or not context.real_data:
@@ -78,9 +80,10 @@ def attention_scale(report: Report, context: Context, limits: Thresholds) -> Ite
     if n["spread"] > _FINE * n["factor"] * root:
         return  # wide apart for another reason
     slip = abs(n["factor"] / root - 1) < 1e-3
+    held = not context.outcome_ok or any(True for _ in too_narrow(report, context, limits))
     yield Finding(
         rule="attention-scale",
-        severity=Severity.WARNING if slip or not context.outcome_ok or n["own_hard"] > 0.5 else Severity.INFO,
+        severity=Severity.WARNING if slip or held or n["own_hard"] > 0.5 else Severity.INFO,
         subject="attention",
         section=SECTION,
         evidence={key: n[key] for key in ("factor", "width", "spread", "own_hard")},

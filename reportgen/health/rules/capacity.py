@@ -17,6 +17,7 @@ from .training import h_diverged, h_overfit
 
 _LEAST_WIDTH = 4
 _ROUNDING = 1e-6
+_EPOCHS = 4  # of a run whose curves alone tell that it was cut short
 _TIMES = 3.0  # as many steps as the run made, after which what is gained says little of it
 
 
@@ -212,8 +213,10 @@ def cut_short(report: Report, context: Context, limits: Thresholds) -> Iterator[
     with a single validation, which has no trend, the score must rise by 0.15 and four standard errors too. A loss below
     a quarter of its start is no rest where both losses of the last epoch are lower than those before by 15 %, and going
     on for no more steps than were made takes a quarter off what the score lacks, by four standard errors; for up to
-    three times as many, as much as a quarter each time comes to. A warning. Longer runs are judged by their curves
-    alone.
+    three times as many, as much as a quarter each time comes to. Going on says less than the run where it sees some of
+    the data only: of four validations or more, the last two each a fifth below the one before, in both losses, with
+    that of the validation no more than a tenth above the other, are enough where it does no harm. A warning. Longer
+    runs are judged by their curves alone.
     """
     trial, history = report.tried("trained-on"), report.training
     series = history.get("val_loss") if history is not None else None
@@ -226,8 +229,9 @@ def cut_short(report: Report, context: Context, limits: Thresholds) -> Iterator[
     better = better and trial.numbers.get("score_before", 0.0) <= limits.short_score
     if len(values) == 1:
         better = better and _rises(trial, limits)
-    low = last <= 0.25 * abs(first) and not _in_full_fall(report, trial, values, steps, limits)
-    if low or not better or any(True for _ in h_overfit(report, context, limits)):
+    freely = _falls_freely(trial, values, steps, limits)
+    low = last <= 0.25 * abs(first) and not freely and not _in_full_fall(report, trial, values, steps, limits)
+    if low or not (better or freely) or any(True for _ in h_overfit(report, context, limits)):
         return
     yield Finding(
         rule="cut-short",
@@ -263,6 +267,16 @@ def _in_full_fall(report: Report, trial: Trial, values: list[float], steps: list
         and 0 < now <= lower * then
         and gained > max(share * lacking, limits.anew_errors * error)
     )
+
+
+def _falls_freely(trial: Trial, values: list[float], steps: list[float], limits: Thresholds) -> bool:
+    """Tell whether both losses fell by a fifth in each of the last two epochs, side by side; going on does no harm."""
+    n, made = trial.numbers, len(steps) // len(values)
+    if len(values) < _EPOCHS or n["after"] > n["before"] or n.get("score_before", 1.0) > limits.short_score:
+        return False
+    means = [fmean(steps[len(steps) - (k + 1) * made : len(steps) - k * made]) for k in (2, 1, 0)]
+    falls = [b <= (1 - limits.free_fall) * a for curve in (values[-3:], means) for a, b in pairwise(curve)]
+    return all(falls) and 0 < values[-1] <= 1.1 * means[-1]
 
 
 def _rises(trial: Trial, limits: Thresholds) -> bool:

@@ -51,6 +51,8 @@ def output_range(report: Report, context: Context, limits: Thresholds) -> Iterat
         if low > -limits.score_bound or high < limits.score_bound:
             bounds = {"low": low, "high": high}
             yield _finding("output-range", Severity.WARNING, head, bounds, {"bound": limits.score_bound}, "scores")
+    elif not 0 <= head.numbers["low"] < head.numbers["high"] <= 1 + 1e-6:  # see ``probabilities-as-scores``
+        yield from _on_one_side(report)
 
 
 def _each_by_itself(report: Report) -> bool:

@@ -253,7 +253,7 @@ def fresh_copy_ahead(report: Report, context: Context, limits: Thresholds) -> It
     elif stuck:
         held = "steps" if far else "weights"
     else:
-        held = "rate" if "onward" in n and _goes_with_rate(report) else "settings"
+        held = "rate" if "onward" in n and goes_with_rate(report) else "settings"
     yield Finding(
         rule="fresh-copy-ahead",
         severity=Severity.WARNING,
@@ -267,7 +267,7 @@ def fresh_copy_ahead(report: Report, context: Context, limits: Thresholds) -> It
     )
 
 
-def _goes_with_rate(report: Report) -> bool:
+def goes_with_rate(report: Report) -> bool:
     """Tell whether going on lowers the loss in proportion to the learning rate, which far from a minimum it does."""
     trial = report.tried("other-ways")
     n = trial.numbers if trial is not None else {}

@@ -17,11 +17,14 @@ from ...document.trials import Trial
 from ..context import Context
 from ..curves import Curve, finite, is_adversarial, learning_rates, losses, rate_collapse
 from ..thresholds import Thresholds
+from .flow import is_guessing
+from .relearned import goes_with_rate
 from .training import h_overfit, is_poor
 
 SECTION = "trials"
 _WAYS = ("faster", "slower", "thawed", "owned", "unregularised")
 _UNIFORM = 1 / math.sqrt(3)  # of PyTorch's initialisation, times the root of the fan-in
+_IN_PROPORTION = 0.01  # of the loss
 _STEPS = 40  # of a run without curves
 
 
@@ -38,6 +41,10 @@ def _found(report: Report, context: Context, limits: Thresholds, way: str, rule:
         return
     whole = max(start - end, 0.0)
     gains = {name: gain for name in _WAYS if (gain := _gain(trial, name, whole, limits)) is not None}
+    least = limits.way_gain
+    if not gains and is_guessing(report, context) and goes_with_rate(report):
+        gain, least = n["before"] - n["faster"], _IN_PROPORTION
+        gains = {"faster": gain} if gain >= max(least * abs(n["before"]), limits.way_of_run * whole) else {}
     if way not in gains:
         return
     best = max(gains, key=gains.__getitem__)
@@ -57,7 +64,7 @@ def _found(report: Report, context: Context, limits: Thresholds, way: str, rule:
             "decay": n["decay"],
             "drop": n["drop"],
         },
-        threshold={"gain": limits.way_gain, "of_run": limits.way_of_run, "times": limits.way_times},
+        threshold={"gain": least, "of_run": limits.way_of_run, "times": limits.way_times},
         detail={"way": way},
     )
 
@@ -101,8 +108,10 @@ def faster_helps(report: Report, context: Context, limits: Thresholds) -> Iterat
     """With ten times the rate 120 steps on a copy gain more than half of what the whole run gained.
 
     The loss on the data given falls by 5 % at least, and by three times what going on at the same rate gains: the
-    learning rate is too low. Not said where the run overfitted or where its loss is made otherwise than the one given.
-    Wrong where a low rate is meant (fine-tuning that must not move far).
+    learning rate is too low. Of a model that is no better than a constant guess 1 % is enough, if the gain goes with
+    the rate over a hundredfold range (``fresh-copy-ahead``), which only far from a minimum it does. Not said where the
+    run overfitted or where its loss is made otherwise than the one given. Wrong where a low rate is meant (fine-tuning
+    that must not move far).
     """
     yield from _found(report, context, limits, "faster", "faster-helps")
 
