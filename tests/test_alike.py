@@ -77,6 +77,51 @@ def test_a_change_of_one_split_is_seen(make: Callable[[int, int], Tensor], chang
     assert found.area > 0.7
 
 
+def patients(n: int, seed: int, frames: int | None = 12) -> Tensor:
+    """Rows in tight groups, of one size or of sizes from 2 to 15, one group after the other."""
+    g = torch.Generator().manual_seed(seed)
+    sizes = torch.full((n,), frames) if frames else torch.randint(2, 16, (n,), generator=g)
+    x = torch.randn(n, 10, generator=g).repeat_interleave(sizes, 0)
+    return x + 0.08 * torch.randn(x.shape, generator=g)
+
+
+@pytest.mark.parametrize("frames", [4, 12, None])
+def test_splits_cut_by_patient_cannot_be_told_apart(frames: int | None) -> None:
+    areas = []
+    for seed in range(6):
+        found = apart(sample(patients(120, 2 * seed, frames)), sample(patients(40, 2 * seed + 1, frames)))
+        assert found is not None
+        assert found.groups is not None
+        assert 30 <= found.groups <= 42
+        assert found.neighbours > 0.65  # one that asks neighbours would be deceived
+        areas.append(found.area)
+    assert max(areas) < 0.7
+    assert sum(areas) / 6 == pytest.approx(0.5, abs=0.06)
+
+
+@pytest.mark.parametrize(
+    "change", [lambda x: x + 1.5, lambda x: 0.3 * x, lambda x: x.abs(), lambda x: x.sort(1).values]
+)
+def test_a_change_of_one_split_is_seen_beyond_its_patients(change: Callable[[Tensor], Tensor]) -> None:
+    found = apart(sample(patients(120, 0)), sample(change(patients(40, 1))))
+    assert found is not None
+    assert found.groups is not None
+    assert found.area > 0.9
+
+
+def test_rows_that_are_drawn_on_their_own_stand_in_no_groups() -> None:
+    clusters = 6 * torch.randn(5, 10, generator=torch.Generator().manual_seed(0))
+    for make in (
+        pictures,
+        columns,
+        words,
+        lambda n, seed: clusters[torch.arange(n) % 5] + columns(n, seed).repeat(1, 3)[:, :10],
+    ):
+        found = apart(sample(make(300, 0)), sample(make(300, 1)))
+        assert found is not None
+        assert found.groups is None
+
+
 def test_the_area_is_that_of_mann_and_whitney() -> None:
     from scipy.stats import mannwhitneyu
 

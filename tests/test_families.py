@@ -51,9 +51,11 @@ def table(n: int, seed: int, width: int = 12) -> tuple[Tensor, Tensor]:
 
 
 @pytest.mark.parametrize("seed", range(3))
-@pytest.mark.parametrize(("times", "noise"), [(2, 0.05), (3, 0.1), (4, 0.1), (6, 0.1)])
+@pytest.mark.parametrize(("times", "noise"), [(2, 0.05), (3, 0.1), (4, 0.1), (6, 0.1), (12, 0.1), (30, 0.1)])
 def test_copies_of_rows_that_were_split_at_random(times: int, noise: float, seed: int) -> None:
-    found = families.across(*dealt(*copied(*table(450, seed), times, noise, seed), seed))
+    found = families.across(
+        *dealt(*copied(*table(450 if times < 10 else 1900 // times, seed), times, noise, seed), seed)
+    )
     assert found is not None
     assert fires(found)
     assert found.size == times
@@ -114,7 +116,7 @@ def test_stored_copies_with_noise_tell_the_splits_apart_and_are_no_mismatch(
 
 
 @pytest.mark.parametrize("seed", range(5))
-@pytest.mark.parametrize("by_cluster", [1.5, 3.0, 6.0])
+@pytest.mark.parametrize("by_cluster", [1.5, 3.0, 6.0, 15.0, 30.0])
 def test_independent_draws_from_tight_clusters(by_cluster: float, seed: int) -> None:
     """Shapes at few places, products of few makes: clusters of any size, but of no single one."""
     generator = torch.Generator().manual_seed(seed)
@@ -123,7 +125,7 @@ def test_independent_draws_from_tight_clusters(by_cluster: float, seed: int) -> 
     x = 5 * torch.randn(clusters, 12, generator=generator)[centre] + 0.1 * torch.randn(n, 12, generator=generator)
     found = families.across(*dealt(x, centre % 3, seed))
     assert found is not None
-    assert found.found > 0.05 * found.n  # they are seen
+    assert found.found > 0.05 * found.n or by_cluster > 6  # they are seen
     assert not fires(found)
 
 
@@ -173,8 +175,8 @@ def test_targets_that_are_no_classes_leave_all_samples_alike(target: object) -> 
 
 
 def test_the_bound_is_the_most_that_poisson_numbers_have_in_one_place() -> None:
-    rates = torch.linspace(0.01, 30, 3000, dtype=torch.float64)
-    for k in range(1, families.OTHERS + 1):
+    rates = torch.linspace(0.01, 60, 6000, dtype=torch.float64)
+    for k in [k for look in families.LOOKS for k in look]:
         most = float(torch.exp(k * rates.log() - rates - math.lgamma(k + 1)).max())
         assert math.exp(k * math.log(k) - k - math.lgamma(k + 1)) == pytest.approx(most, rel=1e-4)
 

@@ -320,6 +320,8 @@ class Apart(Struct, frozen=True, kw_only=True):
     """The same with the two splits mixed."""
     copies: float = 0.0
     """Share of samples with an equal one among them, which makes both larger."""
+    groups: int | None = None
+    """Tight groups that most samples stand in, of the split that has fewer; the classifier was tried on other ones."""
 
 
 class Windows(Struct, frozen=True, kw_only=True):

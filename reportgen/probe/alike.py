@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ..document.samples import Apart
 from ..subject.data import Batch
+from .tight import tight_groups
 
 SAMPLES = 512
 FEATURES = 512
@@ -83,8 +84,9 @@ def apart(training: InputSample, given: InputSample) -> Apart | None:
 
     The classifier is a ridge regression on the standardised features and their squares (of up to 24 features all
     products), fitted on one half of the samples and tried on the other, the other way round too: the area under its
-    curve is 0.5 for splits drawn alike (Lopez-Paz and Oquab 2017). The neighbours: share of the 5 nearest in the joined
-    sample that come from the same split, against 200 permutations (Schilling 1986).
+    curve is 0.5 for splits drawn alike (Lopez-Paz and Oquab 2017). Where samples stand in tight groups, as those of one
+    patient do, halves are cut by group: a group is on one side, and would be known again. The neighbours: share of the
+    5 nearest in the joined sample that come from the same split, against 200 permutations (Schilling 1986).
     """
     ours, theirs = training.table(), given.table()
     if ours is None or theirs is None or ours.shape[1] != theirs.shape[1]:
@@ -105,14 +107,16 @@ def apart(training: InputSample, given: InputSample) -> Apart | None:
     null = torch.tensor(
         [_same(side[torch.randperm(2 * size, generator=generator)], nearest) for _ in range(PERMUTATIONS)]
     )
+    held = tight_groups(distance)
     twins = float((distance.amin(1) < 1e-6).double().mean())
     return Apart(
         n=size,
-        area=_area(x, side, generator),
+        area=_area(x, side, _in_halves(side, held, generator)),
         neighbours=_same(side, nearest),
         null_mean=float(null.mean()),
         null_std=float(null.std()),
         copies=twins,
+        groups=None if held is None else min(len(torch.unique(held[side == one])) for one in (0, 1)),
     )
 
 
@@ -120,7 +124,21 @@ def _same(side: Tensor, nearest: Tensor) -> float:
     return float((side[nearest] == side[:, None]).double().mean())
 
 
-def _area(x: Tensor, side: Tensor, generator: torch.Generator) -> float:
+def _in_halves(side: Tensor, groups: Tensor | None, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Return the places of two halves; of groups every second one of either side is in the first."""
+    if groups is None:
+        order = torch.randperm(len(side), generator=generator)
+        return order[: len(side) // 2], order[len(side) // 2 :]
+    n = int(groups.max()) + 1
+    share = torch.zeros(n, dtype=side.dtype).index_add(0, groups, side) / torch.bincount(groups, minlength=n)
+    mixed = torch.randperm(n, generator=generator)
+    turn = torch.empty(n, dtype=torch.long)
+    turn[mixed[share[mixed].argsort(stable=True)]] = torch.arange(n) % 2
+    first = turn[groups] == 0
+    return first.nonzero().flatten(), (~first).nonzero().flatten()
+
+
+def _area(x: Tensor, side: Tensor, halves: tuple[Tensor, Tensor]) -> float:
     """Return the area under the curve on samples that the classifier was not fitted on, mean of both halves."""
     if x.shape[1] <= FEW:
         row, column = torch.triu_indices(x.shape[1], x.shape[1])
@@ -129,8 +147,6 @@ def _area(x: Tensor, side: Tensor, generator: torch.Generator) -> float:
         bent = x.square()
     features = torch.cat([x, bent.clamp(-9.0, 9.0)], 1)
     features = features - features.mean(0)
-    order = torch.randperm(len(x), generator=generator)
-    halves = order[: len(x) // 2], order[len(x) // 2 :]
     areas = []
     for fitted, tried in (halves, halves[::-1]):
         a, y = features[fitted], side[fitted] - side[fitted].mean()

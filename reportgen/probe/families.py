@@ -10,11 +10,10 @@ from torch import Tensor
 from ..document.samples import Families
 from .twins import Region
 
-OTHERS = 9
-"""Most other members of a group that are looked for."""
 ASKED = 512
 LEAST = 50
-_RANKS = (10, 20)  # neighbours whose distances tell the dimension
+LOOKS = (range(1, 10), range(10, 40))
+"""Other members of a group that are looked for: of small groups, and where there are none, of larger ones."""
 _GAP = 1e-3
 """Chance of a gap as wide between two neighbours of points of even density."""
 
@@ -43,24 +42,31 @@ def within(split: Region) -> Families | None:
 
 def _told(known: _Labelled | None, asked: _Labelled, *, standardised: bool) -> Families | None:
     """Look at samples of ``asked``; a group counts that has a member in ``known``, or any where that is None."""
+    found = [_looked_for(known, asked, others, standardised=standardised) for others in LOOKS]
+    return next((f for f in found if f is not None and f.clear), found[0])
+
+
+def _looked_for(known: _Labelled | None, asked: _Labelled, others: range, *, standardised: bool) -> Families | None:
+    most = others[-1]
     few = torch.linspace(0, len(asked[0]) - 1, min(ASKED, len(asked[0]))).long()
-    distances, places = _neighbours(known, asked, few, standardised=standardised)
+    distances, places = _neighbours(known, asked, few, most + 1, standardised=standardised)
     if len(distances) < LEAST:
         return None
-    middle = float((distances[:, _RANKS[0] - 1] / distances[:, _RANKS[1] - 1]).median())
+    middle = float((distances[:, most] / distances[:, 2 * most + 1]).median())
     if not 0 < middle < 1:
         return None
     dimension = math.log(0.5) / math.log(middle)
-    k = torch.arange(1, OTHERS + 1, dtype=torch.float64)
-    inside, beyond = distances[:, :OTHERS], distances[:, 1 : OTHERS + 1]
-    chance, widest = (inside / beyond).pow(dimension * k).min(1)
+    k = torch.arange(1, most + 1, dtype=torch.float64)
+    chance, widest = (distances[:, :most] / distances[:, 1 : most + 1]).pow(dimension * k).min(1)
     first = len(known[0]) if known is not None else len(asked[0])
-    in_first = (places[:, :OTHERS] < first) & (torch.arange(OTHERS) <= widest[:, None])
+    in_first = (places[:, :most] < first) & (torch.arange(most) <= widest[:, None])
     n = len(distances)
-    counts = torch.bincount(widest[(chance < _GAP) & in_first.any(1)], minlength=OTHERS).double()
+    counts = torch.bincount(widest[(chance < _GAP) & in_first.any(1)], minlength=most).double()
     bound = (k * k.log() - k - torch.lgamma(k + 1)).exp()
     error = (bound * (1 - bound) * (k + 1) / n).sqrt()
-    best = int(((counts / n - bound) / error).argmax())
+    beyond_chance = (counts / n - bound) / error
+    beyond_chance[: others[0] - 1] = -math.inf
+    best = int(beyond_chance.argmax())
     return Families(
         n=n,
         found=int(counts[best]),
@@ -71,8 +77,10 @@ def _told(known: _Labelled | None, asked: _Labelled, *, standardised: bool) -> F
     )
 
 
-def _neighbours(known: _Labelled | None, asked: _Labelled, few: Tensor, *, standardised: bool) -> tuple[Tensor, Tensor]:
-    """Return the distances (N, 20) of the nearest others of the same class, in both splits, and where they stand.
+def _neighbours(
+    known: _Labelled | None, asked: _Labelled, few: Tensor, size: int, *, standardised: bool
+) -> tuple[Tensor, Tensor]:
+    """Return the distances (N, 2 * size) of the nearest others of the same class, in both splits, and their places.
 
     Samples of classes with fewer others are left out: a class is no group. Places count the training data first.
     """
@@ -84,8 +92,8 @@ def _neighbours(known: _Labelled | None, asked: _Labelled, few: Tensor, *, stand
     distance = torch.cdist(pool[own], pool)
     distance[torch.arange(len(own)), own] = math.inf
     distance[labels[own][:, None] != labels[None]] = math.inf
-    if distance.shape[1] < _RANKS[1]:
+    if distance.shape[1] < 2 * size:
         return distance[:0], distance[:0].long()
-    nearest, places = distance.topk(_RANKS[1], dim=1, largest=False)
-    enough = torch.isfinite(nearest[:, -1]) & (nearest[:, OTHERS - 1] > 0)
+    nearest, places = distance.topk(2 * size, dim=1, largest=False)
+    enough = torch.isfinite(nearest[:, -1]) & (nearest[:, size - 2] > 0)
     return nearest[enough], places[enough]

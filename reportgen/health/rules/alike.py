@@ -20,7 +20,8 @@ def d_splits_apart(report: Report, context: Context, limits: Thresholds) -> Iter
 
     Area under the curve of a ridge regression on up to 512 samples a split, tried on samples that it was not fitted on
     (a classifier two-sample test, Lopez-Paz and Oquab 2017): above 0.7 and five standard errors, sqrt((2n+1)/(12 n²)),
-    above 0.5. A warning where the model loses more on the way from the one to the other than chance: a fifth of its
+    above 0.5. Where most samples stand in tight groups (frames of one patient), it is tried on other groups, and n
+    counts those. A warning where the model loses more on the way from the one to the other than chance: a fifth of its
     skill and four standard errors, or, where no score is known, a validation loss that ended 1.3 times as high as the
     training loss. Else it informs, and so it does where training samples are augmented (they are to be other ones: a
     second reading changes them, or they stand in tight groups of one size, as for ``d-groups-cut``, and the samples
@@ -52,8 +53,14 @@ def _is_augmented(splits: SplitFacts | None) -> bool:
     return bool(splits.redrawn) or (stored and (splits.families is None or not splits.families.clear))
 
 
+def is_grouped(splits: SplitFacts) -> bool:
+    """Tell whether samples stand in tight groups, so that one of a group says what the others are."""
+    return splits.apart is not None and splits.apart.groups is not None
+
+
 def _line(found: Apart, limits: Thresholds) -> float:
-    return max(limits.apart_area, 0.5 + 5 * math.sqrt((2 * found.n + 1) / (12 * found.n**2)))
+    n = found.n if found.groups is None else max(found.groups, 1)
+    return max(limits.apart_area, 0.5 + 5 * math.sqrt((2 * n + 1) / (12 * n**2)))
 
 
 def _harmed(report: Report, context: Context, limits: Thresholds) -> bool:

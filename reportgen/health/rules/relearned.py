@@ -11,7 +11,7 @@ from ...document.samples import Apart
 from ...document.trials import Trial
 from ..context import Context
 from ..thresholds import Thresholds
-from .alike import is_dealt_otherwise
+from .alike import is_dealt_otherwise, is_grouped
 from .flow import faded_at_start
 from .trials import is_coupled
 
@@ -54,8 +54,9 @@ def splits_disagree(report: Report, context: Context, limits: Thresholds) -> Ite
     Accuracy or R² of the copy on training samples that it has not seen is above that of a constant answer by 0.15 and
     four standard errors, and more than half of that is lost on the data given, by 0.15 and four standard errors too: it
     is not memory that fails, so the splits are prepared differently (token ids, columns, units, labels) or drawn from
-    other sources. A warning. Not judged where training samples have near doubles among themselves, which make the
-    unseen half look known. Wrong for a split by time, by person or by place that is meant to be hard.
+    other sources. A warning. Not judged where training samples have near doubles among themselves, or stand in tight
+    groups, which make the unseen half look known. Wrong for a split by time, by person or by place that is meant to be
+    hard.
     """
     trial = trial_of(report, context)
     if trial is None or not is_clear(trial, "training", "training", limits) or _has_doubles(report, limits):
@@ -334,6 +335,8 @@ def evidence_of(trial: Trial, learned: str) -> dict[str, float]:
 
 def _has_doubles(report: Report, limits: Thresholds) -> bool:
     twins = report.train_dataset.twins if report.train_dataset is not None else None
+    if report.splits is not None and is_grouped(report.splits):
+        return True
     return twins is not None and twins.found > limits.near_duplicates * twins.n + 6 * math.sqrt(twins.n * twins.chance)
 
 

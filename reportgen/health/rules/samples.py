@@ -75,12 +75,13 @@ def d_groups_cut(report: Report, context: Context, limits: Thresholds) -> Iterat
     The splits are laid together, and of each sample given the neighbours of its own class are looked at (all where
     there are no classes; pictures as for ``d-near-duplicates``): a group of k others ends where the next is so much
     farther off that points of even density have such a gap one time in a thousand: (r_k / r_k+1)^(d k), which is
-    uniform for them. Counted: samples whose group has a member in the training data, by k up to 9. Independent draws,
-    whatever they cluster about, have numbers of neighbours that are mixed Poisson, so that at most e^-k k^k / k! of
-    them have just k: 37 % one, 27 % two, 20 % four. A warning where one k has more than that, by six standard errors
-    with a group counted as one: every original was copied so often, with noise or slight changes, and the copies were
-    split at random. Wrong where samples are planned to come in groups of one size (repeated measurements), and new
-    ones will come in those very groups.
+    uniform for them. Counted: samples whose group has a member in the training data, by k up to 9, and where that says
+    nothing, by k from 10 to 39. Independent draws, whatever they cluster about, have numbers of neighbours that are
+    mixed Poisson, so that at most e^-k k^k / k! of them have just k: 37 % one, 27 % two, 20 % four. A warning where one
+    k has more than that, by six standard errors with a group counted as one: every original was copied so often, with
+    noise or slight changes, or a person was recorded so often, and the samples were split at random. Wrong where
+    samples are planned to come in groups of one size (repeated measurements), and new ones will come in those very
+    groups.
     """
     found = report.splits.families if report.splits is not None else None
     if found is None or not context.real_data or not found.clear:

@@ -10,6 +10,7 @@ from ...document.samples import Copies, SplitFacts
 from ...document.scores import Accuracy, accuracy, wilson
 from ..context import Context
 from ..thresholds import Thresholds
+from .alike import is_grouped
 
 SECTION = "dataset"
 
@@ -126,17 +127,21 @@ def d_train_val_shift(report: Report, context: Context, limits: Thresholds) -> I
     """A feature or channel has another mean or another scale in the data given than in the training data.
 
     |difference of means| over the larger std above 0.5, or |ln of the std ratio| above 0.5, and beyond six standard
-    errors with samples (not pixels) counted as independent; a column that is nearly always the same has the error of
-    its few other values. Columns and channels are judged one by one. A warning; it informs
-    where accuracy on the data given is within 0.05 of that on the training data, or R² within 0.1. The detail says
-    where one and the same map fits all of them: then the preparation differs. Not judged for integer inputs.
+    errors with samples (not pixels) counted as independent, or the tight groups that most of them stand in; a column
+    that is nearly always the same has the error of its few other values. Columns and channels are judged one by one. A
+    warning; it informs where accuracy on the data given is within 0.05 of that on the training data, or R² within 0.1.
+    The detail says where one and the same map fits all of them: then the preparation differs. Not judged for integer
+    inputs.
     """
     train, given = report.train_dataset, report.dataset
     if train is None or given is None or min(train.n_samples, given.n_samples) < 30:
         return
+    apart = report.splits.apart if report.splits is not None else None
+    groups = apart.groups if apart is not None and apart.groups is not None else math.inf
+    sizes = min(train.n_samples, groups), min(given.n_samples, groups)
     ours = {f.index: f for f in train.features}
     pairs = [(ours[f.index], f) for f in given.features if f.index in ours]
-    moved = [(a, b) for a, b in pairs if _moved(a, b, train, given, limits)]
+    moved = [(a, b) for a, b in pairs if _moved(a, b, sizes, limits)]
     if not moved:
         return
     worst_a, worst_b = max(moved, key=lambda pair: _shift(*pair) + _stretch(*pair))
@@ -171,16 +176,16 @@ def _stretch(a: FeatureStats, b: FeatureStats) -> float:
     return abs(math.log((b.stats.std or 1e-12) / (a.stats.std or 1e-12)))
 
 
-def _moved(a: FeatureStats, b: FeatureStats, train: DatasetFacts, given: DatasetFacts, limits: Thresholds) -> bool:
+def _moved(a: FeatureStats, b: FeatureStats, sizes: tuple[float, float], limits: Thresholds) -> bool:
     if not a.stats.std or not b.stats.std or a.stats.nonfinite or b.stats.nonfinite:
         return False
-    error = math.sqrt(1 / train.n_samples + 1 / given.n_samples)
+    error = math.hypot(*(1 / math.sqrt(n) for n in sizes))
     pooled = max(a.stats.std, b.stats.std)
     shifted = abs((b.stats.mean or 0.0) - (a.stats.mean or 0.0)) > max(limits.shift * pooled, 6 * error * pooled)
-    return shifted or _stretch(a, b) > max(limits.shift, 6 * math.hypot(_loose(a, train), _loose(b, given)))
+    return shifted or _stretch(a, b) > max(limits.shift, 6 * math.hypot(_loose(a, sizes[0]), _loose(b, sizes[1])))
 
 
-def _loose(feature: FeatureStats, data: DatasetFacts) -> float:
+def _loose(feature: FeatureStats, n: float) -> float:
     """Return the relative standard error of a feature's standard deviation.
 
     Of a column that is nearly always the same, m rare values make up the standard deviation, and the farthest lies
@@ -189,7 +194,7 @@ def _loose(feature: FeatureStats, data: DatasetFacts) -> float:
     stats = feature.stats
     mean, low, high = stats.mean or 0.0, stats.min or 0.0, stats.max or 0.0
     farthest = max(high - mean, mean - low) / (stats.std or 1.0)
-    return max(farthest, math.sqrt(2)) / (2 * math.sqrt(data.n_samples))
+    return max(farthest, math.sqrt(2)) / (2 * math.sqrt(n))
 
 
 def _scores(report: Report) -> tuple[Accuracy, Accuracy] | None:
@@ -287,12 +292,15 @@ def d_label_noise(report: Report, context: Context, limits: Thresholds) -> Itera
     lower by more than a tenth and by six standard errors, though above chance, while nearest neighbours are as close
     (within a tenth), as they are not where training samples are augmented. Four standard errors are enough where the
     model bears witness too: it is right less often on what it was trained on than on the data given, by two. Both
-    splits being drawn alike, a share of wrong training labels is what remains. A warning. Noise that is the same in
-    both splits cannot be seen so.
+    splits being drawn alike, a share of wrong training labels is what remains. A warning. Not judged where samples
+    stand in tight groups, of which a sample of each split holds more or less. Noise that is the same in both splits
+    cannot be seen so.
     """
     splits = report.splits
     train, given = (splits.training_signal, splits.given_signal) if splits is not None else (None, None)
     if train is None or given is None or train.kind != "classes" or given.kind != "classes":
+        return
+    if splits is not None and is_grouped(splits):
         return
     # the five answers of a sample hang together, and neighbours share them: a sample counts as one
     alike = given.distance > 0 and 0.9 < train.distance / given.distance < 1.1
