@@ -109,10 +109,22 @@ def test_a_change_of_one_split_is_seen_beyond_its_patients(change: Callable[[Ten
     assert found.area > 0.9
 
 
+def stamps(n: int, seed: int) -> Tensor:
+    """Pictures of a square of any colour at any place, under a little noise."""
+    g = torch.Generator().manual_seed(seed)
+    x = torch.zeros(n, 3, 12, 12)
+    for picture, (row, column), colour in zip(
+        x, torch.randint(8, (n, 2), generator=g).tolist(), 0.5 + torch.rand(n, 3, generator=g) / 2, strict=True
+    ):
+        picture[:, row : row + 5, column : column + 5] = colour[:, None, None]
+    return (x + 0.15 * torch.randn(x.shape, generator=g)).clamp(0, 1)
+
+
 def test_rows_that_are_drawn_on_their_own_stand_in_no_groups() -> None:
     clusters = 6 * torch.randn(5, 10, generator=torch.Generator().manual_seed(0))
     for make in (
         pictures,
+        stamps,
         columns,
         words,
         lambda n, seed: clusters[torch.arange(n) % 5] + columns(n, seed).repeat(1, 3)[:, :10],

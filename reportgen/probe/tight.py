@@ -12,6 +12,8 @@ MOST = 40
 _RANKS = (5, 10, 20, 40)  # distances to these and to twice as far ones tell the dimension
 _GAP = 1e-3
 """Chance of a gap as wide between two neighbours of points of even density."""
+_TIGHT = 0.67
+"""The last of a group is nearer than this part of the way to the next: in many dimensions all gaps are narrow."""
 _LEAST = 10
 _LARGEST = 0.2  # of all samples
 
@@ -20,9 +22,10 @@ def tight_groups(distance: Tensor) -> Tensor | None:
     """Return the number of the group of each sample (N,); None unless most samples stand in one, and groups are many.
 
     ``distance`` is (N, N) with infinity on its diagonal. A group of k others ends where the next sample is so much
-    farther off that points of even density have such a gap one time in a thousand: (r_k / r_k+1)^(d k), which is
-    uniform for them (Rényi 1953). d is the largest dimension that neighbours of any rank tell, for those of one group
-    and of the next tell one that is too small. Two samples are together where each is in the group of the other.
+    farther off, by half at least, that points of even density have such a gap one time in a thousand:
+    (r_k / r_k+1)^(d k), which is uniform for them (Rényi 1953). d is the largest dimension that neighbours of any rank
+    tell, for those of one group and of the next tell one that is too small. Two samples are together where each is in
+    the group of the other.
     """
     n = len(distance)
     if n < 2 * MOST + 2:
@@ -34,7 +37,8 @@ def tight_groups(distance: Tensor) -> Tensor | None:
         return None
     dimension = max(math.log(0.5) / math.log(m) for m in middles)
     k = torch.arange(1, MOST + 1)
-    chance, widest = (nearest[:, :MOST] / nearest[:, 1 : MOST + 1]).pow(dimension * k).min(1)
+    ratio = nearest[:, :MOST] / nearest[:, 1 : MOST + 1]
+    chance, widest = torch.where(ratio < _TIGHT, ratio.pow(dimension * k), 1.0).min(1)
     grouped = chance < _GAP
     if not bool(grouped.double().mean() > 0.5):
         return None
