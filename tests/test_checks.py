@@ -157,6 +157,62 @@ def test_weights_that_meet_the_errors_of_all_samples(name: str) -> None:
     assert severity(told, "loss-crossed") == ("error" if sick else None)
 
 
+def _chosen(o: Tensor, t: Tensor) -> Tensor:
+    return o.gather(1, t[:, :1].long())
+
+
+def _log_chosen(o: Tensor, t: Tensor) -> Tensor:
+    return _chosen(o.log_softmax(1), t)[:, 0]
+
+
+def _normalised(t: Tensor) -> Tensor:
+    return (t[:, 1] - t[:, 1].mean()) / (t[:, 1].std() + 1e-8)
+
+
+def _to_go(o: Tensor, t: Tensor) -> Tensor:
+    """A batch is an episode, and what is earned later belongs to all that came before."""
+    return (o.mean(1) - t[:, 1].flip(0).cumsum(0).flip(0)).square().mean()
+
+
+def _in_groups(o: Tensor, t: Tensor) -> Tensor:
+    above = (t[:, None, 1] > t[None, :, 1]).to(o)
+    return (above * F.relu(1 - o[:, :1] + o[:, 0])).mean()
+
+
+def _partial_likelihood(o: Tensor, t: Tensor) -> Tensor:
+    """Cox: of all who are still there, the one whose time it is."""
+    there = (t[None, :, 0] >= t[:, None, 0]).to(o)
+    return -((o[:, 0] - (there * o[:, 0].exp()).sum(1).log()) * (t[:, 1] > 0)).mean()
+
+
+ACTED: dict[str, tuple[Callable[[Tensor, Tensor], Tensor], bool]] = {
+    "of the action": (lambda o, t: F.smooth_l1_loss(_chosen(o, t)[:, 0], t[:, 1]), False),
+    "policy gradient": (lambda o, t: -(_log_chosen(o, t) * t[:, 1]).mean(), False),
+    "of a whole episode": (lambda o, t: -_log_chosen(o, t).sum() * t[:, 1].sum(), False),
+    "advantages of the batch": (lambda o, t: -(_log_chosen(o, t) * _normalised(t)).mean(), False),
+    "against a mean": (lambda o, t: (_chosen(o, t)[:, 0] - t[:, 1] + t[:, 1].mean()).square().mean(), False),
+    "rewards to go": (_to_go, False),
+    "ranked": (_in_groups, False),
+    "survival": (_partial_likelihood, False),
+    "both columns": (lambda o, t: (o[:, :2] - t).square().mean(), False),
+    "broadcast": (lambda o, t: F.smooth_l1_loss(*torch.broadcast_tensors(_chosen(o, t), t[:, 1])), True),
+    "broadcast, squared": (lambda o, t: (_chosen(o, t) - t[:, 1]).square().mean(), True),
+    "broadcast the other way": (lambda o, t: (_chosen(o, t)[:, 0] - t[:, 1:]).square().mean(), True),
+}
+
+
+@pytest.mark.parametrize("largest", [1, 5])
+@pytest.mark.parametrize("name", ACTED)
+def test_actions_and_rewards_that_are_whole_numbers(name: str, largest: int) -> None:
+    loss, sick = ACTED[name]
+    torch.manual_seed(0)
+    target = torch.stack([torch.randint(0, 4, (64,)), torch.randint(0, largest + 1, (64,))], 1).float()
+    trial = pairing.loss_of_pairs(lab(nn.Linear(4, 4), torch.randn(64, 4), target, loss))
+    told = report(BAD, trials=tried("loss-of-pairs", trial.detail, **trial.numbers))
+    assert severity(told, "loss-crossed") == ("error" if sick else None)
+    assert words_checks.OUTCOMES["loss-of-pairs"](trial.numbers, trial.detail).endswith(".")
+
+
 def _pooled_dice(o: Tensor, t: Tensor) -> Tensor:
     p = o.sigmoid()
     return 1 - (2 * (p * t).sum() + 1) / (p.sum() + t.sum() + 1)

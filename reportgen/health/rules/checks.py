@@ -53,8 +53,9 @@ def loss_crossed(report: Report, context: Context, limits: Thresholds) -> Iterat
     root or a correlation over the batch a sixteenth of 16 samples), and between two outputs there are none, as there
     are in losses that compare two sets of samples on purpose. An error: (N, 1) meets (N,) somewhere. So it is where the
     columns of whole numbers beside the targets do that, weights or masks: a loss that is divided by the sum of its
-    weights has a sixteenth there, too. Of targets that are yes or no more than a half is asked for: a loss that weights
-    its classes by how often they occur in the batch has up to a fifth.
+    weights has a sixteenth there, too. Of several columns of whole numbers, such as an action and its reward, any one
+    in which the loss is bent, where both of two samples meet the other's output. Of targets that are yes or no more
+    than a half is asked for: a loss that weights its classes by how often they occur in the batch has up to a fifth.
     """
     trial = report.tried("loss-of-pairs")
     if trial is None:
