@@ -82,10 +82,10 @@ def test_one_style_sheet_and_its_hash(page: tuple[str, Audit]) -> None:
     assert "default-src 'none'" in policy
     # only a font follows it, and only for names that Latin fonts cannot write
     rest = inside.removeprefix(sheet("report.css"))
-    assert re.fullmatch(
-        r'(@font-face\{font-family:"Report CJK";src:url\(data:font/woff2;base64,[^)]*\)[^}]*unicode-range:U[^}]*\})?',
-        rest,
+    face = (
+        r'@font-face\{font-family:"Report CJK";src:[^:]*url\(data:font/woff2;base64,[^)]*\)[^}]*unicode-range:U[^}]*\}'
     )
+    assert re.fullmatch(f"({face})?", rest)
 
 
 def test_drawings_have_names_or_are_ornaments(page: tuple[str, Audit]) -> None:

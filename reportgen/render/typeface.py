@@ -23,6 +23,15 @@ FAMILY = "Report CJK"
 _CHINESE = re.compile("[\u2e80-\u9fff\uac00-\ud7a3\uf900-\ufaff\ufe30-\ufe4f\uff00-\uffee\U00020000-\U0003ffff]")
 # the same for a style sheet: no other sign, which a font may lack, makes a browser fetch this one
 _RANGE = "U+2E80-9FFF,U+AC00-D7A3,U+F900-FAFF,U+FE30-FE4F,U+FF00-FFEE,U+20000-3FFFF"
+# such fonts of readers, by their full names
+_OWN = (
+    "PingFang SC",
+    "Microsoft YaHei",
+    "Noto Sans CJK SC",
+    "Noto Sans SC",
+    "WenQuanYi Micro Hei",
+    "WenQuanYi Zen Hei",
+)
 _PREFERRED = (  # regular sans-serif faces of simplified Chinese before all others
     "notosanscjk",
     "notosanssc",
@@ -209,5 +218,7 @@ def face(path: Path, characters: str) -> str:
 
 
 def face_at(address: str) -> str:
-    """Return the rule for a font at an address."""
-    return f'@font-face{{font-family:"{FAMILY}";src:url({address}) format("woff2");unicode-range:{_RANGE}}}'
+    """Return the rule for a font at an address; a font of the reader's own goes first, finer and there at once."""
+    own = ",".join(f'local("{name}")' for name in _OWN)
+    source = f'src:{own},url({address}) format("woff2")'
+    return f'@font-face{{font-family:"{FAMILY}";{source};unicode-range:{_RANGE}}}'
