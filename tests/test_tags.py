@@ -64,6 +64,14 @@ def test_labels_of_their_own_tokens_are_not() -> None:
     assert numbers["moved"] < 0.35
 
 
+def test_a_first_place_that_is_always_the_same_is_no_merit_of_the_model() -> None:
+    x, y = sequences(1)
+    y[:, 0] = 0
+    numbers = tags.tags_slipped(lab(x, y, Tagger(knows=False))).numbers
+    asked = y[N // 2 :, tags.REACH : T - tags.REACH]
+    assert numbers["model"] == pytest.approx(float((asked == 0).double().mean()))  # it says 0 wherever it is asked
+
+
 def test_places_that_are_left_out_do_not_count() -> None:
     x, y = sequences(1)
     y[:, 5] = -100

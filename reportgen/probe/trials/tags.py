@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
 from ...subject.data import tensors
+from ..sequence import LEFT_OUT
 from .confidence import class_scores
 from .lab import Lab, NotApplicableError, Result, output_of
 from .sample import WIDE, first_samples, rows
@@ -22,7 +25,7 @@ def tags_slipped(lab: Lab) -> Result:
     gets its commonest label, and that is asked of the other half (of a token that the first half has not, the commonest
     of all). ``own``: share of labels that are right so by their own token; ``moved``: the best of the others, by the
     token ``shift`` places further on (back, where it is negative); ``commonest``: share of the commonest label;
-    ``model``: accuracy of the model on the same samples; ``asked``: how many labels were.
+    ``model``: accuracy of the model on the same labels; ``asked``: how many labels were.
     """
     batch = first_samples(lab.wide_given or lab.given, WIDE)
     target = None if batch is None else batch.target
@@ -46,7 +49,11 @@ def tags_slipped(lab: Lab) -> Result:
     best = max((shift for shift in right if shift), key=lambda shift: right[shift])
     second = rows(batch, torch.arange(half, batch.n_samples))
     with torch.no_grad():
-        scores = class_scores(output_of(lab.model.eval(), second), second)
+        output = output_of(lab.model.eval(), second)
+    # the model is asked for the same labels: those of the first or the last place may be one and the same
+    same = torch.full_like(target[half:], LEFT_OUT)
+    same[:, inner] = target[half:, inner]
+    scores = class_scores(output, replace(second, target=same.where(same >= 0, LEFT_OUT)))
     if scores is None:
         raise NotApplicableError("the outputs are no class scores")
     known = asked[asked >= 0]
