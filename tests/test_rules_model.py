@@ -446,6 +446,20 @@ def test_a_run_stopped_in_free_fall(
     assert severity(report(None, trials=trial, training=history), "cut-short") == expected
 
 
+def test_what_comes_later_cannot_be_learned_by_heart_from_what_came_before() -> None:
+    fit = Regression(r2=0.6, mae=0.5, mse=0.4, target=TensorStats(), residual=TensorStats(), sample=[])
+    trials = [
+        *tried("one-batch", solved=0.0, error_share=0.2, samples=32.0, start=1.0, end=0.3).trials,
+        *tried("affinity", departure=0.1, affine_layers=4.0, collapsible=2.0, redundant=0.0).trials,
+    ]
+    evaluation = EvaluationFacts(task="regression", n_samples=400, regression=fit)
+    level = run([1.0, 0.7, 0.62, *[0.6] * 12])
+    for change, expected in ((0.0, None), (0.5, "warning")):
+        later = tried("later-tokens", change=change, later_change=1.8, length=25.0, cut=12.0).trials
+        facts = TrialFacts(trials=[*trials, *later], budget=20.0)
+        assert severity(report(None, evaluation=evaluation, trials=facts, training=level), "too-narrow") == expected
+
+
 def test_a_latent_variable_that_holds_nothing() -> None:
     numbers = {"active": 0.0, "dimensions": 4.0, "samples": 64.0}
     empty = report(None, trials=tried("latent-units", divergence=0.19, **numbers), training=run())

@@ -8,7 +8,7 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 import reportgen
-from reportgen.document.evaluation import Calibration, Curve, TokenScores
+from reportgen.document.evaluation import Calibration, Curve, Score, TokenScores
 from reportgen.document.facts import (
     ActivationFacts,
     EvaluationFacts,
@@ -68,6 +68,21 @@ def test_scores_that_point_the_wrong_way(auc: float, high: float, expected: str 
     judged = report(None, evaluation=facts, training=run())
     assert severity(judged, "o-inverted") == expected
     assert causes(judged) == ({"label-corruption"} if expected else set())
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "auc", "expected"),
+    [(0.45, 0.53, 0.3, "info"), (0.3, 0.42, 0.3, "error"), (0.45, 0.53, 0.8, "error")],
+)
+def test_a_model_that_guesses_leans_either_way(low: float, high: float, auc: float, expected: str) -> None:
+    def facts(auc: float) -> EvaluationFacts:
+        numbers = {"auc": auc, "auc_low": auc - 0.05, "auc_high": auc + 0.05, "average_precision": 0.5}
+        curve = Curve(label="yes", positives=90, negatives=90, ap_low=0.4, ap_high=0.6, **numbers)
+        score = Score(name="balanced_accuracy", value=(low + high) / 2, low=low, high=high)
+        return EvaluationFacts(task="binary", n_samples=180, classification=GOOD, curves=[curve], scores=[score])
+
+    judged = report(None, evaluation=facts(0.3), train_evaluation=facts(auc), training=run())
+    assert severity(judged, "o-inverted") == expected
 
 
 @pytest.mark.parametrize(

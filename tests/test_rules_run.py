@@ -616,6 +616,26 @@ def test_a_part_in_eval_mode_is_told_in_words() -> None:
     assert "body.norm" in wording.describe(part)
 
 
+@pytest.mark.parametrize(("end", "expected"), [(0.1, None), (0.9, "error")])
+@pytest.mark.parametrize("train", [[1.0, 0.8, 0.7, 0.75, 0.9, 1.1, 1.3, 1.4, 1.5, 1.55], [1.0, 1.02] * 5])
+def test_a_training_loss_that_asks_for_more_and_more_while_the_validation_loss_falls(
+    train: list[float], end: float, expected: str | None
+) -> None:
+    epochs = [float(i + 1) for i in range(10)]
+    val = [1.0, 0.7, 0.5, 0.4, 0.3, 0.25, 0.2, 0.15, 0.12, 0.1] if end < 0.5 else [1.0, 1.01, 0.99, 1.0, 1.02] * 2
+    history = History(
+        series=[
+            Series(name="train_loss", axis="epoch", n=10, x=epochs, y=list(train)),
+            Series(name="val_loss", axis="epoch", n=10, x=epochs, y=list(val)),
+        ],
+        epochs=10,
+    )
+    judged = report(history)
+    rules = {"h-diverged", "h-never-learned"}
+    found = {f.rule for f in judge(judged).findings if f.rule in rules and f.severity is not Severity.INFO}
+    assert bool(found) == (expected is not None)
+
+
 @pytest.mark.parametrize(
     ("steps", "expected"),
     [

@@ -15,6 +15,8 @@ LEAST = 40
 PERMUTATIONS = 30
 MAX_SYMBOLS = 1 << 16
 _LEFT_OUT = -100
+_ITSELF = 0.9
+"""Share of places whose class is the element itself: there nothing is to be told, but to be kept and given back."""
 
 
 class TokenSignal:
@@ -52,7 +54,10 @@ class TokenSignal:
         return len(self._kept) if self._possible else 0
 
     def facts(self, limit: int = SEQUENCES) -> Signal | None:
-        """Let the pairs of neighbouring elements in one half vote for the classes in the other; None of too few."""
+        """Let the pairs of neighbouring elements in one half vote for the classes in the other.
+
+        None of too few, and where the classes are the elements themselves.
+        """
         # a sample that was never full lies in the order of the loader: halves of it need not be alike
         order = torch.randperm(len(self._kept), generator=torch.Generator().manual_seed(0))[:limit]
         kept = [self._kept[i] for i in order.tolist()]
@@ -61,6 +66,8 @@ class TokenSignal:
         x, y = torch.stack([x for x, _ in kept]), torch.stack([y for _, y in kept])
         told = y != _LEFT_OUT
         if int(x.max()) >= MAX_SYMBOLS or int(x.min()) < 0 or not bool(told.any()) or int(y[told].min()) < 0:
+            return None
+        if float((x == y)[told].double().mean()) > _ITSELF:
             return None
         generator = torch.Generator().manual_seed(0)
         null = torch.tensor(

@@ -76,9 +76,11 @@ def too_narrow(report: Report, context: Context, limits: Thresholds) -> Iterator
     the trial on one batch unsolved after 200 steps of Adam at two rates: what is missing is capacity, as behind a layer
     of one unit. A warning. Not judged where the model is affine or where it does not beat a constant guess, which has
     other causes, nor where the loss of that batch came down to a tenth: such a loss (a cosine, a rank) is content
-    without the targets' own values. Where derivatives of a sample's outputs by its input all point one way (the second
-    singular value below 1e-4 of the first, at every sample), one number is all that passes, and a poor fit alone is a
-    warning, however the loss stands and whatever a batch of 32 can be made to learn.
+    without the targets' own values, nor of a model whose answers see nothing of what comes later: what follows the
+    first elements of a sequence cannot be known from these, nor learned by heart. Where derivatives of a sample's
+    outputs by its input all point one way (the second singular value below 1e-4 of the first, at every sample), one
+    number is all that passes, and a poor fit alone is a warning, however the loss stands and whatever a batch of 32 can
+    be made to learn.
     """
     if (found := through_one(report, context, limits)) is not None:
         yield found
@@ -87,6 +89,9 @@ def too_narrow(report: Report, context: Context, limits: Thresholds) -> Iterator
     fit = _fit(report.train_evaluation or report.evaluation, limits)
     affine = report.tried("affinity")
     if trial is None or train is None or fit is None or trial.numbers["solved"] or _content(trial):
+        return
+    later = report.tried("later-tokens")
+    if later is not None and later.numbers["change"] <= limits.coupling:
         return
     name, value, poor = fit
     if not context.outcome_ok or value >= poor or affine is None:

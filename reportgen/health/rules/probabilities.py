@@ -55,7 +55,9 @@ def o_inverted(report: Report, context: Context, limits: Thresholds) -> Iterator
 
     Area under the ROC curve with the upper end of its 95 % interval (DeLong 1988) below 0.4, at ten answers of either
     kind: the model knows something, with the sign turned. Labels 0 and 1 are swapped between training and these data,
-    or the score was negated. An error in a trained model. Wrong where small scores mean yes on purpose (distances).
+    or the score was negated. An error in a trained model. It informs where the model ranks its training data the wrong
+    way too and its yes and no on them are a guess (the 95 % interval of their balanced accuracy holds 0.5): then
+    nothing was learned, and which way it leans is chance. Wrong where small scores mean yes on purpose (distances).
     """
     evaluation = report.evaluation
     if evaluation is None or evaluation.task != "binary" or context.state != "trained" or not context.outcome_known:
@@ -64,12 +66,21 @@ def o_inverted(report: Report, context: Context, limits: Thresholds) -> Iterator
         if min(curve.positives, curve.negatives) >= 10 and curve.auc_high < limits.inverted_auc:
             yield Finding(
                 rule="o-inverted",
-                severity=Severity.ERROR,
+                severity=Severity.INFO if _guesses(report, limits) else Severity.ERROR,
                 subject="output",
                 section=SECTION,
                 evidence={"auc": curve.auc, "high": curve.auc_high, "yes": curve.positives, "no": curve.negatives},
                 threshold={"auc": limits.inverted_auc},
             )
+
+
+def _guesses(report: Report, limits: Thresholds) -> bool:
+    """Tell whether training data are ranked the wrong way as well, and answered no better or worse than by a guess."""
+    facts = report.train_evaluation
+    if facts is None or not any(curve.auc_high < limits.inverted_auc for curve in facts.curves[:1]):
+        return False
+    told = [s for s in facts.scores if s.name == "balanced_accuracy" and s.low is not None and s.high is not None]
+    return any(s.low <= 0.5 <= s.high for s in told if s.low is not None and s.high is not None)
 
 
 RULES = (o_calibration, o_inverted)

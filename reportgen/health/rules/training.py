@@ -67,9 +67,10 @@ def h_diverged(report: Report, context: Context, limits: Thresholds) -> Iterator
     below zero must have ended as far above zero: one that fades to zero from below is that of a policy gradient, whose
     advantages vanish as the policy gets good. Left out where several optimizers step apart (adversarial losses), where
     the learning rate went up again in the last fifth (a restart), and where the accuracy (or another score) of the same
-    data ended as high as it ever was: then the loss changed, not the model (curricula, a weight that is annealed).
+    data ended as high as it ever was, or the validation loss fell by a fifth and ended at its lowest: then the loss
+    changed, not the model (curricula, a weight that is annealed, an opponent that got better).
     """
-    curve, _ = losses(report.training, limits)
+    curve, val = losses(report.training, limits)
     if curve is None:
         yield from _blown_up(report.training, limits)
         return
@@ -83,8 +84,16 @@ def h_diverged(report: Report, context: Context, limits: Thresholds) -> Iterator
     blown = min(curve.y) > 0 and 0 < limits.blown_up_ratio * curve.start < curve.end
     if blown:
         low, rise, line = curve.start, curve.end - curve.start, limits.blown_up_ratio * curve.start
+    if not blown and val is not None and _is_at_best(val):
+        return
     if (blown or (rise > line and far)) and not _restarted(report.training) and not _score_holds(report, limits):
         yield _diverged(curve.end, low, line)
+
+
+def _is_at_best(val: Curve) -> bool:
+    """Tell whether a validation loss fell by a fifth and ended within a tenth of its fall of the lowest value."""
+    fell = val.drop > max(4 * val.noise, 0.2 * abs(val.y[0]))
+    return fell and val.end - min(val.smooth) < 0.1 * val.drop
 
 
 def _score_holds(report: Report, limits: Thresholds) -> bool:
@@ -144,12 +153,13 @@ def h_never_learned(report: Report, context: Context, limits: Thresholds) -> Ite
     Start − end < max(3 sigma, 2 % of the start), and the end is above 0.95 of what the best constant prediction reaches
     (the entropy of the labels) where that is known; without it this is a warning. The start is that of the first steps
     where steps were logged: the mean of a first epoch may already be the mean of a trained model. Left out for a loss
-    that wanders about zero, as that of a policy gradient does, and where a score of the training data rose.
+    that wanders about zero, as that of a policy gradient does, and where a score of the training data rose, or the
+    validation loss fell by a fifth and ended at its lowest.
     """
-    curve, _ = losses(report.training, limits)
+    curve, val = losses(report.training, limits)
     if curve is None or any(True for _ in h_diverged(report, context, limits)):
         return
-    if _wanders_about_zero(curve) or _score_holds(report, limits):
+    if _wanders_about_zero(curve) or _score_holds(report, limits) or (val is not None and _is_at_best(val)):
         return
     fall = max(curve.start, curve.y[0]) - curve.end
     small = max(3 * curve.noise, limits.never_learned_drop * abs(curve.y[0]))
