@@ -35,7 +35,7 @@ def output_range(report: Report, context: Context, limits: Thresholds) -> Iterat
     yield from _along_another_axis(report, context)
     head = report.tried("head-range")
     if head is None:
-        yield from _on_one_side(report)
+        yield from _on_one_side(report, report.tried("two-sides"))
         return
     apart = head.numbers.get("rows_apart", 0.0)
     if _is_softmax(head) and head.numbers.get("width", 1.0) > 1 and apart > 0.1 and _each_by_itself(report):
@@ -52,7 +52,7 @@ def output_range(report: Report, context: Context, limits: Thresholds) -> Iterat
             bounds = {"low": low, "high": high}
             yield _finding("output-range", Severity.WARNING, head, bounds, {"bound": limits.score_bound}, "scores")
     elif not 0 <= head.numbers["low"] < head.numbers["high"] <= 1 + 1e-6:  # see ``probabilities-as-scores``
-        yield from _on_one_side(report)
+        yield from _on_one_side(report, head)
 
 
 def _each_by_itself(report: Report) -> bool:
@@ -61,12 +61,11 @@ def _each_by_itself(report: Report) -> bool:
     return any(word in name for word in ("bce", "binarycrossentropy", "mse", "l1loss", "huber", "focal"))
 
 
-def _on_one_side(report: Report) -> Iterator[Finding]:
-    trial = report.tried("two-sides")
+def _on_one_side(report: Report, trial: Trial | None) -> Iterator[Finding]:
     if trial is None or "withlogits" not in (report.subject.loss or "").lower().replace("_", ""):
         return
     low, high = trial.numbers["low"], trial.numbers["high"]
-    if (low >= 0 or high <= 0) and trial.numbers["moved"] > 0:
+    if (low >= 0 or high <= 0) and trial.numbers.get("moved", high - low) > 0:
         yield _finding("output-range", Severity.WARNING, trial, {"low": low, "high": high}, {}, "one side")
 
 
