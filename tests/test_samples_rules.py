@@ -263,6 +263,16 @@ def test_a_label_among_the_features_is_a_leak_and_a_strong_measurement_is_none()
     assert of(examined((easy, y), (easy, y)), "d-shortcut") == []
 
 
+@pytest.mark.parametrize(("noise", "expected"), [(0.0, "warning"), (0.001, "warning"), (0.02, "info"), (0.1, None)])
+def test_a_target_in_other_units_is_a_leak_and_a_close_measurement_of_it_is_none(
+    noise: float, expected: str | None
+) -> None:
+    x, y = torch.randn(400, 6), torch.randn(400)
+    x[:, 4] = 0.0125 * (y + noise * torch.randn(400)) + 3.0
+    found = of(examined((x, y), (x, y)), "d-shortcut")
+    assert [f.severity.value for f in found] == ([expected] if expected else [])
+
+
 class Bytes(nn.Module):
     def __init__(self, scale: float, norm: bool = False) -> None:
         super().__init__()

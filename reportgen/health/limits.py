@@ -159,6 +159,7 @@ LIMITS: dict[str, dict[str, str]] = {
         "second": "shortcut_second",
         "r2": "shortcut_r2",
         "gap": "shortcut_gap",
+        "exact": "shortcut_exact",
     },
     "d-dtype": {"std": "input_std_high", "samples": "input_samples"},
     "double-softmax": {

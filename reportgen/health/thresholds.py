@@ -262,6 +262,7 @@ class Thresholds(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     shortcut_second: float = 0.9
     shortcut_r2: float = 0.999
     shortcut_gap: float = 7.0
+    shortcut_exact: float = 1e-5
     """Classes that are cut from an evenly spread measurement lie 2 √3 of their deviations apart; this is twice as far.
     """
     # capacity, latent variables, labels

@@ -117,6 +117,7 @@ OF_RULE: dict[str, dict[str, tuple[str, Unit]]] = {
         "rows": (N_("rows looked at"), COUNT),
     },
     "d-shortcut": {
+        "exact": (N_("part of the variance that is left"), NUMBER),
         "gap": (N_("distance of the class means, in standard deviations"), NUMBER),
         "score": (N_("score of this column"), NUMBER),
     },

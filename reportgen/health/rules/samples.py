@@ -142,8 +142,10 @@ def d_shortcut(report: Report, context: Context, limits: Thresholds) -> Iterator
     standard deviations of the widest class apart (classes cut from an evenly spread measurement lie 3.5 apart); or
     where it numbers the rows of a file that was sorted by class: no value occurs twice, all lie on an even lattice, and
     that has fewer than three places for each sample of both splits.
-    Numbers: squared correlation above 0.999, which only informs. Judged on up to 512 samples of the data given and, of
-    inputs with more than 1024 values, on evenly spaced ones. Wrong where one measurement decides by nature.
+    Numbers: squared correlation above 0.999, which informs; a warning within 1e-5 of 1, where what is left is a few
+    thousandths of the target's spread: the feature is the target itself in other units. Judged on up to 512 samples of
+    the data given and, of inputs with more than 1024 values, on evenly spaced ones. Wrong where one measurement decides
+    by nature.
     """
     found = report.dataset.shortcut if report.dataset is not None else None
     if found is None or not context.real_data or found.second >= limits.shortcut_second:
@@ -156,9 +158,10 @@ def d_shortcut(report: Report, context: Context, limits: Thresholds) -> Iterator
         return
     is_label = found.gap is not None and found.gap > limits.shortcut_gap
     is_number = found.kind == "classes" and _numbers_rows(report, found.places)
+    is_target = found.kind == "numbers" and 1 - found.score < limits.shortcut_exact
     yield Finding(
         rule="d-shortcut",
-        severity=Severity.WARNING if is_label or is_number else Severity.INFO,
+        severity=Severity.WARNING if is_label or is_number or is_target else Severity.INFO,
         subject=f"input {found.feature}",
         section=SECTION,
         evidence={"score": found.score, "second": found.second, "null": found.null, "samples": found.n}
