@@ -598,6 +598,7 @@ def test_a_healthy_model_has_its_experiments_in_the_report_and_no_alarm() -> Non
         "lookups",
         "numbers-passed",
         "head-drowned",
+        "places-smoothed",
         "score-scale",
         "misfits",
     )

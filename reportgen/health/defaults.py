@@ -51,6 +51,7 @@ DEFAULTS: dict[str, str] = {
     "gradient-partial": "detached-graph",
     "loss-crossed": "loss-shape-broadcast",
     "loss-wants": "wrong-output-activation",
+    "places-smoothed": "layer-collapse",
     "head-drowned": "underfitting",
     "penalty-outweighs": "over-regularised",
     "scale-helps": "vanishing-gradients",

@@ -219,6 +219,7 @@ LIMITS: dict[str, dict[str, str]] = {
     "o-below-neighbours": {"difference": "below_neighbours"},
     "embedding-collapsed": {"spread": "embedding_spread", "angle": "embedding_angle", "told": "embedding_told"},
     "loss-crossed": {"share": "pairs_crossed", "flips": "flips_crossed"},
+    "places-smoothed": {"apart_last": "places_apart", "own": "places_own"},
     "head-drowned": {"worth": "drowned_worth", "errors": "drowned_errors", "size": "drowned_size"},
     "penalty-outweighs": {"share": "penalty_share", "gain": "penalty_gain"},
     "gradient-partial": {"skill": "poor_r2"},

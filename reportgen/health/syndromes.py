@@ -397,7 +397,9 @@ SYNDROMES: tuple[Syndrome, ...] = (
         detail("direction", "grow"),
     ),
     Syndrome("vanishing-gradients", ("scale-helps",), (*_UNMOVED, *_DEAD, "rank-one", "adam-eps-floor")),
-    Syndrome("layer-collapse", ("rank-one", "embedding-collapsed"), (*_SLOW, *_DEAD, "bn-stats-mismatch")),
+    Syndrome(
+        "layer-collapse", ("rank-one", "embedding-collapsed", "places-smoothed"), (*_SLOW, *_DEAD, "bn-stats-mismatch")
+    ),
     Syndrome(
         "exploding-gradients",
         ("grad-depth-slope",),

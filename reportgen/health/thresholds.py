@@ -304,6 +304,8 @@ class Thresholds(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     flips_crossed: float = 0.5
     penalty_share: float = 0.1
     penalty_gain: float = 0.15
+    places_apart: float = 0.02
+    places_own: float = 2.0
     drowned_worth: float = 0.3
     drowned_errors: float = 5.0
     drowned_size: float = 10.0

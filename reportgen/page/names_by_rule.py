@@ -359,6 +359,12 @@ OF_RULE: dict[str, dict[str, tuple[str, Unit]]] = {
         "elsewhere": (N_("largest difference from 1 there"), NUMBER),
         "classes": (N_("largest difference from 1 over the classes"), NUMBER),
     },
+    "places-smoothed": {
+        "apart_last": (N_("1 minus the cosine, last layer"), NUMBER),
+        "apart_first": (N_("1 minus the cosine, first layer"), NUMBER),
+        "own": (N_("moved at its own place, of others"), TIMES),
+        "places": (N_("places of a sample"), COUNT),
+    },
     "head-drowned": {
         "worth": (N_("of this model"), NUMBER),
         "worth_alone": (N_("of a copy that learned them alone"), NUMBER),

@@ -109,6 +109,21 @@ def _drowned(f: Finding) -> str:
     return text.format(pull=amount(e["pull"]), worth=amount(e["worth"]), alone=amount(e["worth_alone"]))
 
 
+def _smoothed(f: Finding) -> str:
+    e = f.evidence
+    text = _(
+        "With weights drawn anew, directions at the {places} places of a sample differ by {last} (1 minus the cosine) "
+        "in the last layer and by {first} in the first, and an input that is exchanged at one place moves the output "
+        "there {own} times as much as elsewhere: the places are averaged until they are one."
+    )
+    return text.format(
+        places=amount(e["places"]),
+        last=amount(e["apart_last"]),
+        first=amount(e["apart_first"]),
+        own=amount(e["own"]),
+    )
+
+
 # rule -> name, sentence, when the rule is wrong
 RULES: dict[str, tuple[str, Callable[[Finding], str], str]] = {
     "gradient-partial": (
@@ -122,6 +137,7 @@ RULES: dict[str, tuple[str, Callable[[Finding], str], str]] = {
         "One answer for all may be wanted.",
     ),
     "head-drowned": ("What one head leaves of the others", _drowned, "The others may not be meant to be learned."),
+    "places-smoothed": ("Do places of a sample keep apart?", _smoothed, "Targets may be nearly one for all places."),
     "adam-eps-lost": ("Adam in half precision", _eps, ""),
     "loss-crossed": ("Does the loss keep samples apart?", _crossed, ""),
     "loss-wants": ("What the loss takes for an output", _wants, ""),
@@ -141,6 +157,7 @@ def titles() -> dict[str, str]:
         "loss-of-pairs": _("Does the loss keep samples apart?"),
         "loss-domain": _("Which outputs does the loss take?"),
         "loss-without-target": _("Does the loss look at the targets?"),
+        "places-smoothed": _("Do places of a sample keep apart on their way through?"),
         "head-drowned": _("Do all heads learn what they could by themselves?"),
         "loss-penalty": _("Does the loss add a penalty on the weights?"),
     }
@@ -206,6 +223,10 @@ OUTCOMES: dict[str, Callable[[Numbers, Detail], str]] = {
     "loss-of-pairs": _pairs,
     "loss-domain": _domain,
     "loss-without-target": _targets,
+    "places-smoothed": lambda n, d: _(
+        "Places of a sample differ by {last} (1 minus the cosine) in the last layer, by {first} in the first; an "
+        "exchanged input moves its own place {own} times as much as others."
+    ).format(last=amount(n["apart_last"]), first=amount(n["apart_first"]), own=amount(n["own"])),
     "head-drowned": lambda n, d: _(
         "Through one head {pull} times as much as through the others, which are worth {worth} of the loss, and {alone} "
         "when learned alone."

@@ -172,6 +172,35 @@ def latent_collapse(report: Report, context: Context, limits: Thresholds) -> Ite
     )
 
 
+def places_smoothed(report: Report, context: Context, limits: Thresholds) -> Iterator[Finding]:
+    """Outputs at the places of a sample become the same with depth, whatever the weights: over-smoothing.
+
+    In a copy with weights drawn anew and no biases, 1 minus the mean cosine between two places of a sample is below
+    0.02 in the last layer, and what an input exchanged at one place moves there is less than twice what it moves
+    elsewhere: rounds of averages over neighbours, as of graph convolutions, have mixed the places. A warning where the
+    model is less than half of the way from the commonest class to no mistake on its training data; else it informs.
+    Depth alone brings directions together too, but each place then follows its own input. Not said where all places
+    of a sample have one target. (Li, Han and Wu 2018; Oono and Suzuki 2020.)
+    """
+    trial = report.tried("places-smoothed")
+    if trial is None or context.state != "trained":
+        return
+    n = trial.numbers
+    if n["apart_last"] >= limits.places_apart or n["own"] >= limits.places_own:
+        return
+    scores = report.train_evaluation.scores if report.train_evaluation is not None else []
+    known = [s for s in scores if s.name == "accuracy" and s.baseline is not None and s.baseline < 1]
+    poor = any(s.value - (s.baseline or 0.0) < 0.5 * (1 - (s.baseline or 0.0)) for s in known)
+    yield Finding(
+        rule="places-smoothed",
+        severity=Severity.WARNING if poor else Severity.INFO,
+        subject="model",
+        section="trials",
+        evidence={key: n[key] for key in ("apart_last", "apart_first", "own", "places")},
+        threshold={"apart_last": limits.places_apart, "own": limits.places_own},
+    )
+
+
 def sure_and_wrong(report: Report, context: Context, limits: Thresholds) -> Iterator[Finding]:
     """A classifier that learned much, and whose mistakes fall as often where it is sure as where it is not.
 
@@ -294,4 +323,4 @@ def _rises(trial: Trial, limits: Thresholds) -> bool:
     return after - before > max(limits.anew_gap, limits.anew_errors * error)
 
 
-RULES = (rank_one, too_narrow, latent_collapse, sure_and_wrong, cut_short)
+RULES = (places_smoothed, rank_one, too_narrow, latent_collapse, sure_and_wrong, cut_short)
