@@ -31,7 +31,9 @@ ADVICE: dict[str, str] = {
     "gradient-clipping-too-small": "Raise the clipping limit to about the 90th percentile of the gradient norm (see "
     "the curve), or leave clipping out and compare.",
     "idle-parts": "Put dropout behind an activation, and leave out biases before a batch norm.",
-    "layer-collapse": "Look at the layer before the named one: its output no longer depends on the input.",
+    "layer-collapse": "Look there and before it for what makes outputs one: units that never vary, a layer of one "
+    "number, a loss that only pulls together (it wants negatives, a stopped gradient or a variance term), or many "
+    "rounds of averages over neighbours (fewer of them, or residual connections).",
     "loss-shape-broadcast": "Give outputs and targets one shape: squeeze(1) the output, or unsqueeze(1) the target.",
     "loss-sign-flipped": "Minimise the loss: mend the sign before it or before one of its terms, or remove "
     "maximize=True from the optimizer.",

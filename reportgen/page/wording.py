@@ -69,8 +69,9 @@ _CAUSES: dict[str, tuple[str, str]] = {
         "These parameters did not take part in training.",
     ),
     "layer-collapse": (
-        "Channels say the same to every sample",
-        "What such a channel puts out does not depend on the input, so it carries no information.",
+        "Outputs no longer tell samples apart",
+        "What is put out there hardly depends on the input, or is the same for different samples or places, so it "
+        "carries little information.",
     ),
     "loss-shape-broadcast": (
         "Outputs and targets are broadcast against each other",
