@@ -89,7 +89,7 @@ def test_a_head_that_weighs_little_and_learns_is_well() -> None:
     def loss(o: Say, t: Say) -> Tensor:
         return 0.001 * F.cross_entropy(o["kind"], (t["number"] > 0).long()) + F.mse_loss(o["number"], t["number"])
 
-    result = _tried(loss)
+    result = _tried(loss, epochs=24)
     assert result.numbers["worth"] > 0.5 * result.numbers["worth_alone"]
     assert severity(_told(result), "head-drowned") is None
 

@@ -97,3 +97,13 @@ def test_what_works_informs_and_one_target_for_all_places_is_not_asked() -> None
         _measured(Graph(16), torch.randint(0, 3, (16, 1)).expand(16, PLACES))
     with pytest.raises(NotApplicableError, match="no row for each place"):
         _measured(Graph(16), torch.randint(0, 3, (16, 7)))
+
+
+def test_scores_of_a_large_vocabulary_are_not_laid_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    whole = _measured(Graph(2))
+    monkeypatch.setattr(smoothed, "_MOST", 16 * PLACES * 24)
+    assert _measured(Graph(2)) == whole
+    monkeypatch.setattr(smoothed, "_MOST", 16 * PLACES * 24 - 1)
+    with pytest.raises(NotApplicableError, match="no two layers"):
+        _measured(Graph(2))

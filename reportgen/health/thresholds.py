@@ -262,9 +262,9 @@ class Thresholds(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     shortcut_second: float = 0.9
     shortcut_r2: float = 0.999
     shortcut_gap: float = 7.0
-    shortcut_exact: float = 1e-5
     """Classes that are cut from an evenly spread measurement lie 2 √3 of their deviations apart; this is twice as far.
     """
+    shortcut_exact: float = 1e-5
     # capacity, latent variables, labels
     sunk: float = 1000.0
     """Times as far below zero as a loss began from it: no density and no distance takes a loss so far."""

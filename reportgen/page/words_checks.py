@@ -216,6 +216,15 @@ def _strangers(n: Numbers, d: Detail) -> str:
     return _("On {n}, {shapes}.").format(n=amount(n["strangers"]), shapes=d.get("strangers", ""))
 
 
+def _apart(n: Numbers, d: Detail) -> str:
+    text = _("Places of a sample differ by {last} (1 minus the cosine) in the last layer, by {first} in the first.")
+    told = text.format(last=amount(n["apart_last"]), first=amount(n["apart_first"]))
+    if "own" not in n:
+        return told
+    own = _("An exchanged input moves its own place {own} times as much as others.").format(own=amount(n["own"]))
+    return _("{first} {second}").format(first=told, second=own)
+
+
 OUTCOMES: dict[str, Callable[[Numbers, Detail], str]] = {
     "without-gradient": _idle,
     "outputs-alone": _strangers,
@@ -223,10 +232,7 @@ OUTCOMES: dict[str, Callable[[Numbers, Detail], str]] = {
     "loss-of-pairs": _pairs,
     "loss-domain": _domain,
     "loss-without-target": _targets,
-    "places-smoothed": lambda n, d: _(
-        "Places of a sample differ by {last} (1 minus the cosine) in the last layer, by {first} in the first; an "
-        "exchanged input moves its own place {own} times as much as others."
-    ).format(last=amount(n["apart_last"]), first=amount(n["apart_first"]), own=amount(n["own"])),
+    "places-smoothed": _apart,
     "head-drowned": lambda n, d: _(
         "Through one head {pull} times as much as through the others, which are worth {worth} of the loss, and {alone} "
         "when learned alone."

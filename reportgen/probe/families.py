@@ -8,15 +8,13 @@ import torch
 from torch import Tensor
 
 from ..document.samples import Families
+from .tight import GAP
 from .twins import Region
 
 ASKED = 512
 LEAST = 50
 LOOKS = (range(1, 10), range(10, 40))
 """Other members of a group that are looked for: of small groups, and where there are none, of larger ones."""
-_GAP = 1e-3
-"""Chance of a gap as wide between two neighbours of points of even density."""
-
 _Labelled = tuple[Tensor, Tensor]
 """Rows (N, D), and the class of each (N,)."""
 
@@ -61,7 +59,7 @@ def _looked_for(known: _Labelled | None, asked: _Labelled, others: range, *, sta
     first = len(known[0]) if known is not None else len(asked[0])
     in_first = (places[:, :most] < first) & (torch.arange(most) <= widest[:, None])
     n = len(distances)
-    counts = torch.bincount(widest[(chance < _GAP) & in_first.any(1)], minlength=most).double()
+    counts = torch.bincount(widest[(chance < GAP) & in_first.any(1)], minlength=most).double()
     bound = (k * k.log() - k - torch.lgamma(k + 1)).exp()
     error = (bound * (1 - bound) * (k + 1) / n).sqrt()
     beyond_chance = (counts / n - bound) / error

@@ -10,7 +10,7 @@ from torch import Tensor
 MOST = 40
 """Other members of a group that are looked for."""
 _RANKS = (5, 10, 20, 40)  # distances to these and to twice as far ones tell the dimension
-_GAP = 1e-3
+GAP = 1e-3
 """Chance of a gap as wide between two neighbours of points of even density."""
 _TIGHT = 0.67
 """The last of a group is nearer than this part of the way to the next: in many dimensions all gaps are narrow."""
@@ -39,7 +39,7 @@ def tight_groups(distance: Tensor) -> Tensor | None:
     k = torch.arange(1, MOST + 1)
     ratio = nearest[:, :MOST] / nearest[:, 1 : MOST + 1]
     chance, widest = torch.where(ratio < _TIGHT, ratio.pow(dimension * k), 1.0).min(1)
-    grouped = chance < _GAP
+    grouped = chance < GAP
     if not bool(grouped.double().mean() > 0.5):
         return None
     near = torch.zeros(n, n, dtype=torch.bool)

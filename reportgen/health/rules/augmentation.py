@@ -45,11 +45,7 @@ def augmentation_hurts(report: Report, context: Context, limits: Thresholds) -> 
         section=SECTION,
         evidence=evidence_of(trial, "given")
         | {"as_is": n["as_is"]}
-        | (
-            {"pair": n["pair_given_given"], "pair_as_is": n["pair_as_is"]}
-            if turn or _tells_a_pair(trial, limits)
-            else {}
-        )
+        | ({"pair": n["pair_given_given"], "pair_as_is": n["pair_as_is"]} if turn or pair else {})
         | ({"pair_turned": n[f"pair {turn}"]} if turn else {}),
         threshold={"gap": limits.anew_gap, "errors": limits.anew_errors},
         detail={"kind": trial.detail.get("kind", ""), "redrawn": "yes"} | ({"turn": turn} if turn else {}),

@@ -186,11 +186,11 @@ def places_smoothed(report: Report, context: Context, limits: Thresholds) -> Ite
     if trial is None or context.state != "trained":
         return
     n = trial.numbers
-    if n["apart_last"] >= limits.places_apart or n["own"] >= limits.places_own:
+    if n["apart_last"] >= limits.places_apart or n.get("own", math.inf) >= limits.places_own:
         return
     scores = report.train_evaluation.scores if report.train_evaluation is not None else []
-    known = [s for s in scores if s.name == "accuracy" and s.baseline is not None and s.baseline < 1]
-    poor = any(s.value - (s.baseline or 0.0) < 0.5 * (1 - (s.baseline or 0.0)) for s in known)
+    known = [(s.value, s.baseline) for s in scores if s.name == "accuracy"]
+    poor = any(base is not None and value - base < 0.5 * (1 - base) for value, base in known)
     yield Finding(
         rule="places-smoothed",
         severity=Severity.WARNING if poor else Severity.INFO,

@@ -79,8 +79,8 @@ def _guesses(report: Report, limits: Thresholds) -> bool:
     facts = report.train_evaluation
     if facts is None or not any(curve.auc_high < limits.inverted_auc for curve in facts.curves[:1]):
         return False
-    told = [s for s in facts.scores if s.name == "balanced_accuracy" and s.low is not None and s.high is not None]
-    return any(s.low <= 0.5 <= s.high for s in told if s.low is not None and s.high is not None)
+    told = [(s.low, s.high) for s in facts.scores if s.name == "balanced_accuracy"]
+    return any(low is not None and high is not None and low <= 0.5 <= high for low, high in told)
 
 
 RULES = (o_calibration, o_inverted)

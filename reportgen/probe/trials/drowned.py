@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from dataclasses import replace
 from statistics import mean, stdev
 from typing import Any
 
@@ -12,16 +13,15 @@ from torch import Tensor
 
 from ...subject.data import Batch
 from ..seeding import seed_generators
+from .anew import learn
 from .drawn import draw_trainable
 from .lab import Lab, Loss, NotApplicableError, Outfit, Result, output_of, taken, value_of
-from .learning import adam, backward, in_training
+from .learning import in_training
 from .sample import first_samples, is_by_sample, mapped, rows
 
 _ASKED = 512
 _LEAST = 80
 _BATCH = 32
-_STEPS = 300
-_RATE = 3e-3
 _FAR = 100.0
 _DEALS = 8
 
@@ -40,17 +40,13 @@ def head_drowned(lab: Lab) -> Result:
     """
     if not lab.wide_training or not lab.wide_given:
         raise NotApplicableError("no training data were given")
-    learned, asked = (first_samples(part, _ASKED) for part in (lab.wide_training, lab.wide_given))
-    if learned is None or asked is None or not is_by_sample(learned) or not is_by_sample(asked):
-        raise NotApplicableError(f"fewer than {_LEAST} samples of one shape with targets")
-    if min(learned.n_samples, asked.n_samples) < _LEAST or asked.target is None:
-        raise NotApplicableError(f"fewer than {_LEAST} samples of one shape with targets")
+    learned, asked = _enough(lab.wide_training), _enough(lab.wide_given)
     strong, pull = _strongest(lab, rows(learned, torch.arange(_BATCH)))
     if pull < _FAR:
         raise NotApplicableError("no head pulls a hundred times as much as all others")
-    work = lab.fresh()
+    work = _with_held(lab.fresh(), strong)
     draw_trainable(work.model, lab.seed)
-    _learn_others(lab, work, learned, strong)
+    learn(lab, work, learned)
     with torch.no_grad():
         said, alone = (output_of(model.eval(), asked) for model in (lab.model, work.model))
         held = _heads(said, asked.n_samples)[strong]
@@ -68,8 +64,27 @@ def head_drowned(lab: Lab) -> Result:
     )
 
 
-def _heads(output: Any, n: int) -> list[Tensor]:
-    """Return the tensors of an output, in order: several, with a row for each sample."""
+def _enough(batches: list[Batch]) -> Batch:
+    batch = first_samples(batches, _ASKED)
+    if batch is None or batch.target is None or not is_by_sample(batch) or batch.n_samples < _LEAST:
+        raise NotApplicableError(f"fewer than {_LEAST} samples of one shape with targets")
+    return batch
+
+
+def _with_held(work: Outfit, strong: int) -> Outfit:
+    """Return a copy whose loss feels all heads but the strong one."""
+    whole = work.loss
+    assert whole is not None  # that of the laboratory was asked before
+
+    def loss(output: Any, target: Any) -> Tensor:
+        held = _heads(output)[strong].detach().double()
+        return _loss_with(whole, output, {strong: held}, target)
+
+    return replace(work, loss=loss)
+
+
+def _heads(output: Any, n: int | None = None) -> list[Tensor]:
+    """Return the tensors of an output, in order; with ``n`` several, with a row for each of so many samples."""
     found: list[Tensor] = []
 
     def find(tensor: Tensor) -> Tensor:
@@ -77,7 +92,7 @@ def _heads(output: Any, n: int) -> list[Tensor]:
         return tensor
 
     mapped(output, find)
-    if len(found) < 2 or not all(t.is_floating_point() and t.dim() and len(t) == n for t in found):
+    if n is not None and (len(found) < 2 or not all(t.is_floating_point() and t.dim() and len(t) == n for t in found)):
         raise NotApplicableError("the model has not several outputs with a row for each sample")
     return found
 
@@ -127,23 +142,3 @@ def _worth(loss: Loss, said: Any, asked: Batch, strong: int, held: Tensor) -> tu
         other = {k: t if k == strong else t[order] for k, t in own.items()}
         dealt.append(float(_loss_with(loss, said, other, asked.target)) - base)
     return mean(dealt), stdev(dealt)
-
-
-def _learn_others(lab: Lab, work: Outfit, learned: Batch, strong: int) -> None:
-    optimizer = adam([p for p in work.model.parameters() if p.requires_grad], _RATE)
-    in_training(work.model, _BATCH)
-    generator = torch.Generator().manual_seed(lab.seed)
-    for step in range(_STEPS):
-        if step % 10 == 0:
-            lab.clock.need(30)
-        part = rows(learned, torch.randperm(learned.n_samples, generator=generator)[:_BATCH])
-        seed_generators(lab.seed + step)
-        with torch.enable_grad():
-            output = output_of(work.model, part)
-            held = {strong: _heads(output, part.n_samples)[strong].detach().double()}
-            value = _loss_with(lab.loss, output, held, part.target)
-            if not value.requires_grad or not math.isfinite(float(value.detach())):
-                raise NotApplicableError("the loss is not finite, or no parameter reaches it")
-            optimizer.zero_grad()
-            backward(value)
-        optimizer.step()
