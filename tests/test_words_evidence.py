@@ -60,6 +60,13 @@ def test_every_number_that_a_rule_writes_has_a_name() -> None:
     assert sorted(WRITTEN - set(NAMES) - {key for own in OF_RULE.values() for key in own}) == []
 
 
+def test_the_fall_of_a_loss_is_no_share_of_dropout() -> None:
+    assert "dropout" not in words_evidence.quantity("h-still-improving", "drop")
+    assert "dropout" not in words_evidence.quantity("h-diverged", "drop")
+    for rule in ("dropout-too-strong", "faster-helps", "freedom-helps"):
+        assert "dropout" in words_evidence.quantity(rule, "drop")
+
+
 def test_every_limit_that_can_be_set_has_a_name() -> None:
     known = {rule: set(NAMES) | set(OF_RULE.get(rule, {})) for rule in LIMITS}
     assert [(rule, key) for rule, own in LIMITS.items() for key in own if key not in known[rule]] == []

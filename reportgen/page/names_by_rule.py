@@ -154,7 +154,18 @@ OF_RULE: dict[str, dict[str, tuple[str, Unit]]] = {
         "rise": (N_("rise of the share"), SHARE),
     },
     "dead-smooth": {"share": (N_("share of silent channels"), SHARE)},
-    "dropout-too-strong": {"drop": (N_("share that dropout sets to zero"), SHARE)},
+    # of those that go on with the training in other ways, too
+    **{
+        key: {"drop": (N_("share that dropout sets to zero"), SHARE)}
+        for key in (
+            "dropout-too-strong",
+            "faster-helps",
+            "slower-helps",
+            "thawing-helps",
+            "owning-helps",
+            "freedom-helps",
+        )
+    },
     "embedding-collapsed": {
         "spread": (N_("spread of the embeddings"), NUMBER),
         "width": (N_("deviation of the embeddings"), NUMBER),

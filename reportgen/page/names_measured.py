@@ -81,7 +81,7 @@ NAMES: dict[str, tuple[str, Unit]] = {
     "direction": (N_("length of the mean direction"), NUMBER),
     "divergence": (N_("KL divergence, in nats"), NUMBER),
     "drawn": (N_("on weights drawn anew"), FLAG),
-    "drop": (N_("share that dropout sets to zero"), SHARE),
+    "drop": (N_("fall over the run"), NUMBER),
     "early": (N_("gradient at the first steps"), NUMBER),
     "ece": (N_("calibration error"), SHARE),
     "end": (N_("loss at the end"), NUMBER),
