@@ -294,27 +294,38 @@ def test_a_font_beside_the_page_is_found_on_a_disk(browser: Any, tmp_path: Path)
     assert states == ["loaded"]
 
 
-# Chinese takes a search for each sign where the system has no font that the style sheet names: 170 ms and more
-@pytest.mark.parametrize(("language", "limit"), [("en", 80), ("zh", 120)])
-def test_long_tables_are_laid_out_at_once(browser: Any, tmp_path: Path, language: str, limit: int) -> None:
-    """The best of some: what others do on the machine only adds to it."""
+BARE = "<!doctype html><meta charset=utf-8><title>t</title><table>" + ("<tr>" + "<td>0.123" * 10) * 1000
+
+
+def laid_out(browser: Any, path: Path) -> tuple[float, float]:
+    """Return the milliseconds that the layout of a page took, and those until it had loaded."""
+    page = browser.new_context(viewport={"width": 1280, "height": 900}).new_page()
+    told = page.context.new_cdp_session(page)
+    told.send("Performance.enable")
+    page.goto(path.as_uri())
+    assert page.locator("tr").count() >= 1000
+    load = page.evaluate("performance.getEntriesByType('navigation')[0].loadEventEnd")
+    layout = {m["name"]: m["value"] for m in told.send("Performance.getMetrics")["metrics"]}["LayoutDuration"]
+    page.context.close()
+    return layout * 1000, load
+
+
+# Chinese takes a search for each sign where the system has no font that the style sheet names: 2.5 times and more
+@pytest.mark.parametrize(("language", "limit"), [("en", 1.3), ("zh", 1.9)])
+def test_long_tables_are_laid_out_at_once(browser: Any, tmp_path: Path, language: str, limit: float) -> None:
+    """A bare table of 1,000 rows of ten cells, without any style, takes 70 to 80 ms: a page should take no more.
+
+    English takes 0.8 of it and 1.9 without the chunks of its tables, Chinese 1.25 and 2.5; the best of some, as what
+    others do on the machine only adds to it.
+    """
     if language == "zh" and not named_font():
         pytest.skip("no font with Chinese characters that the style sheet names")
-    (tmp_path / "huge.html").write_bytes(render(builders.huge(), ".html", language=language))
-    took = []
-    for _ in range(6):
-        page = browser.new_context(viewport={"width": 1280, "height": 900}).new_page()
-        told = page.context.new_cdp_session(page)
-        told.send("Performance.enable")
-        page.goto((tmp_path / "huge.html").as_uri())
-        shown = page.locator("tbody tr").count()
-        load = page.evaluate("performance.getEntriesByType('navigation')[0].loadEventEnd")
-        layout = {m["name"]: m["value"] for m in told.send("Performance.getMetrics")["metrics"]}["LayoutDuration"]
-        took.append((layout * 1000, load))
-        page.context.close()
-    assert shown > 1000
-    assert min(layout for layout, _ in took) <= limit
-    assert min(load for _, load in took) <= 250
+    huge, bare = tmp_path / "huge.html", tmp_path / "bare.html"
+    huge.write_bytes(render(builders.huge(), ".html", language=language))
+    bare.write_text(BARE, "utf-8")
+    pages, bares = zip(*[(laid_out(browser, huge), laid_out(browser, bare)) for _ in range(6)], strict=True)
+    assert min(layout for layout, _ in pages) <= limit * min(layout for layout, _ in bares)
+    assert min(load for _, load in pages) <= 3.5 * min(load for _, load in bares)
 
 
 # what Jenkins sends with the pages of a build, unless somebody has set another policy

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import argparse
 import cProfile
+import inspect
 import random
 import subprocess
 import sys
@@ -96,6 +98,9 @@ def test_the_work_of_a_page_of_1000_tensors_and_250_charts() -> None:
     assert 200_000 < calls <= 1_700_000
 
 
+SOURCE = inspect.getsource(argparse)
+
+
 def seconds(make: Callable[[], object], times: int = 3) -> float:
     """Return the least time of the processor that it took: what others do on the machine only adds to it."""
     taken = []
@@ -106,26 +111,38 @@ def seconds(make: Callable[[], object], times: int = 3) -> float:
     return min(taken)
 
 
-@pytest.mark.parametrize(("n_blocks", "limit"), [(3, 0.3), (26, 0.3), (166, 0.6)])
+def compilations(make: Callable[[], object], times: int = 3) -> float:
+    """Return how often Python compiles its module `argparse` (2,700 lines) in the time that this takes.
+
+    A ratio says the same on a slow machine: 40 of them take 0.3 s where the budgets were measured, 400 take 3 s.
+    """
+    compiled = seconds(lambda: compile(SOURCE, "argparse", "exec"), 10)
+    took = seconds(make, times)
+    return took / min(compiled, seconds(lambda: compile(SOURCE, "argparse", "exec"), 10))
+
+
+@pytest.mark.parametrize(("n_blocks", "limit"), [(3, 40), (26, 40), (166, 80)])
 def test_the_time_of_a_page(n_blocks: int, limit: float) -> None:
-    """Of 161 rows, of 161 tensors, of 1,000 tensors, from the facts to the bytes, with the data inside."""
+    """Of 161 rows, of 161 tensors, of 1,000 tensors, from the facts to the bytes, with the data inside: 8, 13, 28."""
     report = builders.classifier(n_blocks)
-    assert seconds(lambda: to_html(build(report), encode(report))) <= limit
+    assert compilations(lambda: to_html(build(report), encode(report))) <= limit
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("language", ["en", "zh"])
 def test_the_time_of_a_pdf_of_160_rows_and_60_charts(language: str) -> None:
+    """270 in English, 290 in Chinese."""
     report = builders.classifier(3)
     page = _with_charts(build(report, language), 60)
-    assert seconds(lambda: to_pdf(page, encode(report)), 2) <= 3
+    assert compilations(lambda: to_pdf(page, encode(report)), 2) <= 400
 
 
 @pytest.mark.slow
 def test_the_time_of_a_pdf_of_a_thousand_tensors() -> None:
+    """700 of them; the budget is 10 s."""
     page = build(builders.huge())
     assert page.n_rows > 1000
-    assert seconds(lambda: to_pdf(page), 1) <= 10
+    assert compilations(lambda: to_pdf(page), 1) <= 1350
 
 
 def test_long_tables_are_laid_out_by_chunks() -> None:
