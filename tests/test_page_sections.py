@@ -200,6 +200,27 @@ def test_folding_cuts_only_the_longest_and_keeps_what_alarms() -> None:
     assert len(table(short, "scalars").rows) == len(table(page, "scalars").rows)
 
 
+def test_where_one_table_joins_all_kinds_those_of_one_kind_are_cut_and_name_it() -> None:
+    page = builders.page("huge")
+    short = folded(page, each=1800, together=1800, beside=200)
+    assert len(table(short, "joined").rows) == len(table(page, "joined").rows)
+    of_layers = [t for t in short.tables if t.of_layers]
+    assert sum(len(t.rows) for t in of_layers) <= 200
+    assert {t.elsewhere for t in of_layers} == {"joined"}
+    rest = [t for t in short.tables if not t.of_layers]
+    assert rest == [t for t in page.tables if not t.of_layers]
+    # of modules in each other the outer ones
+    shown, full = ([r[0].indent for r in table(p, "layers").rows] for p in (short, page))
+    assert max(shown) < max(full)
+    assert shown.count(0) == min(full.count(0), len(shown))
+
+
+def test_without_a_table_that_joins_them_nothing_is_cut_for_it() -> None:
+    page = builders.page("huge")
+    alone = replace(page, sections=[s for s in page.sections if s.id != "by-layer"])
+    assert folded(alone, each=5000, together=5000, beside=200) == folded(alone, each=5000, together=5000)
+
+
 def test_parts_without_a_coverage_row_are_still_listed() -> None:
     report = replace(builders.smallest(), coverage=[Coverage(part="a", status="partial")])
     assert column(table(build(report), "coverage-table"), "Part") == ["a"]

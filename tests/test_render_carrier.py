@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import base64
+import bz2
 import lzma
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -66,24 +68,39 @@ def test_a_bomb_is_not_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 @pytest.mark.parametrize("limit", [0, 1 << 30])
 def test_either_way_of_packing_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: int) -> None:
-    monkeypatch.setattr(carrier, "_THOROUGHLY", limit)
+    monkeypatch.setattr(carrier, "_SHORT", limit)
     report = builders.checkpoint()
     assert encode(carrier.extract(page_of(report, tmp_path / "r.html"))) == encode(report)
 
 
-def test_a_bomb_of_the_other_kind_is_not_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("pack", [lzma.compress, bz2.compress])
+def test_a_bomb_of_the_other_kinds_is_not_unpacked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pack: Callable[[bytes], bytes]
+) -> None:
     path = tmp_path / "r.html"
-    bomb = lzma.compress(b" " * (1 << 20))
+    bomb = pack(b" " * (1 << 20))
     monkeypatch.setattr(carrier, "_MOST_UNPACKED", 1 << 16)
     path.write_bytes(b'<template id="report-data">%s</template>' % base64.b64encode(bomb))
     with pytest.raises(DocumentError, match="unpack to more than"):
         carrier.extract(path)
 
 
-def test_data_that_break_off_are_damaged(tmp_path: Path) -> None:
+@pytest.mark.parametrize("pack", [lzma.compress, bz2.compress])
+@pytest.mark.parametrize("spoilt", [slice(0, -20), slice(0, 12)])
+def test_data_that_break_off_are_damaged(tmp_path: Path, pack: Callable[[bytes], bytes], spoilt: slice) -> None:
     path = tmp_path / "r.html"
-    torn = lzma.compress(encode(builders.checkpoint()))[:-20]
+    torn = pack(encode(builders.checkpoint()))[spoilt]
     path.write_bytes(b'<template id="report-data">%s</template>' % base64.b64encode(torn))
+    with pytest.raises(DocumentError, match="damaged"):
+        carrier.extract(path)
+
+
+@pytest.mark.parametrize("pack", [lzma.compress, bz2.compress, zlib.compress])
+def test_data_with_a_wrong_byte_are_damaged(tmp_path: Path, pack: Callable[[bytes], bytes]) -> None:
+    path = tmp_path / "r.html"
+    spoilt = bytearray(pack(encode(builders.checkpoint())))
+    spoilt[len(spoilt) // 2] ^= 255
+    path.write_bytes(b'<template id="report-data">%s</template>' % base64.b64encode(bytes(spoilt)))
     with pytest.raises(DocumentError, match="damaged"):
         carrier.extract(path)
 

@@ -15,7 +15,7 @@ from reportgen.page.blocks import CHUNK_ROWS
 from reportgen.page.build import build
 from reportgen.page.fold import folded
 from reportgen.render.assets import asset, folder, sheet, style_hash
-from reportgen.render.html import MAX_ROWS, to_html
+from reportgen.render.html import to_html
 
 from . import builders
 
@@ -110,7 +110,7 @@ def test_budgets(name: str, limit: int) -> None:
 
 def test_long_tables_are_chunked_and_cut_with_a_count() -> None:
     text = html("huge")
-    assert text.count("<div class=chunk>") > MAX_ROWS // CHUNK_ROWS // 2
+    assert text.count("<div class=chunk>") >= 9
     assert re.search(r"Shown: \d+ of 1,001 rows\.", text)
 
 

@@ -66,6 +66,11 @@ class Cell(Struct, frozen=True):
         """There is nothing but the text."""
         return self.chart is None and not (self.tone or self.spoken or self.link)
 
+    @property
+    def blank(self) -> bool:
+        """There is nothing at all, which needs no class of its own."""
+        return not self.text and self.plain
+
 
 class Column(Struct, frozen=True):
     """Heading of a column; ``hint`` explains it on hovering."""
@@ -97,6 +102,12 @@ class Table(Struct, frozen=True, kw_only=True):
     """Rows there are in truth; more than ``rows`` when the table was cut, and then the page says so."""
     folded: str = ""
     """Summary line with the count, when the table is to be unfolded by the reader."""
+    joins: bool = False
+    """Every layer has a row here, so that tables of one kind of fact can be shorter."""
+    of_layers: bool = False
+    """One kind of fact of each layer or tensor."""
+    elsewhere: str = ""
+    """Place of the table that has the layers left out here."""
     whole: bool = False
     """On paper, where a table's headings come again on every page, and not between chunks."""
 

@@ -12,6 +12,7 @@ from .carrier import packed
 from .fill import fill, screen_css
 
 MAX_ROWS = 1800  # of all tables together: half a megabyte
+MAX_ROWS_OF_A_KIND = 220  # of those that tell one kind of fact of each layer, where another table joins all kinds
 
 
 def to_html(page: Page, data: bytes | None = None, look: Look | None = None, link: str = "") -> bytes:
@@ -21,7 +22,7 @@ def to_html(page: Page, data: bytes | None = None, look: Look | None = None, lin
     ``style_sheet``; without it the style sheet stands in the page.
     """
     look = look or Look()
-    short = folded(page, each=MAX_ROWS, together=MAX_ROWS)
+    short = folded(page, each=MAX_ROWS, together=MAX_ROWS, beside=MAX_ROWS_OF_A_KIND)
     style = {"link": link} if link else {"css": screen_css(look)}
     images = [i.data for g in short.galleries for t in g.tiles for i in t.images if not i.beside]
     carried = None if data is None else packed(data, images)

@@ -114,7 +114,9 @@ def _layers(facts: ActivationFacts) -> Table:
         note = _("Distributions are drawn for the first {n} layers.").format(n=MAX_CHARTS)
     n = len(ordered)
     caption = plural("{n} layer, by order of execution", "{n} layers, by order of execution", n).format(n=count(n))
-    return Table(id="layer-outputs", caption=caption, note=note, columns=columns, rows=body, total_rows=n)
+    return Table(
+        id="layer-outputs", caption=caption, note=note, columns=columns, rows=body, total_rows=n, of_layers=True
+    )
 
 
 def _channel_cells(row: ActivationRow, constant: bool) -> list[Cell]:
@@ -164,7 +166,9 @@ def _norms(norms: list[NormRow]) -> Table:
         "Medians over the channels; the largest gaps come first."
     )
     caption = _("Running statistics against the data")
-    return Table(id="norms", caption=caption, note=note, columns=columns, rows=body, total_rows=len(norms))
+    return Table(
+        id="norms", caption=caption, note=note, columns=columns, rows=body, total_rows=len(norms), of_layers=True
+    )
 
 
 def _passing(rows: list[BlockRow]) -> Table:

@@ -133,7 +133,7 @@ def _layers(facts: ArchitectureFacts) -> Table:
         line += [_calls(row)] if calls else []
         body.append(line)
     caption = _("Modules, nested as in the model")
-    return Table(id="layers", caption=caption, columns=columns, rows=body, total_rows=len(facts.rows))
+    return Table(id="layers", caption=caption, columns=columns, rows=body, total_rows=len(facts.rows), of_layers=True)
 
 
 def _calls(row: LayerRow) -> Cell:

@@ -170,7 +170,7 @@ def _table(known: list[Layer], places: dict[str, str]) -> Table:
     note = _("Weights and gradients are those of a layer's first matrix; a step is the median over the run.")
     if len(rows) > MAX_CHARTS:
         note += " " + _("Charts are drawn for the first {n} layers.").format(n=MAX_CHARTS)
-    return Table(id="joined", caption=title, note=note, columns=columns, rows=body, total_rows=n)
+    return Table(id="joined", caption=title, note=note, columns=columns, rows=body, total_rows=n, joins=True)
 
 
 def _worst(layer: Layer) -> Cell:

@@ -86,7 +86,9 @@ def _parameters(facts: GradientFacts) -> Table:
     n = len(facts.rows)
     caption = plural("Gradient of {n} parameter", "Gradients of {n} parameters", n).format(n=count(n))
     note = _("The loss reached every parameter in every batch.") if everywhere and n else ""
-    return Table(id="parameter-gradients", caption=caption, note=note, columns=columns, rows=body, total_rows=n)
+    return Table(
+        id="parameter-gradients", caption=caption, note=note, columns=columns, rows=body, total_rows=n, of_layers=True
+    )
 
 
 def _numbers(row: GradientRow) -> list[Cell]:

@@ -105,7 +105,14 @@ def _table(lines: list[_Line], alone: bool) -> Table:
     )
     folded = "" if alone else _("Channels, rounding and outliers of {matrices}").format(matrices=caption)
     return Table(
-        id="matrices", caption=caption, note=note, columns=columns, rows=body, total_rows=len(lines), folded=folded
+        id="matrices",
+        caption=caption,
+        note=note,
+        columns=columns,
+        rows=body,
+        total_rows=len(lines),
+        folded=folded,
+        of_layers=True,
     )
 
 
@@ -251,7 +258,14 @@ def _spectral_table(lines: list[_Line]) -> Table:
         "of them in the tail and a close fit; it depends on the shape as much as on training."
     )
     return Table(
-        id="spectral", caption=caption, note=note, columns=columns, rows=body, total_rows=len(lines), folded=caption
+        id="spectral",
+        caption=caption,
+        note=note,
+        columns=columns,
+        rows=body,
+        total_rows=len(lines),
+        folded=caption,
+        of_layers=True,
     )
 
 

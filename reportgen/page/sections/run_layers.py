@@ -215,7 +215,14 @@ def _table(parameters: list[ParameterRun]) -> Table:
     caption = plural("{n} parameter over the run", "{n} parameters over the run", n).format(n=count(n))
     note = _("Healthy: every parameter that should learn is in an optimizer, gets gradients, and moved.")
     return Table(
-        id="parameter-runs", caption=caption, note=note, columns=columns, rows=rows, total_rows=n, folded=caption
+        id="parameter-runs",
+        caption=caption,
+        note=note,
+        columns=columns,
+        rows=rows,
+        total_rows=n,
+        folded=caption,
+        of_layers=True,
     )
 
 

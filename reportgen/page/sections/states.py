@@ -68,7 +68,14 @@ def _moments(i: int, rows: list[MomentRow]) -> Table:
     caption = plural("Moments of {n} parameter", "Moments of {n} parameters", len(rows)).format(n=count(len(rows)))
     note = _("Rows of an embedding that never appear in the data stay unseen; so does what is frozen or masked.")
     return Table(
-        id=f"moments-{i}", caption=caption, note=note, columns=columns, rows=body, total_rows=len(rows), folded=caption
+        id=f"moments-{i}",
+        caption=caption,
+        note=note,
+        columns=columns,
+        rows=body,
+        total_rows=len(rows),
+        folded=caption,
+        of_layers=True,
     )
 
 

@@ -74,7 +74,15 @@ def _parameters(facts: WeightFacts) -> Table:
         )
         kind = f"{kind} {text}".strip()
     caption = plural("{n} parameter tensor", "{n} parameter tensors", len(facts.rows)).format(n=count(len(facts.rows)))
-    return Table(id="parameters", caption=caption, note=kind, columns=columns, rows=body, total_rows=len(facts.rows))
+    return Table(
+        id="parameters",
+        caption=caption,
+        note=kind,
+        columns=columns,
+        rows=body,
+        total_rows=len(facts.rows),
+        of_layers=True,
+    )
 
 
 def _remarks(row: WeightRow) -> str:
@@ -100,4 +108,6 @@ def _buffers(buffers: list[BufferRow]) -> Table:
         body.append(line)
     n = len(buffers)
     caption = plural("{n} buffer", "{n} buffers", n).format(n=count(n))
-    return Table(id="buffers", caption=caption, columns=columns, rows=body, total_rows=n, folded=caption)
+    return Table(
+        id="buffers", caption=caption, columns=columns, rows=body, total_rows=n, folded=caption, of_layers=True
+    )
