@@ -18,7 +18,7 @@ from reportgen.page.build import build
 from reportgen.page.formats import percent
 from reportgen.page.planes import Axis, Trace, plane, ticks
 from reportgen.page.sections import dataset, evaluation, overview
-from reportgen.page.sections.classes import classifier, likeness_order
+from reportgen.page.sections.classes import MAX_CLASSES, classifier, likeness_order
 from reportgen.page.sections.examples import prepared
 from reportgen.page.svg import serialise
 from reportgen.page.tokens import line
@@ -297,3 +297,16 @@ def test_several_targets_are_drawn_in_their_own_spreads() -> None:
     assert {"agreement", "residuals", "residuals-by-prediction", "error-by-decile"} <= figures.keys()
     for id in ("agreement", "residuals", "error-by-decile"):
         assert "standard deviations" in figures[id].caption
+
+
+def test_of_very_many_classes_the_worst_are_listed() -> None:
+    """300 classes occur, class 7 is always mistaken, and 700 do not occur."""
+    target = torch.arange(600) % 300
+    logits = F.one_hot(target, 1000).float()
+    logits[target == 7] = F.one_hot(torch.tensor(8), 1000).float()
+    listed = tables(shown(seen(logits, target, torch.randn(600, 3))))["class-scores"]
+    assert listed.total_rows == 1000
+    assert len(listed.rows) == MAX_CLASSES
+    assert {"7", "8"} <= {row[0].text for row in listed.rows}
+    assert all(row[1].text == "2" for row in listed.rows)
+    assert "lowest F1" in listed.note

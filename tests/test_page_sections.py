@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 from msgspec.structs import replace
 
 from reportgen.document.facts import Coverage, Diagnosis, Severity
 from reportgen.page.blocks import (
+    Block,
     Cell,
     Column,
     ColumnKind,
@@ -126,7 +129,7 @@ def test_weights_draw_matrices_first_and_say_what_is_left_out() -> None:
     drawn = [row for row in t.rows if any(c.chart is not None for c in row)]
     assert len(drawn) == 100
     assert all("conv" in row[0].text for row in drawn)
-    assert "100 of 1,001" in t.note
+    assert "at most 100 tensors" in t.note
 
 
 def test_architecture_totals_agree_with_the_column() -> None:
@@ -189,19 +192,35 @@ def test_missing_numbers_are_a_dash_with_words() -> None:
     assert (cell.text, cell.spoken, cell.sort) == ("—", "not measured", None)
 
 
+def with_an_alarm(page: Page, id: str, place: int) -> Page:
+    """Return the page with an error in a row of a table."""
+
+    def alarmed(block: Block) -> Block:
+        if not isinstance(block, Table) or block.id != id:
+            return block
+        rows = [[*row[:-1], Cell("broken", None, "error")] if i == place else row for i, row in enumerate(block.rows)]
+        return replace(block, rows=rows)
+
+    return replace(page, sections=[replace(s, blocks=[alarmed(b) for b in s.blocks]) for s in page.sections])
+
+
+def alarms(of: Table) -> list[str]:
+    return [row[0].text for row in of.rows if any(cell.tone == "error" for cell in row)]
+
+
 def test_folding_cuts_only_the_longest_and_keeps_what_alarms() -> None:
-    page = builders.page("huge")
+    page = with_an_alarm(builders.page("huge"), "layer-outputs", 700)
     short = folded(page, each=300, together=600)
     assert short.n_rows <= 600
     full, cut = table(page, "layer-outputs"), table(short, "layer-outputs")
     assert cut.total_rows == len(full.rows)
-    alarms = [r for r in full.rows if any(c.tone in ("error", "warning") for c in r)]
-    assert all(r in cut.rows for r in alarms)
+    assert len(cut.rows) < 700
+    assert alarms(cut) == [full.rows[700][0].text]
     assert len(table(short, "scalars").rows) == len(table(page, "scalars").rows)
 
 
 def test_where_one_table_joins_all_kinds_those_of_one_kind_are_cut_and_name_it() -> None:
-    page = builders.page("huge")
+    page = with_an_alarm(builders.page("huge"), "layer-outputs", 701)
     short = folded(page, each=1800, together=1800, beside=200)
     assert len(table(short, "joined").rows) == len(table(page, "joined").rows)
     of_layers = [t for t in short.tables if t.of_layers]
@@ -209,10 +228,17 @@ def test_where_one_table_joins_all_kinds_those_of_one_kind_are_cut_and_name_it()
     assert {t.elsewhere for t in of_layers} == {"joined"}
     rest = [t for t in short.tables if not t.of_layers]
     assert rest == [t for t in page.tables if not t.of_layers]
-    # of modules in each other the outer ones
-    shown, full = ([r[0].indent for r in table(p, "layers").rows] for p in (short, page))
-    assert max(shown) < max(full)
-    assert shown.count(0) == min(full.count(0), len(shown))
+    names, every = ([r[0].text for r in table(p, "parameters").rows] for p in (short, page))
+    assert max(every.index(b) - every.index(a) for a, b in pairwise(names)) <= len(every) / len(names) + 1
+    assert alarms(table(short, "layer-outputs")) == [table(page, "layer-outputs").rows[701][0].text]
+
+
+def test_of_modules_in_each_other_the_outer_ones_are_kept() -> None:
+    page = build(builders.classifier(26))
+    short = folded(page, each=1800, together=1800, beside=220)
+    full, cut = ([r[0] for r in table(p, "layers").rows] for p in (page, short))
+    assert max(cell.indent for cell in full) == 2
+    assert cut == [cell for cell in full if cell.indent < 2]
 
 
 def test_without_a_table_that_joins_them_nothing_is_cut_for_it() -> None:

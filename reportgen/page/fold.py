@@ -18,37 +18,56 @@ def folded(page: Page, *, each: int, together: int, appendix: int | None = None,
     """
     if beside is not None and (joining := next((t.id for t in page.tables if t.joins), "")):
         few = _common_limit([len(t.rows) for t in page.tables if t.of_layers], beside)
-        page = _shortened(page, lambda t: few if t.of_layers else len(t.rows), joining)
+
+        def outlined(table: Table) -> Table:
+            if not table.of_layers or len(table.rows) <= few:
+                return table
+            return replace(_with_rows(table, _spread(table.rows, few)), elsewhere=joining)
+
+        page = _each(page, outlined)
     hidden = each if appendix is None else appendix
     lengths = [min(len(t.rows), hidden) if t.folded else len(t.rows) for t in page.tables]
     limit = min(each, _common_limit(lengths, together))
-    page = _shortened(page, lambda t: min(limit, hidden) if t.folded else limit)
-    if appendix is None:
-        return page
-    return replace(page, sections=[replace(s, blocks=[_whole(b) for b in s.blocks]) for s in page.sections])
+    page = _each(page, lambda t: _with_rows(t, _first(t.rows, min(limit, hidden) if t.folded else limit)))
+    return page if appendix is None else _each(page, lambda t: replace(t, whole=True))
 
 
-def _shortened(page: Page, most: Callable[[Table], int], elsewhere: str = "") -> Page:
-    """Return the page with so many rows of each table; ``elsewhere``: the table that has what they lack."""
+def _each(page: Page, change: Callable[[Table], Table]) -> Page:
+    """Return the page with its tables changed, those in groups too."""
 
-    def cut(block: Block) -> Block:
+    def changed(block: Block) -> Block:
         if isinstance(block, Group):
-            return replace(block, blocks=[cut(inner) for inner in block.blocks])
-        if not isinstance(block, Table) or len(block.rows) <= (limit := most(block)):
-            return block
-        # a row with a problem stays, wherever it stands; of modules in each other the outer ones
-        order = sorted(range(len(block.rows)), key=lambda i: (not _alarming(block.rows[i]), block.rows[i][0].indent))
-        rows = [block.rows[i] for i in sorted(order[:limit])]
-        total = max(block.total_rows, len(block.rows))
-        return replace(block, rows=rows, total_rows=total, elsewhere=elsewhere or block.elsewhere)
+            return replace(block, blocks=[changed(inner) for inner in block.blocks])
+        return change(block) if isinstance(block, Table) else block
 
-    return replace(page, sections=[replace(s, blocks=[cut(b) for b in s.blocks]) for s in page.sections])
+    return replace(page, sections=[replace(s, blocks=[changed(b) for b in s.blocks]) for s in page.sections])
 
 
-def _whole(block: Block) -> Block:
-    if isinstance(block, Group):
-        return replace(block, blocks=[_whole(inner) for inner in block.blocks])
-    return replace(block, whole=True) if isinstance(block, Table) else block
+def _with_rows(table: Table, places: list[int]) -> Table:
+    if len(places) == len(table.rows):
+        return table
+    total = max(table.total_rows, len(table.rows))
+    return replace(table, rows=[table.rows[i] for i in places], total_rows=total)
+
+
+def _first(rows: list[list[Cell]], limit: int) -> list[int]:
+    """Return the places of the first rows; one with a problem stays, wherever it stands."""
+    return sorted(sorted(range(len(rows)), key=lambda i: not _alarming(rows[i]))[:limit])
+
+
+def _spread(rows: list[list[Cell]], limit: int) -> list[int]:
+    """Return the places of rows with a problem, of outer modules, and of others evenly over the depth of the model."""
+    kept: list[int] = []
+    levels: dict[tuple[bool, int], list[int]] = {}
+    for i, row in enumerate(rows):
+        levels.setdefault((not _alarming(row), row[0].indent), []).append(i)
+    for (_harmless, depth), level in sorted(levels.items()):
+        room = limit - len(kept)
+        if len(level) > room and depth > 0 and 2 * len(kept) >= limit:
+            break  # a few of the inner modules would say less than none
+        n = min(room, len(level))
+        kept += [level[k * len(level) // n] for k in range(n)]
+    return sorted(kept)
 
 
 def _common_limit(lengths: list[int], together: int) -> int:

@@ -14,6 +14,7 @@ from ..formats import count, percent
 from ..language import _, plural
 
 FOLD_CLASSES = 30
+MAX_CLASSES = 200  # with their scores
 MAX_MATRIX = 64
 _MAX_ORDERED = 1000  # classes that are put beside those they are taken for
 
@@ -133,14 +134,26 @@ def _classes(scores: list[ClassScore], id: str) -> Table:
             _ends(round((s.recall or 0) * s.support), s.support),
             _score(s.f1),
         ]
-        for s in scores
+        for s in _worst(scores)
     ]
     n = len(scores)
     caption = plural("Scores of {n} class", "Scores of {n} classes", n).format(n=count(n))
     note = _("A class that was never predicted has no precision, and one that never occurs no recall: “not defined”.")
+    if len(rows) < n:
+        note += " " + _(
+            "Of so many classes those with the lowest F1 are shown, and those that never occur only where there is room."
+        )
     return Table(
         id=f"{id}class-scores", caption=caption, note=note, columns=columns, rows=rows, total_rows=n, folded=caption
     )
+
+
+def _worst(scores: list[ClassScore]) -> list[ClassScore]:
+    """Return all, or of very many those that the model knows least, in their own order."""
+    if len(scores) <= MAX_CLASSES:
+        return scores
+    order = sorted(range(len(scores)), key=lambda i: (not scores[i].support, scores[i].f1 or 0.0))
+    return [scores[i] for i in sorted(order[:MAX_CLASSES])]
 
 
 def _score(value: float | None) -> Cell:

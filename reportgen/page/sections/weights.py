@@ -69,9 +69,7 @@ def _parameters(facts: WeightFacts) -> Table:
     kind = "" if several_types or not rows else _("All are {dtype}.").format(dtype=name(rows[0].dtype))
     drawable = sum(r.stats is not None and r.stats.histogram is not None and r.tied_to is None for r in facts.rows)
     if drawable > len(charted):
-        text = _("Distributions are drawn for {n} of {m} tensors, matrices first.").format(
-            n=len(charted), m=count(drawable)
-        )
+        text = _("Distributions are drawn for at most {n} tensors, matrices first.").format(n=len(charted))
         kind = f"{kind} {text}".strip()
     caption = plural("{n} parameter tensor", "{n} parameter tensors", len(facts.rows)).format(n=count(len(facts.rows)))
     return Table(
