@@ -141,7 +141,7 @@ def _classes(scores: list[ClassScore], id: str) -> Table:
     note = _("A class that was never predicted has no precision, and one that never occurs no recall: “not defined”.")
     if len(rows) < n:
         note += " " + _(
-            "Of so many classes those with the lowest F1 are shown, and those that never occur only where there is room."
+            "Of so many classes those with the lowest F1 are shown, those that never occur only where there is room."
         )
     return Table(
         id=f"{id}class-scores", caption=caption, note=note, columns=columns, rows=rows, total_rows=n, folded=caption
