@@ -73,6 +73,20 @@ def test_gradients_of_earlier_steps_are_seen(step: Callable[..., Tensor], stale:
     assert facts.n_backwards_seen == 10 * passes
 
 
+@pytest.mark.parametrize("part", [0, -1])
+def test_gradients_of_one_part_that_are_never_cleared_are_seen(part: int) -> None:
+    def step(model: nn.Module, x: Tensor, y: Tensor, optimizer: torch.optim.Optimizer) -> Tensor:
+        list(model.children())[part].zero_grad()
+        loss = loss_of(model, x, y)
+        loss.backward()
+        optimizer.step()
+        return loss
+
+    model = net()
+    facts = loop(watched(model, sgd(model), step, n=10))
+    assert (facts.n_fresh_checked, facts.n_stale) == (10, 9)
+
+
 def test_a_loop_that_never_steps_is_seen() -> None:
     model = net()
 

@@ -1,7 +1,9 @@
-"""Backward passes, seen at one small parameter of an optimizer: how many to a step, and onto what they add."""
+"""Backward passes, seen at two small parameters of an optimizer: how many to a step, and onto what they add."""
 
 from __future__ import annotations
 
+from functools import partial
+from itertools import islice
 from typing import Any
 
 import torch
@@ -14,8 +16,23 @@ from .samples import entries, lifted
 _MOST = 1 << 10  # passes to a step that are told apart
 
 
+class _Place:
+    """A parameter at which a gradient is seen before it is added to what is there."""
+
+    def __init__(self, parameter: nn.Parameter) -> None:
+        self.parameter = parameter
+        self.cleared = False
+        self.kept: list[Tensor] = []
+        """Norm of what was there before each backward pass of the step."""
+        self.hook: Any = None
+
+
 class BackwardWatch:
-    """A hook on one parameter that gets gradients tells as much of the passes as hooks on all would."""
+    """A hook on one parameter that gets gradients tells as much of the passes as hooks on all would.
+
+    Whether the place had been cleared is asked at a second one too, in the other half of the model: what clears one
+    part alone is not seen in that part.
+    """
 
     def __init__(self, run: Run, index: int) -> None:
         """``index``: place of the optimizer among those of the run."""
@@ -26,19 +43,21 @@ class BackwardWatch:
         self.inside = False
         """A step with a closure is being made: backward passes are its evaluations."""
         self._looking = False
-        self._cleared = False
-        self._kept: list[Tensor] = []
+        self._places: list[_Place] = []
         self._n = 0
         self._steps_then = 0
         """Steps of all optimizers when the last backward pass of a looked-at step came through."""
         self._n_total = run.notebook.tally.backwards
         self._counting: Any = None
-        self._seeing: Any = None
 
-    def stand_at(self, parameter: nn.Parameter) -> None:
+    def stand_at(self, parameter: nn.Parameter, far: nn.Parameter | None = None) -> None:
+        """Watch a parameter, and see at another one too whether it was cleared."""
         looking = self._looking
         self.leave()
         self.parameter = parameter
+        before, self._places = self._places, [_Place(p) for p in (parameter, far) if p is not None]
+        for old, new in zip(before, self._places, strict=False):  # what was seen of the step so far holds for both
+            new.cleared, new.kept = old.cleared, old.kept
         self.look(looking)
 
     def leave(self) -> None:
@@ -47,34 +66,37 @@ class BackwardWatch:
             self._counting.remove()
             self._counting = None
         for name in ("_backward_hooks", "_post_accumulate_grad_hooks"):
-            if getattr(self.parameter, name, None) == {}:  # torch leaves the empty table behind
-                setattr(self.parameter, name, None)
+            for parameter in (place.parameter for place in self._places):
+                if getattr(parameter, name, None) == {}:  # torch leaves the empty table behind
+                    setattr(parameter, name, None)
 
     def look(self, looking: bool) -> None:
         """Say whether the coming step is looked at. Between looks there is no hook, but where an AMP scale is read."""
         self._looking, at = looking, self.parameter
-        if at is not None and looking and self._seeing is None:
-            self._seeing = at.register_hook(self._arriving)  # type: ignore[no-untyped-call]
+        for place in self._places:
+            if looking and place.hook is None:
+                seen = partial(self._arriving, place)
+                place.hook = place.parameter.register_hook(seen)  # type: ignore[no-untyped-call]
+            elif not looking and place.hook is not None:
+                place.hook.remove()
+                place.hook = None
         if at is not None and (looking or self.run.scaler is not None) and self._counting is None:
             self._counting = at.register_post_accumulate_grad_hook(self._arrived)  # type: ignore[no-untyped-call]
-        if not looking and self._seeing is not None:
-            self._seeing.remove()
-            self._seeing = None
         if not looking and self.run.scaler is None and self._counting is not None:
             self._counting.remove()
             self._counting = None
 
-    def _arriving(self, gradient: Tensor) -> None:
+    def _arriving(self, place: _Place, gradient: Tensor) -> None:
         """See, before a gradient is added, whether the place had been cleared."""
-        if self.run.paused or self._cleared or self.parameter is None:
+        if self.run.paused or place.cleared:
             return
-        old = self.parameter.grad
+        old = place.parameter.grad
         if self.inside:
-            self._kept.append(gradient.new_zeros(()) if old is None else torch.linalg.vector_norm(lifted(entries(old))))
+            place.kept.append(gradient.new_zeros(()) if old is None else torch.linalg.vector_norm(lifted(entries(old))))
         elif old is None:
-            self._cleared = True
+            place.cleared = True
         else:
-            self._kept.append(torch.linalg.vector_norm(lifted(entries(old))))
+            place.kept.append(torch.linalg.vector_norm(lifted(entries(old))))
 
     def _arrived(self, parameter: Tensor) -> None:
         run = self.run
@@ -115,8 +137,9 @@ class BackwardWatch:
         ``evaluations``: how often the optimizer asked for the loss within the step. Where that was once a pass, each
         pass but the first has to find its place cleared: one that is cleared before the step alone adds up.
         """
-        if evaluations > 1 and evaluations == len(self._kept):
-            self._kept = self._kept[1:]
+        for place in self._places:
+            if evaluations > 1 and evaluations == len(place.kept):
+                place.kept = place.kept[1:]
         tally = self.run.notebook.tally
         if self._n:
             self._n_total += self._n
@@ -127,13 +150,24 @@ class BackwardWatch:
             turns.seen += 1
             turns.passes += self._n
             turns.joined += sum(tally.optimizer_steps) - self._steps_then > 1  # one of them is this very step
-            if self._cleared:
-                tally.fresh_checked += 1
-            elif self._kept:
-                self.run.notebook.fetch(torch.stack(self._kept), self._kept_read)
-        self._n, self._cleared, self._kept, self.fresh, self.inside = 0, False, [], None, False
+            self._ask_what_was_kept()
+        for place in self._places:
+            place.cleared, place.kept = False, []
+        self._n, self.fresh, self.inside = 0, None, False
 
-    def _kept_read(self, numbers: list[float]) -> None:
+    def _ask_what_was_kept(self) -> None:
+        kept = [place.kept for place in self._places if place.kept and not place.cleared]
+        if kept:
+            lengths = [len(norms) for norms in kept]
+            on = kept[0][0].device
+            norms = torch.stack([norm.to(on) for part in kept for norm in part])
+            self.run.notebook.fetch(norms, partial(self._kept_read, lengths))
+        elif any(place.cleared for place in self._places):
+            self.run.notebook.tally.fresh_checked += 1
+
+    def _kept_read(self, lengths: list[int], numbers: list[float]) -> None:
         """A gradient that was zero before any of the step's backward passes had been cleared."""
-        self.run.notebook.tally.fresh_checked += 1
-        self.run.notebook.tally.stale += all(number != 0 for number in numbers)
+        tally, left = self.run.notebook.tally, iter(numbers)
+        parts = [list(islice(left, n)) for n in lengths]
+        tally.fresh_checked += 1
+        tally.stale += any(all(number != 0 for number in part) for part in parts)

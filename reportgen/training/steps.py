@@ -69,7 +69,7 @@ class StepWatch:
         self._ends = self.optimizer.register_step_post_hook(self._step_ended)
         trainable = [p for g in self.optimizer.param_groups for p in g["params"] if p.requires_grad]
         if trainable:
-            self.backwards.stand_at(min(trainable, key=_size))
+            self.backwards.stand_at(*_ends(trainable))
         self._plan()
 
     def rest(self, last: int) -> None:
@@ -205,7 +205,7 @@ class StepWatch:
             return
         live = [i for i, n in norms.items() if n > 0 and table.entries[i].optimizer == self.index]
         if live and self._ends is not None:
-            self.backwards.stand_at(table.parameters[min(live, key=lambda i: _size(table.parameters[i]))])
+            self.backwards.stand_at(*_ends([table.parameters[i] for i in live]))
 
     def post_mortem(self) -> None:
         """Look for what is not finite in the gradients still there and in all weights, and look at the next step."""
@@ -275,6 +275,14 @@ def _evaluations(optimizer: Optimizer) -> int:
     """Return how often an optimizer with closures has asked for the loss so far; 0 where it does not count."""
     states = optimizer.state.values() if isinstance(optimizer, LBFGS) else []
     return max((int(state.get("func_evals", 0)) for state in states), default=0)
+
+
+def _ends(parameters: list[nn.Parameter]) -> tuple[nn.Parameter, nn.Parameter | None]:
+    """Return the smallest parameter, and the smallest of the half of the model where that one does not stand."""
+    place = min(range(len(parameters)), key=lambda i: _size(parameters[i]))
+    middle = (len(parameters) + 1) // 2
+    other = parameters[middle:] if place < middle else parameters[:middle]
+    return parameters[place], min(other, key=_size, default=None)
 
 
 def _size(parameter: nn.Parameter) -> int:
