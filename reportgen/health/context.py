@@ -226,11 +226,12 @@ def _of_prior(evaluation: EvaluationFacts) -> float | None:
     table, outputs = evaluation.classification, evaluation.outputs
     if table is None or outputs is None or outputs.cross_entropy is None:
         return None
-    prior = _entropy([sum(row) for row in table.confusion])
+    prior = entropy_of([sum(row) for row in table.confusion])
     return outputs.cross_entropy / prior if prior else None
 
 
-def _entropy(counts: list[int]) -> float:
+def entropy_of(counts: list[int]) -> float:
+    """Return the entropy of labels that occur so often, in nats."""
     n = sum(counts)
     return -sum(c / n * math.log(c / n) for c in counts if c) if n else 0.0
 
@@ -243,4 +244,4 @@ def _chance(report: Report) -> float | None:
     if _needs_no_targets(report) or _columns_apart(report):
         return None
     counts = [sum(row) for row in evaluation.classification.confusion]
-    return _entropy(counts) if sum(counts) else None
+    return entropy_of(counts) if sum(counts) else None

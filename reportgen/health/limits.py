@@ -172,7 +172,7 @@ LIMITS: dict[str, dict[str, str]] = {
     "output-range": {"share": "unreachable", "bound": "score_bound"},
     "probabilities-as-scores": {"row_sum": "row_sum_error"},
     "eval-nondeterminism": {"change": "eval_change"},
-    "batch-coupling": {"change": "coupling", "samples": "few_beside"},
+    "batch-coupling": {"change": "coupling", "samples": "few_beside", "lost": "order_lost"},
     "causal-leak": {"change": "coupling", "followed": "given_followed"},
     "missing-nonlinearity": {"departure": "affine_departure"},
     "affine-pair": {"departure": "affine_departure"},

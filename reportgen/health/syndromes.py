@@ -328,6 +328,13 @@ SYNDROMES: tuple[Syndrome, ...] = (
         (*_STUCK, *_FAR_APART, "measured-otherwise"),
         not_detail("by", "batch norm"),
     ),
+    # answers that are lost to the order of the samples are not lost to samples that are new
+    Syndrome(
+        "batch-mixing",
+        ("batch-coupling",),
+        (*_FAR_APART, "measured-otherwise"),
+        lambda proofs: any("mixed" in f.evidence for f in proofs),
+    ),
     Syndrome("missing-nonlinearity", ("missing-nonlinearity",), (*_SLOW, "affine-pair")),
     Syndrome("dropout-active-in-eval", ("eval-nondeterminism",), ("measured-otherwise",)),
     Syndrome(

@@ -192,6 +192,7 @@ class Thresholds(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     eval_change: float = 1e-4
     few_beside: float = 8.0
     coupling: float = 1e-3
+    order_lost: float = 0.1
     given_followed: float = 0.5
     affine_departure: float = 1e-4
     order_change: float = 1e-4

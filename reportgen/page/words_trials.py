@@ -65,6 +65,10 @@ def _neighbours(f: Finding) -> str:
     e, first = f.evidence, f.detail.get("first", "")
     ways = [f"{_(word)} {amount(e[key])}" for key, word in _WAYS if key in e]
     place = _(" The first layer whose output moves is {first}.").format(first=first) if first else ""
+    if "mixed" in e:
+        place += _(" In the order of the data {read} of the answers are right, in mixed batches {mixed}.").format(
+            read=percent(e["as_read"]), mixed=percent(e["mixed"])
+        )
     return _("Outputs that should stay move by {ways} of their spread; a plain repeat by {noise}.{place}").format(
         ways=_(", ").join(ways), noise=amount(e["noise"]), place=place
     )

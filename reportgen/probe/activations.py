@@ -215,10 +215,12 @@ class ActivationProbe:
 
         It is looked at where no hook saw it made and it is not part of the model's input.
         """
-        if self._known(x) is not None or _address(x) in self._given or self._executed == 0:
-            return
         name = f"{layer.name} (input)"
         read = self._read.get(name)
+        if self._known(x) is not None or _address(x) in self._given or self._executed == 0:
+            if read is not None:  # zeros that a state begins with, before the outputs of a layer take its place
+                read.ignored = True
+            return
         if read is None:
             told = Layer(name, layer.module, rectified=True, functional=True, time_first=layer.time_first)
             read = self._read[name] = told
@@ -363,7 +365,11 @@ class ActivationProbe:
         """Fetch the accumulators and return what was measured."""
         self._settle()
         self._add_held()
-        executed = [layer for layer in (*self._layers.values(), *self._read.values()) if layer.order is not None]
+        executed = [
+            layer
+            for layer in (*self._layers.values(), *self._read.values())
+            if layer.order is not None and not layer.ignored
+        ]
         executed.sort(key=lambda layer: layer.order or 0)
         for layer in executed:
             add_told_by_norm(layer)

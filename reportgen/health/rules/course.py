@@ -9,7 +9,7 @@ from statistics import median
 
 from ...document.facts import Finding, Report, Severity
 from ...document.scores import accuracy
-from ..context import Context
+from ..context import Context, entropy_of
 from ..curves import Curve, both, finite, is_adversarial, losses, scalar
 from ..robust import noise, running_median, spearman, theil_sen
 from ..thresholds import Thresholds
@@ -286,7 +286,8 @@ def h_metric_loss_disagree(report: Report, context: Context, limits: Thresholds)
 
     Rank correlation (Spearman) of −loss with the metric below 0.3, over eight epochs at least in which the metric
     moved: it informs. A warning when on the training data a falling loss goes with a falling metric (below −0.5, and
-    the metric ends below its start by more than its noise): the loss rewards the wrong thing.
+    the metric ends below its start by more than its noise): the loss rewards the wrong thing. It informs where the loss
+    came down to that of a constant guess, from above, for then nothing was learned at all.
     """
     history = report.training
     if history is None or is_adversarial(history):
@@ -304,7 +305,8 @@ def h_metric_loss_disagree(report: Report, context: Context, limits: Thresholds)
             continue
         fell = loss.y[0] - loss.end > max(3 * loss.noise, 0.02 * abs(loss.y[0]))
         worse = metric.y[0] - metric.end > max(4 * metric.noise, 0.02)
-        inverted = split == "train" and agreement < -0.5 and fell and worse and not context.outcome_ok
+        taught = fell and not _is_constant(report, loss.end)
+        inverted = split == "train" and agreement < -0.5 and taught and worse and not context.outcome_ok
         yield noted(
             "h-metric-loss-disagree",
             Severity.WARNING if inverted else Severity.INFO,
@@ -312,6 +314,13 @@ def h_metric_loss_disagree(report: Report, context: Context, limits: Thresholds)
             {"agreement": agreement, "first": metric.y[0], "end": metric.end},
             {"agreement": limits.metric_agreement},
         )
+
+
+def _is_constant(report: Report, loss: float) -> bool:
+    """Tell whether a loss is that of the best constant guess: within 5 % of the entropy of the labels."""
+    table = report.evaluation.classification if report.evaluation is not None else None
+    entropy = entropy_of([sum(row) for row in table.confusion]) if table is not None else 0.0
+    return abs(loss - entropy) < 0.05 * entropy
 
 
 def h_val_noise(report: Report, context: Context, limits: Thresholds) -> Iterator[Finding]:

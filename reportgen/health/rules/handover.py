@@ -166,11 +166,12 @@ def weights_shrunk(report: Report, context: Context, limits: Thresholds) -> Iter
     Root mean square times the square root of the fan-in below 0.05 of the default scale, 0.577, though the weights
     moved by 0.9 to 1.1 of their start, for half of the matrices at least: a penalty on the weights outweighs the loss,
     added by hand or by an optimizer that adapts to it. A warning where the model is no better than a constant guess.
+    Not of a single matrix: a linear model of what is not linear rightly ends near zero.
     """
     rows = {row.name: row for row in report.weights.rows} if report.weights is not None else {}
     runs = [p for p in trainable(report) if p.is_matrix and p.moved is not None and p.name in rows]
     small = [p for p in runs if 0.9 < (p.moved or 0.0) < 1.1 and _is_small(rows[p.name], limits)]
-    if not small or len(small) < len(runs) / 2 or not context.outcome_known or context.outcome_ok:
+    if not small or len(runs) < 2 or len(small) < len(runs) / 2 or not context.outcome_known or context.outcome_ok:
         return
     yield Finding(
         rule="weights-shrunk",

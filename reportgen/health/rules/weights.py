@@ -103,12 +103,14 @@ def w_scale(report: Report, context: Context, limits: Thresholds) -> Iterator[Fi
     layer has no scale of its own and is passed over, and so is one that is zero throughout (a zero-initialised head or
     branch). Where the run began with usual weights (``begun``) it was its steps that made them so. It informs where the
     model works and its steps made them so, or the layer's outputs are of usual size all the same (their root mean
-    square lies within the same bounds): then the weights fit inputs that are tiny or huge. Wrong for layers whose
-    inputs are so by design in a model that does not work yet.
+    square lies within the same bounds): then the weights fit inputs that are tiny or huge. It informs of small weights
+    of the only matrix: a linear model of what is not linear ends so. Wrong for layers whose inputs are so by design in
+    a model that does not work yet.
     """
     rows = report.activations.rows if report.activations is not None else []
     outputs = {r.name: r.stats.rms for r in rows if not r.stats.nonfinite}
     starts = {p.name: p.start_rms for p in report.training.parameters} if report.training is not None else {}
+    alone = sum(row.fan_in is not None for row in _measured(report)) == 1
     for row in _measured(report):
         if row.fan_in is None or row.before_norm or row.stats is None or not row.stats.sum_of_squares:
             continue
@@ -120,7 +122,7 @@ def w_scale(report: Report, context: Context, limits: Thresholds) -> Iterator[Fi
         begun = limits.weight_scale_info_low <= start <= limits.weight_scale_info_high
         size = outputs.get(row.name.rpartition(".")[0]) or 0.0
         fits = limits.weight_scale_low <= size <= limits.weight_scale_high
-        harmless = context.outcome_ok and (begun or fits)
+        harmless = (context.outcome_ok and (begun or fits)) or (alone and scale < 1)
         yield Finding(
             rule="w-scale",
             severity=Severity.WARNING if serious and not harmless else Severity.INFO,

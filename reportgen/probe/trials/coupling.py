@@ -12,6 +12,7 @@ from ...subject.data import Batch, tensors
 from ..layers import kind_of, layers_of, main_tensor
 from ..seeding import seed_generators
 from .lab import UNSTEADY, Lab, NotApplicableError, Result, a_row_each, answer, output_of, spread
+from .modes import right_answers
 from .order import worth_of_order
 from .sample import changed, rows
 
@@ -24,7 +25,8 @@ def neighbours(lab: Lab) -> Result:
     """Replace every second sample, leave the second half away, reorder the others; the rest must not move.
 
     ``change``: largest movement of an output that should stay, over the spread of the outputs; ``noise``: what
-    rounding and a plain repeat amount to on the same scale.
+    rounding and a plain repeat amount to on the same scale. Where a batch norm couples them, ``mixed`` is the accuracy
+    on batches that are drawn from all of the data given.
     """
     if any(".quantized.dynamic" in type(module).__module__ for module in lab.model.modules()):
         raise NotApplicableError("activations are rounded by their range over the batch")
@@ -49,7 +51,23 @@ def neighbours(lab: Lab) -> Result:
     detail = {}
     if numbers["change"] > max(1e-3, 20 * numbers["noise"]):
         detail = {"first": _first_coupled(lab, batch)}
+        if "BatchNorm" in detail["first"]:
+            numbers |= _mixed(lab)
     return Result(numbers, detail)
+
+
+def _mixed(lab: Lab) -> dict[str, float]:
+    """Return the accuracy on the data given where samples of all batches are mixed; nothing where there is none."""
+    batches = [b for b in lab.given if b.target is not None]
+    if len(batches) < 2:
+        return {}
+    right = []
+    for batch in batches:
+        lab.clock.need(1)
+        with torch.no_grad():
+            right.append(right_answers(output_of(lab.model, batch), batch.target))
+    known = torch.cat([r for r in right if r is not None]) if all(r is not None for r in right) else None
+    return {} if known is None else {"mixed": float(known.float().mean()), "mixed_samples": float(len(known))}
 
 
 class _Rearrangement(NamedTuple):
