@@ -395,6 +395,26 @@ def test_a_maximising_optimizer_leads_uphill() -> None:
     assert numbers["slope"] == pytest.approx(1, abs=1e-5)
 
 
+@pytest.mark.parametrize("made", ["wrapped", "parameter"])
+def test_an_activation_that_is_wrapped_anew_is_no_stranger(made: str) -> None:
+    class Cut(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.second = nn.Linear(8, 5), nn.Linear(5, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            h = self.first(x)
+            if made == "wrapped":
+                h = torch.tensor(h.detach().numpy(), requires_grad=True)
+            else:
+                h = h * nn.Parameter(torch.ones(5))
+            return self.second(h)  # type: ignore[no-any-return]
+
+    model = Cut()
+    numbers = learning.one_step(lab(model, optimizer=torch.optim.SGD(model.parameters(), 0.1))).numbers
+    assert numbers["strangers"] == (made == "parameter")
+
+
 def test_layers_in_a_plain_list_are_strangers() -> None:
     model = Made(lambda s, x: s.fc(s.hidden[0](x).relu()), fc=nn.Linear(16, 3), hidden=[nn.Linear(8, 16)])
     result = learning.one_step(lab(model, optimizer=torch.optim.SGD(model.parameters(), 0.1)))

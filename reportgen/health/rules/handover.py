@@ -15,9 +15,9 @@ from ..thresholds import Thresholds
 from .reach import set_back, trainable
 from .structure import last_affine
 from .training import noted
+from .weights import UNIFORM, is_fresh
 
 SECTION = "weights"
-_UNIFORM = 1 / math.sqrt(3)
 _KERNELS = ("Linear", "Conv1d", "Conv2d", "Conv3d")
 
 
@@ -92,7 +92,7 @@ def frozen_at_init(report: Report, context: Context, limits: Thresholds) -> Iter
         row for row in rows if row.module in _KERNELS and row.fan_in and row.stats is not None and row.tied_to is None
     ]
     frozen = [row for row in kernels if row.trainable is False and len(row.shape) > 1 and prod(row.shape) >= 30]
-    fresh = bool(frozen) and all(map(_is_fresh, frozen))
+    fresh = bool(frozen) and all(map(is_fresh, frozen))
     if not (fresh or tables) or (context.state != "trained" and not head):
         return
     frozen, kernels = (frozen, kernels) if fresh else (tables, [r for r in rows if len(r.shape) > 1])
@@ -126,7 +126,7 @@ def _drawn_head(report: Report, context: Context, limits: Thresholds) -> list[We
     rows = report.weights.rows if report.weights is not None else []
     last, trial, skill = last_affine(report), report.tried("other-ways"), skill_of(report, context)
     found = [r for r in rows if r.name == f"{last}.weight" and r.trainable is False and prod(r.shape) >= 100]
-    if not found or not _is_fresh(found[0]) or not any(r.trainable for r in rows):
+    if not found or not is_fresh(found[0]) or not any(r.trainable for r in rows):
         return []
     if trial is None or skill is None or skill.train + 2 * skill.error >= limits.skill_kept:
         return []
@@ -143,21 +143,6 @@ def _is_normal(row: WeightRow) -> bool:
     error = 1 / math.sqrt(stats.count)
     largest = max(abs(stats.min or 0.0), abs(stats.max or 0.0)) / math.sqrt(2 * math.log(stats.count))
     return abs(stats.mean or 0.0) < 4 * error and abs(stats.rms - 1) < 4 * error and 0.5 < largest < 1.5
-
-
-def _is_fresh(row: WeightRow) -> bool:
-    """Tell whether a weight looks like U(-b, b) with b = 1/sqrt(fan_in) by its range and its root mean square.
-
-    Of n draws the largest lies beyond b·(1 − 10/n) but for one time in e^10. The relative standard error of the root
-    mean square is sqrt(4/45)/(1/3)/2/sqrt(n) = 0.447/sqrt(n).
-    """
-    stats = row.stats
-    if stats is None or row.fan_in is None or stats.nonfinite or not stats.rms:
-        return False
-    largest = max(abs(stats.min or 0.0), abs(stats.max or 0.0)) * math.sqrt(row.fan_in)
-    scale = stats.rms * math.sqrt(row.fan_in)
-    near = 1 - 10 / max(stats.count, 11)
-    return near < largest < 1 + 1e-5 and abs(scale / _UNIFORM - 1) < 4 * 0.447 / math.sqrt(stats.count)
 
 
 def weights_shrunk(report: Report, context: Context, limits: Thresholds) -> Iterator[Finding]:
@@ -186,7 +171,7 @@ def weights_shrunk(report: Report, context: Context, limits: Thresholds) -> Iter
 def _is_small(row: WeightRow, limits: Thresholds) -> bool:
     if row.stats is None or row.fan_in is None or row.stats.nonfinite or row.before_norm:
         return False
-    return (row.stats.rms or 0.0) * math.sqrt(row.fan_in) < limits.shrunk * _UNIFORM
+    return (row.stats.rms or 0.0) * math.sqrt(row.fan_in) < limits.shrunk * UNIFORM
 
 
 def optimizer_state_missing(report: Report, context: Context, limits: Thresholds) -> Iterator[Finding]:

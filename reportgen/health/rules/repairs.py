@@ -20,10 +20,10 @@ from ..thresholds import Thresholds
 from .flow import is_guessing
 from .relearned import goes_with_rate
 from .training import h_overfit, is_poor
+from .weights import UNIFORM
 
 SECTION = "trials"
 _WAYS = ("faster", "slower", "thawed", "owned", "unregularised")
-_UNIFORM = 1 / math.sqrt(3)  # of PyTorch's initialisation, times the root of the fan-in
 _IN_PROPORTION = 0.01  # of the loss
 _STEPS = 40  # of a run without curves
 
@@ -252,7 +252,7 @@ def _are_pulled(report: Report) -> bool:
         for row in rows
         if row.trainable and row.fan_in and len(row.shape) > 1 and row.stats is not None and not row.before_norm
     ]
-    return bool(scales) and sum(scale < 0.3 * _UNIFORM for scale in scales) >= len(scales) / 2
+    return bool(scales) and sum(scale < 0.3 * UNIFORM for scale in scales) >= len(scales) / 2
 
 
 RULES = (plain_helps, faster_helps, slower_helps, thawing_helps, owning_helps, freedom_helps)

@@ -9,6 +9,8 @@ from ...document.facts import Finding, Report, Severity, WeightRow
 from ..context import Context
 from ..thresholds import Thresholds
 
+UNIFORM = 1 / math.sqrt(3)  # root mean square of PyTorch's initialisation, times the root of the fan-in
+
 SECTION = "weights"
 _DRAWS = 100  # entries, of which mean and variance tell something
 
@@ -181,7 +183,9 @@ def optimizer_missing_params(report: Report, context: Context, limits: Threshold
         return
     share = sum(row.stats.count for row in missing if row.stats is not None) / total
     empty = any(len(row.shape) > 1 and is_zero(row) for row in missing)
-    drawn = any(row.at_default_init or _is_drawn_embedding(row) or _is_drawn_recurrent(row) for row in missing)
+    drawn = any(
+        row.at_default_init or is_fresh(row) or _is_drawn_embedding(row) or _is_drawn_recurrent(row) for row in missing
+    )
     learned = not empty and not drawn
     kept_out = context.outcome_ok and learned and _are_first(report, {row.name for row in missing})
     severity = Severity.INFO if kept_out else Severity.WARNING
@@ -250,6 +254,21 @@ def _is_drawn_recurrent(row: WeightRow) -> bool:
     reached = bound * (1 - 20 / n) < max(-stats.min, stats.max) <= bound * (1 + 1e-6)
     usual = abs(mean) < 4 * bound / math.sqrt(3 * n)
     return reached and usual and abs(variance * 3 / bound**2 - 1) < 4 * math.sqrt(0.8 / n)
+
+
+def is_fresh(row: WeightRow) -> bool:
+    """Tell whether a weight looks like U(-b, b) with b = 1/sqrt(fan_in) by its range and its root mean square.
+
+    Of n draws the largest lies beyond b·(1 − 10/n) but for one time in e^10. The relative standard error of the root
+    mean square is sqrt(4/45)/(1/3)/2/sqrt(n) = 0.447/sqrt(n).
+    """
+    stats = row.stats
+    if stats is None or row.fan_in is None or stats.nonfinite or not stats.rms:
+        return False
+    largest = max(abs(stats.min or 0.0), abs(stats.max or 0.0)) * math.sqrt(row.fan_in)
+    scale = stats.rms * math.sqrt(row.fan_in)
+    near = 1 - 10 / max(stats.count, 11)
+    return near < largest < 1 + 1e-5 and abs(scale / UNIFORM - 1) < 4 * 0.447 / math.sqrt(stats.count)
 
 
 def _are_first(report: Report, names: set[str]) -> bool:

@@ -157,18 +157,28 @@ def _unowned(work: Outfit) -> dict[str, float]:
 def enter_strangers(
     lab: Lab, work: Outfit, leaves: list[Tensor], batch: Batch, numbers: dict[str, float], detail: dict[str, str]
 ) -> None:
-    """Enter the leaves that need a gradient and belong neither to model, loss or optimizers nor to the data."""
+    """Enter the leaves that need a gradient and belong neither to model, loss or optimizers nor to the data.
+
+    An activation that was wrapped anew in the forward pass is a leaf too, with a row for each sample; a parameter that
+    is made anew in each pass is one that nobody trains.
+    """
     known = {id(p) for p in work.model.parameters()} | optimizers_own(work.optimizers) | lab.owned
     known |= {id(t) for t in tensors((batch.args, batch.kwargs, batch.target))}
     if isinstance(work.loss, nn.Module):
         known |= {id(p) for p in work.loss.parameters()}
-    strangers = [leaf for leaf in leaves if id(leaf) not in known]
+    strangers = [leaf for leaf in leaves if id(leaf) not in known and not _is_wrapped(leaf, work.model, batch)]
     numbers["strangers"] = float(len(strangers))
     if strangers:
         numbers["stranger_elements"] = float(sum(leaf.numel() for leaf in strangers))
         shapes = [" × ".join(map(str, leaf.shape)) or "scalar" for leaf in strangers[:_NAMES]]
         detail["strangers"] = ", ".join(shapes)
         detail["where"] = _where(work.model, strangers)
+
+
+def _is_wrapped(leaf: Tensor, model: nn.Module, batch: Batch) -> bool:
+    """Tell whether a leaf is an activation: a row for each sample, and no part of the model holds it."""
+    each = leaf.dim() > 1 and len(leaf) == batch.n_samples and not isinstance(leaf, nn.Parameter)
+    return each and not _where(model, [leaf])
 
 
 def _where(model: nn.Module, strangers: list[Tensor]) -> str:
