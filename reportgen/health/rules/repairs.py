@@ -209,8 +209,9 @@ def plain_helps(report: Report, context: Context, limits: Thresholds) -> Iterato
     of its peak for half of the run, or a penalty in the loop that pulled half of the weight matrices below 0.3 of the
     default scale. A warning that names which; without either nothing is said. Of such a schedule a tenth of the loss
     on the data given is enough: what the full rate gains there in so few steps, it would have gained in the run, and
-    where a run had come to its floor the full rate leads up again. Of a penalty, which a logged loss may hold, the run
-    gained no more than a fresh copy's loss lies above that of the model.
+    where a run had come to its floor the full rate leads up again. A thirtieth is enough where ten times that rate
+    gains three tenths: the floor is far. Of a penalty, which a logged loss may hold, the run gained no more than a
+    fresh copy's loss lies above that of the model.
     """
     trial = report.tried("other-ways")
     train, val = losses(report.training, limits)
@@ -227,7 +228,8 @@ def plain_helps(report: Report, context: Context, limits: Thresholds) -> Iterato
     fresh = report.tried("fresh-start")
     if not schedule and fresh is not None:  # what was logged may hold the penalty, which fell too
         whole = min(whole, max(fresh.numbers["loss"] - n["before"], 0.0))
-    much = limits.way_after_collapse * abs(n["before"]) if schedule else math.inf
+    far = n["before"] - n.get("faster", n["before"]) >= 3 * limits.way_after_collapse * abs(n["before"])
+    much = limits.way_after_collapse / (3 if far else 1) * abs(n["before"]) if schedule else math.inf
     if not level or gain < min(much, max(limits.way_gain * abs(n["before"]), limits.way_of_run * whole)):
         return
     if not 0.2 < n["before"] / max(logged, 1e-12) < 2:
