@@ -21,7 +21,7 @@ from reportgen.page.sections import dataset as section
 from reportgen.probe import fingerprints
 from reportgen.probe.dataset import DatasetProbe, compare
 from reportgen.probe.fingerprints import Fingerprints, overlap
-from reportgen.probe.sequence import LabelOrder, PaddingCount
+from reportgen.probe.sequence import InputOrder, LabelOrder, PaddingCount
 from reportgen.probe.signal import SignalSample
 from reportgen.subject.data import Batch
 
@@ -119,6 +119,34 @@ def test_targets_that_only_rise_or_only_fall_are_told_from_those_that_wander() -
     assert 0.5 <= told["shuffled"].one_way < 0.6
     wander = torch.cumsum(y, 0)
     assert fed(LabelOrder(), wander[:, None], wander, size=33).facts().one_way < 0.9
+
+
+def test_columns_of_neighbours_are_correlated_as_numpy_correlates_them() -> None:
+    x = torch.randn(400, 3, generator=seeded(0))
+    x[:, 1] = torch.cumsum(x[:, 1], 0)
+    x[:, 2] = 7.0
+    probe = InputOrder()
+    for i in range(0, 400, 33):
+        probe.update(x[i : i + 33])
+    expected = np.corrcoef(x[:-1, 1].numpy(), x[1:, 1].numpy())[0, 1]
+    assert probe.correlation() == pytest.approx(expected, abs=0.02)
+    assert InputOrder().correlation() is None
+
+
+@pytest.mark.parametrize("form", ["shuffled", "constant", "tokens", "one number"])
+def test_inputs_without_an_order_have_none(form: str) -> None:
+    probe = InputOrder()
+    for i in range(12):
+        x = torch.randn(32, 5, generator=seeded(i))
+        made = {
+            "shuffled": x,
+            "constant": x * 0 + 1,
+            "tokens": torch.arange(640).reshape(32, 20),
+            "one number": x[:, 0],
+        }
+        probe.update(made[form])
+    found = probe.correlation()
+    assert found is None if form != "shuffled" else abs(found or 1.0) < 0.2
 
 
 def orders(y: Tensor) -> dict[str, Tensor]:

@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from reportgen.document.facts import DatasetFacts, Report
 from reportgen.document.history import LayerRun, LoopFacts, OptimizerRun, ParameterRun, Trace
-from reportgen.document.samples import Signal, SplitFacts
+from reportgen.document.samples import Order, Signal, SplitFacts
 from reportgen.page import words_anew
 from reportgen.probe.trials import anew
 from reportgen.probe.trials import run as trials
@@ -158,6 +158,26 @@ def test_what_the_scores_say(scores: dict[str, float], rule: str, expected: str,
     assert severity(sick, rule) == expected
     assert cause in causes(sick)
     assert severity(facts(), rule) is None
+
+
+@pytest.mark.parametrize(
+    ("correlation", "onward", "cause"),
+    [
+        (0.99, 0.85, "unshuffled-data"),
+        (0.5, 0.85, "underfitting"),
+        (None, 0.85, "underfitting"),
+        (0.99, 0.32, "bad-init"),  # mixed batches do not help its weights either
+    ],
+)
+def test_inputs_in_blocks_where_mixed_batches_help(correlation: float | None, onward: float, cause: str) -> None:
+    sick = facts(as_is=0.3, onward=onward)
+    data = DatasetFacts(n_samples=450, n_batches=15, order=Order(n=450, same=110, expected=112.0, inputs=correlation))
+    assert causes(replace(sick, train_dataset=data)) == {cause}
+
+
+def test_inputs_in_blocks_of_a_model_that_learned_are_no_fault() -> None:
+    data = DatasetFacts(n_samples=450, n_batches=15, order=Order(n=450, same=110, expected=112.0, inputs=0.99))
+    assert severity(replace(facts(), train_dataset=data), "d-order") is None
 
 
 @pytest.mark.parametrize(

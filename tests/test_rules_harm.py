@@ -114,6 +114,24 @@ def test_a_rate_that_was_gone_by_half_time_is_told_by_a_tenth_of_the_loss(
     assert causes(facts) == ({"lr-schedule-collapse"} if told else set())
 
 
+@pytest.mark.parametrize(
+    ("rates", "same", "faster", "told"),
+    [
+        (DROPPED, 0.28, 0.1, True),
+        (DROPPED, 0.28, 0.25, False),  # ten times the rate brings little, so the floor is near
+        (DROPPED, 0.296, 0.1, False),
+        (COSINE, 0.28, 0.1, False),
+    ],
+)
+def test_a_rate_that_was_gone_early_is_told_by_ten_times_its_peak(
+    rates: list[float], same: float, faster: float, told: bool
+) -> None:
+    good = [2.3, 0.8, *[0.3] * 18]
+    history = run(good, good, series=[series("learning_rate", rates)])
+    facts = report(None, trials=ways(before=0.3, same=same, faster=faster), training=history, weights=weight(0.058))
+    assert severity(facts, "plain-helps") == ("warning" if told else None)
+
+
 def test_neighbours_count_by_their_vote() -> None:
     across = Signal(kind="classes", n=400, k=5, score=0.7, vote=0.9, null_mean=0.5, null_std=0.02)
     table = Classification(classes=["a", "b"], confusion=[[130, 70], [70, 130]])
@@ -241,7 +259,11 @@ def test_a_layer_in_the_middle_that_no_optimizer_holds() -> None:
         return lambda model: [p for n, p in model.named_parameters() if not n.startswith(layer)]
 
     assert causes_of(fitted(net(), without("2."))) == {"params-not-in-optimizer"}
-    assert causes_of(fitted(net(), without("0."))) == set()  # as a backbone that is kept
+    assert causes_of(fitted(net(), without("0."))) == {"params-not-in-optimizer"}  # as it was drawn
+    kept = net()
+    with torch.no_grad():
+        kept[0].weight.mul_(torch.linspace(0.6, 1.4, 32)[:, None])  # type: ignore[operator]
+    assert causes_of(fitted(kept, without("0."))) == set()  # as a backbone that is kept
 
 
 def test_a_layer_that_another_is_called_in_place_of() -> None:

@@ -241,6 +241,8 @@ class Order(Struct, frozen=True, kw_only=True):
     """Correlation of neighbours, where targets are numbers."""
     one_way: float | None = None
     """Of neighbours with different targets, the share of those that go the way of most: up, or down."""
+    inputs: float | None = None
+    """Largest correlation of neighbours over the columns of the inputs."""
 
 
 class RowPart(Struct, frozen=True, kw_only=True):

@@ -299,7 +299,7 @@ SYNDROMES: tuple[Syndrome, ...] = (
     Syndrome(
         "unshuffled-data",
         ("d-order",),
-        (*_SLOW, *_FAR_APART, *_WILD, *_PUSHED, "bn-stats-mismatch", *_HINTS),
+        (*_SLOW, *_FAR_APART, *_WILD, *_PUSHED, "bn-stats-mismatch", "o-below-neighbours", "fresh-copy-ahead", *_HINTS),
     ),
     # wrong labels that are learned by heart hold nowhere else
     Syndrome("label-noise", ("d-label-noise", *_NOISY), (*_FAR_APART, "few-samples", "sure-and-wrong")),

@@ -219,6 +219,7 @@ class Thresholds(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     duplicates: float = 0.05
     conflicting: float = 0.01
     order_excess: float = 0.5
+    order_inputs: float = 0.9
     one_way: float = 0.99
     imbalance: float = 5.0
     rare_area: float = 0.7

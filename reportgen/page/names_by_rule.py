@@ -105,6 +105,7 @@ OF_RULE: dict[str, dict[str, tuple[str, Unit]]] = {
     "d-order": {
         "same": (N_("samples with the label of the one before"), COUNT),
         "one_way": (N_("neighbours that go the same way"), SHARE),
+        "inputs": (N_("correlation of neighbours in a column"), NUMBER),
     },
     "d-padding": {"share": (N_("share of padding"), SHARE), "token": (N_("token of the padding"), COUNT)},
     "d-rows-slipped": {

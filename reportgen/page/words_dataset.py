@@ -54,6 +54,11 @@ def _order(f: Finding) -> str:
         return _("Targets of neighbours in the order of loading have a correlation of {correlation}.").format(
             correlation=amount(e["correlation"])
         )
+    if "inputs" in e:
+        return _(
+            "A column of the inputs has a correlation of {correlation} with that of the sample before: samples come "
+            "sorted or in blocks, and in mixed batches the model learns much more."
+        ).format(correlation=amount(e["inputs"]))
     return _("Of {samples} samples {same} have the label of the one before; a random order gives {expected}.").format(
         samples=amount(e["samples"]), same=amount(e["same"]), expected=amount(round(e["expected"]))
     )

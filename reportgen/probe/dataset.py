@@ -24,7 +24,7 @@ from .layers import NORMS, layers_of
 from .mapped import MapSample
 from .reduce import as_real, tensor_stats
 from .repeats import coincidences
-from .sequence import LabelOrder, PaddingCount
+from .sequence import InputOrder, LabelOrder, PaddingCount
 from .shortcut import filled, halves_meet, shortcut
 from .signal import SignalSample, across, beside
 from .sureness import WordSample, sureness
@@ -60,7 +60,7 @@ class DatasetProbe:
         self.region, self.inputs, self.runs = Region(), InputSample(), WindowRuns()
         self.table, self._maps = TableRows(), MapSample()
         self.words, self.vectors = WordSample(), VectorSample()
-        self._order, self._padding = LabelOrder(), PaddingCount()
+        self._order, self._rows, self._padding = LabelOrder(), InputOrder(), PaddingCount()
         self._tensors = BatchTensors()
         self._joiner = Joiner(self._look)
         self.limits = ""
@@ -93,6 +93,7 @@ class DatasetProbe:
             kind = "nested" if x.is_nested else "sparse"
             self.limits = f"the inputs are {kind} tensors: neither copies nor padding nor neighbours were looked for"
         else:
+            self._rows.update(x)
             self.neighbours.update(batch)
             self.tokens.update(batch)
             self.region.update(batch)
@@ -177,7 +178,7 @@ class DatasetProbe:
             label_min=self._label_range[0] if self._label_range else None,
             label_max=self._label_range[1] if self._label_range else None,
             copies=self.copies.facts(),
-            order=self._order.facts(),
+            order=self._order.facts(self._rows.correlation()),
             padding=self._padding.facts(),
             signal=self.neighbours.facts() or self.vectors.facts() or self.words.signal(),
             twins=self.region.facts(),

@@ -1,4 +1,4 @@
-"""The order in which labels come, and the padding at the end of sequences: counts over one pass."""
+"""The order in which labels and inputs come, and the padding at the end of sequences: counts over one pass."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from ..document.samples import Order, Padding
 from ..subject.data import Batch
 
 MAX_VALUES = 64
+_COLUMNS = 256  # of an input, evenly spread, that are followed
+_CODES = 16  # whole numbers to a sample; more of them are tokens
 LEFT_OUT = -100  # the target that the losses of torch leave out: no class
 
 
@@ -61,13 +63,16 @@ class LabelOrder:
         """Different targets seen; None where a sample has not just one, or there are more than can be counted."""
         return len(self._counts) if self._possible and self._n and not self._many else None
 
-    def facts(self) -> Order | None:
-        """Return what neighbours have to do with each other; None for fewer than 30 samples."""
+    def facts(self, inputs: float | None = None) -> Order | None:
+        """Return what neighbours have to do with each other; None for fewer than 30 samples.
+
+        ``inputs``: the correlation of their inputs.
+        """
         if not self._possible or self._n < 30:
             return None
         if not self._many:
             expected = sum(c * (c - 1) for c in self._counts.values()) / self._n
-            return Order(n=self._n, same=self._same, expected=expected)
+            return Order(n=self._n, same=self._same, expected=expected, inputs=inputs)
         mean = self._sum / self._n
         variance = self._squares / self._n - mean * mean
         covariance = self._products / (self._n - 1) - mean * mean
@@ -75,7 +80,47 @@ class LabelOrder:
         if not math.isfinite(correlation):
             return None
         share = self._rises / max(self._n - 1 - self._same, 1)
-        return Order(n=self._n, correlation=max(-1.0, min(1.0, correlation)), one_way=max(share, 1 - share))
+        ratio = max(-1.0, min(1.0, correlation))
+        return Order(n=self._n, correlation=ratio, one_way=max(share, 1 - share), inputs=inputs)
+
+
+class InputOrder:
+    """Correlates the columns of neighbouring inputs, batch after batch: rows that come site by site, or sorted."""
+
+    def __init__(self) -> None:
+        self._last: Tensor | None = None
+        self._first: Tensor | None = None
+        self._n = 0
+        self._sums: Tensor | None = None
+        """Of the values, of their squares and of their products with those of the row before, by column."""
+
+    def update(self, x: Tensor) -> None:
+        """Add the inputs of one batch, in their order: numbers, or few whole numbers to a sample."""
+        n = len(x) if x.dim() > 1 else 0
+        width = x.numel() // n if n else 0
+        if not width or x.is_complex() or (not x.is_floating_point() and width > _CODES):
+            return
+        step = -(-width // _COLUMNS)
+        rows = x.detach().reshape(n, width)[:, ::step].double().cpu()
+        if self._first is None or self._sums is None or self._last is None:
+            self._first, self._last = rows[0], rows[0]
+            self._sums = torch.zeros(3, rows.shape[1], dtype=torch.float64)
+        if len(self._first) != rows.shape[1]:
+            return
+        own = rows - self._first
+        before = torch.cat([(self._last - self._first)[None], own[:-1]])
+        self._sums += torch.stack([own.sum(0), own.square().sum(0), (own * before).sum(0)])
+        self._last, self._n = rows[-1], self._n + n
+
+    def correlation(self) -> float | None:
+        """Return the largest correlation of neighbours over the columns that vary; None for fewer than 30 samples."""
+        if self._sums is None or self._n < 30:
+            return None
+        total, squares, products = self._sums / self._n
+        variance = squares - total.square()
+        known = torch.isfinite(variance) & (variance > 1e-12 * squares.clamp(min=1e-300)) & (variance > 0)
+        ratio = ((products - total.square()) / variance)[known]
+        return min(1.0, float(ratio.max())) if ratio.numel() else None
 
 
 class PaddingCount:

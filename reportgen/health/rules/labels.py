@@ -15,7 +15,7 @@ from ..curves import finite, learning_rates
 from ..thresholds import Thresholds
 from .optimizer import is_adaptive
 from .reach import is_in_part
-from .relearned import learns_nothing
+from .relearned import learns_nothing, mixed_helps
 
 SECTION = "dataset"
 
@@ -83,7 +83,10 @@ def d_order(report: Report, context: Context, limits: Thresholds) -> Iterator[Fi
     0.5, at more than six standard deviations. Samplers that balance batches lie below chance and pass. Targets that are
     numbers: correlation of neighbours above 0.5 and six standard errors; it informs where the model works (time
     series), else warns, and warns where the targets go one way from the first to the last (99 % of neighbours that
-    differ), as those of a sorted table do. Wrong where the loader given is not the one that training used.
+    differ), as those of a sorted table do. Rows that come site by site or sorted by another column than the target
+    (correlation of neighbours in a column of the inputs above 0.9) warn where a fresh copy comes much further in mixed
+    batches, and the model's own weights do so too (``fresh-copy-ahead``). Wrong where the loader given is not the one
+    that training used.
     """
     data = report.train_dataset
     order = data.order if data is not None else None
@@ -98,6 +101,15 @@ def d_order(report: Report, context: Context, limits: Thresholds) -> Iterator[Fi
             section=SECTION,
             evidence=evidence,
             threshold={"excess": limits.order_excess} | ({"one_way": limits.one_way} if "one_way" in evidence else {}),
+        )
+    elif order.inputs is not None and order.inputs > limits.order_inputs and mixed_helps(report, context, limits):
+        yield Finding(
+            rule="d-order",
+            severity=Severity.WARNING,
+            subject="training data",
+            section=SECTION,
+            evidence={"inputs": order.inputs, "samples": order.n},
+            threshold={"inputs": limits.order_inputs},
         )
 
 

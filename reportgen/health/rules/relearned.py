@@ -268,6 +268,15 @@ def fresh_copy_ahead(report: Report, context: Context, limits: Thresholds) -> It
     )
 
 
+def mixed_helps(report: Report, context: Context, limits: Thresholds) -> bool:
+    """Tell whether a fresh copy is far ahead of the model, and its own weights get there too, in mixed batches."""
+    trial = trial_of(report, context)
+    if trial is None or not context.outcome_known or not is_ahead(report, context, limits) or goes_with_rate(report):
+        return False
+    n = trial.numbers
+    return n.get("onward", n["as_is"]) >= (n["as_is"] + n["training_given"]) / 2
+
+
 def goes_with_rate(report: Report) -> bool:
     """Tell whether going on lowers the loss in proportion to the learning rate, which far from a minimum it does."""
     trial = report.tried("other-ways")

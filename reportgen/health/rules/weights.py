@@ -169,10 +169,10 @@ def optimizer_missing_params(report: Report, context: Context, limits: Threshold
     By identity, so a fact. If it is practically all of the model, the optimizer was made from another one: an error.
     Part of a model is a warning, unless the model works and the first of its layers are missing, one after the other:
     leaving the backbone out of the optimizer is a usual way to freeze it, leaving out the head, a layer in the middle
-    or one that is as it was initialised is not. Of an embedding that is told by its mean and variance, within four
-    standard errors of 0 and 1, and by its extremes, of a recurrent matrix in the same way; a matrix of zeros is as
-    adapters begin. So are parameters that the loss holds itself (centres, proxies, weights of its terms) and that get a
-    gradient. Wrong where optimizers were not given.
+    or one that is as it was initialised (of small ones told by range and root mean square) is not. Of an embedding
+    that is told by its mean and variance, within four standard errors of 0 and 1, and by its extremes, of a recurrent
+    matrix in the same way; a matrix of zeros is as adapters begin. So are parameters that the loss holds itself
+    (centres, proxies, weights of its terms) and that get a gradient. Wrong where optimizers were not given.
     """
     yield from _of_the_loss(report)
     rows = report.weights.rows if report.weights is not None else []
