@@ -160,6 +160,11 @@ def test_what_the_scores_say(scores: dict[str, float], rule: str, expected: str,
     assert severity(facts(), rule) is None
 
 
+def in_blocks(correlation: float | None) -> DatasetFacts:
+    order = Order(n=450, same=110, expected=112.0, inputs=correlation)
+    return DatasetFacts(n_samples=450, n_batches=15, shape="450 × 3", dtype="float32", order=order)
+
+
 @pytest.mark.parametrize(
     ("correlation", "onward", "cause"),
     [
@@ -171,13 +176,11 @@ def test_what_the_scores_say(scores: dict[str, float], rule: str, expected: str,
 )
 def test_inputs_in_blocks_where_mixed_batches_help(correlation: float | None, onward: float, cause: str) -> None:
     sick = facts(as_is=0.3, onward=onward)
-    data = DatasetFacts(n_samples=450, n_batches=15, order=Order(n=450, same=110, expected=112.0, inputs=correlation))
-    assert causes(replace(sick, train_dataset=data)) == {cause}
+    assert causes(replace(sick, train_dataset=in_blocks(correlation))) == {cause}
 
 
 def test_inputs_in_blocks_of_a_model_that_learned_are_no_fault() -> None:
-    data = DatasetFacts(n_samples=450, n_batches=15, order=Order(n=450, same=110, expected=112.0, inputs=0.99))
-    assert severity(replace(facts(), train_dataset=data), "d-order") is None
+    assert severity(replace(facts(), train_dataset=in_blocks(0.99)), "d-order") is None
 
 
 @pytest.mark.parametrize(

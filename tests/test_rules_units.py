@@ -10,7 +10,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from reportgen.document.facts import Finding, Meta, Report, Severity, SubjectFacts
+from reportgen.document.facts import Finding, Meta, Report, Severity, SubjectFacts, WeightFacts, WeightRow
+from reportgen.document.history import ParameterRun
+from reportgen.document.stats import TensorStats
+from reportgen.health.causes import diagnose
 from reportgen.health.context import Context
 from reportgen.health.rules import units
 from reportgen.health.thresholds import Thresholds
@@ -100,6 +103,29 @@ def test_heads_frozen_on_one_key() -> None:
     ((_, severity),) = found(units.attention_collapse(sick, BROKEN, LIMITS))
     assert severity == Severity.WARNING
     assert found(units.attention_collapse(report_of(Encoder(1.0), tokens), BROKEN, LIMITS)) == []
+
+
+@pytest.mark.parametrize(
+    ("start", "cause"),
+    [
+        (0.14, "lr-too-high"),  # a twelfth of what it is, as it is drawn for 16 inputs
+        (1.5, "saturated-activations"),
+        (0.005, "saturated-activations"),  # far from usual at the start too
+    ],
+)
+def test_heads_whose_weights_the_steps_drove_away(start: float, cause: str) -> None:
+    tokens = torch.randn(100, 24, 16, generator=torch.Generator().manual_seed(2))
+    sick = report_of(Encoder(12.0), tokens)
+    stats = TensorStats(count=768, sum=0.0, m2=768 * 1.7**2)
+    about: dict[str, Any] = {"module": "MultiheadAttention", "shape": [48, 16], "trainable": True}
+    rows, runs = [], []
+    for i in range(2):
+        name = f"layers.{i}.in_proj_weight"
+        rows.append(WeightRow(name=name, role="weight", dtype="float32", fan_in=16, stats=stats, **about))
+        runs.append(ParameterRun(name=name, is_matrix=True, start_rms=start, **about))
+    sick = structs.replace(sick, weights=WeightFacts(rows=rows), training=structs.replace(run(FALL), parameters=runs))
+    (finding,) = units.attention_collapse(sick, BROKEN, LIMITS)
+    assert [d.cause for d in diagnose([finding])] == [cause]
 
 
 class Block(nn.Module):

@@ -461,6 +461,12 @@ SYNDROMES: tuple[Syndrome, ...] = (
         (*_UNMOVED, "param-zero-grad", "adam-eps-floor"),
     ),
     Syndrome(
+        "lr-too-high",
+        ("attention-collapse",),
+        (*_SLOW, *_WILD, *_SICK_SIGNAL, "attention-logits", "lr-extreme", "update-ratio", "param-zero-grad"),
+        detail("driven", "steps"),
+    ),
+    Syndrome(
         "saturated-activations",
         ("saturation", "attention-collapse", "attention-scale"),
         (*_UNMOVED, "param-zero-grad", "adam-eps-floor"),

@@ -120,7 +120,8 @@ def attention_collapse(report: Report, context: Context, limits: Thresholds) -> 
     freezing point of T Gaussian logits). Heads that look at one key are healthy as such (previous token, sinks), so a
     warning needs more than half of the heads in two layers and a model that does not work, or does clearly less than
     its nearest neighbours. Attention that is written out is judged by its softmax for one sample, and told of only
-    where that is a warning. Zhai et al. 2023.
+    where that is a warning. ``driven`` by the steps: matrices of that layer grew to five times the size that they began
+    the run with, and that was a usual one. Zhai et al. 2023.
     """
     if report.activations is None or not context.real_data:
         return
@@ -149,7 +150,22 @@ def attention_collapse(report: Report, context: Context, limits: Thresholds) -> 
         section=SECTION,
         evidence=evidence,
         threshold={"entropy": limits.attention_entropy, "share": 0.5},
+        detail={"driven": "steps"} if _was_driven(report, worst.name, limits) else {},
     )
+
+
+def _was_driven(report: Report, layer: str, limits: Thresholds) -> bool:
+    """Tell whether a matrix of a layer grew five times in the run, from a usual size."""
+    rows = {row.name: row for row in report.weights.rows} if report.weights is not None else {}
+    for run in report.training.parameters if report.training is not None else []:
+        row = rows.get(run.name)
+        if not layer or not run.name.startswith(f"{layer}.") or row is None or row.stats is None or not row.fan_in:
+            continue
+        start = (run.start_rms or 0.0) * row.fan_in**0.5
+        usual = limits.weight_scale_info_low <= start <= limits.weight_scale_info_high
+        if usual and (row.stats.rms or 0.0) > 5 * (run.start_rms or math.inf):
+            return True
+    return False
 
 
 class _Heads(NamedTuple):
