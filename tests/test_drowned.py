@@ -131,14 +131,39 @@ def test_heads_of_one_size_are_not_tried(loss: Callable[[Say, Say], Tensor], why
         _tried(loss, epochs=2)
 
 
-def test_one_output_is_no_head_of_several() -> None:
-    class One(Two):
-        def forward(self, x: Tensor) -> Tensor:  # type: ignore[override]
-            said: Tensor = super().forward(x)["kind"]
-            return said
+class One(Two):
+    """The same heads as columns of one output."""
 
-    with pytest.raises(NotApplicableError, match="several outputs"):
-        _tried(lambda o, t: F.cross_entropy(o, t["kind"]), epochs=1, model=One())  # type: ignore[arg-type]
+    def __init__(self, columns: int = 4) -> None:
+        super().__init__()
+        self.columns = columns
+
+    def forward(self, x: Tensor) -> Tensor:  # type: ignore[override]
+        said = super().forward(x)
+        return torch.cat([said["kind"], said["number"][:, None]], 1)[:, : self.columns]
+
+
+def _of_columns(o: Tensor, t: Say) -> Tensor:
+    return F.cross_entropy(o[:, :3], t["kind"]) + F.mse_loss(o[:, 3], t["number"])
+
+
+def test_columns_of_one_output_are_heads_too() -> None:
+    facts = _told(_tried(_of_columns, scale=5000.0, model=One()))  # type: ignore[arg-type]
+    assert severity(facts, "head-drowned") == "warning"
+    assert "unscaled-target" in causes(facts)
+
+
+@pytest.mark.parametrize(
+    ("loss", "columns", "why"),
+    [
+        (_of_columns, 4, "no head pulls"),  # numbers of order one
+        (lambda o, t: F.cross_entropy(o, t["kind"]), 3, "no head pulls"),
+        (lambda o, t: F.mse_loss(o[:, 0], t["number"]), 1, "several outputs"),
+    ],
+)
+def test_columns_that_none_of_them_drowns(loss: Callable[[Tensor, Say], Tensor], columns: int, why: str) -> None:
+    with pytest.raises(NotApplicableError, match=why):
+        _tried(loss, epochs=4, model=One(columns))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

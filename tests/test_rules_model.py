@@ -196,8 +196,14 @@ def test_weights_pulled_to_nothing(scale: float, table: Classification, expected
         stats=stats,
     )
     parameter = structs.replace(moved(True, [1e-3] * 8), moved=0.99)
-    facts = report(table, weights=WeightFacts(rows=[row]), training=run(FLAT, parameters=[parameter]))
+    both = [row, structs.replace(row, name="out.weight")]
+    parameters = [parameter, structs.replace(parameter, name="out.weight")]
+    facts = report(table, weights=WeightFacts(rows=both), training=run(FLAT, parameters=parameters))
     assert severity(facts, "weights-shrunk") == expected
+    # a single matrix of what is not linear rightly ends near zero
+    alone = report(table, weights=WeightFacts(rows=[row]), training=run(FLAT, parameters=[parameter]))
+    assert severity(alone, "weights-shrunk") is None
+    assert severity(alone, "w-scale") in (None, "info")
 
 
 @pytest.mark.parametrize(
@@ -645,8 +651,8 @@ def test_a_little_luck_with_classes_is_no_outcome(cross_entropy: float | None, e
     assert severity(report(None, evaluation=evaluation, training=run([2.6] * 6)), "h-never-learned") == expected
 
 
-@pytest.mark.parametrize(("curve", "expected"), [([2.3] * 6, "warning"), ([2.3, 1.2, 0.6, 0.4, 0.3, 0.2], None)])
-def test_gradients_vanish_slowly_over_many_layers(curve: list[float], expected: str | None) -> None:
+def falling(decades: float, layers: int) -> GradientFacts:
+    """Return gradients of so many layers; from each to the one before they fall by so many decades."""
     rows = [
         GradientRow(
             name=f"l{i}",
@@ -656,10 +662,30 @@ def test_gradients_vanish_slowly_over_many_layers(curve: list[float], expected: 
             order=i,
             n_none=0,
             n_zero=0,
-            stats=TensorStats(count=1000, sum=0.0, m2=1000 * 10 ** (0.44 * i - 10), min=-1.0, max=1.0),
+            stats=TensorStats(count=1000, sum=0.0, m2=1000 * 10 ** (2 * decades * i - 10), min=-1.0, max=1.0),
         )
-        for i in range(30)
+        for i in range(layers)
     ]
-    seen = GradientFacts(mode="train", n_batches=4, n_samples=64, loss="l", rows=rows)
+    return GradientFacts(mode="train", n_batches=4, n_samples=64, loss="l", rows=rows)
+
+
+@pytest.mark.parametrize(
+    ("decades", "right", "expected"),
+    [
+        (0.5, 50, "warning"),  # 3e-4 over eight layers
+        (0.5, 95, None),  # the model works
+        (0.4, 50, None),
+        (0.31, 50, None),  # a deep network of ReLUs as it is drawn
+    ],
+)
+def test_gradients_vanish_fast_over_few_layers(decades: float, right: int, expected: str | None) -> None:
+    table = Classification(classes=["a", "b"], confusion=[[right, 100 - right], [100 - right, right]])
+    curve = [0.9, 0.7, 0.695, 0.694, 0.693, 0.693]
+    found = report(table, gradients=falling(decades, 8), training=run(curve))
+    assert severity(found, "grad-depth-slope") == expected
+
+
+@pytest.mark.parametrize(("curve", "expected"), [([2.3] * 6, "warning"), ([2.3, 1.2, 0.6, 0.4, 0.3, 0.2], None)])
+def test_gradients_vanish_slowly_over_many_layers(curve: list[float], expected: str | None) -> None:
     table = Classification(classes=["a", "b"], confusion=[[50, 50], [50, 50]])
-    assert severity(report(table, gradients=seen, training=run(curve)), "grad-depth-slope") == expected
+    assert severity(report(table, gradients=falling(0.22, 30), training=run(curve)), "grad-depth-slope") == expected

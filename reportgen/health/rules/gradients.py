@@ -10,6 +10,7 @@ from ...document.facts import Finding, GradientRow, Report, Severity
 from ..context import Context
 from ..robust import theil_sen
 from ..thresholds import Thresholds
+from .flow import is_guessing
 from .reach import are_idle
 from .training import h_never_learned
 
@@ -92,8 +93,9 @@ def grad_depth_slope(report: Report, context: Context, limits: Thresholds) -> It
     and the ratio of the first to the last tenth of the layers. Both must pass their thresholds, over five layers at
     least. Healthy nets: slope -0.13 to +0.16, ratio 1 to 300; a deep default-init ReLU MLP 0.31 and 9e-4; ten sigmoid
     layers 0.84 and 1e-8. Where the training loss never moved (``h-never-learned``) half of the slope is enough to
-    vanish: over many layers a slower fall ends as far down. Exact zeros (a zero-initialised head) and non-finite
-    gradients are left out.
+    vanish: over many layers a slower fall ends as far down. Where the model is no better than a constant guess, ten
+    times the ratio is enough at one and a half times the slope: over few layers a faster fall has no room to end there.
+    Exact zeros (a zero-initialised head) and non-finite gradients are left out.
     """
     rows = _profile(report)
     if len(rows) < limits.gradient_layers:
@@ -104,7 +106,9 @@ def grad_depth_slope(report: Report, context: Context, limits: Thresholds) -> It
     ratio = median(sizes[:tenth]) / median(sizes[-tenth:])
     stuck = any(True for _ in h_never_learned(report, context, limits))
     enough = limits.gradient_slope * (0.5 if stuck else 1.0)
-    vanishing = slope > enough and ratio < limits.gradient_ratio_warning
+    steep = slope > 1.5 * limits.gradient_slope and is_guessing(report, context)
+    least = limits.gradient_ratio_warning * (10 if steep else 1)
+    vanishing = slope > enough and ratio < least
     exploding = slope < -limits.gradient_slope and ratio > 1 / limits.gradient_ratio_warning
     if not vanishing and not exploding:
         return
@@ -115,7 +119,9 @@ def grad_depth_slope(report: Report, context: Context, limits: Thresholds) -> It
         subject=rows[0].name,
         section=SECTION,
         evidence={"slope": slope, "ratio": ratio, "layers": len(sizes)},
-        threshold={"slope": enough if vanishing else limits.gradient_slope, "ratio": limits.gradient_ratio_warning},
+        threshold={"slope": enough, "ratio": least}
+        if vanishing
+        else {"slope": limits.gradient_slope, "ratio": 1 / least},
         detail={"direction": "vanishing" if vanishing else "exploding", "last": rows[-1].name},
     )
 
