@@ -603,6 +603,24 @@ def test_codes_and_counts_are_no_rectified_numbers(code: str) -> None:
     assert ("head (input)" in rows) == (code in ("rectified", "dead"))
 
 
+@pytest.mark.parametrize("known", [True, False])
+def test_a_state_that_begins_with_zeros_is_no_dead_rectifier(known: bool) -> None:
+    class Cell(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.w, self.u, self.act = nn.Linear(4, 16), nn.Linear(16, 16), nn.Tanh()
+
+        def forward(self, x: Tensor) -> Tensor:
+            h = torch.zeros(len(x), 16)
+            for t in range(x.shape[1]):
+                made = self.w(x[:, t]) + self.u(h)
+                h = self.act(made) if known else torch.tanh(made)
+            return h
+
+    rows = {row.name: row for row in probe(Cell(), [torch.randn(40, 5, 4), torch.randn(30, 5, 4)]).rows}
+    assert "u (input)" not in rows or min(c.silent for c in rows["u (input)"].channels) == 0
+
+
 def test_a_mask_of_one_value_is_told_where_values_were_not_looked_at() -> None:
     def row(x: Tensor, silent: int) -> ActivationRow:
         channels = [ChannelFacts(call=0, n_channels=4, n_samples=50, n_batches=1, silent=silent, constant=0)]

@@ -790,6 +790,31 @@ def test_units_that_sorted_batches_shut_follow_from_their_order() -> None:
     assert {d.cause for d in diagnose([finding("d-order", Severity.INFO), *dead])} == {"dead-relu", "unshuffled-data"}
 
 
+def told(rule: str, severity: Severity = Severity.WARNING, **evidence: float) -> Finding:
+    return Finding(rule=rule, severity=severity, subject="x", section="s", evidence=evidence)
+
+
+@pytest.mark.parametrize(
+    ("findings", "causes"),
+    [
+        # a class whose samples were renamed is rare for that reason
+        ([told("splits-labelled-otherwise"), told("d-class-imbalance")], ["label-noise"]),
+        ([told("d-label-noise"), told("d-class-imbalance")], ["label-noise", "class-imbalance"]),
+        # a loss that compares strangers teaches nothing
+        ([told("loss-crossed", Severity.ERROR), told("d-label-signal"), told("dead-relu")], ["loss-shape-broadcast"]),
+        # what the order of the samples cost was not lost to new samples
+        ([told("batch-coupling", mixed=1.0, as_read=0.4), told("o-skill-lost")], ["batch-mixing"]),
+    ],
+)
+def test_what_follows_from_labels_losses_and_orders(findings: list[Finding], causes: list[str]) -> None:
+    assert [d.cause for d in diagnose(findings)] == causes
+
+
+def test_a_norm_that_couples_and_costs_nothing_explains_no_overfitting() -> None:
+    coupled = structs.replace(told("batch-coupling"), detail={"by": "batch norm"})
+    assert {d.cause for d in diagnose([coupled, told("o-skill-lost")])} == {"batch-mixing", "overfitting"}
+
+
 def test_a_rule_that_fails_is_a_row_and_not_a_lost_report(monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*_: Any) -> Any:
         raise ZeroDivisionError("in a rule")

@@ -195,7 +195,7 @@ def test_weights_pulled_to_nothing(scale: float, table: Classification, expected
         fan_in=100,
         stats=stats,
     )
-    parameter = structs.replace(moved(True, [1e-3] * 8), moved=0.99)
+    parameter = structs.replace(moved(True, [1e-3] * 8), moved=0.99, start_rms=0.058)
     both = [row, structs.replace(row, name="out.weight")]
     parameters = [parameter, structs.replace(parameter, name="out.weight")]
     facts = report(table, weights=WeightFacts(rows=both), training=run(FLAT, parameters=parameters))
@@ -689,3 +689,16 @@ def test_gradients_vanish_fast_over_few_layers(decades: float, right: int, expec
 def test_gradients_vanish_slowly_over_many_layers(curve: list[float], expected: str | None) -> None:
     table = Classification(classes=["a", "b"], confusion=[[50, 50], [50, 50]])
     assert severity(report(table, gradients=falling(0.22, 30), training=run(curve)), "grad-depth-slope") == expected
+
+
+@pytest.mark.parametrize(
+    ("mixed", "right", "expected"),
+    [(0.95, 60, "warning"), (0.75, 70, "info"), (0.72, 60, "info"), (None, 60, "info")],
+)
+def test_answers_lost_to_the_order_of_the_data(mixed: float | None, right: int, expected: str) -> None:
+    numbers = {"noise": 1e-6, "replaced": 0.9, "fewer": 0.4, "reordered": 0.0, "change": 0.9}
+    numbers |= {"mixed": mixed, "mixed_samples": 100.0} if mixed is not None else {}
+    table = Classification(classes=["a", "b"], confusion=[[right, 100 - right], [100 - right, right]])
+    trials = tried("neighbours", {"first": "1 (BatchNorm1d)"}, **numbers)
+    facts = report(table, trials=trials, training=run(FALL))
+    assert severity(facts, "batch-coupling") == expected

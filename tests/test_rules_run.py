@@ -539,6 +539,16 @@ def test_h_metric_loss_disagree() -> None:
     assert not found(still, "h-metric-loss-disagree")
 
 
+def test_a_loss_that_came_down_to_a_constant_guess_rewards_nothing() -> None:
+    """The best constant guess of two classes, of 0.53 and 0.47, has a loss of 0.691."""
+    falling = [0.74 - 0.048 * min(e, 8) / 8 for e in range(20)]
+    worse = [0.61 - 0.004 * e for e in range(20)]
+    table = Classification(classes=["a", "b"], confusion=[[150, 62], [140, 48]])
+    for curve, expected in ((falling, "info"), ([v - 0.15 for v in falling], "warning")):
+        facts = report(run(curve, series=[series("train_accuracy", worse)]), table)
+        assert severity(facts, "h-metric-loss-disagree") == expected
+
+
 def test_h_val_noise_and_the_gap() -> None:
     rng = Random(2)
     noisy_end = [min(0.97, 0.5 + 0.1 * e) + rng.uniform(-0.003, 0.003) for e in range(20)]

@@ -155,6 +155,26 @@ def test_a_sample_that_sees_its_neighbours_moves(model: nn.Module, batch: Batch,
     assert result.detail.get("first", "") == first
 
 
+def test_answers_that_batches_of_one_class_cost() -> None:
+    """A batch norm without running statistics takes the mean of a class out of batches that hold no other."""
+    torch.manual_seed(0)
+    y = torch.arange(4).repeat_interleave(48)
+    x = 3.0 * F.one_hot(y, 8).float() + torch.randn(192, 8)
+    model = nn.Sequential(nn.BatchNorm1d(8, track_running_stats=False), nn.Linear(8, 4, bias=False))
+    with torch.no_grad():
+        model[1].weight.copy_(torch.eye(4, 8))  # type: ignore[operator]
+    read = [Batch((x[i : i + 24],), {}, y[i : i + 24]) for i in range(0, 192, 24)]
+    mixed = shuffled(read, 0)
+    numbers = coupling.neighbours(lab(model, *mixed)).numbers
+    own = float((torch.cat([model(b.args[0]).argmax(1) for b in read]) == y).float().mean())
+    expected = [model(b.args[0]).argmax(1) == b.target for b in mixed]
+    assert numbers["mixed"] == pytest.approx(float(torch.cat(expected).float().mean()))
+    assert numbers["mixed"] > own + 0.3
+    # one that knows its statistics is not asked
+    model = nn.Sequential(nn.BatchNorm1d(8), nn.Linear(8, 4)).eval()
+    assert "mixed" not in coupling.neighbours(lab(model, *mixed)).numbers
+
+
 @pytest.mark.parametrize(
     ("model", "batch"),
     [

@@ -182,7 +182,12 @@ SYNDROMES: tuple[Syndrome, ...] = (
         ("d-input-scale", "d-dtype"),
         (*_NONFINITE, *_SLOW, *_SICK_SIGNAL, *_WILD, "update-ratio", "h-init-loss", "precision-lost"),
     ),
-    Syndrome("loss-shape-broadcast", ("loss-crossed", "loss-broadcast", "loss-shape"), (*_STUCK, "d-target-scale")),
+    # all answers are drawn to one, and a model that was taught nothing cannot tell what the labels hold
+    Syndrome(
+        "loss-shape-broadcast",
+        ("loss-crossed", "loss-broadcast", "loss-shape"),
+        (*_STUCK, *_PUSHED, "d-target-scale", "d-label-signal"),
+    ),
     Syndrome("double-softmax", ("double-softmax", "probabilities-as-scores"), _SLOW),
     Syndrome("double-softmax", ("loss-of-shares",), _SLOW, detail("kind", "softened")),
     # nothing comes through, so that no unit in front of it is pulled anywhere
@@ -300,6 +305,13 @@ SYNDROMES: tuple[Syndrome, ...] = (
         "unshuffled-data",
         ("d-order",),
         (*_SLOW, *_FAR_APART, *_WILD, *_PUSHED, "bn-stats-mismatch", "o-below-neighbours", "fresh-copy-ahead", *_HINTS),
+    ),
+    # a class that the other split has more of was renamed in this one
+    Syndrome(
+        "label-noise",
+        ("d-label-noise", *_NOISY),
+        (*_FAR_APART, "few-samples", "sure-and-wrong", "d-class-imbalance"),
+        lambda proofs: any(f.rule == "splits-labelled-otherwise" for f in proofs),
     ),
     # wrong labels that are learned by heart hold nowhere else
     Syndrome("label-noise", ("d-label-noise", *_NOISY), (*_FAR_APART, "few-samples", "sure-and-wrong")),

@@ -32,7 +32,7 @@ _TOLD = {
     "target": N_("target"),
 }
 _UNTOLD = frozenset(
-    "answer axis begun by channel column direction embedding examples given".split()  # noqa: SIM905
+    "answer axis begun by channel column direction driven embedding examples given".split()  # noqa: SIM905
     + "held kind moved reason redrawn".split()  # noqa: SIM905
     + "role source training turn value way what when".split()  # noqa: SIM905
 )

@@ -124,7 +124,7 @@ def w_scale(report: Report, context: Context, limits: Thresholds) -> Iterator[Fi
         begun = limits.weight_scale_info_low <= start <= limits.weight_scale_info_high
         size = outputs.get(row.name.rpartition(".")[0]) or 0.0
         fits = limits.weight_scale_low <= size <= limits.weight_scale_high
-        harmless = (context.outcome_ok and (begun or fits)) or (alone and scale < 1)
+        harmless = (context.outcome_ok and (begun or fits)) or (alone and begun and scale < 1)
         yield Finding(
             rule="w-scale",
             severity=Severity.WARNING if serious and not harmless else Severity.INFO,
