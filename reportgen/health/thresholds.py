@@ -308,7 +308,7 @@ class Thresholds(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     penalty_gain: float = 0.15
     places_apart: float = 0.02
     places_own: float = 2.0
-    drowned_worth: float = 0.3
+    drowned_worth: float = 0.5
     drowned_errors: float = 5.0
     drowned_size: float = 10.0
     anew_gap: float = 0.15

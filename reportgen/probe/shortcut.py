@@ -22,7 +22,8 @@ def shortcut(table: tuple[Tensor, Tensor] | None, kind: Literal["classes", "numb
 
     ``table`` is (inputs (N, F), targets (N)), ``step`` how far apart in the input its features lie. For classes the
     score is the share of neighbours in the order of the feature that share their class, for numbers the squared
-    correlation. The null is the best feature's score with permuted targets, the highest of 20.
+    correlation. The null is the best feature's score with permuted targets, the highest of 20. The second best is none
+    that says the same: the label as columns of 0 and 1 stands in one as in the other.
     """
     if table is None or len(table[0]) < LEAST or table[0].shape[1] < 2:
         return None
@@ -34,18 +35,28 @@ def shortcut(table: tuple[Tensor, Tensor] | None, kind: Literal["classes", "numb
     order = x.argsort(0) if kind == "classes" else x
     scores = score(order, y)
     best = int(scores.argmax())
-    others = torch.cat([scores[:best], scores[best + 1 :]])
+    others = scores[~_goes_with(x, best)]
     null = [float(score(order, y[torch.randperm(len(y), generator=generator)]).max()) for _ in range(PERMUTATIONS)]
     return Shortcut(
         kind=kind,
         n=len(x),
         feature=best * step,
         score=float(scores[best]),
-        second=float(others.max()),
+        second=float(others.max()) if others.numel() else 0.0,
         null=max(null),
         gap=_gap(x[:, best].double(), y) if kind == "classes" else None,
         places=_places(x[:, best].double()),
     )
+
+
+def _goes_with(x: Tensor, best: int) -> Tensor:
+    """Tell of each feature whether it is the best one in other numbers: correlation beyond 0.999, or itself."""
+    centred = x.double() - x.double().mean(0)
+    size = centred.square().sum(0).sqrt()
+    along = (centred * centred[:, best : best + 1]).sum(0).abs()
+    same = along > 0.999 * size * size[best]
+    same[best] = True
+    return same
 
 
 def filled(table: tuple[Tensor, Tensor] | None, kind: Literal["classes", "numbers"], step: int) -> Filled | None:

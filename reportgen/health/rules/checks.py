@@ -197,7 +197,7 @@ def head_drowned(report: Report, context: Context, limits: Thresholds) -> Iterat
 
     The loss moves the parameters that the heads share at least 100 times as much through one head as through all
     others. What those others say of the data given (the loss with their rows dealt out among the samples, less the
-    loss as it is) is worth less than 0.3 of what it is for a fresh copy that learned from them alone, 300 steps, and
+    loss as it is) is worth less than half of what it is for a fresh copy that learned from them alone, 300 steps, and
     the difference exceeds five deviations between deals. A warning. The targets of the strong head are the cause where
     it says numbers far from 1 (root mean square above 10), else the weights of the losses. Wrong where the others are
     not meant to be learned.

@@ -16,6 +16,7 @@ from ..thresholds import Thresholds
 from .optimizer import is_adaptive
 from .reach import is_in_part
 from .relearned import learns_nothing, mixed_helps
+from .training import h_diverged
 
 SECTION = "dataset"
 
@@ -294,7 +295,8 @@ def d_target_scale(report: Report, context: Context, limits: Thresholds) -> Iter
     else it informs, because what is learned is learned. A warning too where targets of a size (root mean square) above
     10 were not even met in the mean: of the squared error on the training data, which is above that of the mean of the
     targets, the mean residual makes up more than half (with Adam and its kin at a rate of 1e-4 at least: below, the
-    rate is what kept it).
+    rate is what kept it). And where the run diverged from a loss as large as targets of a size above 100 make it, a
+    tenth of their mean square at least, for the gradient of a squared error grows with them.
     """
     evaluation, data = report.evaluation, report.train_dataset or report.dataset
     target = data.target if data is not None else None
@@ -304,10 +306,11 @@ def d_target_scale(report: Report, context: Context, limits: Thresholds) -> Iter
     fit = report.train_evaluation.regression if report.train_evaluation is not None else None
     short = fit is not None and fit.r2 is not None and fit.r2 < limits.poor_r2 and target.std > limits.target_std_poor
     unmet = fit is not None and _is_unmet(fit, report.training, limits)
+    blown = _is_blown_up(report, context, limits, math.hypot(target.mean or 0.0, target.std))
     usual = offset <= limits.target_offset and 1 / limits.target_std < target.std <= limits.target_std
-    if usual and not short and not unmet:
+    if usual and not short and not unmet and not blown:
         return
-    failed = context.state == "trained" and (short or unmet or not context.outcome_ok)
+    failed = context.state == "trained" and (short or unmet or blown or not context.outcome_ok)
     yield Finding(
         rule="d-target-scale",
         severity=Severity.WARNING if failed else Severity.INFO,
@@ -317,6 +320,14 @@ def d_target_scale(report: Report, context: Context, limits: Thresholds) -> Iter
         | ({"missed": fit.residual.mean or 0.0} if fit is not None and unmet else {}),
         threshold={"offset": limits.target_offset, "std": limits.target_std},
     )
+
+
+def _is_blown_up(report: Report, context: Context, limits: Thresholds, size: float) -> bool:
+    """Tell whether a run diverged from a loss that large targets made large."""
+    fresh = report.tried("fresh-start")
+    if size <= limits.target_std_poor or fresh is None or fresh.numbers["loss"] < 0.1 * size**2:
+        return False
+    return any(f.severity is Severity.ERROR for f in h_diverged(report, context, limits))
 
 
 def _is_unmet(fit: Regression, history: History | None, limits: Thresholds) -> bool:

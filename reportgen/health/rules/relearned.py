@@ -269,12 +269,16 @@ def fresh_copy_ahead(report: Report, context: Context, limits: Thresholds) -> It
 
 
 def mixed_helps(report: Report, context: Context, limits: Thresholds) -> bool:
-    """Tell whether a fresh copy is far ahead of the model, and its own weights get there too, in mixed batches."""
-    trial = trial_of(report, context)
+    """Tell whether a fresh copy is far ahead of the model, and its own weights get there too, in mixed batches.
+
+    By the plain steps of ``learned-anew``, or by those of its own optimizer at the rate of the run.
+    """
+    trial, onward = trial_of(report, context), report.tried("trained-on")
     if trial is None or not context.outcome_known or not is_ahead(report, context, limits) or goes_with_rate(report):
         return False
     n = trial.numbers
-    return n.get("onward", n["as_is"]) >= (n["as_is"] + n["training_given"]) / 2
+    reached = max(n.get("onward", n["as_is"]), onward.numbers.get("score_after", n["as_is"]) if onward else n["as_is"])
+    return reached >= (n["as_is"] + n["training_given"]) / 2
 
 
 def goes_with_rate(report: Report) -> bool:

@@ -13,6 +13,7 @@ from ..thresholds import Thresholds
 from .alike import is_grouped
 
 SECTION = "dataset"
+_CLASS = 3.0  # standard deviations that classes lie apart in a feature, at most
 
 
 def leakage(report: Report, context: Context, limits: Thresholds) -> Iterator[Finding]:
@@ -130,7 +131,9 @@ def d_train_val_shift(report: Report, context: Context, limits: Thresholds) -> I
     errors with samples (not pixels) counted as independent, or the tight groups that most of them stand in; a column
     that is nearly always the same has the error of its few other values. Columns and channels are judged one by one. A
     warning; it informs where accuracy on the data given is within 0.05 of that on the training data, or R² within 0.1.
-    The detail says where one and the same map fits all of them: then the preparation differs. Not judged for integer
+    The detail says where one and the same map fits all of them: then the preparation differs. Where the classes have
+    other shares in both, as a sampler that balances them makes, features that go with the class move along: by three
+    standard deviations of a class at most for each sample that would have to change its class. Not judged for integer
     inputs.
     """
     train, given = report.train_dataset, report.dataset
@@ -141,7 +144,8 @@ def d_train_val_shift(report: Report, context: Context, limits: Thresholds) -> I
     sizes = min(train.n_samples, groups), min(given.n_samples, groups)
     ours = {f.index: f for f in train.features}
     pairs = [(ours[f.index], f) for f in given.features if f.index in ours]
-    moved = [(a, b) for a, b in pairs if _moved(a, b, sizes, limits)]
+    drawn = _other_shares(train, given)
+    moved = [(a, b) for a, b in pairs if _moved(a, b, sizes, limits, drawn)]
     if not moved:
         return
     worst_a, worst_b = max(moved, key=lambda pair: _shift(*pair) + _stretch(*pair))
@@ -176,13 +180,27 @@ def _stretch(a: FeatureStats, b: FeatureStats) -> float:
     return abs(math.log((b.stats.std or 1e-12) / (a.stats.std or 1e-12)))
 
 
-def _moved(a: FeatureStats, b: FeatureStats, sizes: tuple[float, float], limits: Thresholds) -> bool:
+def _other_shares(train: DatasetFacts, given: DatasetFacts) -> float:
+    """Return the total variation between the shares of the classes, where it is beyond chance; else 0."""
+    ours, theirs = train.class_counts or [], given.class_counts or []
+    n, m = sum(ours), sum(theirs)
+    if not n or not m or len(ours) != len(theirs):
+        return 0.0
+    apart = sum(abs(a / n - b / m) for a, b in zip(ours, theirs, strict=True)) / 2
+    return apart if apart > 0.1 and apart > 3 * math.sqrt(1 / n + 1 / m) else 0.0
+
+
+def _moved(
+    a: FeatureStats, b: FeatureStats, sizes: tuple[float, float], limits: Thresholds, drawn: float = 0.0
+) -> bool:
     if not a.stats.std or not b.stats.std or a.stats.nonfinite or b.stats.nonfinite:
         return False
     error = math.hypot(*(1 / math.sqrt(n) for n in sizes))
     pooled = max(a.stats.std, b.stats.std)
-    shifted = abs((b.stats.mean or 0.0) - (a.stats.mean or 0.0)) > max(limits.shift * pooled, 6 * error * pooled)
-    return shifted or _stretch(a, b) > max(limits.shift, 6 * math.hypot(_loose(a, sizes[0]), _loose(b, sizes[1])))
+    far = max(limits.shift, 6 * error) + _CLASS * drawn
+    shifted = abs((b.stats.mean or 0.0) - (a.stats.mean or 0.0)) > far * pooled
+    loose = 6 * math.hypot(_loose(a, sizes[0]), _loose(b, sizes[1]))
+    return shifted or _stretch(a, b) > max(limits.shift, loose) + drawn
 
 
 def _loose(feature: FeatureStats, n: float) -> float:

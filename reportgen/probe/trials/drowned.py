@@ -170,4 +170,6 @@ def _worth(loss: Loss, said: Any, asked: Batch, strong: int, held: Tensor) -> tu
         order = torch.randperm(asked.n_samples, generator=torch.Generator().manual_seed(seed))
         other = {k: t if k == strong else t[order] for k, t in own.items()}
         dealt.append(float(_loss_with(loss, said, other, asked.target)) - base)
+    if not all(math.isfinite(value) for value in dealt):
+        raise NotApplicableError("the loss is not finite")
     return mean(dealt), stdev(dealt)
