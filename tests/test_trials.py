@@ -155,6 +155,53 @@ def test_a_sample_that_sees_its_neighbours_moves(model: nn.Module, batch: Batch,
     assert result.detail.get("first", "") == first
 
 
+class Shapes(nn.Module):
+    """Whether the mean of the right half of a picture lies above that of the left, behind a norm and a threshold."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm2d(1, momentum=None)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return 40 * (self.norm(x)[..., 4:] > 0.5).float().mean((1, 2, 3)) - 26.0
+
+
+@pytest.mark.parametrize("size", [1, 4, 32])
+def test_norms_of_small_batches_are_asked_as_they_were_trained(size: int) -> None:
+    """Pictures of their own gain and offset: alone each is normalised by itself, as a batch of one is in training."""
+    torch.manual_seed(0)
+    y = torch.arange(64) % 2
+    x = 0.1 * torch.randn(64, 1, 8, 8)
+    x[y == 1, :, :, 4:] += 1.0
+    x = x * torch.exp(torch.randn(64, 1, 1, 1)) + 2 * torch.randn(64, 1, 1, 1)
+    batches = [Batch((x[i : i + size],), {}, y[i : i + size].float()) for i in range(0, 64, size)]
+    model = Shapes().train()
+    for batch in batches:
+        model(*batch.args)
+    loss = nn.BCEWithLogitsLoss()
+    numbers = modes.train_and_eval(lab(model.eval(), *batches, loss=loss)).numbers
+    assert numbers.get("own") == (size if size < 8 else None)
+    # the accuracy of the model in train mode, on batches of that size in the order of the experiment
+    mixed = shuffled(batches, 0, least=32)
+    model.train()
+    right = []
+    for batch in mixed:
+        for part, target in zip(batch.args[0].split(size), batch.target.split(size), strict=True):
+            right.append((model(part) > 0) == (target > 0.5))
+    assert numbers["norms_accuracy"] == pytest.approx(float(torch.cat(right).float().mean()))
+    if size == 1:
+        assert numbers["norms_accuracy"] == 1.0
+        assert numbers["eval_accuracy"] < 0.9
+
+
+def test_a_norm_that_refuses_single_samples_is_asked_in_larger_batches() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(8, 6), nn.BatchNorm1d(6), nn.Linear(6, 3)).eval()
+    whole = table(40)
+    batches = [Batch((whole.args[0][i : i + 1],), {}, whole.target[i : i + 1]) for i in range(40)]
+    assert "own" not in modes.train_and_eval(lab(model, *batches)).numbers
+
+
 def test_answers_that_batches_of_one_class_cost() -> None:
     """A batch norm without running statistics takes the mean of a class out of batches that hold no other."""
     torch.manual_seed(0)

@@ -15,13 +15,14 @@ from ..evaluation import are_class_scores
 from ..layers import main_tensor
 from ..seeding import seed_generators
 from .lab import Lab, NotApplicableError, Result, output_of, value_of
-from .sample import shuffled
+from .sample import rows, shuffled
 
 
 def train_and_eval(lab: Lab) -> Result:
     """Measure loss and accuracy of one model on the same batches in several modes, on copies.
 
-    ``eval``: as it is evaluated. ``norms``: batch norms normalise by the batch, all else as in eval. ``refreshed``: as
+    ``eval``: as it is evaluated. ``norms``: batch norms normalise by the batch, all else as in eval, by as many samples
+    as a batch of the training data has where these are fewer than eight (``own`` of them). ``refreshed``: as
     in eval, with running statistics that are plain means over these batches. ``train``: all in training mode.
     ``only_norms`` and ``only_eval`` count samples that one mode gets right and the other wrong; ``stale_batches``
     those batches that are worse in eval mode than refreshed. ``drop``: the largest rate of a dropout.
@@ -34,11 +35,16 @@ def train_and_eval(lab: Lab) -> Result:
     if not norms and not drops:
         raise NotApplicableError("neither batch norm nor dropout, so both modes are the same")
     outcome = {"eval": _score(lab, batches, norms=False, all_=False)}
+    own = max(b.n_samples for b in lab.training)
     if norms:
-        outcome["norms"] = _score(lab, batches, norms=True, all_=False)
+        alone = own == 1 and any(isinstance(m, nn.BatchNorm1d) for m in norms)  # which torch refuses
+        size = own if own < _FEW and not alone and not lab.held else None
+        outcome["norms"] = _score(lab, batches, norms=True, all_=False, size=size)
         outcome["refreshed"] = _score(lab, batches, norms=False, all_=False, refresh=True)
     outcome["train"] = _score(lab, batches, norms=True, all_=True)
     numbers = {"samples": float(sum(b.n_samples for b in batches)), "batches": float(len(batches))}
+    if norms and size is not None:
+        numbers["own"] = float(size)
     for mode, score in outcome.items():
         if math.isfinite(score.loss):
             numbers[f"{mode}_loss"] = score.loss
@@ -47,6 +53,9 @@ def train_and_eval(lab: Lab) -> Result:
     numbers["drop"] = max((_drops(m) for m in lab.model.modules()), default=0.0)
     _compare(numbers, outcome, [m.momentum for m in norms if m.momentum is not None])
     return Result(numbers)
+
+
+_FEW = 8  # samples to a batch below which batch norms see another thing in training than in many of them
 
 
 @dataclass(frozen=True)
@@ -65,7 +74,10 @@ def _drops(module: nn.Module) -> float:
     return rate if isinstance(module, (nn.RNNBase, nn.MultiheadAttention)) and isinstance(rate, float) else 0.0
 
 
-def _score(lab: Lab, batches: list[Batch], *, norms: bool, all_: bool, refresh: bool = False) -> _Score:
+def _score(
+    lab: Lab, batches: list[Batch], *, norms: bool, all_: bool, refresh: bool = False, size: int | None = None
+) -> _Score:
+    """``size``: samples that go through the model together, where these are not whole batches."""
     model = lab.fresh().model
     if refresh:
         _refresh(lab, model, batches)
@@ -78,13 +90,20 @@ def _score(lab: Lab, batches: list[Batch], *, norms: bool, all_: bool, refresh: 
     with torch.no_grad():
         for batch in batches:
             lab.clock.need(1)
-            output = output_of(model, batch)
-            losses.append(float(value_of(lab.loss, output, batch.target)))
+            values = []
+            for part in [batch] if size is None else _parts(batch, size):
+                output = output_of(model, part)
+                values.append(float(value_of(lab.loss, output, part.target)) * part.n_samples)
+                right.append(right_answers(output, part.target))
+            losses.append(sum(values) / batch.n_samples)
             weight.append(batch.n_samples)
-            right.append(right_answers(output, batch.target))
     total = sum(v * n for v, n in zip(losses, weight, strict=True)) / sum(weight)
     known = [r for r in right if r is not None]
     return _Score(total, losses, torch.cat(known) if len(known) == len(right) else None)
+
+
+def _parts(batch: Batch, size: int) -> list[Batch]:
+    return [rows(batch, index) for index in torch.arange(batch.n_samples).split(size)]  # type: ignore[no-untyped-call]
 
 
 def _refresh(lab: Lab, model: nn.Module, batches: list[Batch]) -> None:
