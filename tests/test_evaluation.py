@@ -124,6 +124,9 @@ def test_ignored_labels_and_nan_rows_are_left_out() -> None:
         (torch.randn(2, 1, 4, 5), torch.randint(2, (2, 1, 4, 5)).float(), "segmentation"),
         (torch.randn(2, 3, 4, 5), torch.randn(2, 3, 4, 5), "regression"),
         (torch.randn(2, 3, 4, 5), torch.ones(2, 3, 4, 5), "several yes-or-no"),
+        (torch.randn(2, 8, 9), torch.randint(2, (2, 8, 9)).float(), "segmentation"),
+        (torch.randn(2, 30, 4), torch.randint(2, (2, 30, 4)).float(), "several yes-or-no"),  # labels of a position
+        (torch.randn(2, 8, 9), torch.rand(2, 8, 9), "regression"),
         (torch.randn(5, 7, 3), torch.randint(3, (5, 6)), "no task known"),
     ],
 )

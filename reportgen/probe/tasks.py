@@ -26,6 +26,9 @@ class Head:
     target: Tensor
 
 
+_SIDE = 8  # places that a map has in either direction; few columns are labels of a position
+
+
 def are_class_scores(output: Tensor, target: Tensor) -> bool:
     """Tell from shapes and types whether outputs are (N, K) scores and targets (N,) class indices."""
     if target.is_floating_point() or target.is_complex() or output.dim() != 2 or target.dim() != 1:
@@ -86,6 +89,8 @@ def _of_yes_or_no(output: Tensor, target: Tensor, loss: str) -> Task | str:
         return "multiclass" if one_each and "bce" not in each and "multilabel" not in each else "multilabel"
     if output.dim() >= 4 and target.shape == output.shape and bool((target.sum(1) == 1).all()):
         return "segmentation"
+    if output.dim() == 3 and target.shape == output.shape and min(output.shape[1:]) >= _SIDE:
+        return "segmentation"  # maps (N, H, W) without a dimension for classes
     return "several yes-or-no targets for each place of a map are not evaluated"
 
 
