@@ -341,6 +341,30 @@ def test_one_row_in_both_splits_is_no_leak() -> None:
     assert {f.severity for f in rows(given.report(), "leakage")} <= {Severity.INFO}
 
 
+def balanced(shift: float) -> Report:
+    """Rare cases are a twentieth of the data, and half of what a sampler draws; two columns go with the class."""
+
+    def drawn(n: int, share: float, seed: int) -> tuple[Tensor, Tensor]:
+        y = (torch.rand(n, generator=seeded(seed)) < share).long()
+        x = torch.randn(n, 6, generator=seeded(seed + 1))
+        x[:, :2] += 1.4 * y[:, None]
+        return x, y
+
+    (x, y), (vx, vy) = drawn(1200, 0.5, 0), drawn(600, 0.05, 10)
+    vx[:, 4] += shift
+    model = nn.Sequential(nn.Linear(6, 2))
+    options = Options(trial_budget=0.0, pictures=0)
+    loaders = [DataLoader(TensorDataset(*pair), 50) for pair in ((vx, vy), (x, y))]
+    return examine(model, loaders[0], train_data=loaders[1], loss=nn.CrossEntropyLoss(), options=options)
+
+
+@pytest.mark.parametrize(("shift", "told"), [(0.0, False), (4.0, True)])
+def test_features_that_go_with_a_class_move_with_its_share(shift: float, told: bool) -> None:
+    found = rows(balanced(shift), "d-train-val-shift")
+    assert bool(found) is told
+    assert all(f.subject == "input 4" for f in found)
+
+
 @pytest.mark.parametrize("seed", range(6))
 def test_columns_that_are_nearly_always_zero_do_not_shift(seed: int) -> None:
     given = Given(seed)

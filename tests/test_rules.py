@@ -802,6 +802,11 @@ def told(rule: str, severity: Severity = Severity.WARNING, **evidence: float) ->
         ([told("d-label-noise"), told("d-class-imbalance")], ["label-noise", "class-imbalance"]),
         # a loss that compares strangers teaches nothing
         ([told("loss-crossed", Severity.ERROR), told("d-label-signal"), told("dead-relu")], ["loss-shape-broadcast"]),
+        ([told("loss-crossed", Severity.ERROR), told("loss-sign", Severity.ERROR)], ["loss-shape-broadcast"]),
+        ([told("loss-sign", Severity.ERROR)], ["loss-sign-flipped"]),
+        ([told("missing-zero-grad", Severity.ERROR), told("attention-logits")], ["missing-zero-grad"]),
+        # where answers hang on the neighbours, labels may look unrelated
+        ([told("batch-coupling", Severity.ERROR), told("d-label-signal")], ["batch-mixing"]),
         # what the order of the samples cost was not lost to new samples
         ([told("batch-coupling", mixed=1.0, as_read=0.4), told("o-skill-lost")], ["batch-mixing"]),
     ],

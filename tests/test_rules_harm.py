@@ -174,6 +174,32 @@ def test_a_classifier_with_too_little_room(solved: float, departure: float, expe
     assert severity(report(table, training=run(LEVEL), trials=trials), "too-narrow") == expected
 
 
+BLOWN = [2e5, 9e4, 6e4, 6.2e4, 8e4, 3e6, 5e9, 1e13, 1e18, 1e24]
+
+
+@pytest.mark.parametrize(
+    ("mean", "begins", "curve", "causes_of_it"),
+    [
+        (300.0, 6e4, BLOWN, {"unscaled-target"}),
+        (300.0, 2.0, BLOWN, {"lr-too-high"}),  # a loss that the size of the targets does not go into
+        (3.0, 6e4, BLOWN, {"lr-too-high"}),
+        (300.0, 6e4, [2e5, 9e4, 6e4, 5e4, 4e4, 3e4, 2e4, 1e4, 9e3, 8e3], set()),
+    ],
+)
+def test_a_run_that_large_targets_blow_up(
+    mean: float, begins: float, curve: list[float], causes_of_it: set[str]
+) -> None:
+    target = TensorStats(count=400, sum=400 * mean, m2=400 * (mean / 4) ** 2, min=mean / 2, max=mean * 2)
+    fit = Regression(
+        r2=-5.0 if causes_of_it else 0.9, mse=1.0, mae=1.0, target=target, residual=structs.replace(target, sum=0.0)
+    )
+    told = EvaluationFacts(task="regression", n_samples=400, regression=fit)
+    data = DatasetFacts(n_samples=400, n_batches=4, shape="N x 8", dtype="float32", target=target)
+    trials = TrialFacts(trials=[Trial(name="fresh-start", status="done", numbers={"loss": begins})], budget=20.0)
+    facts = report(None, training=run(curve), trials=trials, evaluation=told, train_dataset=data)
+    assert causes(facts) == causes_of_it
+
+
 @pytest.mark.parametrize(
     ("std", "r2", "expected"), [(400.0, 0.4, "warning"), (400.0, 0.9, None), (20.0, 0.4, None), (5e3, 0.9, "info")]
 )

@@ -539,6 +539,24 @@ def test_h_metric_loss_disagree() -> None:
     assert not found(still, "h-metric-loss-disagree")
 
 
+@pytest.mark.parametrize(
+    ("optimizer", "rate", "table", "expected"),
+    [
+        ("Adam", 3.0, BAD, "warning"),
+        ("Adam", 3.0, GOOD, None),
+        ("SGD", 3.0, BAD, None),  # what a step of it is hangs on the gradient
+        ("Adam", 0.1, BAD, None),
+    ],
+)
+def test_a_rate_of_adam_as_large_as_weights_are(
+    optimizer: str, rate: float, table: Classification, expected: str | None
+) -> None:
+    history = run(STUCK, series=[series("learning_rate", [rate] * 20)])
+    facts = report(structs.replace(history, optimizer=optimizer, loop=None, parameters=[]), table)
+    assert severity(facts, "lr-extreme") == expected
+    assert ("lr-too-high" in causes(facts)) is (expected == "warning")
+
+
 def test_a_loss_that_came_down_to_a_constant_guess_rewards_nothing() -> None:
     """The best constant guess of two classes, of 0.53 and 0.47, has a loss of 0.691."""
     falling = [0.74 - 0.048 * min(e, 8) / 8 for e in range(20)]

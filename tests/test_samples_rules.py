@@ -157,6 +157,22 @@ def column(y: Tensor, noise: float) -> Tensor:
     return y[:, None].float() * 3 - 2 + noise * torch.randn(len(y), 1)
 
 
+def test_a_label_as_yes_and_no_has_no_second() -> None:
+    """A column beside both that is merely good counts as second, and so does a copy."""
+    torch.manual_seed(0)
+    y = torch.randint(0, 2, (400,))
+    one_hot = torch.eye(2)[y]
+    good = y[:, None] + 0.25 * torch.randn(400, 1)
+    found = shortcut((torch.cat([torch.randn(400, 5), one_hot], 1), y.double()), "classes", 1)
+    assert found is not None
+    assert found.feature >= 5
+    assert found.second < 0.7
+    for other in (good, one_hot[:, :1]):
+        found = shortcut((torch.cat([torch.randn(400, 5), one_hot, other], 1), y.double()), "classes", 1)
+        assert found is not None
+        assert found.second > 0.9
+
+
 def test_a_column_made_of_the_label_is_the_best_feature() -> None:
     y = torch.randint(0, 4, (400,))
     found = shortcut((torch.cat([torch.randn(400, 9), column(y, 0.01)], 1), y.double()), "classes", 1)

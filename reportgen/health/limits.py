@@ -91,7 +91,7 @@ LIMITS: dict[str, dict[str, str]] = {
         "info_low": "update_ratio_info_low",
         "info_high": "update_ratio_info_high",
     },
-    "lr-extreme": {"low": "lr_low", "high": "lr_high", "high_adaptive": "lr_high_adaptive"},
+    "lr-extreme": {"low": "lr_low", "high": "lr_high", "high_adaptive": "lr_high_adaptive", "absurd": "lr_absurd"},
     "lr-schedule-collapse": {"rate": "collapse_rate", "left": "collapse_left"},
     "adam-eps-floor": {"share": "eps_floor"},
     "adam-stale-v": {"ratio": "stale_v"},

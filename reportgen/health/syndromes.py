@@ -129,7 +129,13 @@ SYNDROMES: tuple[Syndrome, ...] = (
     Syndrome(
         "missing-zero-grad",
         ("missing-zero-grad",),
-        (*_NONFINITE, *_SLOW, *_SICK_SIGNAL, *_WILD, "update-ratio", "clip-fraction", "h-overfit"),
+        (*_NONFINITE, *_SLOW, *_SICK_SIGNAL, *_WILD, "update-ratio", "clip-fraction", "h-overfit", "attention-logits"),
+    ),
+    # all answers are drawn to one, and a model that was taught nothing cannot tell what the labels hold
+    Syndrome(
+        "loss-shape-broadcast",
+        ("loss-crossed", "loss-broadcast", "loss-shape"),
+        (*_STUCK, *_PUSHED, "d-target-scale", "d-label-signal", "loss-sign"),
     ),
     Syndrome(
         "loss-sign-flipped",
@@ -182,12 +188,6 @@ SYNDROMES: tuple[Syndrome, ...] = (
         ("d-input-scale", "d-dtype"),
         (*_NONFINITE, *_SLOW, *_SICK_SIGNAL, *_WILD, "update-ratio", "h-init-loss", "precision-lost"),
     ),
-    # all answers are drawn to one, and a model that was taught nothing cannot tell what the labels hold
-    Syndrome(
-        "loss-shape-broadcast",
-        ("loss-crossed", "loss-broadcast", "loss-shape"),
-        (*_STUCK, *_PUSHED, "d-target-scale", "d-label-signal"),
-    ),
     Syndrome("double-softmax", ("double-softmax", "probabilities-as-scores"), _SLOW),
     Syndrome("double-softmax", ("loss-of-shares",), _SLOW, detail("kind", "softened")),
     # nothing comes through, so that no unit in front of it is pulled anywhere
@@ -212,6 +212,12 @@ SYNDROMES: tuple[Syndrome, ...] = (
         ("batch-coupling",),
         ("loss-mismatch", *_STUCK, *_FAR_APART, "measured-otherwise"),
         is_share_of_batch,
+    ),
+    Syndrome(
+        "batch-mixing",
+        ("batch-coupling",),
+        (*_STUCK, *_FAR_APART, "measured-otherwise", "d-label-signal"),
+        not_detail("by", "batch norm"),
     ),
     Syndrome(
         "wrong-loss", ("loss-mismatch", "loss-of-shares"), (*_SLOW, *_NONFINITE, *_WILD, "update-ratio", "loss-sign")
@@ -334,12 +340,6 @@ SYNDROMES: tuple[Syndrome, ...] = (
         (*_DEAD, "param-zero-grad", "mode-collapse"),
         detail("role", "generator"),
     ),
-    Syndrome(
-        "batch-mixing",
-        ("batch-coupling",),
-        (*_STUCK, *_FAR_APART, "measured-otherwise"),
-        not_detail("by", "batch norm"),
-    ),
     # answers that are lost to the order of the samples are not lost to samples that are new
     Syndrome(
         "batch-mixing",
@@ -459,6 +459,10 @@ SYNDROMES: tuple[Syndrome, ...] = (
         (*_SLOW, *_DEAD, *_NO_PULL, "dead-rising", "update-ratio", "adam-eps-floor", "param-zero-grad"),
         lambda proofs: any(f.detail.get("begun") != "usual" for f in proofs),
     ),
+    # each step of Adam moves a weight by about the rate
+    Syndrome(
+        "lr-too-high", ("lr-extreme",), (*_SLOW, *_WILD, *_SICK_SIGNAL, "update-ratio"), detail("direction", "high")
+    ),
     # weights that began as usual, and that steps carried out of every bound
     Syndrome(
         "lr-too-high",
@@ -507,7 +511,7 @@ SYNDROMES: tuple[Syndrome, ...] = (
     Syndrome("vanishing-gradients", ("gradient-by-time",), (*_SLOW, *_FAR_APART)),
     # a copy that goes on learning is not held by anything but the end, and neither is a loss in full fall
     Syndrome("undertrained", ("cut-short", "h-still-improving"), ("fresh-copy-ahead", "o-below-neighbours")),
-    Syndrome("bad-init", ("fresh-copy-ahead",), _SLOW, detail("held", "weights")),
+    Syndrome("bad-init", ("fresh-copy-ahead",), (*_SLOW, *_NO_PULL), detail("held", "weights")),
     Syndrome("lr-too-low", ("fresh-copy-ahead",), (*_SLOW, "lr-extreme"), detail("held", "rate")),
     # weights that no fresh start has, and that were carried there
     Syndrome("lr-too-high", ("fresh-copy-ahead",), (*_SLOW, *_SICK_SIGNAL, *_WILD), detail("held", "steps")),

@@ -169,6 +169,7 @@ class Thresholds(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     lr_low: float = 1e-6
     lr_high: float = 1.0
     lr_high_adaptive: float = 1e-2
+    lr_absurd: float = 0.3
     collapse_rate: float = 0.01
     collapse_left: float = 0.5
     eps_floor: float = 0.5

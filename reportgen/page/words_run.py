@@ -159,6 +159,15 @@ def idle(f: Finding) -> str:
     return _("Other values of theirs change neither outputs nor loss.") if f.detail.get("by") == "unused" else ""
 
 
+def _unusual_rate(f: Finding) -> str:
+    rate = short(f.evidence["rate"])
+    if "ratio" not in f.evidence:
+        return _("The learning rate reached {rate}.").format(rate=rate)
+    return _("The learning rate reached {rate}, and a step moves the weights by {ratio} of their size.").format(
+        rate=rate, ratio=short(f.evidence["ratio"])
+    )
+
+
 def _collapse(f: Finding) -> str:
     e = f.evidence
     told = (
@@ -344,9 +353,7 @@ RULES: dict[str, tuple[str, Callable[[Finding], str], str]] = {
     ),
     "lr-extreme": (
         N_("Unusual learning rate"),
-        lambda f: _("The learning rate reached {rate}, and a step moves the weights by {ratio} of their size.").format(
-            rate=short(f.evidence["rate"]), ratio=short(f.evidence["ratio"])
-        ),
+        _unusual_rate,
         N_("What is usual depends on the loss, the model and the optimizer."),
     ),
     "lr-schedule-collapse": (N_("Course of the learning rate"), _collapse, N_("Drops after a plateau are healthy.")),

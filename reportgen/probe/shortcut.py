@@ -22,8 +22,8 @@ def shortcut(table: tuple[Tensor, Tensor] | None, kind: Literal["classes", "numb
 
     ``table`` is (inputs (N, F), targets (N)), ``step`` how far apart in the input its features lie. For classes the
     score is the share of neighbours in the order of the feature that share their class, for numbers the squared
-    correlation. The null is the best feature's score with permuted targets, the highest of 20. The second best is none
-    that says the same: the label as columns of 0 and 1 stands in one as in the other.
+    correlation. The null is the best feature's score with permuted targets, the highest of 20. The second best is not
+    the other of two columns that add up to a whole: a label of yes or no stands in one as in the other.
     """
     if table is None or len(table[0]) < LEAST or table[0].shape[1] < 2:
         return None
@@ -50,11 +50,10 @@ def shortcut(table: tuple[Tensor, Tensor] | None, kind: Literal["classes", "numb
 
 
 def _goes_with(x: Tensor, best: int) -> Tensor:
-    """Tell of each feature whether it is the best one in other numbers: correlation beyond 0.999, or itself."""
+    """Tell of each feature whether it is the best one, or what that one leaves of a whole: yes beside no."""
     centred = x.double() - x.double().mean(0)
     size = centred.square().sum(0).sqrt()
-    along = (centred * centred[:, best : best + 1]).sum(0).abs()
-    same = along > 0.999 * size * size[best]
+    same = (centred * centred[:, best : best + 1]).sum(0) < -(1 - 1e-9) * size * size[best]
     same[best] = True
     return same
 

@@ -95,26 +95,29 @@ def lr_extreme(report: Report, context: Context, limits: Thresholds) -> Iterator
     """A learning rate outside of what is usual, where the size of the steps confirms it.
 
     The peak above 1 (above 1e-2 for Adam and its kin) with an update ratio above 5e-2, or below 1e-6 with one below
-    1e-4. Rates alone say nothing: they depend on the loss, the model and the optimizer. It informs.
+    1e-4. Rates alone say nothing: they depend on the loss, the model and the optimizer. It informs. A warning where
+    Adam or its kin was given 0.3 or more and the model is no better than a constant guess: each step moves a weight by
+    about the rate, which is as much as weights are.
     """
     history = report.training
-    points = update_ratios(history) if history is not None else []
-    if history is None or len(points) < 3:
+    peak = (
+        max((y for s in learning_rates(history) for _, y in finite(s)), default=None) if history is not None else None
+    )
+    if history is None or peak is None:
         return
-    peak = max((y for s in learning_rates(history) for _, y in finite(s)), default=None)
-    if peak is None:
-        return
-    typical = median(y for _, y in at_full_rate(history, points))
+    points = update_ratios(history)
+    known = len(points) >= 3
+    typical = median(y for _, y in at_full_rate(history, points)) if known else 0.0
     most = limits.lr_high_adaptive if is_adaptive(history) else limits.lr_high
-    if (peak > most and typical > limits.update_ratio_info_high) or (
-        0 < peak < limits.lr_low and typical < limits.update_ratio_info_low
-    ):
+    absurd = is_adaptive(history) and peak >= limits.lr_absurd and context.outcome_known and not context.outcome_ok
+    low = known and 0 < peak < limits.lr_low and typical < limits.update_ratio_info_low
+    if absurd or (peak > most and typical > limits.update_ratio_info_high) or low:
         yield Finding(
             rule="lr-extreme",
-            severity=Severity.INFO,
+            severity=Severity.WARNING if absurd else Severity.INFO,
             subject="learning rate",
             section=SECTION,
-            evidence={"rate": peak, "ratio": typical},
+            evidence={"rate": peak} | ({"ratio": typical} if known else {}),
             threshold={"low": limits.lr_low, "high": most},
             detail={"direction": "high" if peak > most else "low"},
         )
