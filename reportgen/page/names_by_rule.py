@@ -27,6 +27,11 @@ OF_RULE: dict[str, dict[str, tuple[str, Unit]]] = {
         "torn": (N_("image or map turned alone"), COUNT),
         "of": (N_("samples read twice"), COUNT),
     },
+    "batch-coupling": {
+        "as_read": (N_("right answers in the order of the data"), SHARE),
+        "mixed": (N_("right answers in mixed batches"), SHARE),
+        "lost": (N_("right answers that the order costs"), SHARE),
+    },
     "bn-tiny-var": {"channels": (N_("channels of tiny variance"), COUNT), "of": (N_("channels"), COUNT)},
     "channel-redundancy": {"share": (N_("directions in use, of all channels"), SHARE)},
     "clip-fraction": {
@@ -297,6 +302,7 @@ OF_RULE: dict[str, dict[str, tuple[str, Unit]]] = {
         "rate": (N_("highest learning rate"), NUMBER),
         "low": (N_("learning rate, at least"), NUMBER),
         "high": (N_("learning rate, at most"), NUMBER),
+        "absurd": (N_("learning rate of an adaptive optimizer that no model bears"), NUMBER),
     },
     "lr-schedule-collapse": {
         "end": (N_("learning rate at the end"), NUMBER),
