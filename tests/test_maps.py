@@ -15,6 +15,7 @@ import reportgen
 from reportgen.document.facts import DatasetFacts, Report
 from reportgen.document.samples import Mapped, SplitFacts
 from reportgen.probe.mapped import MapSample
+from reportgen.probe.trials.scores import score
 from reportgen.subject.data import Batch
 
 from .test_learned_anew import SCORES
@@ -176,3 +177,32 @@ def test_a_run_on_masks_of_other_pictures_is_told_and_one_on_its_own_is_not() ->
         )
         assert severity(found, "d-maps-unrelated") == expected
         assert ("label-corruption" in {d.cause for d in found.diagnoses if d.severity != "info"}) == bool(expected)
+
+
+@pytest.mark.parametrize("form", ["places", "one column", "classes", "one hot"])
+def test_answers_for_places_are_scored_by_the_mean_recall_of_a_sample(form: str) -> None:
+    torch.manual_seed(0)
+    mask = (torch.rand(20, 9, 8) < 0.3).float()
+    said = torch.randn(20, 9, 8)
+    target, output = {
+        "places": (mask, said),
+        "one column": (mask[:, None], said[:, None]),
+        "classes": (mask.long(), torch.stack([-said, said], 1)),
+        "one hot": (torch.stack([1 - mask, mask], 1), torch.stack([-said, said], 1)),
+    }[form]
+    x = torch.randn(20, 4)
+    found, _ = score(Said(output), Batch((x,), {}, target))
+    recalls = [((said > 0) == (mask > 0.5))[i][mask[i] == k].float().mean() for i in range(20) for k in (0, 1)]
+    if form == "one hot":  # yes or no at each place of each class
+        assert found == pytest.approx(float(((output > 0) == (target > 0.5)).float().mean()))
+    else:
+        assert found == pytest.approx(float(torch.stack(recalls).mean()), abs=1e-6)
+
+
+class Said(nn.Module):
+    def __init__(self, output: Tensor) -> None:
+        super().__init__()
+        self.output = output
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.output

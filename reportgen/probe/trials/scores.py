@@ -61,8 +61,8 @@ def _named(output: object, target: Tensor) -> Tensor | None:
     told = main_tensor(output)
     if told is None or told.is_complex() or infer_task(told, target) != "segmentation":
         return None
-    if told.shape[1] > 1:
-        return told.argmax(1).reshape(target.shape)
+    if told.dim() > 3 and told.shape[1] > 1:
+        return None if told.shape == target.shape else told.argmax(1).reshape(target.shape)
     cut = 0.5 if float(told.min()) >= 0 and float(told.max()) <= 1 else 0.0
     return (told > cut).long().reshape(target.shape)
 
