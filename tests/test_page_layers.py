@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
+import pytest
 from msgspec.structs import replace
 
 from reportgen.document.facts import Diagnosis, Finding, Severity
 from reportgen.page.blocks import Group, Section, Table, flat
 from reportgen.page.build import build
+from reportgen.page.sections import by_layer
 from reportgen.page.sections.by_layer import MAX_LAYERS, joined
 
 from . import builders
@@ -77,3 +81,23 @@ def test_a_finding_about_every_layer_does_not_make_a_page_for_each() -> None:
     assert made is not None
     assert sum(isinstance(b, Group) for b in made.blocks) == MAX_LAYERS
     assert f"Of {len(found)} layers with findings the {MAX_LAYERS} worst have a part of their own" in made.intro
+
+
+def test_of_very_many_layers_those_with_findings_have_a_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(by_layer, "MAX_ROWS", 40)
+    report = builders.classifier()
+    known = joined(report)
+    assert len(known) > 45
+    last = known[-2].name
+    finding = Finding(rule="constant-channel", severity=Severity.WARNING, subject=last, section="activations")
+    diagnosis = replace(report.diagnoses[0], findings=[finding], consequences=[])
+    found = build(replace(report, diagnoses=[*report.diagnoses, diagnosis])).section("by-layer")
+    assert found is not None
+    table = found.blocks[0]
+    assert isinstance(table, Table)
+    names = [row[0].text for row in table.rows]
+    assert (len(names), table.total_rows) == (40, len(known))
+    assert last in names
+    order = [layer.name for layer in known]
+    assert names == sorted(names, key=order.index)
+    assert max(b - a for a, b in pairwise(order.index(name) for name in names)) <= 4

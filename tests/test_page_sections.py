@@ -229,8 +229,41 @@ def test_where_one_table_joins_all_kinds_those_of_one_kind_are_cut_and_name_it()
     rest = [t for t in short.tables if not t.of_layers]
     assert rest == [t for t in page.tables if not t.of_layers]
     names, every = ([r[0].text for r in table(p, "parameters").rows] for p in (short, page))
-    assert max(every.index(b) - every.index(a) for a, b in pairwise(names)) <= len(every) / len(names) + 1
+    assert max(every.index(b) - every.index(a) for a, b in pairwise(names)) <= 2 * len(every) / len(names)
     assert alarms(table(short, "layer-outputs")) == [table(page, "layer-outputs").rows[701][0].text]
+
+
+def test_rows_of_layers_with_findings_are_kept_in_every_table() -> None:
+    """The joined table tells which layers: their modules, tensors and outputs stay, whatever stands in their rows."""
+    page = builders.page("huge")
+    names = [row[0].text for row in table(page, "joined").rows]
+    place = next(i for i in range(700, len(names)) if names[i].endswith("conv1"))
+    layer, page = names[place], with_an_alarm(page, "joined", place)
+    short = folded(page, each=1800, together=1800, beside=200)
+    for id in ("layers", "layer-outputs"):
+        assert layer in [row[0].text.split(" ")[0] for row in table(short, id).rows]
+    for id in ("parameters", "parameter-gradients"):
+        assert layer in [row[0].text.rpartition(".")[0] for row in table(short, id).rows]
+
+
+def test_of_a_ranked_table_the_first_rows_are_kept() -> None:
+    page = builders.page("huge")
+    short = folded(page, each=1800, together=1800, beside=200)
+    full, cut = table(page, "norms"), table(short, "norms")
+    assert full.ranked
+    assert 0 < len(cut.rows) < len(full.rows)
+    assert cut.rows == full.rows[: len(cut.rows)]
+
+
+def test_a_joined_table_that_is_cut_itself_is_not_said_to_have_every_layer() -> None:
+    page = builders.page("huge")
+
+    def shortened(block: Block) -> Block:
+        return replace(block, total_rows=5000) if isinstance(block, Table) and block.joins else block
+
+    page = replace(page, sections=[replace(s, blocks=[shortened(b) for b in s.blocks]) for s in page.sections])
+    short = folded(page, each=1800, together=1800, beside=200)
+    assert {t.elsewhere for t in short.tables} == {""}
 
 
 def test_of_modules_in_each_other_the_outer_ones_are_kept() -> None:

@@ -15,7 +15,7 @@ import pytest
 from reportgen.document.codec import encode
 from reportgen.document.facts import Report
 from reportgen.errors import DocumentError
-from reportgen.render import carrier
+from reportgen.render import carrier, html
 from reportgen.render.write import render
 
 from . import builders
@@ -33,7 +33,7 @@ def test_a_page_gives_its_data_back_to_the_byte(tmp_path: Path, title: str) -> N
 
 
 def test_too_much_data_stays_outside_and_the_page_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(carrier, "MOST", 100)
+    monkeypatch.setattr(html, "TOGETHER", 100)
     path = page_of(builders.smallest(), tmp_path / "r.html")
     assert "too large to travel inside" in path.read_text()
     with pytest.raises(DocumentError, match="carries no data"):

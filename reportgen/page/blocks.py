@@ -106,6 +106,8 @@ class Table(Struct, frozen=True, kw_only=True):
     """Every layer has a row here, so that tables of one kind of fact can be shorter."""
     of_layers: bool = False
     """One kind of fact of each layer or tensor."""
+    ranked: bool = False
+    """The most noticeable rows come first, whatever the order of the model."""
     elsewhere: str = ""
     """Place of the table that has the layers left out here."""
     whole: bool = False

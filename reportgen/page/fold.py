@@ -8,6 +8,8 @@ from msgspec.structs import replace
 
 from .blocks import Block, Cell, Group, Page, Table
 
+_GRAVITY = {"info": 1, "warning": 2, "error": 3}
+
 
 def folded(page: Page, *, each: int, together: int, appendix: int | None = None, beside: int | None = None) -> Page:
     """Return the page with at most ``each`` rows in a table and ``together`` rows in all of them.
@@ -16,19 +18,22 @@ def folded(page: Page, *, each: int, together: int, appendix: int | None = None,
     table that a reader of the screen has to unfold. ``beside``: where one table joins what is known of every layer,
     the most rows of all those together that tell one kind of fact of each.
     """
-    if beside is not None and (joining := next((t.id for t in page.tables if t.joins), "")):
+    joining = next((t for t in page.tables if t.joins), None) if beside is not None else None
+    noted = _noted(joining) if joining is not None else None
+    if joining is not None and beside is not None:
         few = _common_limit([len(t.rows) for t in page.tables if t.of_layers], beside)
+        elsewhere = "" if joining.omitted else joining.id
 
         def outlined(table: Table) -> Table:
             if not table.of_layers or len(table.rows) <= few:
                 return table
-            return replace(_with_rows(table, _spread(table.rows, few)), elsewhere=joining)
+            return replace(_cut(table, few, noted), elsewhere=elsewhere)
 
         page = _each(page, outlined)
     hidden = each if appendix is None else appendix
     lengths = [min(len(t.rows), hidden) if t.folded else len(t.rows) for t in page.tables]
     limit = min(each, _common_limit(lengths, together))
-    page = _each(page, lambda t: _with_rows(t, _first(t.rows, min(limit, hidden) if t.folded else limit)))
+    page = _each(page, lambda t: _cut(t, min(limit, hidden) if t.folded else limit, noted))
     return page if appendix is None else _each(page, lambda t: replace(t, whole=True))
 
 
@@ -43,31 +48,44 @@ def _each(page: Page, change: Callable[[Table], Table]) -> Page:
     return replace(page, sections=[replace(s, blocks=[changed(b) for b in s.blocks]) for s in page.sections])
 
 
-def _with_rows(table: Table, places: list[int]) -> Table:
-    if len(places) == len(table.rows):
+def _cut(table: Table, limit: int, noted: dict[str, int] | None) -> Table:
+    """Return a table with so many rows: those with findings first, and of a table in the order of the model others
+    from all along it. ``noted``: how bad the worst finding about each layer is; None where no table joins them."""
+    if len(table.rows) <= limit:
         return table
+    grave = [max(_gravity(row), _of_layer(row, noted or {})) for row in table.rows]
+    if noted is None or table.ranked or not (table.of_layers or table.joins):
+        places = sorted(sorted(range(len(grave)), key=lambda i: -grave[i])[:limit])
+    else:
+        places = _spread(table.rows, grave, limit)
     total = max(table.total_rows, len(table.rows))
     return replace(table, rows=[table.rows[i] for i in places], total_rows=total)
 
 
-def _first(rows: list[list[Cell]], limit: int) -> list[int]:
-    """Return the places of the first rows; one with a problem stays, wherever it stands."""
-    return sorted(sorted(range(len(rows)), key=lambda i: not _alarming(rows[i]))[:limit])
-
-
-def _spread(rows: list[list[Cell]], limit: int) -> list[int]:
-    """Return the places of rows with a problem, of outer modules, and of others evenly over the depth of the model."""
+def _spread(rows: list[list[Cell]], grave: list[int], limit: int) -> list[int]:
+    """Return the places of rows with findings, of outer modules, and of others evenly over the depth of the model."""
     kept: list[int] = []
-    levels: dict[tuple[bool, int], list[int]] = {}
+    levels: dict[tuple[int, int], list[int]] = {}
     for i, row in enumerate(rows):
-        levels.setdefault((not _alarming(row), row[0].indent), []).append(i)
-    for (_harmless, depth), level in sorted(levels.items()):
+        levels.setdefault((-grave[i], 0 if grave[i] else row[0].indent), []).append(i)
+    for (gravity, depth), level in sorted(levels.items()):
         room = limit - len(kept)
-        if len(level) > room and depth > 0 and 2 * len(kept) >= limit:
+        if not gravity and len(level) > room and depth > 0 and 2 * len(kept) >= limit:
             break  # a few of the inner modules would say less than none
         n = min(room, len(level))
         kept += [level[k * len(level) // n] for k in range(n)]
     return sorted(kept)
+
+
+def _noted(joining: Table) -> dict[str, int]:
+    """Return how bad the worst finding about each layer is, by its name."""
+    return {row[0].text: grave for row in joining.rows if (grave := _gravity(row))}
+
+
+def _of_layer(row: list[Cell], noted: dict[str, int]) -> int:
+    """Return how bad the worst finding is about the layer that a row is of, or whose tensor it is."""
+    name = row[0].text.split(" ")[0]
+    return max(noted.get(name, 0), noted.get(name.rpartition(".")[0], 0)) if noted else 0
 
 
 def _common_limit(lengths: list[int], together: int) -> int:
@@ -81,5 +99,5 @@ def _common_limit(lengths: list[int], together: int) -> int:
     return max(lengths, default=0)
 
 
-def _alarming(row: list[Cell]) -> bool:
-    return any(cell.tone in ("error", "warning") for cell in row)
+def _gravity(row: list[Cell]) -> int:
+    return max(_GRAVITY.get(cell.tone, 0) for cell in row) if row else 0

@@ -22,11 +22,12 @@ from ..document.codec import decode
 from ..document.facts import Report
 from ..errors import DocumentError
 
-MOST = 240_000  # bytes of text in a page; the data of a larger report are left out, and the page says so
+TOGETHER = 500_000  # bytes of a page with its data; where these make it larger they are left out, and the page says so
 _MOST_UNPACKED = 1 << 28
 _SHORT = 1 << 18  # bytes of JSON; more of them pack best by sorting, in a fifth of the time
 # text has no width of words to which its bytes line up; no more is packed so than the dictionary holds
 _FILTERS = [{"id": lzma.FILTER_LZMA2, "preset": 6 | lzma.PRESET_EXTREME, "pb": 0, "dict_size": _SHORT}]
+_TRIED = 1 << 17  # bytes
 _XZ, _BZ = b"\xfd7zXZ\0", b"BZh"
 # of a gallery; the quotes of a text are escaped
 _IMAGE = re.compile(rb'<img class=px src="data:image/(?:png|webp);base64,([A-Za-z0-9+/=]+)"')
@@ -37,20 +38,23 @@ _TEXT_OR_NUMBER = re.compile(rb'"(?:[^"\\]|\\.)*"|-?\d+\.\d{7,}(?:e[+-]?\d+)?')
 _TEXT_OR_SINGLE = re.compile(rb'"(?:[^"\\]|\\.)*"|(-?[\d.]+(?:e[+-]?\d+)?)f')
 
 
-def packed(data: bytes, images: Sequence[bytes] = ()) -> str:
-    """Return the JSON of a report as text for a page; empty where there would be too much of it.
+def packed(data: bytes, images: Sequence[bytes] = (), most: int = TOGETHER) -> str:
+    """Return the JSON of a report as text for a page; empty where that would be more than ``most`` bytes.
 
     ``images``: files that the page shows, in its order; they are not carried a second time.
     """
     for place, image in enumerate(dict.fromkeys(images)):
         shown = b'"data":"' + base64.b64encode(image) + b'"'
         data = data.replace(shown, b'"data":"image %d of this page"' % place)
+    # its beginning tells whether the whole could fit, before time is spent on it
+    if len(data) > _TRIED and 5 * len(bz2.compress(data[:_TRIED])) / 4 * len(data) / _TRIED > 2 * most:
+        return ""
     data = _singles(data)
     small = lzma.compress(data, filters=_FILTERS) if len(data) <= _SHORT else bz2.compress(data)
-    if 5 * len(small) // 4 > MOST:
+    if 5 * len(small) // 4 > most:
         return ""
     text = "~" + base64.b85encode(small).translate(bytes.maketrans(_PLAIN, _SAFE)).decode("ascii")
-    return text if len(text) <= MOST else ""
+    return text if len(text) <= most else ""
 
 
 def nine_digits(data: bytes) -> bytes:

@@ -8,7 +8,7 @@ from ..look import Look
 from ..page.blocks import Page
 from ..page.fold import folded
 from . import typeface
-from .carrier import packed
+from .carrier import TOGETHER, packed
 from .fill import fill, screen_css
 
 MAX_ROWS = 1800  # of all tables together: half a megabyte
@@ -25,14 +25,15 @@ def to_html(page: Page, data: bytes | None = None, look: Look | None = None, lin
     short = folded(page, each=MAX_ROWS, together=MAX_ROWS, beside=MAX_ROWS_OF_A_KIND)
     style = {"link": link} if link else {"css": screen_css(look)}
     images = [i.data for g in short.galleries for t in g.tiles for i in t.images if not i.beside]
-    carried = None if data is None else packed(data, images)
-    html = fill(short, style, carried=carried, templates=look.templates)
+    html = fill(short, style, carried=None if data is None else "", templates=look.templates)
     if characters := typeface.chinese(html):
         font = typeface.found(look.font)
         if font is None:
             style["notice"] = typeface.NOTICE
         elif not link:
             style["css"] += typeface.face(font, characters)
+        html = fill(short, style, carried=None if data is None else "", templates=look.templates)
+    if data is not None and (carried := packed(data, images, max(TOGETHER - len(html.encode("utf-8")), 0))):
         html = fill(short, style, carried=carried, templates=look.templates)
     return html.encode("utf-8")
 

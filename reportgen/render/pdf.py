@@ -26,6 +26,7 @@ from .thin import thinned
 MAX_TABLE_ROWS = 300
 MAX_APPENDIX = 30  # of a table that the screen shows folded
 MAX_ROWS = 900  # of all tables together: each costs milliseconds
+MAX_ROWS_OF_A_KIND = 220  # of those that tell one kind of fact of each layer, where another table joins all kinds
 _FONTS = {  # address -> file, family, weight; base64 in the style sheet costs a second to read
     "report-font:sans": ("DejaVuSans.ttf", "Report Sans", 400),
     "report-font:sans-bold": ("DejaVuSans-Bold.ttf", "Report Sans", 700),
@@ -45,7 +46,7 @@ def to_pdf(page: Page, data: bytes | None = None, look: Look | None = None) -> b
     weasyprint, look = _weasyprint(), look or Look()
     from weasyprint.text.fonts import FontConfiguration
 
-    short = folded(page, each=MAX_TABLE_ROWS, together=MAX_ROWS, appendix=MAX_APPENDIX)
+    short = folded(page, each=MAX_TABLE_ROWS, together=MAX_ROWS, appendix=MAX_APPENDIX, beside=MAX_ROWS_OF_A_KIND)
     fonts = FontConfiguration()
     filled = printed(fill(short, {"css": sheet("print.css")}, templates=look.templates), look)
     html, chinese = _lettered(_DRAWING.sub(r'\g<0> font-family="Report Sans, sans-serif"', filled), look)

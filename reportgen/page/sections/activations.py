@@ -167,7 +167,14 @@ def _norms(norms: list[NormRow]) -> Table:
     )
     caption = _("Running statistics against the data")
     return Table(
-        id="norms", caption=caption, note=note, columns=columns, rows=body, total_rows=len(norms), of_layers=True
+        id="norms",
+        caption=caption,
+        note=note,
+        columns=columns,
+        rows=body,
+        total_rows=len(norms),
+        of_layers=True,
+        ranked=True,
     )
 
 

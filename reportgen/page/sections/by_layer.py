@@ -106,7 +106,10 @@ def section(report: Report) -> Section | None:
     blocks += [_part(layer, places[layer.name], report) for layer in chosen]
     noted = sum(layer.worst is not None for layer in known)
     intro = _("What each part of the examination says about a layer, side by side, from input to output.")
-    if noted > len(chosen):
+    if noted > MAX_ROWS:
+        text = _("Of {m} layers with findings the {n} worst have a part of their own beneath.")
+        intro += " " + text.format(m=count(noted), n=count(len(chosen)))
+    elif noted > len(chosen):
         text = _(
             "Of {m} layers with findings the {n} worst have a part of their own beneath; the table has all of them."
         )
@@ -148,7 +151,7 @@ def _columns() -> list[_Kind]:
 
 
 def _table(known: list[Layer], places: dict[str, str]) -> Table:
-    rows = known[:MAX_ROWS]
+    rows = _kept(known)
     kinds = _columns()
     filled = [
         [k.make(layer) if k.column.kind != "chart" or i < MAX_CHARTS else None for k in kinds]
@@ -171,6 +174,20 @@ def _table(known: list[Layer], places: dict[str, str]) -> Table:
     if len(rows) > MAX_CHARTS:
         note += " " + _("Charts are drawn for the first {n} layers.").format(n=MAX_CHARTS)
     return Table(id="joined", caption=title, note=note, columns=columns, rows=body, total_rows=n, joins=True)
+
+
+def _kept(known: list[Layer]) -> list[Layer]:
+    """Return the layers that have a row: of very many the worst, and others from all along the model, in order."""
+    if len(known) <= MAX_ROWS:
+        return known
+    found = sorted((i for i, x in enumerate(known) if x.worst is not None), key=lambda i: -_rank(known[i]))[:MAX_ROWS]
+    rest = [i for i, layer in enumerate(known) if layer.worst is None]
+    n = min(MAX_ROWS - len(found), len(rest))
+    return [known[i] for i in sorted([*found, *(rest[k * len(rest) // n] for k in range(n))])]
+
+
+def _rank(layer: Layer) -> int:
+    return layer.worst.rank if layer.worst is not None else 0
 
 
 def _worst(layer: Layer) -> Cell:

@@ -20,7 +20,7 @@ from .overview import measured_anything
 from .waivers import waived_table
 
 SHOWN = 6  # findings of one diagnosis before the rest is folded
-MAX_FINDINGS = 300
+MAX_FINDINGS = 100
 
 
 def section(report: Report) -> Section | None:

@@ -113,6 +113,7 @@ def _table(lines: list[_Line], alone: bool) -> Table:
         total_rows=len(lines),
         folded=folded,
         of_layers=True,
+        ranked=True,
     )
 
 
@@ -266,6 +267,7 @@ def _spectral_table(lines: list[_Line]) -> Table:
         total_rows=len(lines),
         folded=caption,
         of_layers=True,
+        ranked=True,
     )
 
 

@@ -76,6 +76,7 @@ def _moments(i: int, rows: list[MomentRow]) -> Table:
         total_rows=len(rows),
         folded=caption,
         of_layers=True,
+        ranked=True,
     )
 
 
