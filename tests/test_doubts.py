@@ -69,12 +69,18 @@ def test_an_experiment_left_out_for_time_that_could_have_named_the_cause() -> No
     assert "trial_budget" in words_doubts.candidates(doubted, ["Wrong augmentation"])
 
 
+def test_a_class_that_is_rare_may_have_been_renamed() -> None:
+    doubted = one("class-imbalance", report(trials=late("unseen-half")), "d-class-imbalance")
+    assert "experiments in time" in doubted.unchecked
+    assert "label-noise" in doubted.candidates
+
+
 @pytest.mark.parametrize(
     ("names", "cause", "rule"),
     [
         ((), "class-imbalance", "d-class-imbalance"),  # all were made
         (("gradient-noise", "shuffled-labels"), "class-imbalance", "d-class-imbalance"),  # those tell no cause
-        (("unseen-half",), "class-imbalance", "d-class-imbalance"),  # wrong labels do not make a class rare
+        (("unseen-half",), "unscaled-target", "d-target-scale"),  # wrong labels do not make targets large
         (("learned-anew", "other-ways"), "nan-in-data", "d-nonfinite"),  # a fact, whatever they say
         (("learned-anew",), "wrong-augmentation", "d-labels-unrelated"),
     ],

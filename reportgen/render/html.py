@@ -11,6 +11,7 @@ from . import typeface
 from .carrier import TOGETHER, packed
 from .fill import fill, screen_css
 
+_SOME = "~"  # in place of the data, while the length of the page without them is measured
 MAX_ROWS = 1800  # of all tables together: half a megabyte
 MAX_ROWS_OF_A_KIND = 220  # of those that tell one kind of fact of each layer, where another table joins all kinds
 
@@ -23,19 +24,28 @@ def to_html(page: Page, data: bytes | None = None, look: Look | None = None, lin
     """
     look = look or Look()
     short = folded(page, each=MAX_ROWS, together=MAX_ROWS, beside=MAX_ROWS_OF_A_KIND)
-    style = {"link": link} if link else {"css": screen_css(look)}
+    if data is None:
+        return _lettered(short, look, link, None)[0].encode("utf-8")
+    html, style = _lettered(short, look, link, _SOME)
     images = [i.data for g in short.galleries for t in g.tiles for i in t.images if not i.beside]
-    html = fill(short, style, carried=None if data is None else "", templates=look.templates)
+    carried = packed(data, images, max(TOGETHER - len(html.encode("utf-8")), 0))
+    if not carried:
+        return _lettered(short, look, link, "")[0].encode("utf-8")
+    return fill(short, style, carried=carried, templates=look.templates).encode("utf-8")
+
+
+def _lettered(page: Page, look: Look, link: str, carried: str | None) -> tuple[str, dict[str, str]]:
+    """Return the page with a font of the Chinese characters in it, and its style."""
+    style = {"link": link} if link else {"css": screen_css(look)}
+    html = fill(page, style, carried=carried, templates=look.templates)
     if characters := typeface.chinese(html):
         font = typeface.found(look.font)
         if font is None:
             style["notice"] = typeface.NOTICE
         elif not link:
             style["css"] += typeface.face(font, characters)
-        html = fill(short, style, carried=None if data is None else "", templates=look.templates)
-    if data is not None and (carried := packed(data, images, max(TOGETHER - len(html.encode("utf-8")), 0))):
-        html = fill(short, style, carried=carried, templates=look.templates)
-    return html.encode("utf-8")
+        html = fill(page, style, carried=carried, templates=look.templates)
+    return html, style
 
 
 def style_sheet(look: Look, html: bytes, link: str) -> tuple[bytes, bytes | None]:
