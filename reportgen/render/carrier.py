@@ -22,6 +22,7 @@ from ..document.codec import decode
 from ..document.facts import Report
 from ..errors import DocumentError
 
+MOST = 300_000  # bytes of text in a page
 TOGETHER = 500_000  # bytes of a page with its data; where these make it larger they are left out, and the page says so
 _MOST_UNPACKED = 1 << 28
 _SHORT = 1 << 18  # bytes of JSON; more of them pack best by sorting, in a fifth of the time
@@ -47,7 +48,7 @@ def packed(data: bytes, images: Sequence[bytes] = (), most: int = TOGETHER) -> s
         shown = b'"data":"' + base64.b64encode(image) + b'"'
         data = data.replace(shown, b'"data":"image %d of this page"' % place)
     # its beginning tells whether the whole could fit, before time is spent on it
-    if len(data) > _TRIED and 5 * len(bz2.compress(data[:_TRIED])) / 4 * len(data) / _TRIED > 2 * most:
+    if len(data) > _TRIED and 5 * len(bz2.compress(data[:_TRIED])) / 4 * len(data) / _TRIED > 1.3 * most:
         return ""
     data = _singles(data)
     small = lzma.compress(data, filters=_FILTERS) if len(data) <= _SHORT else bz2.compress(data)

@@ -8,10 +8,11 @@ from ..look import Look
 from ..page.blocks import Page
 from ..page.fold import folded
 from . import typeface
-from .carrier import TOGETHER, packed
+from .carrier import MOST, TOGETHER, packed
 from .fill import fill, screen_css
 
 _SOME = "~"  # in place of the data, while the length of the page without them is measured
+_PLACE = f'<template id="report-data">{_SOME}</template>'  # every name in a page is escaped
 MAX_ROWS = 1800  # of all tables together: half a megabyte
 MAX_ROWS_OF_A_KIND = 220  # of those that tell one kind of fact of each layer, where another table joins all kinds
 
@@ -26,11 +27,15 @@ def to_html(page: Page, data: bytes | None = None, look: Look | None = None, lin
     short = folded(page, each=MAX_ROWS, together=MAX_ROWS, beside=MAX_ROWS_OF_A_KIND)
     if data is None:
         return _lettered(short, look, link, None)[0].encode("utf-8")
-    html, style = _lettered(short, look, link, _SOME)
     images = [i.data for g in short.galleries for t in g.tiles for i in t.images if not i.beside]
-    carried = packed(data, images, max(TOGETHER - len(html.encode("utf-8")), 0))
+    carried = packed(data, images, MOST)
+    html, style = _lettered(short, look, link, _SOME if carried else "")
+    if carried and len(html.encode("utf-8")) + len(carried) > TOGETHER:
+        carried, (html, style) = "", _lettered(short, look, link, "")
     if not carried:
-        return _lettered(short, look, link, "")[0].encode("utf-8")
+        return html.encode("utf-8")
+    if html.count(_PLACE) == 1:  # a page is not filled twice for it
+        return html.replace(_PLACE, _PLACE.replace(_SOME, carried)).encode("utf-8")
     return fill(short, style, carried=carried, templates=look.templates).encode("utf-8")
 
 
