@@ -266,6 +266,13 @@ def test_a_joined_table_that_is_cut_itself_is_not_said_to_have_every_layer() -> 
     assert {t.elsewhere for t in short.tables} == {""}
 
 
+def test_on_paper_where_the_joined_table_is_cut_too_no_table_names_it() -> None:
+    page = builders.page("huge")
+    short = folded(page, each=300, together=900, appendix=300, beside=200)
+    assert table(short, "joined").omitted
+    assert {t.elsewhere for t in short.tables} == {""}
+
+
 def test_of_modules_in_each_other_the_outer_ones_are_kept() -> None:
     page = build(builders.classifier(26))
     short = folded(page, each=1800, together=1800, beside=220)

@@ -21,8 +21,7 @@ def folded(page: Page, *, each: int, together: int, appendix: int | None = None,
     joining = next((t for t in page.tables if t.joins), None) if beside is not None else None
     noted = _noted(joining) if joining is not None else None
     if joining is not None and beside is not None:
-        few = _common_limit([len(t.rows) for t in page.tables if t.of_layers], beside)
-        elsewhere = "" if joining.omitted else joining.id
+        few, elsewhere = _common_limit([len(t.rows) for t in page.tables if t.of_layers], beside), joining.id
 
         def outlined(table: Table) -> Table:
             if not table.of_layers or len(table.rows) <= few:
@@ -34,6 +33,8 @@ def folded(page: Page, *, each: int, together: int, appendix: int | None = None,
     lengths = [min(len(t.rows), hidden) if t.folded else len(t.rows) for t in page.tables]
     limit = min(each, _common_limit(lengths, together))
     page = _each(page, lambda t: _cut(t, min(limit, hidden) if t.folded else limit, noted))
+    if any(t.joins and t.omitted for t in page.tables):  # then no table has what was cut from the others
+        page = _each(page, lambda t: replace(t, elsewhere=""))
     return page if appendix is None else _each(page, lambda t: replace(t, whole=True))
 
 

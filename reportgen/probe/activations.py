@@ -216,11 +216,12 @@ class ActivationProbe:
         It is looked at where no hook saw it made and it is not part of the model's input.
         """
         name = f"{layer.name} (input)"
-        read = self._read.get(name)
         if self._known(x) is not None or _address(x) in self._given or self._executed == 0:
-            if read is not None:  # zeros that a state begins with, before the outputs of a layer take its place
-                read.ignored = True
+            # zeros that a state begins with, before the outputs of a layer take its place
+            if self._read and name in self._read:
+                self._read[name].ignored = True
             return
+        read = self._read.get(name)
         if read is None:
             told = Layer(name, layer.module, rectified=True, functional=True, time_first=layer.time_first)
             read = self._read[name] = told

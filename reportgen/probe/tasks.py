@@ -16,6 +16,7 @@ from .layers import main_tensor
 from .sequence import LEFT_OUT
 
 _MAIN = ("logits", "out", "output", "prediction", "predictions")
+_SIDE = 8  # places that a map has in either direction; few columns are labels of a position
 
 
 @dataclass(frozen=True)
@@ -24,9 +25,6 @@ class Head:
 
     output: Tensor
     target: Tensor
-
-
-_SIDE = 8  # places that a map has in either direction; few columns are labels of a position
 
 
 def are_class_scores(output: Tensor, target: Tensor) -> bool:

@@ -22,8 +22,7 @@ from ..document.codec import decode
 from ..document.facts import Report
 from ..errors import DocumentError
 
-MOST = 300_000  # bytes of text in a page
-TOGETHER = 500_000  # bytes of a page with its data; where these make it larger they are left out, and the page says so
+_MOST = 300_000  # bytes of text in a page
 _MOST_UNPACKED = 1 << 28
 _SHORT = 1 << 18  # bytes of JSON; more of them pack best by sorting, in a fifth of the time
 # text has no width of words to which its bytes line up; no more is packed so than the dictionary holds
@@ -39,7 +38,7 @@ _TEXT_OR_NUMBER = re.compile(rb'"(?:[^"\\]|\\.)*"|-?\d+\.\d{7,}(?:e[+-]?\d+)?')
 _TEXT_OR_SINGLE = re.compile(rb'"(?:[^"\\]|\\.)*"|(-?[\d.]+(?:e[+-]?\d+)?)f')
 
 
-def packed(data: bytes, images: Sequence[bytes] = (), most: int = TOGETHER) -> str:
+def packed(data: bytes, images: Sequence[bytes] = (), most: int = _MOST) -> str:
     """Return the JSON of a report as text for a page; empty where that would be more than ``most`` bytes.
 
     ``images``: files that the page shows, in its order; they are not carried a second time.
@@ -140,9 +139,8 @@ def _binary(text: bytes) -> bytes:
 def _unpacked(text: bytes) -> bytes | None:
     """Return the JSON; None where there is more of it than any report has."""
     if text.startswith((_XZ, _BZ)):
-        opened = (
-            lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=1 << 28) if text[:1] == b"\xfd" else bz2.BZ2Decompressor()
-        )
+        xz = text.startswith(_XZ)
+        opened = lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=1 << 28) if xz else bz2.BZ2Decompressor()
         data = opened.decompress(text, _MOST_UNPACKED)
         if not opened.eof and opened.needs_input:
             raise EOFError("they break off")

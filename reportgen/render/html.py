@@ -8,12 +8,13 @@ from ..look import Look
 from ..page.blocks import Page
 from ..page.fold import folded
 from . import typeface
-from .carrier import MOST, TOGETHER, packed
+from .carrier import packed
 from .fill import fill, screen_css
 
 _SOME = "~"  # in place of the data, while the length of the page without them is measured
 _PLACE = f'<template id="report-data">{_SOME}</template>'  # every name in a page is escaped
 MAX_ROWS = 1800  # of all tables together: half a megabyte
+TOGETHER = 500_000  # bytes of a page with its data; where these make it larger they are left out, and the page says so
 MAX_ROWS_OF_A_KIND = 220  # of those that tell one kind of fact of each layer, where another table joins all kinds
 
 
@@ -28,7 +29,7 @@ def to_html(page: Page, data: bytes | None = None, look: Look | None = None, lin
     if data is None:
         return _lettered(short, look, link, None)[0].encode("utf-8")
     images = [i.data for g in short.galleries for t in g.tiles for i in t.images if not i.beside]
-    carried = packed(data, images, MOST)
+    carried = packed(data, images)
     html, style = _lettered(short, look, link, _SOME if carried else "")
     if carried and len(html.encode("utf-8")) + len(carried) > TOGETHER:
         carried, (html, style) = "", _lettered(short, look, link, "")

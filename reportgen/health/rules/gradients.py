@@ -119,9 +119,10 @@ def grad_depth_slope(report: Report, context: Context, limits: Thresholds) -> It
         subject=rows[0].name,
         section=SECTION,
         evidence={"slope": slope, "ratio": ratio, "layers": len(sizes)},
-        threshold={"slope": enough, "ratio": least}
-        if vanishing
-        else {"slope": limits.gradient_slope, "ratio": 1 / least},
+        threshold={
+            "slope": enough if vanishing else limits.gradient_slope,
+            "ratio": least if vanishing else 1 / limits.gradient_ratio_warning,
+        },
         detail={"direction": "vanishing" if vanishing else "exploding", "last": rows[-1].name},
     )
 

@@ -100,12 +100,10 @@ def lr_extreme(report: Report, context: Context, limits: Thresholds) -> Iterator
     about the rate, which is as much as weights are.
     """
     history = report.training
-    peak = (
-        max((y for s in learning_rates(history) for _, y in finite(s)), default=None) if history is not None else None
-    )
-    if history is None or peak is None:
+    rates = [y for series in learning_rates(history) for _, y in finite(series)] if history is not None else []
+    if history is None or not rates:
         return
-    points = update_ratios(history)
+    peak, points = max(rates), update_ratios(history)
     known = len(points) >= 3
     typical = median(y for _, y in at_full_rate(history, points)) if known else 0.0
     most = limits.lr_high_adaptive if is_adaptive(history) else limits.lr_high
@@ -118,7 +116,7 @@ def lr_extreme(report: Report, context: Context, limits: Thresholds) -> Iterator
             subject="learning rate",
             section=SECTION,
             evidence={"rate": peak} | ({"ratio": typical} if known else {}),
-            threshold={"low": limits.lr_low, "high": most},
+            threshold={"low": limits.lr_low, "high": limits.lr_absurd if absurd else most},
             detail={"direction": "high" if peak > most else "low"},
         )
 

@@ -229,7 +229,8 @@ def plain_helps(report: Report, context: Context, limits: Thresholds) -> Iterato
     if not schedule and fresh is not None:  # what was logged may hold the penalty, which fell too
         whole = min(whole, max(fresh.numbers["loss"] - n["before"], 0.0))
     far = n["before"] - n.get("faster", n["before"]) >= 3 * limits.way_after_collapse * abs(n["before"])
-    much = limits.way_after_collapse / (3 if far else 1) * abs(n["before"]) if schedule else math.inf
+    alone = limits.way_after_collapse / (3 if far else 1)
+    much = alone * abs(n["before"]) if schedule else math.inf
     if not level or gain < min(much, max(limits.way_gain * abs(n["before"]), limits.way_of_run * whole)):
         return
     if not 0.2 < n["before"] / max(logged, 1e-12) < 2:
@@ -241,7 +242,7 @@ def plain_helps(report: Report, context: Context, limits: Thresholds) -> Iterato
             subject="model",
             section=SECTION,
             evidence={"before": n["before"], "after": n["same"], "whole": whole, "steps": n["steps"]},
-            threshold={"gain": limits.way_gain, "of_run": limits.way_of_run, "alone": limits.way_after_collapse},
+            threshold={"gain": limits.way_gain, "of_run": limits.way_of_run, "alone": alone},
             detail={"reason": "schedule" if schedule else "penalty"},
         )
 

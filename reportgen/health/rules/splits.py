@@ -190,9 +190,7 @@ def _other_shares(train: DatasetFacts, given: DatasetFacts) -> float:
     return apart if apart > 0.1 and apart > 3 * math.sqrt(1 / n + 1 / m) else 0.0
 
 
-def _moved(
-    a: FeatureStats, b: FeatureStats, sizes: tuple[float, float], limits: Thresholds, drawn: float = 0.0
-) -> bool:
+def _moved(a: FeatureStats, b: FeatureStats, sizes: tuple[float, float], limits: Thresholds, drawn: float) -> bool:
     if not a.stats.std or not b.stats.std or a.stats.nonfinite or b.stats.nonfinite:
         return False
     error = math.hypot(*(1 / math.sqrt(n) for n in sizes))

@@ -46,8 +46,9 @@ def _confusion(confusion: list[list[int]], labels: list[str], id: str) -> Figure
     if n > MAX_MATRIX:
         counts, names = _coarse(counts, names)
         caption += " " + _("{n} classes are drawn in {m} groups of neighbours.").format(n=n, m=len(names))
-    folded = _("Confusion matrix of {n} classes").format(n=n) if n > FOLD_CLASSES else ""
-    described = _("Confusion matrix of {n} classes; the scores of each class stand in the table below").format(n=n)
+    many = count(n)
+    folded = _("Confusion matrix of {n} classes").format(n=many) if n > FOLD_CLASSES else ""
+    described = _("Confusion matrix of {n} classes; the scores of each class stand in the table below").format(n=many)
     drawing = figures.matrix(counts, names, described)
     return Figure(id=f"{id}confusion", title=title, caption=caption, drawing=drawing, folded=folded)
 

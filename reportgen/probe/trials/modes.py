@@ -17,6 +17,8 @@ from ..seeding import seed_generators
 from .lab import Lab, NotApplicableError, Result, output_of, value_of
 from .sample import rows, shuffled
 
+_FEW = 8  # samples to a batch below which batch norms see another thing in training than in many of them
+
 
 def train_and_eval(lab: Lab) -> Result:
     """Measure loss and accuracy of one model on the same batches in several modes, on copies.
@@ -53,9 +55,6 @@ def train_and_eval(lab: Lab) -> Result:
     numbers["drop"] = max((_drops(m) for m in lab.model.modules()), default=0.0)
     _compare(numbers, outcome, [m.momentum for m in norms if m.momentum is not None])
     return Result(numbers)
-
-
-_FEW = 8  # samples to a batch below which batch norms see another thing in training than in many of them
 
 
 @dataclass(frozen=True)
