@@ -5,12 +5,14 @@ from __future__ import annotations
 import base64
 import bz2
 import lzma
+import random
 import zlib
 from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
 import pytest
+from hypothesis import given, strategies
 
 from reportgen.document.codec import encode
 from reportgen.document.facts import Report
@@ -109,10 +111,60 @@ def test_numbers_of_single_precision_are_shorter_and_come_back_to_the_bit() -> N
     single = 0.10332414507865906  # what float32 has for 0.103324145
     told = [single, -single * 2**90, single * 2**-90, 0.1234567890123, 1e300, 5e-324, 3.4028234663852886e38, 0.5, 17]
     data = msgspec.json.encode({"a": told, "0.10332414507865906": '0.10332414507865906, \\" 0.10332415f'})
-    short = carrier._singles(data)
+    short = carrier._shorter(data)
     assert b"[0.103324145f,-" in short
     assert len(short) < len(data) - 20
-    assert carrier._doubles(short) == data
+    assert carrier._as_it_was(short) == data
+
+
+@given(
+    strategies.recursive(
+        strategies.one_of(
+            strategies.integers(-20, 20),
+            strategies.just([0] * 40),
+            strategies.just([[0.0] * 12, [10] + [0] * 11]),
+            strategies.floats(allow_nan=False, allow_infinity=False),
+            strategies.floats(width=32, allow_nan=False, allow_infinity=False),
+            strategies.text(alphabet='0,.*"\\f1e-[]'),
+        ),
+        lambda inner: strategies.lists(inner, max_size=30) | strategies.dictionaries(strategies.text("0,*f"), inner),
+        max_leaves=40,
+    )
+)
+def test_what_is_written_shorter_comes_back(told: object) -> None:
+    data = msgspec.json.encode(told)
+    assert carrier._as_it_was(carrier._shorter(data)) == data
+
+
+def test_a_large_confusion_matrix_is_packed_as_fast_as_what_it_tells() -> None:
+    matrix = [[60 if i == j else 0 for j in range(300)] for i in range(300)]
+    data = msgspec.json.encode({"text": ",0,0,0,0,0,0,0,0,0,0", "matrix": matrix})
+    short = carrier._shorter(data)
+    assert len(short) < len(data) / 20
+    assert carrier._as_it_was(short) == data
+
+
+def test_a_bomb_of_zeros_is_not_unpacked(tmp_path: Path) -> None:
+    path = tmp_path / "r.html"
+    bomb = bz2.compress(b'{"a":[' + b"900000000*0," * 400 + b"0]}")
+    path.write_bytes(b'<template id="report-data">%s</template>' % base64.b64encode(bomb))
+    with pytest.raises(DocumentError, match="unpack to more than"):
+        carrier.extract(path)
+
+
+def test_data_that_fit_are_carried_however_their_beginning_packs() -> None:
+    noise = random.Random(0)
+    first = [noise.randrange(10**6) for _ in range(20_000)]
+    told = carrier.packed(msgspec.json.encode([first, ["weight"] * 300_000]))
+    assert told
+    assert carrier.packed(msgspec.json.encode([first, ["weight"] * 300_000]), most=len(told) - 1) == ""
+
+
+def test_no_time_is_spent_on_data_that_cannot_fit(monkeypatch: pytest.MonkeyPatch) -> None:
+    noise = random.Random(0)
+    data = msgspec.json.encode([["weight"] * 40_000, [noise.randrange(10**6) for _ in range(300_000)]])
+    monkeypatch.setattr(carrier, "_shorter", pytest.fail)
+    assert carrier.packed(data) == ""
 
 
 def test_a_page_of_older_packing_is_read(tmp_path: Path) -> None:

@@ -37,7 +37,7 @@ class Accuracy(Struct, frozen=True):
 
 def per_class(confusion: Sequence[Sequence[int]], labels: Sequence[str]) -> list[ClassScore]:
     """Return precision, recall and F1 of each class, rows of the matrix being the truth."""
-    columns = [sum(row[c] for row in confusion) for c in range(len(confusion))]
+    columns = [sum(column) for column in zip(*confusion, strict=True)]
     return [_score(labels[i], confusion[i][i], sum(row), columns[i]) for i, row in enumerate(confusion)]
 
 
@@ -98,7 +98,7 @@ def beats_constant(confusion: Sequence[Sequence[int]], gain: float = 0.0) -> boo
 
 def confused(confusion: Sequence[Sequence[int]], limit: int = 10) -> list[tuple[int, int, int]]:
     """Return the commonest mistakes as (true, predicted, count), most frequent first."""
-    pairs = [(t, p, n) for t, row in enumerate(confusion) for p, n in enumerate(row) if t != p and n]
+    pairs = [(t, p, n) for t, row in enumerate(confusion) for p, n in enumerate(row) if n and t != p]
     return sorted(pairs, key=lambda x: (-x[2], x[0], x[1]))[:limit]
 
 

@@ -72,12 +72,9 @@ def likeness_order(confusion: list[list[int]]) -> list[int]:
 def _coarse(confusion: list[list[int]], labels: list[str]) -> tuple[list[list[int]], list[str]]:
     """Add up neighbouring classes until the matrix can be drawn."""
     width = math.ceil(len(labels) / MAX_MATRIX)
-    m = math.ceil(len(labels) / width)
-    out = [[0] * m for i in range(m)]
-    for t, row in enumerate(confusion):
-        for p, n in enumerate(row):
-            out[t // width][p // width] += n
-    return out, [labels[i * width] for i in range(m)]
+    starts = range(0, len(labels), width)
+    narrow = [[sum(row[s : s + width]) for s in starts] for row in confusion]
+    return [[sum(column) for column in zip(*narrow[s : s + width], strict=True)] for s in starts], labels[::width]
 
 
 def _mistakes(confusion: list[list[int]], labels: list[str], mistakes: list[tuple[int, int, int]], id: str) -> Table:
