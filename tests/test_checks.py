@@ -457,6 +457,77 @@ def test_views_of_strangers_are_as_near_as_those_of_one_sample(stopped: bool, ex
     assert "views" not in pairing.loss_without_target(masked).numbers
 
 
+class Towers(nn.Module):
+    """Two outputs of each sample, stacked or as a tuple."""
+
+    def __init__(self, *, stacked: bool) -> None:
+        super().__init__()
+        self.stacked = stacked
+        self.one, self.other = (
+            nn.Sequential(nn.Linear(8, 32), nn.ReLU(), nn.Linear(32, 8)),
+            nn.Sequential(nn.Linear(8, 32), nn.ReLU(), nn.Linear(32, 8)),
+        )
+
+    def forward(self, x: Tensor) -> Any:
+        told = F.normalize(self.one(x[:, 0]), dim=1), F.normalize(self.other(x[:, 1]), dim=1)
+        return torch.stack(told, 1) if self.stacked else told
+
+
+def _contrast(sign: float) -> Any:
+    def loss(o: Any, t: Tensor) -> Tensor:
+        one, other = o.unbind(1) if isinstance(o, Tensor) else o
+        return -sign * (one @ other.T / 0.1).log_softmax(1).diagonal().mean()
+
+    return loss
+
+
+def _decorrelated(o: Any, t: Tensor) -> Tensor:
+    """Barlow twins: the correlations between both views, as the identity."""
+    one, other = ((p - p.mean(0)) / p.std(0) for p in (o.unbind(1) if isinstance(o, Tensor) else o))
+    return (one.T @ other / len(one) - torch.eye(one.shape[1])).square().sum()
+
+
+@pytest.mark.parametrize("stacked", [True, False])
+@pytest.mark.parametrize(
+    ("loss", "expected"), [(_contrast(1.0), None), (_contrast(-1.0), "error"), (_decorrelated, None)]
+)
+def test_a_loss_of_pairs_that_drives_them_apart_has_the_wrong_sign(
+    stacked: bool, loss: Any, expected: str | None
+) -> None:
+    torch.manual_seed(0)
+    hidden = torch.randn(512, 4)
+    x = torch.stack([hidden @ torch.randn(4, 8), hidden @ torch.randn(4, 8)], 1)
+    model = Towers(stacked=stacked)
+    optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
+    for _ in range(15):
+        for rows in x.split(64):
+            optimizer.zero_grad()
+            loss(model(rows), rows).backward()
+            optimizer.step()
+    asked = trials.laboratory(model, loss, (), [Batch((x[:64],), {}, torch.arange(64))], [], Clock(60.0), 0)
+    n = pairing.loss_without_target(asked).numbers
+    told = report(BAD, trials=tried("loss-without-target", **n), training=run())
+    assert severity(told, "loss-sign") == expected
+    assert ("loss-sign-flipped" in causes(told)) == (expected is not None)
+
+
+def test_a_mean_and_a_variance_are_no_two_outputs_that_belong_together() -> None:
+    class Posterior(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.both = nn.Linear(6, 8)
+
+        def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+            return self.both(x).split(4, 1)
+
+    def divergence(o: tuple[Tensor, ...], t: Tensor) -> Tensor:
+        return 0.5 * (o[0].square() + o[1].exp() - o[1] - 1).sum(1).mean()
+
+    torch.manual_seed(0)
+    n = pairing.loss_without_target(lab(Posterior(), torch.randn(64, 6), torch.arange(64), divergence)).numbers
+    assert severity(report(BAD, trials=tried("loss-without-target", **n), training=run()), "loss-sign") is None
+
+
 def _pairs(margin: float) -> Callable[[Tensor, Tensor], Tensor]:
     """Pull samples of one class together; push others apart up to a margin."""
 

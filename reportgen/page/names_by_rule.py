@@ -293,6 +293,9 @@ OF_RULE: dict[str, dict[str, tuple[str, Unit]]] = {
     },
     "loss-sign": {
         "slope": (N_("cosine of the step and the gradient"), NUMBER),
+        "alike": (N_("loss of outputs that are one"), NUMBER),
+        "dealt": (N_("loss of outputs of different samples"), NUMBER),
+        "nearer": (N_("share of outputs nearer to their own than to others"), SHARE),
         "began": (N_("first training loss"), NUMBER),
         "ended": (N_("last training loss"), NUMBER),
         "below": (N_("last loss below zero, of the first"), TIMES),

@@ -90,6 +90,12 @@ def _sign(f: Finding) -> str:
     if "far" in e:
         text = _("The loss is {near}, and falls to {far} when targets are moved far away.")
         return text.format(near=amount(e["near"]), far=amount(e["far"]))
+    if "alike" in e:
+        text = _(
+            "The loss of two outputs of a sample is {alike} where they are one, and {dealt} where the second is that "
+            "of another sample: it drives apart what belongs together."
+        )
+        return text.format(alike=amount(e["alike"]), dealt=amount(e["dealt"]))
     if "ended" in e:
         text = _("The training loss went from {began} to {ended}, below every bound, while the answers became useless.")
         return text.format(began=amount(e["began"]), ended=amount(e["ended"]))

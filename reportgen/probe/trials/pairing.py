@@ -197,9 +197,12 @@ def loss_without_target(lab: Lab) -> Result:
     outputs over their root mean square; ``direction``: length of the mean of the outputs scaled to length 1, 1 where
     all point the same way; ``width``: their deviation itself; ``fresh_*``: the same of a copy whose weights were drawn
     anew. Where two inputs are views of one sample, the loss of ``views``, of ``strangers`` (one of the two dealt out
-    among the samples) and of ``fresh_views``. A loss that does look at targets is told as blind where all outputs are
-    one (``together``: 1), if it is as low as with the outputs as they are, or lower, where all of them are moved to one
-    place, and as low at another place and with the targets of other samples: such a loss only pulls together.
+    among the samples) and of ``fresh_views``. Where the model gives two outputs of one shape for each sample, the loss
+    where both are ``alike`` (the second is the first) and where that is ``dealt`` out among the samples, and how often
+    the second lies ``nearer`` to its own first than to that of another sample. A loss that does look at targets is told
+    as blind where all outputs are one (``together``: 1), if it is as low as with the outputs as they are, or lower,
+    where all of them are moved to one place, and as low at another place and with the targets of other samples: such a
+    loss only pulls together.
     """
     batch = lab.targeted(64, least=16)
     target = batch.target
@@ -219,7 +222,7 @@ def loss_without_target(lab: Lab) -> Result:
         draw_trainable(fresh, lab.seed)
         numbers |= _apart(fresh, batch, "fresh_")
         if numbers["ignored"]:
-            numbers |= _of_strangers(lab, fresh, batch)
+            numbers |= _of_strangers(lab, fresh, batch) | _of_twins(lab, batch)
     return Result(numbers)
 
 
@@ -244,6 +247,35 @@ def _of_strangers(lab: Lab, fresh: torch.nn.Module, batch: Batch) -> dict[str, f
 
     strangers = mean(told(lab.model, batch.n_samples * k // _DEALS) for k in range(1, _DEALS))
     return {"views": told(lab.model, 0), "strangers": strangers, "fresh_views": told(fresh, 0)}
+
+
+def _of_twins(lab: Lab, batch: Batch) -> dict[str, float]:
+    """Return the loss of two outputs of each sample that are one, and of those of strangers that are one."""
+    seed_generators(lab.seed)
+    with torch.no_grad():
+        output = output_of(lab.model, batch)
+    n = batch.n_samples
+    if isinstance(output, Tensor):
+        if output.dim() < 3 or output.shape[:2] != (n, 2) or not output.is_floating_point():
+            return {}
+        one, other = output.unbind(1)
+
+        def paired(second: Tensor) -> object:
+            return torch.stack([one, second], 1)
+    else:
+        twins = [t for t in tensors(output) if t.is_floating_point()]
+        if len(twins) != 2 or twins[0].shape != twins[1].shape or twins[0].dim() < 2 or len(twins[0]) != n:
+            return {}
+        one, other = twins
+
+        def paired(second: Tensor) -> object:
+            return mapped(output, lambda t: second if t is other else t)
+
+    dealt = mean(_of(lab.loss, paired(one.roll(n * k // _DEALS, 0)), batch.target) for k in range(1, _DEALS))
+    apart = torch.cdist(one.flatten(1).double(), other.flatten(1).double())
+    strange = ~torch.eye(n, dtype=torch.bool, device=apart.device)
+    nearer = float((apart.diagonal()[None, :] < apart)[strange].double().mean())
+    return {"alike": _of(lab.loss, paired(one), batch.target), "dealt": dealt, "nearer": nearer}
 
 
 def _pulls_together(lab: Lab, batch: Batch, target: Tensor) -> bool:
