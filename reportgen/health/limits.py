@@ -197,6 +197,7 @@ LIMITS: dict[str, dict[str, str]] = {
     "cut-short": {
         "gain": "longer_gain",
         "score": "short_score",
+        "loss": "short_loss",
         "fall": "steep_fall",
         "gained": "longer_gained",
         "free": "free_fall",

@@ -280,6 +280,7 @@ class Thresholds(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Chance that a right answer is surer than a wrong one. Healthy models have 0.73 and more."""
     longer_gain: float = 0.1
     short_score: float = 0.9
+    short_loss: float = 1 / 3
     steep_fall: float = 0.15
     longer_gained: float = 0.25
     free_fall: float = 0.2

@@ -48,6 +48,7 @@ OF_RULE: dict[str, dict[str, tuple[str, Unit]]] = {
     "cut-short": {
         "first": (N_("training loss at the start"), NUMBER),
         "last": (N_("training loss at the end"), NUMBER),
+        "loss": (N_("loss after going on, of that before"), SHARE),
         "fall": (N_("fall of both losses in the last epoch"), SHARE),
         "gained": (N_("gain, of what the score lacks"), SHARE),
         "free": (N_("fall of both losses in each of the last two epochs"), SHARE),

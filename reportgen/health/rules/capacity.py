@@ -243,7 +243,8 @@ def cut_short(report: Report, context: Context, limits: Thresholds) -> Iterator[
 
     One to seven validations, the last of them the best and the last three each better than the one before; at the last
     step the training loss stands above a quarter of its start; a copy trained on for 120 steps with its own optimizer
-    has a loss lower by a tenth on the data given; and its score there (accuracy, R²) was 0.9 at most before. Of a run
+    has a loss lower by a tenth on the data given; and its score there (accuracy, R²) was 0.9 at most before, or what
+    the score lacks is halved and the loss falls to less than a third. Of a run
     with a single validation, which has no trend, the score must rise by 0.15 and four standard errors too. A loss below
     a quarter of its start is no rest where both losses of the last epoch are lower than those before by 15 %, and going
     on for no more steps than were made takes a quarter off what the score lacks, by four standard errors; for up to
@@ -260,7 +261,7 @@ def cut_short(report: Report, context: Context, limits: Thresholds) -> Iterator[
         return
     first, last = steps[0], sum(steps[-10:]) / 10
     better = trial.numbers["after"] < (1 - limits.longer_gain) * trial.numbers["before"]
-    better = better and trial.numbers.get("score_before", 0.0) <= limits.short_score
+    better = better and _is_short(trial.numbers, limits)
     if len(values) == 1:
         better = better and _rises(trial, limits)
     freely = _falls_freely(trial, values, steps, limits)
@@ -275,6 +276,14 @@ def cut_short(report: Report, context: Context, limits: Thresholds) -> Iterator[
         evidence={"before": trial.numbers["before"], "after": trial.numbers["after"], "first": first, "last": last},
         threshold={"gain": limits.longer_gain, "score": limits.short_score},
     )
+
+
+def _is_short(n: dict[str, float], limits: Thresholds) -> bool:
+    """Tell whether the score left much to learn: that of the copy as it is, or seen from what going on makes of it."""
+    if n.get("score_before", 0.0) <= limits.short_score:
+        return True
+    halved = 1 - n.get("score_after", 0.0) < (1 - n["score_before"]) / 2
+    return halved and n["after"] < limits.short_loss * n["before"]
 
 
 def _falls(values: list[float]) -> bool:
@@ -306,7 +315,7 @@ def _in_full_fall(report: Report, trial: Trial, values: list[float], steps: list
 def _falls_freely(trial: Trial, values: list[float], steps: list[float], limits: Thresholds) -> bool:
     """Tell whether both losses fell by a fifth in each of the last two epochs, side by side; going on does no harm."""
     n, made = trial.numbers, len(steps) // len(values)
-    if len(values) < _EPOCHS or n["after"] > n["before"] or n.get("score_before", 1.0) > limits.short_score:
+    if len(values) < _EPOCHS or n["after"] > n["before"] or "score_before" not in n or not _is_short(n, limits):
         return False
     means = [fmean(steps[len(steps) - (k + 1) * made : len(steps) - k * made]) for k in (2, 1, 0)]
     falls = [b <= (1 - limits.free_fall) * a for curve in (values[-3:], means) for a, b in pairwise(curve)]
