@@ -111,7 +111,7 @@ def _layers(facts: ActivationFacts) -> Table:
         body.append(line)
     note = ""
     if budget.refused:
-        note = _("Distributions are drawn for the first {n} layers.").format(n=MAX_CHARTS)
+        note = _("Distributions are drawn for at most {n} layers, the first of the model.").format(n=MAX_CHARTS)
     n = len(ordered)
     caption = plural("{n} layer, by order of execution", "{n} layers, by order of execution", n).format(n=count(n))
     return Table(
