@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from sklearn.metrics import balanced_accuracy_score
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -218,6 +219,27 @@ def test_going_on_helps_a_model_that_had_hardly_begun_and_leaves_it_alone() -> N
     assert done["after"] < 1e-6
     with pytest.raises(NotApplicableError, match="one optimizer"):
         longer.trained_on(lab(model, place.given, parts, F.mse_loss))
+
+
+@pytest.mark.parametrize("loss", [F.binary_cross_entropy_with_logits, F.binary_cross_entropy])
+@pytest.mark.parametrize("shape", [(-1,), (-1, 1)])
+def test_answers_of_yes_and_no_are_scored_by_both(loss: Any, shape: tuple[int, ...]) -> None:
+    """Logits lie far from 0 and 1 however right they are; and of rare answers of yes an accuracy tells little."""
+    torch.manual_seed(0)
+    x = torch.randn(1000, 1, generator=seeded(0))
+    yes = (x[:, 0] > 1.5).float()
+    told = 4 * (x[:, 0] - 1.8)  # some of those of yes are missed, and none of no
+    told = told if loss is F.binary_cross_entropy_with_logits else told.sigmoid()
+    model = Says()
+    place = lab(model, [Batch((told.reshape(shape),), {}, yes.reshape(shape))], loss=loss)
+    scored = longer.scored(place, place.fresh())
+    guess = (told > (0 if loss is F.binary_cross_entropy_with_logits else 0.5)).numpy()
+    assert scored.score == pytest.approx(balanced_accuracy_score(yes.numpy(), guess))
+    assert scored.score < 0.9 < float((yes.numpy() == guess).mean())
+    assert scored.weight == pytest.approx(4 / (1 / float(yes.sum()) + 1 / float((1 - yes).sum())))
+    # of one answer alone nothing is known
+    place = lab(model, [Batch((told.reshape(shape),), {}, torch.zeros_like(told).reshape(shape))], loss=loss)
+    assert longer.scored(place, place.fresh()).score is None
 
 
 @pytest.mark.parametrize(("rate", "shared"), [(0.05, True), (0.01, False)])

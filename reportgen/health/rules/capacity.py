@@ -304,7 +304,7 @@ def _in_full_fall(report: Report, trial: Trial, values: list[float], steps: list
     # of a mean of squared errors and of an accuracy
     classes = report.evaluation is not None and report.evaluation.regression is None
     spread = sum(max(s * (1 - s), 0.01) for s in (n["score_before"], n["score_after"])) if classes else 2 * lacking**2
-    error = math.sqrt(spread / n["samples"])
+    error = math.sqrt(spread / n.get("score_samples", n["samples"]))
     return (
         0 < values[-1] <= lower * values[-2]
         and 0 < now <= lower * then
@@ -328,7 +328,7 @@ def _rises(trial: Trial, limits: Thresholds) -> bool:
     if "score_before" not in n:
         return False
     before, after = n["score_before"], n["score_after"]
-    error = math.sqrt(sum(max(s * (1 - s), 0.01) for s in (before, after)) / n["samples"])
+    error = math.sqrt(sum(max(s * (1 - s), 0.01) for s in (before, after)) / n.get("score_samples", n["samples"]))
     return after - before > max(limits.anew_gap, limits.anew_errors * error)
 
 

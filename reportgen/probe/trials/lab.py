@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -76,6 +76,15 @@ class Outfit:
     loss: Loss | None
 
 
+class Scored(NamedTuple):
+    """How good a model is: loss by sample, accuracy or R², of how many samples, and how many the score rests on."""
+
+    loss: float
+    score: float | None
+    samples: int
+    weight: float
+
+
 @dataclass(frozen=True)
 class Lab:
     """A copy of the model in eval mode, and what there is to try it with."""
@@ -96,7 +105,7 @@ class Lab:
     """Training samples are made anew at each reading."""
     peak: float = 0.0
     """Highest learning rate that was recorded in the run; 0 where none was."""
-    memo: dict[str, tuple[float, float | None, int]] = field(default_factory=dict)
+    memo: dict[str, Scored] = field(default_factory=dict)
     """What an experiment found that another one would do all over again."""
     held: frozenset[str] = frozenset()
     """Names of the norms and dropouts that the run was seen to keep in eval mode in training."""

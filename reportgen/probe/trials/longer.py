@@ -12,7 +12,7 @@ from ...subject.data import Batch
 from ..layers import main_tensor
 from ..seeding import seed_generators
 from .confidence import class_scores
-from .lab import Lab, NotApplicableError, Outfit, Result, hold, output_of, taken, value_of
+from .lab import Lab, NotApplicableError, Outfit, Result, Scored, hold, output_of, taken, value_of
 from .learning import answered, backward, hasten
 
 STEPS = 120
@@ -24,7 +24,8 @@ def trained_on(lab: Lab) -> Result:
 
     Where ``other-ways`` went on as before at the same rate, its score is taken. The batches are some of the training
     data, so that what is gained is less than what going on would have gained. ``before`` and ``after``: loss on some of
-    the data given, in eval mode; ``score_before`` and ``score_after``: accuracy, or R² where targets are numbers.
+    the data given, in eval mode; ``score_before`` and ``score_after``: accuracy, the mean of those of both answers
+    where targets are yes or no, and R² where they are numbers.
     """
     work = lab.fresh()
     if len(work.optimizers) != 1 or type(work.optimizers[0]).__name__ == "LBFGS":
@@ -36,11 +37,11 @@ def trained_on(lab: Lab) -> Result:
     if after is None:
         _go_on(lab, work)
         after = scored(lab, work)
-    numbers = {"steps": float(STEPS), "before": before[0], "after": after[0], "samples": float(before[2])}
+    numbers = {"steps": float(STEPS), "before": before.loss, "after": after.loss, "samples": float(before.samples)}
     rates = [float(g.get("lr", 0.0)) for g in optimizer.param_groups]
     numbers["rate"] = max(rates, default=0.0)
-    if before[1] is not None and after[1] is not None:
-        numbers |= {"score_before": before[1], "score_after": after[1]}
+    if before.score is not None and after.score is not None:
+        numbers |= {"score_before": before.score, "score_after": after.score, "score_samples": before.weight}
     return Result(numbers)
 
 
@@ -64,8 +65,8 @@ def _go_on(lab: Lab, work: Outfit) -> None:
         taken(optimizer.step, f"{type(optimizer).__name__} refuses to make a step")
 
 
-def scored(lab: Lab, work: Outfit) -> tuple[float, float | None, int]:
-    """Return loss by sample, accuracy or R², and the number of samples."""
+def scored(lab: Lab, work: Outfit) -> Scored:
+    """Return how good a model is on the data given, in eval mode."""
     total, n = 0.0, 0
     answers: list[tuple[Tensor, Tensor]] = []
     work.model.eval()
@@ -80,7 +81,8 @@ def scored(lab: Lab, work: Outfit) -> tuple[float, float | None, int]:
         n += batch.n_samples
         pair = class_scores(output, batch) or _numbers(output, batch)
         answers += [pair] if pair is not None else []
-    return total / max(n, 1), _score(answers) if len(answers) == len(lab.given) else None, n
+    score, weight = _score(answers) if len(answers) == len(lab.given) else (None, 0.0)
+    return Scored(total / max(n, 1), score, n, min(weight, n))
 
 
 def _numbers(output: object, batch: Batch) -> tuple[Tensor, Tensor] | None:
@@ -90,9 +92,22 @@ def _numbers(output: object, batch: Batch) -> tuple[Tensor, Tensor] | None:
     return (told.detach().reshape(-1), batch.target.reshape(-1)) if told.numel() == batch.target.numel() else None
 
 
-def _score(answers: list[tuple[Tensor, Tensor]]) -> float | None:
+def _score(answers: list[tuple[Tensor, Tensor]]) -> tuple[float | None, float]:
+    """Return accuracy, the mean of those of yes and of no, or R²; and as how many answers it is certain."""
     told, truth = (torch.cat(part).double() for part in zip(*answers, strict=True))
     if told.dim() == 2:
-        return float((told.argmax(1) == truth).double().mean())
+        return float((told.argmax(1) == truth).double().mean()), len(truth)
+    if bool(((truth == 0) | (truth == 1)).all()):
+        return _balanced(told, truth > 0)
     spread = float(truth.var(correction=0))
-    return 1 - float((told - truth).square().mean()) / spread if spread else None
+    return 1 - float((told - truth).square().mean()) / spread if spread else None, len(truth)
+
+
+def _balanced(told: Tensor, yes: Tensor) -> tuple[float | None, float]:
+    """Return the mean of the accuracies of yes and of no; outputs are logits or shares, whichever fits better."""
+    n, m = int(yes.sum()), int((~yes).sum())
+    if not n or not m:
+        return None, 0.0
+    of_cuts = [((told[yes] > cut).double().mean() + (told[~yes] <= cut).double().mean()) / 2 for cut in (0.0, 0.5)]
+    # its variance is a quarter of the sum of both, each of which goes with how many there are
+    return float(max(of_cuts)), 4 * n * m / (n + m)

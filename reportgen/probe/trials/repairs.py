@@ -36,10 +36,10 @@ def other_ways(lab: Lab) -> Result:
         raise NotApplicableError("not one optimizer that follows one loss")
     if lab.training is lab.given or any(b.target is None or b.n_samples < 2 for b in lab.training):
         raise NotApplicableError("no training batches of two samples or more with targets were given")
-    before, score, n = scored(lab, whole)
-    if score is not None and score > _WORKS:
-        raise NotApplicableError(f"the model works (score {score:.2f})")
-    numbers = {"before": before, "steps": float(STEPS), "samples": float(n), "rate": _highest(lab, whole.optimizers[0])}
+    now, rate = scored(lab, whole), _highest(lab, whole.optimizers[0])
+    if now.score is not None and now.score > _WORKS:
+        raise NotApplicableError(f"the model works (score {now.score:.2f})")
+    numbers = {"before": now.loss, "steps": float(STEPS), "samples": float(now.samples), "rate": rate}
     numbers |= {"decay": _decay(whole.optimizers[0]), "drop": _drop(whole.model)}
     for name, change, applies in _WAYS:
         if applies(whole):
@@ -82,11 +82,11 @@ def _gone_on(lab: Lab, change: Callable[[Outfit], None], name: str) -> float:
         backward(value)
         taken(optimizer.step, f"{type(optimizer).__name__} refuses to make a step")
     after = scored(lab, work)
-    if not math.isfinite(after[0]):
+    if not math.isfinite(after.loss):
         raise NotApplicableError("the loss is not finite")
     if as_before:
         lab.memo[GONE_ON] = after
-    return after[0]
+    return after.loss
 
 
 def _rate(group: dict[str, object]) -> float:
