@@ -16,6 +16,8 @@ from reportgen.probe.trials import run as trials
 from reportgen.probe.trials.lab import Clock, Lab, NotApplicableError
 from reportgen.subject.data import Batch
 
+from .test_rules_model import report, run, severity, tried
+
 CE = nn.CrossEntropyLoss()
 
 
@@ -171,6 +173,40 @@ def test_the_area_is_that_of_every_pair_compared() -> None:
     assert numbers["surer"] == pytest.approx(float(np.mean(pairs)))
     assert numbers["accuracy"] == pytest.approx(float(right.float().mean()))
     assert numbers["loss"] == pytest.approx(float(CE(scores, truth)))
+
+
+@pytest.mark.parametrize("shape", [(-1,), (-1, 1)])
+@pytest.mark.parametrize("shares", [False, True])
+def test_one_answer_of_yes_or_no_is_one_of_two_classes(shape: tuple[int, ...], shares: bool) -> None:
+    logits = torch.randn(120, generator=seeded(0)).double()
+    truth = torch.randint(2, (120,), generator=seeded(1))
+    two = torch.stack([torch.zeros(120).double(), logits], 1)
+    wanted = confidence.as_it_is(lab(Says(), [Batch((two,), {}, truth)])).numbers
+    said = logits.sigmoid() if shares else logits
+    loss = F.binary_cross_entropy if shares else F.binary_cross_entropy_with_logits
+    pairs = zip(said.split(50), truth.double().split(50), strict=True)
+    parts = [Batch((o.reshape(shape),), {}, t.reshape(shape)) for o, t in pairs]
+    numbers = confidence.as_it_is(lab(Says(), parts, loss=loss)).numbers
+    assert set(numbers) == set(wanted)
+    assert all(numbers[key] == pytest.approx(wanted[key], rel=1e-4) for key in wanted)
+
+
+@pytest.mark.parametrize("n", [500, 20_000])
+@pytest.mark.parametrize(
+    ("flipped", "overlap", "expected"),
+    [(0.0, 0.8, None), (0.0, 1.2, None), (0.0, 1.5, None), (0.22, 0.05, "warning"), (0.3, 0.05, "warning")],
+)
+def test_two_classes_that_overlap_and_labels_that_are_wrong(
+    n: int, flipped: float, overlap: float, expected: str | None
+) -> None:
+    """The outputs are the posterior of what was drawn, with the shares of wrong labels known to it."""
+    x, draw = torch.randn(n, generator=seeded(0)).double(), torch.rand(n, generator=seeded(2))
+    truth = x + overlap * torch.randn(n, generator=seeded(1)) > 0
+    truth ^= draw < flipped
+    yes = torch.special.ndtr(x / overlap) * (1 - 2 * flipped) + flipped
+    numbers = confidence.as_it_is(lab(Says(), [Batch((yes,), {}, truth.double())], loss=F.binary_cross_entropy)).numbers
+    told = report(trials=tried("as-it-is", **numbers), training=run())
+    assert severity(told, "sure-and-wrong") == expected
 
 
 def test_answers_at_every_place_are_counted_in_both_conventions() -> None:

@@ -21,14 +21,15 @@ def as_it_is(lab: Lab) -> Result:
     """Evaluate the model on some of the data given, also where every place of a sequence or picture has a class.
 
     ``loss``: by sample. ``accuracy``, ``commonest`` (share of the commonest class) and ``answers``, where there are
-    class scores. ``surer``: how often a right answer is surer than a wrong one, the area under the curve that tells
-    right from wrong by the largest probability (Hanley and McNeil 1982), with its standard error; made from one answer
-    a sample alone.
+    class scores, or one answer of yes or no a sample, as a logit or a share. ``surer``: how often a right answer is
+    surer than a wrong one, the area under the curve that tells right from wrong by the largest probability (Hanley and
+    McNeil 1982), with its standard error; made from one answer a sample alone.
     """
     if not lab.given or any(b.target is None for b in lab.given):
         raise NotApplicableError("the data given hold no targets")
     total, n = 0.0, 0
     told: list[tuple[Tensor, Tensor]] = []
+    yes: list[tuple[Tensor, Tensor]] = []
     for batch in lab.given:
         lab.clock.need(1)
         seed_generators(lab.seed)
@@ -39,8 +40,14 @@ def as_it_is(lab: Lab) -> Result:
         n += batch.n_samples
         found = class_scores(output, batch)
         told += [found] if found is not None else []
+        answer = _one_answer(output, batch) if found is None else None
+        yes += [answer] if answer is not None else []
     numbers = {"loss": total / n, "samples": float(n)}
-    if told and len(told) == len(lab.given):
+    if len(yes) == len(lab.given):
+        told = [_of_two(*(torch.cat(part) for part in zip(*yes, strict=True)))]
+    elif len(told) < len(lab.given):
+        told = []
+    if told:
         scores, truth = torch.cat([s for s, _ in told]), torch.cat([t for _, t in told])
         numbers |= _accuracy(scores, truth)
         if len(truth) == n:
@@ -80,6 +87,23 @@ def class_scores(output: Any, batch: Batch) -> tuple[Tensor, Tensor] | None:
     ):
         return None
     return flat, truth
+
+
+def _one_answer(output: Any, batch: Batch) -> tuple[Tensor, Tensor] | None:
+    """Return outputs and targets (N,) where each sample has one answer of yes or no."""
+    told, target = main_tensor(output), batch.target
+    if told is None or not isinstance(target, Tensor) or not target.is_floating_point():
+        return None
+    if told.numel() != batch.n_samples or target.numel() != batch.n_samples or not bool(torch.isfinite(told).all()):
+        return None
+    truth = target.reshape(-1)
+    return (told.detach().reshape(-1).float(), truth) if bool(((truth == 0) | (truth == 1)).all()) else None
+
+
+def _of_two(told: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:
+    """Return shares or logits of yes as scores of two classes."""
+    shares = bool(((told >= 0) & (told <= 1)).all())
+    return torch.stack([1 - told if shares else torch.zeros_like(told), told], 1), truth.long()
 
 
 def _accuracy(scores: Tensor, truth: Tensor) -> dict[str, float]:
