@@ -209,6 +209,17 @@ def test_labels_without_meaning_have_no_signal(seed: int) -> None:
     assert abs(fed(SignalSample(), x, numbers[order]).facts().z) < 4
 
 
+def test_amounts_in_whole_units_are_numbers_and_grades_are_classes() -> None:
+    x, y = clusters(200)
+    prices = (x[:, 0] * 40_000).round() + 250_000
+    signal = fed(SignalSample(), x, prices).facts()
+    assert signal.kind == "numbers"
+    assert signal.z > 5
+    assert fed(SignalSample(), x, (x[:, 0].clamp(-2, 2)).round()).facts().kind == "classes"
+    assert fed(SignalSample(), x, y.float()).facts().kind == "classes"
+    assert fed(SignalSample(), x, torch.arange(200)).facts().kind == "classes"  # whole numbers by their type are labels
+
+
 def test_label_extremes_leave_out_what_losses_ignore() -> None:
     probe = DatasetProbe(nn.Linear(1, 1))
     probe.update(Batch((torch.zeros(4, 1),), {}, torch.tensor([-100, 3, 1, 7])))

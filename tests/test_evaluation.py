@@ -134,6 +134,14 @@ def test_the_task_is_found_out_or_said_to_be_unknown(output: Tensor, target: Ten
     assert task in infer_task(output, target)
 
 
+def test_pictures_of_black_and_white_given_back_by_a_squared_error_are_numbers() -> None:
+    output, target = torch.randn(5, 64), (torch.rand(5, 64) > 0.5).float()
+    assert infer_task(output, target, "MSELoss") == "regression"
+    assert infer_task(output, target, "BCEWithLogitsLoss") == "multilabel"
+    assert infer_task(output.sigmoid(), target, "MSELoss") == "multilabel"
+    assert infer_task(torch.randn(3, 3), torch.eye(3), "MSELoss") == "multiclass"
+
+
 def test_one_hot_targets_of_a_loss_of_labels_are_labels() -> None:
     assert infer_task(torch.randn(3, 3), torch.eye(3), "BCEWithLogitsLoss") == "multilabel"
 

@@ -252,6 +252,20 @@ def test_a_guess_that_moves_with_the_rate(table: Any, ways: dict[str, float], ex
         assert causes(facts) == {"lr-too-low"}
 
 
+@pytest.mark.parametrize(
+    ("vote", "freed", "expected"), [(0.95, 0.08, "warning"), (0.72, 0.08, None), (0.95, 0.4, None)]
+)
+def test_a_fit_behind_its_neighbours_that_dropout_holds_back(vote: float, freed: float, expected: str | None) -> None:
+    """What the first losses of a run owe to dropout is no gain of the run."""
+    known = SplitFacts(across=Signal(kind="classes", n=400, k=5, score=0.9, vote=vote, null_mean=0.5, null_std=0.02))
+    numbers: dict[str, Any] = WAYS | {"before": 0.7, "same": 0.65, "faster": 1.0, "unregularised": freed, "drop": 0.85}
+    fallen = [2.2, *[0.77] * 19]
+    trials = tried("other-ways", **numbers)
+    facts = scored(0.7, 0.7, splits=known, trials=trials, training=run(fallen, [0.7] * 20))
+    assert severity(facts, "freedom-helps") == expected
+    assert ("over-regularised" in causes(facts)) == (expected is not None)
+
+
 def test_of_several_ways_the_best_is_the_diagnosis() -> None:
     trial = tried("other-ways", **WAYS, faster=1.2, slower=1.9, unregularised=0.8)
     facts = report(None, trials=trial, training=run(SLOW, SLOW))

@@ -132,6 +132,26 @@ def test_a_rate_that_was_gone_early_is_told_by_ten_times_its_peak(
     assert severity(facts, "plain-helps") == ("warning" if told else None)
 
 
+@pytest.mark.parametrize(
+    ("made", "peak", "same", "told"),
+    [
+        (1e-2, 2e-4, 1.0, True),
+        (1e-2, 2e-3, 1.0, False),  # a fifth of it, which may be meant
+        (1e-2, 2e-4, 2.3, False),  # the full rate brings no more than the run did
+        (None, 2e-4, 1.0, False),  # no schedule
+    ],
+)
+def test_a_warm_up_longer_than_the_run(made: float | None, peak: float, same: float, told: bool) -> None:
+    falling = [2.5 - 0.007 * e for e in range(20)]
+    settings = {"lr": 1e-7} | ({"initial_lr": made} if made else {})
+    loop = LoopFacts(optimizers=[OptimizerRun(name="Adam", n_steps=400, settings=settings)])
+    rates = series("learning_rate", [peak * (e + 1) / 20 for e in range(20)])
+    history = structs.replace(run(falling, falling, series=[rates]), loop=loop)
+    facts = report(None, trials=ways(before=2.36, same=same), training=history, weights=weight(0.058))
+    assert severity(facts, "plain-helps") == ("warning" if told else None)
+    assert ("lr-schedule-collapse" in causes(facts)) is told
+
+
 def test_neighbours_count_by_their_vote() -> None:
     across = Signal(kind="classes", n=400, k=5, score=0.7, vote=0.9, null_mean=0.5, null_std=0.02)
     table = Classification(classes=["a", "b"], confusion=[[130, 70], [70, 130]])

@@ -25,6 +25,7 @@ from reportgen.document.facts import (
     SpreadFacts,
 )
 from reportgen.document.history import History
+from reportgen.document.trials import Trial, TrialFacts
 from reportgen.health.judge import judge
 
 from . import builders
@@ -100,6 +101,28 @@ def test_logits_of_attention_beyond_ten_thousand() -> None:
     good = Classification(classes=["a", "b"], confusion=[[200, 5], [5, 190]])
     works = EvaluationFacts(task="multiclass", n_samples=400, classification=good)
     assert only(report(activations=attention(0.5, 2e4), evaluation=works), "attention-logits")
+
+
+@pytest.mark.parametrize(
+    ("flat", "sharp", "solved", "severity"),
+    [(3, 1, 0.0, "warning"), (3, 1, 1.0, "info"), (2, 0, 0.0, "info"), (3, 5, 0.0, "info")],
+)
+def test_layer_upon_layer_that_looks_everywhere_and_cannot_learn(
+    flat: int, sharp: int, solved: float, severity: str
+) -> None:
+    heads = [
+        AttentionRow(name=f"{i}", n_queries=16, causal=False, entropy=[h, h], logit_std=[1.0, 1.0], logit_max=1.0)
+        for i, h in enumerate([0.999] * flat + [0.6] * sharp)
+    ]
+    trial = Trial(
+        name="one-batch",
+        status="done",
+        numbers={"solved": solved, "start": 1.5, "end": 1.4, "samples": 32.0, "tries": 2.0},
+    )
+    facts = report(
+        activations=rows(row("a", 0), attention=heads), trials=TrialFacts(trials=[trial], budget=20.0), **TRAINED
+    )
+    only(facts, "attention-uniform", severity)
 
 
 def test_heads_that_all_look_everywhere() -> None:

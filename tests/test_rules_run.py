@@ -188,11 +188,17 @@ def test_validation_in_train_mode() -> None:
     assert "its dropout was not" in wording.describe(found(left_on, "eval-mode-training")[0])
 
 
+CREEPING = [0.96 * 0.93**e for e in range(20)]
+
+
 @pytest.mark.parametrize(
     ("loss", "optimizer", "clipped", "factor", "table", "expected"),
     [
         (STUCK, "SGD", 990, 0.01, BAD, "warning"),
         (SLOW, "SGD", 990, 0.01, None, "warning"),
+        (CREEPING, "SGD", 990, 0.01, GOOD, "warning"),  # a fit that is good and still grows
+        (CREEPING, "SGD", 990, 0.3, GOOD, "info"),
+        (CREEPING, "Adam", 990, 0.01, GOOD, "info"),
         (STUCK, "AdamW", 990, 0.01, BAD, "info"),  # the length of the gradient does not matter to it
         (FALL, "SGD", 990, 0.01, GOOD, "info"),
         (STUCK, "SGD", 990, 0.7, BAD, "info"),
@@ -368,15 +374,22 @@ def test_run_no_grad() -> None:
 
 
 def test_run_unused() -> None:
-    def check(**more: Any) -> str | None:
+    def check(table: Classification | None = None, inputs: dict[str, float] | None = None, **more: Any) -> str | None:
         idle = parameter("second.weight", **{"n_grad_none": 20, "changed": False, **more})
         layers = [
             LayerRun(name="fc", kind="Linear", order=0, train_calls=20),
             LayerRun(name="second", kind="", order=1),
         ]
-        return severity(report(run(parameters=[idle, parameter()], layers=layers)), "run-unused")
+        facts = report(run(parameters=[idle, parameter()], layers=layers), table)
+        trial = Trial(name="inputs-permuted", status="done", numbers={"spread": 0.9, "samples": 64.0} | (inputs or {}))
+        return severity(structs.replace(facts, trials=TrialFacts(trials=[trial], budget=20.0)), "run-unused")
 
     assert check() == "warning"
+    assert check(table=GOOD, shape=[2, 100]) == "info"
+    # the input that it was made for goes nowhere
+    assert check(table=GOOD, shape=[2, 100], inputs={"input_0": 0.9, "input_1": 0.0}) == "warning"
+    assert check(table=GOOD, shape=[2, 100], inputs={"input_0": 0.9, "input_1": 0.1}) == "info"
+    assert check(table=GOOD, shape=[2, 100], inputs={"input_0": 0.0, "input_1": 0.0}) == "info"
     assert check(shape=[1, 10]) == "info"  # a pooler that the head does not use
     assert check(optimizer=None) is None
     assert check(n_grad_none=3) is None  # an expert that is seldom chosen
@@ -413,6 +426,20 @@ def test_update_ratios_come_from_the_parameters_too() -> None:
     slow = report(run(STUCK, parameters=ratios(*[1e-6] * 10)))
     assert causes(slow) == {"lr-too-low"}
     assert causes(report(run(SLOW, parameters=ratios(*[5e-5] * 10)))) == {"lr-too-low"}
+
+
+def test_the_first_steps_of_a_model_of_one_matrix_leave_nothing_behind() -> None:
+    """Wherever it begins, a convex loss leads to the same weights."""
+    first = [parameter("a.weight", update_ratio=Trace(x=[1.0, 50.0, 100.0, 150.0], y=[1.5, 0.02, 0.01, 0.01]))]
+    assert severity(report(run(parameters=first)), "update-ratio") in (None, "info")
+    assert (
+        severity(report(run(parameters=[*first, structs.replace(first[0], name="b.weight")])), "update-ratio")
+        == "warning"
+    )
+    frozen = structs.replace(first[0], name="b.weight", trainable=False, update_ratio=None)
+    assert severity(report(run(parameters=[*first, frozen])), "update-ratio") in (None, "info")
+    high = [parameter("a.weight", update_ratio=trace(*[0.3] * 10))]
+    assert severity(report(run(parameters=high)), "update-ratio") == "warning"
 
 
 def test_the_end_of_a_decay_is_no_rate_too_low() -> None:
@@ -495,6 +522,14 @@ def test_h_init_loss() -> None:
     assert severity(with_first_loss(5.0, BAD, loss=0.7, own=0.7), "h-init-loss") == "warning"
     assert severity(with_first_loss(5.0, GOOD), "h-init-loss") == "info"
     assert severity(with_first_loss(50.0, GOOD), "h-init-loss") == "warning"
+    # an adapter beside frozen weights says at first what those were taught
+    parts = [parameter("base.weight", trainable=False), parameter("a.weight", shape=[2, 100])]
+    given, own = (
+        structs.replace(facts, training=structs.replace(facts.training, parameters=p))
+        for facts in [with_first_loss(50.0, GOOD)]
+        for p in (parts, [structs.replace(p, trainable=True) for p in parts])
+    )
+    assert (severity(given, "h-init-loss"), severity(own, "h-init-loss")) == ("info", "warning")
     known = Signal(kind="classes", n=400, k=5, score=0.9, vote=0.99, null_mean=0.5, null_std=0.02)
     behind = structs.replace(with_first_loss(5.0, FAIR), splits=SplitFacts(across=known))
     assert severity(with_first_loss(5.0, FAIR), "h-init-loss") == "info"

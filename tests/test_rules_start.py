@@ -13,6 +13,11 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import reportgen
 from reportgen.document.facts import Report
+from reportgen.document.history import ParameterRun
+from reportgen.document.trials import TrialFacts
+
+from .test_rules_model import GOOD, report, run, tried
+from .test_rules_model import severity as severity_of
 
 
 def trained(draw: Callable[[Tensor], object], *, frozen: bool = False) -> Report:
@@ -71,8 +76,37 @@ def test_runs_that_work_are_left_alone(draw: Callable[[Tensor], object]) -> None
     assert not [d for d in report.diagnoses if d.severity.rank]
 
 
-def test_equal_and_frozen_weights_are_told_by_others() -> None:
-    assert severity(trained(lambda w: init.constant_(w, 0.02))) is None
+@pytest.mark.parametrize(("as_is", "expected"), [(0.35, "warning"), (0.8, "info")])
+def test_matrices_of_one_value_that_steps_drove_apart(as_is: float, expected: str) -> None:
+    numbers = {"as_is": as_is, "training_given": 0.79, "training_training": 0.8, "commonest_given": 0.27}
+    numbers |= {"asked_given": 500.0, "learned_training": 496.0, "onward": as_is}
+    numbers |= {"asked_training": 496.0, "commonest_training": 0.27, "learned_given": 250.0}
+    numbers |= {"given_training": 0.75, "given_given": 0.74}
+    anew = tried("learned-anew", {"kind": "classes"}, **numbers).trials
+    begun = [
+        ParameterRun(
+            name=f"{i}.weight",
+            module="Linear",
+            shape=[48, 48],
+            is_matrix=True,
+            trainable=True,
+            start_mean=mean,
+            start_rms=0.1,
+        )
+        for i, mean in enumerate((0.1, -0.1, 0.002))
+    ]
+
+    def told(equal: float, of: list[ParameterRun]) -> str | None:
+        alike = tried("equal-units", {"equal": "0"}, tested=3.0, equal=equal, zero=0.0).trials
+        trials = TrialFacts(trials=[*anew, *alike], budget=20.0)
+        return severity_of(report(GOOD, trials=trials, training=run(parameters=of)), "init-offset")
+
+    assert told(0.0, begun) == expected
+    assert told(2.0, begun) is None  # those that are still alike are told as that
+    assert told(0.0, [begun[2], begun[0]]) is None  # a head's rows are told apart by their classes
+
+
+def test_frozen_weights_are_told_by_others() -> None:
     frozen = trained(lambda w: init.uniform_(w) if w.shape == (64, 64) else None, frozen=True)
     assert severity(frozen) is None
 

@@ -48,7 +48,7 @@ def _default(finding: Finding) -> str:
         return {"low": "lr-too-low", "none": "no-weight-update"}.get(finding.detail.get("direction", ""), "lr-too-high")
     if finding.rule == "w-scale" and finding.detail.get("begun") == "usual":
         return "lr-too-high" if finding.detail.get("direction") == "high" else "over-regularised"
-    if finding.rule == "plain-helps" and finding.detail.get("reason") == "schedule":
+    if finding.rule == "plain-helps" and finding.detail.get("reason") in ("schedule", "warm-up"):
         return "lr-schedule-collapse"
     if finding.rule == "w-at-default-init" and finding.detail.get("moved") == "yes":
         return "lr-too-low"

@@ -183,6 +183,13 @@ SYNDROMES: tuple[Syndrome, ...] = (
             "measured-otherwise",
         ),
     ),
+    # by the batch the model works, so its inputs and its fit are as they should be
+    Syndrome(
+        "bn-statistics",
+        ("bn-never-updated", "eval-train-gap"),
+        (*_STUCK, *_FAR_APART, "d-input-scale", "measured-otherwise", "bn-stats-mismatch", "bn-stale"),
+        lambda proofs: fits_by_batch(proofs) and any(f.rule == "bn-never-updated" for f in proofs),
+    ),
     Syndrome(
         "unnormalised-input",
         ("d-input-scale", "d-dtype"),

@@ -177,13 +177,18 @@ _FREE = N_(
 
 
 def _plain(f: Finding) -> str:
-    e = f.evidence
+    e, reason = f.evidence, f.detail.get("reason")
     text = (
         _(
+            "The schedule never let the rate come to a tenth of what the optimizer was made with; {steps} steps at "
+            "that rate take the loss on the data given from {before} to {after}. The whole run gained {whole}."
+        )
+        if reason == "warm-up"
+        else _(
             "The run had come to rest after its rate was taken down; {steps} steps at its highest rate take the loss "
             "on the data given from {before} to {after}. The whole run gained {whole}."
         )
-        if f.detail.get("reason") == "schedule"
+        if reason == "schedule"
         else _(
             "The run had come to rest with small weights; {steps} steps by the loss given alone take it from {before} "
             "to {after} on the data given. The whole run gained {whole}."

@@ -40,6 +40,7 @@ class SignalSample:
         """Every so many features one is kept."""
         self._possible = True
         self._kind: Literal["classes", "numbers"] = "classes"
+        self._floating = False
 
     def update(self, batch: Batch) -> None:
         """Add the samples of one batch; only numbers with one target a sample have such neighbours."""
@@ -60,6 +61,7 @@ class SignalSample:
             self._possible = False
             return
         values = target.detach().flatten().double().cpu()
+        self._floating |= target.is_floating_point()
         if target.is_floating_point() and bool((values != values.round()).any()):
             self._kind = "numbers"
         left_out = None if target.is_floating_point() else LEFT_OUT
@@ -91,12 +93,14 @@ class SignalSample:
 
     @property
     def kind(self) -> Literal["classes", "numbers"]:
-        return self._kind
+        """Numbers too where floats are whole by their unit, as prices are: more values than ten samples each have."""
+        amounts = self._floating and len(set(self._targets)) > len(self._targets) / 10
+        return "numbers" if amounts else self._kind
 
     def facts(self, limit: int = SAMPLES) -> Signal | None:
         """Ask the neighbours of every sample, itself left out."""
         found = self.table(limit)
-        return None if found is None else _ask(*found, *found, self._kind, inside=True)
+        return None if found is None else _ask(*found, *found, self.kind, inside=True)
 
 
 def across(training: SignalSample, given: SignalSample) -> Signal | None:

@@ -16,6 +16,7 @@ from .layers import main_tensor
 from .sequence import LEFT_OUT
 
 _MAIN = ("logits", "out", "output", "prediction", "predictions")
+_OF_NUMBERS = ("mse", "l1loss", "huber")
 _SIDE = 8  # places that a map has in either direction; few columns are labels of a position
 
 
@@ -84,6 +85,8 @@ def _of_yes_or_no(output: Tensor, target: Tensor, loss: str) -> Task | str:
     if output.dim() == 2:
         one_each = target.dim() == 2 and bool((target.sum(1) == 1).all()) and bool((target >= 0).all())
         each = loss.lower().replace("_", "")
+        if any(name in each for name in _OF_NUMBERS) and not one_each and float(output.min()) < 0:
+            return "regression"  # black and white pictures, as an autoencoder gives them back
         return "multiclass" if one_each and "bce" not in each and "multilabel" not in each else "multilabel"
     if output.dim() >= 4 and target.shape == output.shape and bool((target.sum(1) == 1).all()):
         return "segmentation"

@@ -36,19 +36,23 @@ def attention_logits(report: Report, context: Context, limits: Thresholds) -> It
 
 
 def attention_uniform(report: Report, context: Context, limits: Thresholds) -> Iterator[Finding]:
-    """All heads of a layer of a trained model look at all keys alike: attention that only averages. Informs only.
+    """All heads of a layer of a trained model look at all keys alike: attention that only averages.
 
     Normalised entropy H / ln(visible keys) above 0.99 in every head, on at least 8 keys. Early and pooling layers may
-    be so by nature; in every layer it makes tokens alike (Dong, Cordonnier and Loukas 2021).
+    be so by nature, so it informs; in layer upon layer, with nothing to carry tokens past it, it makes tokens alike
+    (Dong, Cordonnier and Loukas 2021). A warning where it is half of the layers, three at least, and the model cannot
+    even learn 32 samples by heart (``one-batch``).
     """
     if report.activations is None or not context.real_data or context.state != "trained":
         return
     rows = [row for row in report.activations.attention if row.entropy and row.n_queries >= 8]
     flat = [row for row in rows if min(row.entropy) > limits.attention_flat]
     if flat:
+        by_heart = report.tried("one-batch")
+        stuck = by_heart is not None and not by_heart.numbers["solved"] and len(flat) >= max(3, len(rows) / 2)
         yield Finding(
             rule="attention-uniform",
-            severity=Severity.INFO,
+            severity=Severity.WARNING if stuck else Severity.INFO,
             subject=flat[0].name,
             section=SECTION,
             evidence={"entropy": min(flat[0].entropy), "layers": len(flat), "of": len(rows)},

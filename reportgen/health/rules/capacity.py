@@ -205,13 +205,14 @@ def places_smoothed(report: Report, context: Context, limits: Thresholds) -> Ite
 def sure_and_wrong(report: Report, context: Context, limits: Thresholds) -> Iterator[Finding]:
     """A classifier that learned much, and whose mistakes fall as often where it is sure as where it is not.
 
-    On the data given accuracy is at least 0.15 above the commonest class, a fifth of the answers at least are wrong,
-    and the chance that a right answer is surer than a wrong one is below 0.65 with two standard errors. Where classes
-    overlap, mistakes lie where the model is unsure; labels that are wrong at random strike anywhere. Of two classes
-    that overlap that chance is 0.02 to 0.03 below the accuracy (0.66 for 0.69, as normal distributions do), so it has
-    to be 0.05 below that too. At least 100 samples with one label each. A warning. Not said where the nearest training
-    samples tell the label clearly more often than the model does, as ``o-below-neighbours`` measures it: labels that
-    neighbours share are not wrong at random. Wrong for a badly overfitted model, which is sure of everything.
+    On the data given accuracy is at least 0.15 above the commonest class (of two classes 0.1), a fifth of the answers
+    at least are wrong, and the chance that a right answer is surer than a wrong one is below 0.65 with two standard
+    errors. Where classes overlap, mistakes lie where the model is unsure; labels that are wrong at random strike
+    anywhere. Of two classes that overlap that chance is 0.02 to 0.03 below the accuracy (0.66 for 0.69, as normal
+    distributions do), so it has to be 0.05 below that too. At least 100 samples with one label each. A warning. Not
+    said where the nearest training samples tell the label clearly more often than the model does, as
+    ``o-below-neighbours`` measures it: labels that neighbours share are not wrong at random. Wrong for a badly
+    overfitted model, which is sure of everything.
     """
     trial = report.tried("as-it-is")
     if trial is None or context.state != "trained" or "surer" not in trial.numbers:
@@ -220,7 +221,8 @@ def sure_and_wrong(report: Report, context: Context, limits: Thresholds) -> Iter
     upper, limit = n["surer"] + 2 * n["surer_error"], limits.surer
     if n.get("classes") == 2:
         limit = min(limit, n["accuracy"] - _OVERLAP)
-    learned = n["accuracy"] >= n["commonest"] + 0.15 and n["accuracy"] <= 0.8
+    least = 0.1 if n.get("classes") == 2 else 0.15
+    learned = n["commonest"] + least <= n["accuracy"] <= 0.8
     if n["samples"] < 100 or not learned or upper >= limit or _neighbours_know(report, n["accuracy"], limits):
         return
     yield Finding(

@@ -159,7 +159,8 @@ def h_init_loss(report: Report, context: Context, limits: Thresholds) -> Iterato
 
     Far above it the untrained model is confidently wrong: its initial outputs are too large. More than 30 % above
     informs; more than three times is a warning unless the model works well all the same (better than a constant, and
-    not worse than its neighbours, which are asked as for ``o-below-neighbours``), more than ten times in any case. Only
+    not worse than its neighbours, which are asked as for ``o-below-neighbours``), more than ten times in any case but
+    where most of its weights are frozen: those were learned elsewhere, and what they say at first is no draw. Only
     for a plain cross-entropy, of samples or of tokens (its value agrees with one computed from the outputs, or its name
     says so where the outputs are not finite any more), and only where the first step was logged. Of squared errors the
     guess is an answer of 0, the mean square of the targets; that counts from ten times on where the run broke off or
@@ -181,7 +182,8 @@ def h_init_loss(report: Report, context: Context, limits: Thresholds) -> Iterato
     short = behind_neighbours(report, context, limits) is not None
     if classes is None and by != "weights" and not (by == "time" and (short or not context.outcome_ok)):
         return
-    bad = ratio > limits.init_loss_far or (ratio > limits.init_loss_warning and (short or not context.outcome_ok))
+    far = ratio > limits.init_loss_far and not _rests_on_given(report)
+    bad = far or (ratio > limits.init_loss_warning and (short or not context.outcome_ok))
     yield noted(
         "h-init-loss",
         Severity.WARNING if bad else Severity.INFO,
@@ -191,6 +193,13 @@ def h_init_loss(report: Report, context: Context, limits: Thresholds) -> Iterato
         by=by,
         kind="classes" if classes is not None else "numbers",
     )
+
+
+def _rests_on_given(report: Report) -> bool:
+    """Tell whether most of the weights are frozen."""
+    parameters = report.training.parameters if report.training is not None else []
+    frozen = sum(math.prod(p.shape) for p in parameters if not p.trainable)
+    return 2 * frozen > sum(math.prod(p.shape) for p in parameters)
 
 
 def _power_of_targets(report: Report) -> float | None:

@@ -15,7 +15,7 @@ from ..context import Context
 from ..curves import scalar
 from ..skill import Skill, score_of, skill_of
 from ..thresholds import Thresholds
-from .repairs import rests_on_frozen
+from .relearned import rests_on_frozen
 
 SECTION = "evaluation"
 

@@ -169,10 +169,10 @@ def _frozen_norms(report: Report, context: Context, loop: LoopFacts) -> bool:
 def clip_fraction(report: Report, context: Context, limits: Thresholds) -> Iterator[Finding]:
     """How often gradients were clipped, and to what part of their length.
 
-    More than half of the steps informs ("extremely aggressive" by the Tuning Playbook; the 90th percentile of the
-    norms is a usual limit). A warning when nine of ten steps are cut to less than a tenth of their length by an
-    optimizer whose steps depend on it (not Adam and its kin) and the run ended with a poor fit or was still falling
-    steeply, or the model's own weights come far ahead of it by 300 steps of Adam that nothing clips.
+    More than half of the steps informs ("extremely aggressive" by the Tuning Playbook; the 90th percentile of the norms
+    is a usual limit). A warning when nine of ten steps are cut to less than a tenth of their length by an optimizer
+    whose steps depend on it (not Adam and its kin) and the run ended with a poor fit or while its losses still fell
+    (``h-still-improving``), or the model's own weights come far ahead of it by 300 steps of Adam that nothing clips.
     """
     loop = _loop(report)
     if loop is None or report.training is None or loop.n_clip_checked < 10:
@@ -197,12 +197,12 @@ def clip_fraction(report: Report, context: Context, limits: Thresholds) -> Itera
 
 
 def _slow(report: Report, context: Context, limits: Thresholds) -> bool:
-    """Tell whether the run has little to show: a poor fit, a loss that stands still, or one cut off in full fall."""
+    """Tell whether the run has little to show: a poor fit, a loss that stands still, or one cut off in its fall."""
     train, _ = losses(report.training, limits)
     if train is not None and is_lost(train, context):
         return True
-    steep = any(f.severity is Severity.WARNING for f in h_still_improving(report, context, limits))
-    return steep or any(True for _ in h_never_learned(report, context, limits))
+    rules = (h_still_improving, h_never_learned)
+    return any(True for rule in rules for _ in rule(report, context, limits))
 
 
 def grad_spikes(report: Report, context: Context, limits: Thresholds) -> Iterator[Finding]:

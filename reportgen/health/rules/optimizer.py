@@ -26,14 +26,14 @@ def update_ratio(report: Report, context: Context, limits: Thresholds) -> Iterat
     Over the run, while the learning rate stands at half of its peak at least, healthy medians lie at 7e-4 to 2.1e-2;
     above 0.1 is a warning; below 2e-5 only together with a loss that stands still, below 1e-4 also with one that was
     still falling steeply at the end, or where a fresh copy comes further (``fresh-copy-ahead``); exactly 0 says that no
-    step reaches the weights at all. One of the first ten steps above 1 is a warning too: it is larger than the
-    weights it moves, so that nothing of the initialisation is left (later the weights have grown, and the ratio looks
-    harmless). So is one of the first three above 0.3 where the run carried its weights off: the matrices moved by more
-    than five times the size that they had at the start (median; healthy runs come to 0.4 to 5, with first steps below
-    0.1), the training loss ended above 0.6 of what a constant guess (or the start) gives, and the model is no better
-    than such a guess or behind its neighbours (``o-below-neighbours``); or where it is no better than a guess, and a
-    fresh copy learns (``fresh-copy-ahead``). Wrong for weights that start near zero (LoRA). Not judged for LBFGS,
-    whose step is a search of many along one line.
+    step reaches the weights at all. One of the first ten steps above 1 is a warning too: it is larger than the weights
+    it moves, so that nothing of the initialisation is left (later the weights have grown, and the ratio looks
+    harmless); a model of one matrix has one minimum wherever it begins. So is one of the first three above 0.3 where
+    the run carried its weights off: the matrices moved by more than five times the size that they had at the start
+    (median; healthy runs come to 0.4 to 5, with first steps below 0.1), the training loss ended above 0.6 of what a
+    constant guess (or the start) gives, and the model is no better than such a guess or behind its neighbours
+    (``o-below-neighbours``); or where it is no better than a guess, and a fresh copy learns (``fresh-copy-ahead``).
+    Wrong for weights that start near zero (LoRA). Not judged for LBFGS, whose step is a search of many along one line.
     """
     history = report.training
     points = update_ratios(history) if history is not None else []
@@ -41,7 +41,7 @@ def update_ratio(report: Report, context: Context, limits: Thresholds) -> Iterat
         return
     typical = median(y for _, y in at_full_rate(history, points))
     start = max((y for x, y in points if x <= 3), default=0.0)
-    first = max((y for x, y in points if x <= _FIRST), default=0.0)
+    first = max((y for x, y in points if x <= _FIRST), default=0.0) if _has_hidden(report) else 0.0
     off = _carried_off(report, context, limits) if start > limits.update_ratio_first_off else 0.0
     high = typical > limits.update_ratio_high or first > limits.update_ratio_first or off > 0
     # a tiny step is a fault only together with a loss to show for it
@@ -65,6 +65,12 @@ def update_ratio(report: Report, context: Context, limits: Thresholds) -> Iterat
         },
         detail={"direction": _direction(typical, high=high or typical > limits.update_ratio_info_high)},
     )
+
+
+def _has_hidden(report: Report) -> bool:
+    """Tell whether there is more than one matrix: of one alone a convex loss forgets where it began."""
+    matrices = [p for p in report.training.parameters if p.is_matrix and p.trainable] if report.training else []
+    return len(matrices) > 1
 
 
 def _carried_off(report: Report, context: Context, limits: Thresholds) -> float:
@@ -226,8 +232,8 @@ def _owned(report: Report) -> list[ParameterRun]:
 def adam_eps_floor(report: Report, context: Context, limits: Thresholds) -> Iterator[Finding]:
     """Adam's second moment has sunk below its epsilon, so that it no longer adapts: tiny plain steps are left.
 
-    √v̂ < ε for more than half of the elements of a matrix (those that never had a gradient left out). A warning where it
-    is most matrices and the loss stands still at a poor fit; otherwise it informs: at the end of a run that fits its
+    √v̂ < ε for more than half of the elements of a matrix (those that never had a gradient left out). A warning where
+    it is most matrices and the loss stands still at a poor fit; otherwise it informs: at the end of a run that fits its
     data whole, gradients are that small by right; so it does of the state in a checkpoint. (Wortsman et al. 2023.)
     """
     known = [(p.eps_floor, p.name) for p in _owned(report) if p.eps_floor is not None] or _floors_of_file(report)
@@ -259,9 +265,9 @@ def _floors_of_file(report: Report) -> list[tuple[float, str]]:
 def adam_stale_v(report: Report, context: Context, limits: Thresholds) -> Iterator[Finding]:
     """Adam's second moment lagged behind the gradients when the loss spiked.
 
-    √mean(g²/max(v̂, ε²)) above 2.3 at a looked-at step after the first ten: such steps are too long, and the loss spikes
-    some steps later. Only together with spikes of the loss, for rare gradients (embeddings) raise it in any healthy
-    run. It informs. (Wortsman et al. 2023; lower β2, or clip the update.)
+    √mean(g²/max(v̂, ε²)) above 2.3 at a looked-at step after the first ten: such steps are too long, and the loss
+    spikes some steps later. Only together with spikes of the loss, for rare gradients (embeddings) raise it in any
+    healthy run. It informs. (Wortsman et al. 2023; lower β2, or clip the update.)
     """
     spikes = list(h_spikes(report, context, limits))
     high = {

@@ -149,9 +149,10 @@ def run_unused(report: Report, context: Context, limits: Thresholds) -> Iterator
     """Parameters that an optimizer holds, of layers that ran at none of the looked-at steps, and so had no gradient.
 
     Five looks at least. A warning from 10 % of the trainable elements on: so much is not left over by accident. Where
-    the model works it informs below half of them, unless another layer of the same shape was called more than once in
-    a pass (called in its place), and of layers that have running siblings of their kind in the same list (experts at
-    rest). Wrong for a tower that is trained in another stage.
+    the model works it informs below half of them, unless another layer of the same shape was called more than once in a
+    pass (called in its place) or one of several inputs moves no output at all (it went into them), and of layers that
+    have running siblings of their kind in the same list (experts at rest). Wrong for a tower that is trained in another
+    stage.
     """
     parameters, (unused, ran) = trainable(report), _unused(report)
     if not unused or not ran:
@@ -159,7 +160,9 @@ def run_unused(report: Report, context: Context, limits: Thresholds) -> Iterator
     share = _size(unused) / max(_size(parameters), 1)
     alone = [p for p in unused if not _has_running_sibling(p.name, ran)]
     most = _size(alone) > 0.5 * max(_size(parameters), 1)
-    much = share > limits.no_grad_share_error and (not context.outcome_ok or most or _has_stand_in(report, alone))
+    much = share > limits.no_grad_share_error and (
+        not context.outcome_ok or most or _has_stand_in(report, alone) or (bool(alone) and _leaves_an_input(report))
+    )
     yield noted(
         "run-unused",
         Severity.WARNING if much else Severity.INFO,
@@ -168,6 +171,14 @@ def run_unused(report: Report, context: Context, limits: Thresholds) -> Iterator
         {"warning": limits.no_grad_share_error},
         names=", ".join(p.name for p in unused[:5]),
     )
+
+
+def _leaves_an_input(report: Report) -> bool:
+    """Tell whether one of several inputs that differ between samples has no effect, to the bit."""
+    trial = report.tried("inputs-permuted")
+    numbers = trial.numbers if trial is not None else {}
+    effects = [effect for key, effect in numbers.items() if key.startswith("input_") and key[6:].isdigit()]
+    return 0.0 in effects and max(effects) > 0
 
 
 def _unused(report: Report) -> tuple[list[ParameterRun], set[str]]:

@@ -19,6 +19,8 @@ SECTION = "trials"
 _ALIKE = 200  # samples of each split
 _FAR = 3.0  # lengths that a matrix had at its start
 _TENFOLD = (5.0, 20.0)
+WAYS = ("faster", "slower", "thawed", "owned", "unregularised")
+"""In which ``other-ways`` goes on with the training."""
 
 
 def trial_of(report: Report, context: Context) -> Trial | None:
@@ -279,6 +281,14 @@ def mixed_helps(report: Report, context: Context, limits: Thresholds) -> bool:
     n = trial.numbers
     reached = max(n.get("onward", n["as_is"]), onward.numbers.get("score_after", n["as_is"]) if onward else n["as_is"])
     return reached >= (n["as_is"] + n["training_given"]) / 2
+
+
+def rests_on_frozen(report: Report) -> bool:
+    """Tell whether the frozen weights were learned before, and training them too would bring the most: it is meant."""
+    trial = report.tried("other-ways")
+    if trial is None or trial.numbers.get("learned", 0.0) <= 0.5:
+        return False
+    return trial.numbers["thawed"] == min(trial.numbers[way] for way in WAYS if way in trial.numbers)
 
 
 def goes_with_rate(report: Report) -> bool:

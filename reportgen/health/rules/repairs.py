@@ -13,18 +13,20 @@ from collections.abc import Iterator
 from statistics import median
 
 from ...document.facts import Finding, Report, Severity
+from ...document.history import History, OptimizerRun
 from ...document.trials import Trial
 from ..context import Context
 from ..curves import Curve, finite, is_adversarial, learning_rates, losses, rate_collapse
 from ..thresholds import Thresholds
+from .fit import behind_neighbours
 from .flow import is_guessing
-from .relearned import goes_with_rate
+from .relearned import WAYS, goes_with_rate, rests_on_frozen
 from .training import h_overfit, is_poor
 from .weights import UNIFORM
 
 SECTION = "trials"
-_WAYS = ("faster", "slower", "thawed", "owned", "unregularised")
 _IN_PROPORTION = 0.01  # of the loss
+_ARRIVED = 0.1  # of the rate that an optimizer was made with
 _STEPS = 40  # of a run without curves
 
 
@@ -40,7 +42,10 @@ def _found(report: Report, context: Context, limits: Thresholds, way: str, rule:
     if any(f.severity is Severity.WARNING for f in h_overfit(report, context, limits)):
         return
     whole = max(start - end, 0.0)
-    gains = {name: gain for name in _WAYS if (gain := _gain(trial, name, whole, limits)) is not None}
+    gains = {name: gain for name in WAYS if (gain := _gain(trial, name, whole, limits)) is not None}
+    freed = _gain(trial, "unregularised", abs(n["before"]), limits)
+    if freed is not None and behind_neighbours(report, context, limits) is not None:
+        gains["unregularised"] = freed
     least = limits.way_gain
     if not gains and is_guessing(report, context) and goes_with_rate(report):
         gain, least = n["before"] - n["faster"], _IN_PROPORTION
@@ -67,14 +72,6 @@ def _found(report: Report, context: Context, limits: Thresholds, way: str, rule:
         threshold={"gain": least, "of_run": limits.way_of_run, "times": limits.way_times},
         detail={"way": way},
     )
-
-
-def rests_on_frozen(report: Report) -> bool:
-    """Tell whether the frozen weights were learned before, and training them too would bring the most: it is meant."""
-    trial = report.tried("other-ways")
-    if trial is None or trial.numbers.get("learned", 0.0) <= 0.5:
-        return False
-    return trial.numbers["thawed"] == min(trial.numbers[way] for way in _WAYS if way in trial.numbers)
 
 
 def _course(report: Report, limits: Thresholds) -> tuple[float, float, float] | None:
@@ -150,7 +147,7 @@ def _gained_as_it_fell(report: Report, context: Context, limits: Thresholds) -> 
         evidence={"after": n["slower"], "whole": whole}
         | {key: n[key] for key in ("before", "same", "steps", "rate", "decay", "drop")},
         threshold={"of_run": limits.way_of_run},
-        detail={"way": _WAYS[1]},
+        detail={"way": WAYS[1]},
     )
 
 
@@ -196,7 +193,9 @@ def freedom_helps(report: Report, context: Context, limits: Thresholds) -> Itera
     """Without weight decay and dropout 120 steps on a copy gain more than half of what the whole run gained.
 
     The loss on the data given (not that on the training data) falls by 5 % at least, and by three times what going
-    on with them gains: they hold the fit back more than they help. Penalties inside the loss are not seen so.
+    on with them gains: they hold the fit back more than they help. Of a fit that is behind its neighbours
+    (``o-below-neighbours``) half of the loss is enough: what dropout does to the first losses of a run, it did not
+    gain. Penalties inside the loss are not seen so.
     """
     yield from _found(report, context, limits, "unregularised", "freedom-helps")
 
@@ -207,31 +206,31 @@ def plain_helps(report: Report, context: Context, limits: Thresholds) -> Iterato
     The run had come to rest (over its last third the training loss changed by less than 5 % of its drop), so the loop
     held it back by something that is not in model, loss and optimizer: a schedule that took the rate below a hundredth
     of its peak for half of the run, or a penalty in the loop that pulled half of the weight matrices below 0.3 of the
-    default scale. A warning that names which; without either nothing is said. Of such a schedule a tenth of the loss
-    on the data given is enough: what the full rate gains there in so few steps, it would have gained in the run, and
-    where a run had come to its floor the full rate leads up again. A thirtieth is enough where ten times that rate
-    gains three tenths: the floor is far. Of a penalty, which a logged loss may hold, the run gained no more than a
-    fresh copy's loss lies above that of the model.
+    default scale. A warning that names which; without either nothing is said. Of such a schedule a tenth of the loss on
+    the data given is enough: what the full rate gains there in so few steps, it would have gained in the run, and where
+    a run had come to its floor the full rate leads up again. A thirtieth is enough where ten times that rate gains
+    three tenths: the floor is far. A run whose rate never came to a tenth of what its optimizer was made with, as by a
+    warm-up that is longer than the run, need not have come to rest. Of a penalty, which a logged loss may hold, the run
+    gained no more than a fresh copy's loss lies above that of the model.
     """
     trial = report.tried("other-ways")
     train, val = losses(report.training, limits)
-    if trial is None or train is None or context.state != "trained":
+    if trial is None or train is None or report.training is None or context.state != "trained":
         return
     n, whole = trial.numbers, max(max(train.start, train.y[0]) - train.end, 0.0)
     third = train.smooth[-max(2, len(train.smooth) // 3) :]
     level = abs(third[0] - third[-1]) < max(0.05 * max(train.drop, 0.0), 2 * train.noise)
     logged = val.end if val is not None else train.end
     gain = n["before"] - n["same"]
-    schedule = report.training is not None and any(
-        rate_collapse(series, limits) for series in learning_rates(report.training)
-    )
+    never = _never_arrived(report.training)
+    schedule = never or any(rate_collapse(series, limits) for series in learning_rates(report.training))
     fresh = report.tried("fresh-start")
     if not schedule and fresh is not None:  # what was logged may hold the penalty, which fell too
         whole = min(whole, max(fresh.numbers["loss"] - n["before"], 0.0))
     far = n["before"] - n.get("faster", n["before"]) >= 3 * limits.way_after_collapse * abs(n["before"])
     alone = limits.way_after_collapse / (3 if far else 1)
     much = alone * abs(n["before"]) if schedule else math.inf
-    if not level or gain < min(much, max(limits.way_gain * abs(n["before"]), limits.way_of_run * whole)):
+    if not (level or never) or gain < min(much, max(limits.way_gain * abs(n["before"]), limits.way_of_run * whole)):
         return
     if not 0.2 < n["before"] / max(logged, 1e-12) < 2:
         return
@@ -243,8 +242,19 @@ def plain_helps(report: Report, context: Context, limits: Thresholds) -> Iterato
             section=SECTION,
             evidence={"before": n["before"], "after": n["same"], "whole": whole, "steps": n["steps"]},
             threshold={"gain": limits.way_gain, "of_run": limits.way_of_run, "alone": alone},
-            detail={"reason": "schedule" if schedule else "penalty"},
+            detail={"reason": "warm-up" if never else "schedule" if schedule else "penalty"},
         )
+
+
+def _never_arrived(history: History) -> bool:
+    """Tell whether a schedule kept the rate below a tenth of what the optimizer was made with."""
+    rates = [y for series in learning_rates(history) for _, y in finite(series)]
+    made = [float(r) for o in _optimizers(history) if isinstance(r := o.settings.get("initial_lr"), (int, float))]
+    return bool(rates) and bool(made) and max(rates) < _ARRIVED * max(made)
+
+
+def _optimizers(history: History) -> list[OptimizerRun]:
+    return history.loop.optimizers if history.loop is not None else []
 
 
 def _are_pulled(report: Report) -> bool:

@@ -12,6 +12,7 @@ from ..curves import losses
 from ..thresholds import Thresholds
 from .activations import dead_relu
 from .fit import behind_neighbours
+from .relearned import is_ahead
 from .training import h_diverged, h_nonfinite, is_poor, noted
 
 _LEAST = 64  # entries, of which the mean of draws about zero is at most a few tenths of their size
@@ -22,19 +23,24 @@ def init_offset(report: Report, context: Context, limits: Thresholds) -> Iterato
 
     |mean| above half of the root mean square, over up to 4096 entries: draws about zero have 1/sqrt(n), uniform ones
     from 0 to 1 have 0.87. All units of a layer then answer the sum of its inputs, and outputs grow with the fan-in
-    itself instead of its root. A warning where the run broke off or diverged, its fit is poor, or units died;
-    otherwise it informs. Matrices of one single value are ``equal-units``, frozen ones are left out. Wrong for weights
-    that are held positive on purpose. (Glorot and Bengio 2010.)
+    itself instead of its root. A warning where the run broke off or diverged, its fit is poor, units died, or a fresh
+    copy comes further (``fresh-copy-ahead``); otherwise it informs. Matrices of one single value count, but for the
+    last: what comes behind and rounding drive their units apart, late and little; those that are still alike
+    ``equal-units`` tells. Frozen ones are left out. Wrong for weights that are held positive on purpose. (Glorot and
+    Bengio 2010.)
     """
     history = report.training
-    matrices = [p for p in history.parameters if _is_drawn(p)] if history is not None else []
+    own = [p for p in history.parameters if _has_start(p)] if history is not None else []
+    alike = report.tried("equal-units")
+    told = alike is not None and alike.numbers["equal"] > 0
+    matrices = [p for p in own if _varies(p) or not (told or p is own[-1])]
     found = [p for p in matrices if _offset(p) > limits.init_offset]
     if history is None or not found:
         return
     train, _ = losses(history, limits)
     broken = any(True for rule in (h_diverged, h_nonfinite) for _ in rule(report, context, limits))
     dead = any(f.severity.rank for f in dead_relu(report, context, limits))
-    bad = broken or dead or (train is not None and is_poor(train, context))
+    bad = broken or dead or (train is not None and is_poor(train, context)) or is_ahead(report, context, limits)
     worst = max(found, key=_offset)
     yield noted(
         "init-offset",
@@ -50,14 +56,18 @@ def init_offset(report: Report, context: Context, limits: Thresholds) -> Iterato
     )
 
 
-def _is_drawn(p: ParameterRun) -> bool:
-    """Tell whether a parameter is a trained matrix that began with values of its own."""
+def _has_start(p: ParameterRun) -> bool:
+    """Tell whether a parameter is a trained matrix that did not begin at zero."""
     size = 1
     for side in p.shape:
         size *= side
-    if not p.is_matrix or not p.trainable or size < _LEAST or p.start_mean is None or not p.start_rms:
-        return False
-    return p.start_rms**2 - p.start_mean**2 > 1e-6 * p.start_rms**2
+    return p.is_matrix and p.trainable and size >= _LEAST and p.start_mean is not None and bool(p.start_rms)
+
+
+def _varies(p: ParameterRun) -> bool:
+    """Tell whether a matrix began with values of its own, and not with one single value."""
+    mean, rms = p.start_mean or 0.0, p.start_rms or 0.0
+    return rms**2 - mean**2 > 1e-6 * rms**2
 
 
 def _offset(p: ParameterRun) -> float:

@@ -77,12 +77,16 @@ class Outfit:
 
 
 class Scored(NamedTuple):
-    """How good a model is: loss by sample, accuracy or R², of how many samples, and how many the score rests on."""
+    """How good a model is: loss by sample, accuracy or R², of how many samples, and how many the score rests on.
+
+    ``of_two``: the score is that of answers of yes and no, which may be right and far from sure.
+    """
 
     loss: float
     score: float | None
     samples: int
     weight: float
+    of_two: bool = False
 
 
 @dataclass(frozen=True)

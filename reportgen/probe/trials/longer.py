@@ -81,8 +81,8 @@ def scored(lab: Lab, work: Outfit) -> Scored:
         n += batch.n_samples
         pair = class_scores(output, batch) or _numbers(output, batch)
         answers += [pair] if pair is not None else []
-    score, weight = _score(answers) if len(answers) == len(lab.given) else (None, 0.0)
-    return Scored(total / max(n, 1), score, n, min(weight, n))
+    score, weight, of_two = _score(answers) if len(answers) == len(lab.given) else (None, 0.0, False)
+    return Scored(total / max(n, 1), score, n, min(weight, n), of_two)
 
 
 def _numbers(output: object, batch: Batch) -> tuple[Tensor, Tensor] | None:
@@ -92,15 +92,15 @@ def _numbers(output: object, batch: Batch) -> tuple[Tensor, Tensor] | None:
     return (told.detach().reshape(-1), batch.target.reshape(-1)) if told.numel() == batch.target.numel() else None
 
 
-def _score(answers: list[tuple[Tensor, Tensor]]) -> tuple[float | None, float]:
-    """Return accuracy, the mean of those of yes and of no, or R²; and as how many answers it is certain."""
+def _score(answers: list[tuple[Tensor, Tensor]]) -> tuple[float | None, float, bool]:
+    """Return accuracy or R², as how many answers it is certain, and whether it is the mean of that of yes and no."""
     told, truth = (torch.cat(part).double() for part in zip(*answers, strict=True))
     if told.dim() == 2:
-        return float((told.argmax(1) == truth).double().mean()), len(truth)
+        return float((told.argmax(1) == truth).double().mean()), len(truth), False
     if bool(((truth == 0) | (truth == 1)).all()):
-        return _balanced(told, truth > 0)
+        return *_balanced(told, truth > 0), True
     spread = float(truth.var(correction=0))
-    return 1 - float((told - truth).square().mean()) / spread if spread else None, len(truth)
+    return 1 - float((told - truth).square().mean()) / spread if spread else None, len(truth), False
 
 
 def _balanced(told: Tensor, yes: Tensor) -> tuple[float | None, float]:

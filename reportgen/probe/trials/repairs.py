@@ -29,7 +29,7 @@ def other_ways(lab: Lab) -> Result:
     Unregularised: no weight decay and no dropout. Thawed: frozen parameters train too. Owned: trainable parameters that
     the optimizer does not hold are given to it. ``learned``: of the frozen weights, the share that lies in matrices
     with more structure than draws have. Ways that change nothing are left out, and all of them where accuracy or R² is
-    above 0.9: there is nothing to repair.
+    above 0.9: there is nothing to repair (answers of yes and no may be right and hardly sure).
     """
     whole = lab.fresh()
     if len(whole.optimizers) != 1 or type(whole.optimizers[0]).__name__ == "LBFGS":
@@ -37,7 +37,7 @@ def other_ways(lab: Lab) -> Result:
     if lab.training is lab.given or any(b.target is None or b.n_samples < 2 for b in lab.training):
         raise NotApplicableError("no training batches of two samples or more with targets were given")
     now, rate = scored(lab, whole), _highest(lab, whole.optimizers[0])
-    if now.score is not None and now.score > _WORKS:
+    if now.score is not None and now.score > _WORKS and not now.of_two:
         raise NotApplicableError(f"the model works (score {now.score:.2f})")
     numbers = {"before": now.loss, "steps": float(STEPS), "samples": float(now.samples), "rate": rate}
     numbers |= {"decay": _decay(whole.optimizers[0]), "drop": _drop(whole.model)}
