@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from reportgen.document.facts import EvaluationFacts, Finding, Report, Severity
 from reportgen.document.scores import Regression
 from reportgen.document.stats import TensorStats
+from reportgen.document.trials import Trial, TrialFacts
 from reportgen.health.causes import diagnose
 from reportgen.health.rules.claims import falls_with_distance
 from reportgen.page import words_claims, words_trials
@@ -104,6 +105,52 @@ def test_a_likelihood_that_is_made_small_is_told(outputs: int, loss: Any, counts
     trial = report.tried("far-targets")
     assert trial is not None
     assert words_claims.OUTCOMES["far-targets"](trial.numbers, {}).endswith(".")
+
+
+def _taken(o: Tensor, y: Tensor) -> Tensor:
+    """Log probabilities of the actions in the first column."""
+    return o.log_softmax(1).gather(1, y[:, :1].long())[:, 0]
+
+
+_REWARDED: list[tuple[Any, str | None]] = [
+    (lambda o, y: (_taken(o, y) * y[:, 1]).mean(), "error"),
+    (lambda o, y: (_taken(o, y) * y[:, 1]).sum(), "error"),
+    (lambda o, y: -(_taken(o, y) * y[:, 1]).mean(), None),
+    (lambda o, y: -(_taken(o, y) * (y[:, 1] - 0.4)).mean(), None),  # with a baseline
+    (lambda o, y: -(_taken(o, y).exp() * y[:, 1]).mean(), None),
+    (lambda o, y: -(20 * _taken(o, y).exp() * y[:, 1]).mean(), None),  # over the chance of a logged action
+    (lambda o, y: -(_taken(o, y).exp() * y[:, 1]).sum(), None),
+    (lambda o, y: (y[:, 1] * (o[:, 0] - y[:, 0]).square()).mean(), None),  # a weight
+    (lambda o, y: F.cross_entropy(o, y[:, 1:].expand_as(o)), None),
+]
+
+
+@pytest.mark.parametrize(("loss", "expected"), _REWARDED)
+def test_a_loss_that_falls_with_the_reward_without_end_lacks_a_minus(loss: Any, expected: str | None) -> None:
+    draw = torch.Generator().manual_seed(0)
+    x = torch.randn(64, 4, generator=draw)
+    y = torch.stack([torch.randint(4, (64,), generator=draw).float(), torch.rand(64, generator=draw)], 1)
+    net = Made(lambda self, x: 6 * x)
+    told = claims.far_targets(lab(net, Batch((x,), {}, y), loss)).numbers
+    slopes = {key: value for key, value in told.items() if key.startswith("slope")}
+    trial = Trial(name="far-targets", status="done", numbers={"base": told["base"]} | slopes)
+    facts = report(None, trials=TrialFacts(trials=[trial], budget=20.0), training=run())
+    assert severity(facts, "loss-sign") == expected
+    assert ("loss-sign-flipped" in causes(facts)) is (expected is not None)
+
+
+def test_the_slope_along_a_reward_is_the_logarithm_of_the_probability() -> None:
+    draw = torch.Generator().manual_seed(0)
+    x, action = torch.randn(64, 4, generator=draw), torch.randint(4, (64,), generator=draw)
+    y = torch.stack([action.float(), torch.rand(64, generator=draw)], 1)
+    wanted = x.log_softmax(1)[torch.arange(64), action]
+    for reduced in (torch.mean, torch.sum):
+        loss = lambda o, y, reduced=reduced: reduced(_taken(o, y) * y[:, 1])  # noqa: E731
+        told = claims.far_targets(lab(Made(lambda self, x: x), Batch((x,), {}, y), loss)).numbers
+        assert told["slope_low"] == pytest.approx(float(wanted.min()), rel=1e-4)
+        assert told["slope_high"] == pytest.approx(float(wanted.max()), rel=1e-4)
+        tenfold = (10 * x).log_softmax(1)[torch.arange(64), action]
+        assert told["slope_low_10"] == pytest.approx(float(tenfold.min()), rel=1e-4)
 
 
 def test_far_targets_of_a_square_are_known_by_hand() -> None:

@@ -96,6 +96,12 @@ def _sign(f: Finding) -> str:
             "of another sample: it drives apart what belongs together."
         )
         return text.format(alike=amount(e["alike"]), dealt=amount(e["dealt"]))
+    if "slope_low" in e:
+        text = _(
+            "The loss of a sample falls by up to {most} for each unit of a reward or weight among the targets, and by "
+            "{larger} with outputs ten times as large: what is rewarded becomes ever less likely."
+        )
+        return text.format(most=amount(-e["slope_low"]), larger=amount(-e["slope_low_10"]))
     if "ended" in e:
         text = _("The training loss went from {began} to {ended}, below every bound, while the answers became useless.")
         return text.format(began=amount(e["began"]), ended=amount(e["ended"]))

@@ -17,6 +17,7 @@ SECTION = "trials"
 _LEAST_EPOCHS = 4
 _SCORE = 0.05  # distance from 1 and from 0 of a score that smoothing or a finite logit leaves
 _NEARER = 0.3  # of all pairs: half of them by chance, with an error of 0.06 for 64 samples
+_UNLIKELY = 5.0  # of a logarithm; probabilities themselves weigh at most 1
 _SCORES = ("acc", "iou", "dice", "f1", "auc", "jaccard", "precision", "recall")
 
 
@@ -40,7 +41,9 @@ def loss_sign(report: Report, context: Context, limits: Thresholds) -> Iterator[
     began from it, while the outputs became useless (R² below -1, or no better than a constant guess) has a term with
     the wrong sign, which outgrew the others. A loss that looks at no targets but compares two outputs of each sample
     is negated if it is lower where the second is the first of another sample than where it is its own, and the model's
-    own lie farther apart than those of strangers, seven times of ten.
+    own lie farther apart than those of strangers, seven times of ten. A loss that is a straight line in one column of
+    the targets (a reward, a weight) and falls with it in every sample, by more than 5 in some and five times that where
+    outputs are ten times as large, makes unlikely without end what it is to reward; its logarithm lacks a minus.
     """
     step, answers = report.tried("one-step"), report.tried("loss-of-answers")
     uphill = step is not None and step.numbers.get("slope", 0.0) > limits.uphill
@@ -56,6 +59,7 @@ def loss_sign(report: Report, context: Context, limits: Thresholds) -> Iterator[
         )
         negated = judged and right - wrong > 0.01 * max(abs(right), abs(wrong))
     far = falls_with_distance(report) or _sinks(report, context, limits) or _parts_twins(report)
+    far = far or _drives_off_rewards(report)
     negated = negated or bool(far)
     if uphill == negated:
         return
@@ -97,6 +101,17 @@ def _parts_twins(report: Report) -> dict[str, float]:
     told = _numbers(trial, "alike", "dealt", "nearer")
     lower = told["alike"] - told["dealt"] > 0.01 * max(abs(told["alike"]), abs(told["dealt"]))
     return told if lower and told["nearer"] < _NEARER else {}
+
+
+def _drives_off_rewards(report: Report) -> dict[str, float]:
+    """Return how the loss goes with rewards among the targets, where it falls with them in every sample, unbounded."""
+    trial = report.tried("far-targets")
+    if trial is None or "slope_low" not in trial.numbers:
+        return {}
+    told = _numbers(trial, "slope_low", "slope_high", "slope_low_10")
+    low = told["slope_low"]
+    unbounded = low < -_UNLIKELY and told["slope_low_10"] < 5 * low
+    return told if unbounded and told["slope_high"] <= 1e-3 * -low else {}
 
 
 def loss_blind(report: Report, context: Context, limits: Thresholds) -> Iterator[Finding]:

@@ -9,10 +9,11 @@ import torch
 from torch import Tensor
 
 from ...subject.data import Batch
-from .lab import Lab, NotApplicableError, Result, output_of, value_of
+from .lab import Lab, NotApplicableError, Result, output_of, taken, value_of
 
 _SIGMAS = (10.0, 100.0)
 _FACTORS = [f for c in (1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 10.0, 15.0, 20.0) for f in (c, 1 / c)]
+_COLUMNS = 8
 _POWERS = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
 
 
@@ -22,7 +23,7 @@ def far_targets(lab: Lab) -> Result:
     A unit is their standard deviation, or the largest output where that is more; whole numbers are moved by whole ones.
     ``base``: loss with the targets as they are; ``up_10``, ``up_100``, ``down_10``, ``down_100`` where it is finite.
     What is far off is wrong by any measure of distance, and unlikely by any distribution. Only for targets that are
-    numbers of three values at least.
+    numbers of three values at least. Of several columns one may be a weight or a reward: see ``_weighed``.
     """
     output, batch, target = _asked(lab)
     if int(torch.unique(target).numel()) < 3:
@@ -38,7 +39,47 @@ def far_targets(lab: Lab) -> Result:
             value = _told(lab, output, batch, target + sign * times * unit)
             if math.isfinite(value):
                 numbers[f"{name}_{times:.0f}"] = value
+    if target.dim() == 2 and 2 <= target.shape[1] <= _COLUMNS:
+        with suppress(NotApplicableError):
+            numbers |= _weighed(lab, output, batch, target)
     return Result(numbers)
+
+
+def _weighed(lab: Lab, output: Tensor, batch: Batch, target: Tensor) -> dict[str, float]:
+    """Return by how much the loss of a sample goes with the column of targets that it is a straight line in.
+
+    ``slope_low`` and ``slope_high`` over samples, of the steepest such column, and ``slope_low_10`` where outputs are
+    ten times as large. A policy's loss -log p(action) x reward has slopes of 0 and more, without bound; weighted by its
+    probability they are bounded.
+    """
+
+    def slopes(said: Tensor, wanted: Tensor) -> Tensor:
+        asked = wanted.detach().clone().requires_grad_()
+        with torch.enable_grad():
+            value = value_of(lab.loss, said, asked)
+            (found,) = torch.autograd.grad(value, asked, allow_unused=True) if value.requires_grad else (None,)
+        return torch.zeros_like(wanted) if found is None else found
+
+    def measured(said: Tensor, wanted: Tensor) -> Tensor:
+        return taken(lambda: slopes(said, wanted), "the loss refuses targets that are followed")
+
+    half = len(target) // 2
+    whole, of_half = measured(output, target), measured(output[:half], target[:half])
+    found: dict[str, float] = {}
+    for k in range(target.shape[1]):
+        doubled = target.clone()
+        doubled[:, k] *= 2
+        size = float(whole[:, k].abs().max())
+        if not 0 < size < math.inf or float((measured(output, doubled)[:, k] - whole[:, k]).abs().max()) > 1e-4 * size:
+            continue
+        # a mean over the samples gives each of them a share, a sum does not
+        share = float(of_half[:, k].abs().sum() / whole[:half, k].abs().sum().clamp_min(1e-30))
+        times = len(target) if share > 1.5 else 1
+        low, high = float(whole[:, k].min()) * times, float(whole[:, k].max()) * times
+        if max(-low, high) > max(-found.get("slope_low", 0.0), found.get("slope_high", 0.0)):
+            larger = float(measured(10 * output, target)[:, k].min()) * times
+            found = {"slope_low": low, "slope_high": high, "slope_low_10": larger}
+    return found
 
 
 def shares(lab: Lab) -> Result:
