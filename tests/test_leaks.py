@@ -18,6 +18,7 @@ from reportgen.health.rules.splits import _usual_repeats
 from reportgen.options import Options
 from reportgen.probe.repeats import coincidences
 from reportgen.probe.shortcut import _places, filled, halves_meet
+from reportgen.probe.twins import dimension_of
 
 pytestmark = pytest.mark.usefixtures("without_learning")
 
@@ -218,7 +219,14 @@ def from_a_finite_set() -> Split:
     return kinds[drawn], labels[drawn]
 
 
-@pytest.mark.parametrize("make", [lambda: wines(2), lambda: wines(3), from_a_finite_set])
+def scraped() -> Split:
+    """A table of six columns whose rows were found several times each."""
+    x = torch.randn(900, 6, generator=seeded(1))
+    rows = torch.cat([torch.arange(900), torch.randint(900, (1300,), generator=seeded(2))])
+    return x[rows], (x[:, 0] + x[:, 1] * x[:, 2] > 0).long()[rows]
+
+
+@pytest.mark.parametrize("make", [lambda: wines(2), lambda: wines(3), from_a_finite_set, scraped])
 def test_measurements_do_not_repeat_by_nature(make: Callable[[], Split]) -> None:
     finding = told(examined(*halved(*make())), "leakage")
     assert finding is not None
@@ -264,7 +272,22 @@ def empty_forms() -> Split:
     return x, y
 
 
-@pytest.mark.parametrize("make", [days, grid, blank_pictures, codes, empty_forms])
+def narrow(make: Callable[[], Split], columns: int) -> Callable[[], Split]:
+    return lambda: (make()[0][:, :columns], make()[1])
+
+
+def rounded_measurements() -> Split:
+    """Five columns that hang on two quantities and a little of their own, to a hundred steps each."""
+    a, b = torch.randn(2, 1500, generator=seeded(1))
+    own = 0.02 * torch.randn(1500, 5, generator=seeded(2))
+    x = torch.stack([a, b, a + b, a - b, 2 * a + b], 1) + own
+    return (x * 15).round() / 15, (a > 0).long()
+
+
+@pytest.mark.parametrize(
+    "make",
+    [days, grid, blank_pictures, codes, empty_forms, narrow(days, 5), narrow(grid, 6), rounded_measurements],
+)
 def test_rows_that_repeat_by_nature_only_inform(make: Callable[[], Split]) -> None:
     finding = told(examined(*halved(*make())), "leakage")
     assert finding is None or finding.severity == "info"
@@ -276,6 +299,9 @@ def test_coincidences_are_the_product_of_shares() -> None:
     assert coincidences((x, y)) == pytest.approx(200.0 ** (-5 / 2))
     x[:, 0] = torch.arange(100.0).repeat(2)
     assert coincidences((x, y)) == pytest.approx((2 / 200) ** 0.5 * 200.0**-2)
+    assert coincidences((x, y), 4.0) == pytest.approx(((2 / 200) * 200.0**-4) ** (4 / 5))
+    assert coincidences((x, y), 1.5) == coincidences((x, y))  # columns that hang together
+    assert coincidences((x, y), 9.0) == pytest.approx((2 / 200) * 200.0**-4)
     assert coincidences((x[:, :2], y)) is None
     assert coincidences((x[:50], y)) is None
     assert coincidences((x.mul(3).round(), y)) is None
@@ -300,3 +326,11 @@ def test_usual_repeats_are_those_of_draws(mean: float) -> None:
     counts = Counter(draws.randrange(kinds) for _ in range(int(mean * kinds)))
     often = [c for c in counts.values() if c > 1]
     assert _usual_repeats(len(counts) / sum(counts.values())) == pytest.approx(sum(often) / len(often), rel=0.02)
+
+
+@pytest.mark.parametrize("dimension", [1, 2, 3, 5])
+@pytest.mark.parametrize("columns", [5, 12])
+def test_the_dimension_of_data_is_told_whatever_the_number_of_columns(dimension: int, columns: int) -> None:
+    x = torch.rand(500, dimension, generator=seeded(1)) @ torch.randn(dimension, columns, generator=seeded(2))
+    assert dimension_of(x.repeat(2, 1)) == pytest.approx(dimension, rel=0.2)
+    assert dimension_of(x[:90]) is None

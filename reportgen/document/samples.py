@@ -363,6 +363,8 @@ class SplitFacts(Struct, frozen=True, kw_only=True):
     halves: float | None = None
     """Share of pairs of different training samples whose even, or odd, columns agree: where it is 0, samples do not
     repeat by chance."""
+    dimension: float | None = None
+    """Of the training inputs, where some samples are in both: see ``Twins.dimension``."""
     by_chance: float | None = None
     """Samples that would be equal to one of the training samples by chance, for each one drawn: see
     ``probe.repeats``. None where inputs are no measurements."""

@@ -203,14 +203,17 @@ def compare(
         probe.settle()
     both = overlap(training.copies, given.copies)
     compared, shared, other, inputs = both if both is not None else (None,) * 4
+    measured = training.neighbours.table() if shared else None
+    dimension = twins.dimension_of(measured[0]) if measured is not None else None
     signals = beside(training.neighbours, given.neighbours) or (_others(training, given), _others(given, training))
     return SplitFacts(
         compared=compared,
         shared=shared,
         shared_other_target=other,
         shared_inputs=inputs,
-        halves=halves_meet(training.neighbours.table()) if shared else None,
-        by_chance=coincidences(training.neighbours.table()) if shared else None,
+        halves=halves_meet(measured),
+        by_chance=coincidences(measured, dimension),
+        dimension=dimension,
         across=across(training.neighbours, given.neighbours),
         twins=twins.across(training.region, given.region),
         families=families.across(training.region, given.region),

@@ -152,16 +152,34 @@ def _inside(rows: Tensor, cuts: list[float]) -> Tensor:
     return inside
 
 
+def dimension_of(rows: Tensor) -> float | None:
+    """Return the dimension of the data that rows (N, D) are of, of which equal ones count once; None for too few.
+
+    Where density is even over the first neighbours, the volumes within them are those of uniform points: (r5 / r10)^d
+    is the middle one of nine, of median 1/2, and doubles, being nearer than r5, have no part in it (compare Facco,
+    d'Errico, Rodriguez and Laio 2017).
+    """
+    rows = torch.unique(rows, dim=0)
+    found = _nearest(rows, rows, inside=True) if len(rows) >= LEAST else None
+    return found[1] if found is not None else None
+
+
 def _twins(known: Tensor, asked: Tensor, *, inside: bool) -> Twins | None:
     """Count samples whose nearest neighbour is far nearer than their fifth, and what chance makes of them.
 
-    Where density is even over the first neighbours, the volumes within them are those of uniform points, so that
-    (r1 / r5)^d is the least of four uniform numbers: P(r1 / r5 < a) = 1 - (1 - a^d)^4, with density cancelled. d is
-    the dimension of the data: (r5 / r10)^d is the middle one of nine, of median 1/2, and doubles, being nearer than r5,
-    have no part in it (compare Facco, d'Errico, Rodriguez and Laio 2017).
+    As for ``dimension_of`` (r1 / r5)^d is the least of four uniform numbers: P(r1 / r5 < a) = 1 - (1 - a^d)^4, with
+    density cancelled.
     """
-    if min(len(known), len(asked)) < LEAST:
+    found = _nearest(known, asked, inside=inside) if min(len(known), len(asked)) >= LEAST else None
+    if found is None:
         return None
+    ratio, dimension = found
+    chance = 1 - (1 - RATIO**dimension) ** (NEIGHBOURS - 1)
+    return Twins(n=len(ratio), found=int((ratio < RATIO).sum()), chance=chance, dimension=dimension)
+
+
+def _nearest(known: Tensor, asked: Tensor, *, inside: bool) -> tuple[Tensor, float] | None:
+    """Return the distance to the nearest neighbour over that to the fifth (N,), and the dimension of the data."""
     width = known.std(0)
     width = torch.where(width > 0, width, torch.ones_like(width)).double()
     centre = known.mean(0).double()
@@ -175,6 +193,4 @@ def _twins(known: Tensor, asked: Tensor, *, inside: bool) -> Twins | None:
     middle = float((nearest[:, NEIGHBOURS - 1] / nearest[:, -1]).median()) if len(nearest) else math.nan
     if not 0 < middle < 1:
         return None
-    dimension = math.log(0.5) / math.log(middle)
-    chance = 1 - (1 - RATIO**dimension) ** (NEIGHBOURS - 1)
-    return Twins(n=len(ratio), found=int((ratio < RATIO).sum()), chance=chance, dimension=dimension)
+    return ratio, math.log(0.5) / math.log(middle)

@@ -65,7 +65,8 @@ def _cannot_repeat(train: DatasetFacts, copies: Copies, splits: SplitFacts, limi
     dimensions are asked for; and so does one sample that stands for no measurement at all, so many samples are.
     """
     inputs, shared = splits.shared_inputs or 0, splits.shared or 0
-    if splits.by_chance is None or train.twins is None or train.twins.dimension < limits.copied_dimensions:
+    dimension = train.twins.dimension if train.twins is not None else splits.dimension
+    if splits.by_chance is None or dimension is None or dimension < limits.copied_dimensions:
         return False
     if inputs < max(5, shared / 10) or copies.conflicting > 0.01 * copies.kept:
         return False
