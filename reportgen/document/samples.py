@@ -289,7 +289,8 @@ class Signal(Struct, frozen=True, kw_only=True):
     kind: Literal["classes", "numbers"]
     n: int
     k: int
-    """Neighbours asked; 0 where words were asked instead (see ``WordSample.signal``)."""
+    """Neighbours asked; 0 where words were asked instead (see ``WordSample.signal``), or factors of pairs of codes (see
+    ``probe.factors``)."""
     score: float
     """Classes: share of neighbours of the same class. Numbers: 1 - squared error of their mean over the variance."""
     null_mean: float

@@ -79,6 +79,11 @@ def _below(f: Finding) -> str:
             "A regression on columns and their products, fitted to up to 512 training samples, has an R² of "
             "{neighbours}, the model one of {model}."
         )
+    elif f.detail.get("by") == "factors":
+        text = _(
+            "A level of each code and eight factors of both, fitted to the training data, have an R² of {neighbours}, "
+            "the model one of {model}."
+        )
     say = amount if kind == "numbers" else percent
     return text.format(neighbours=say(e["neighbours"]), model=say(e["model"]))
 

@@ -13,11 +13,12 @@ from ..document.samples import Rows, Signal, SplitFacts
 from ..document.stats import TensorStats, merge_all
 from ..subject.data import Batch
 from ..subject.shapes import shape_of
-from . import families, twins, windows
+from . import factors, families, twins, windows
 from .alike import InputSample, apart
 from .averaged import in_columns
 from .batches import BatchTensors
 from .encoded import TableRows, encoded
+from .factors import PairRows
 from .fingerprints import Fingerprints, overlap
 from .joiner import Joiner
 from .layers import NORMS, layers_of
@@ -58,7 +59,7 @@ class DatasetProbe:
         self._label_range: tuple[int, int] | None = None
         self.copies, self.neighbours, self.tokens = Fingerprints(), SignalSample(), TokenSignal()
         self.region, self.inputs, self.runs = Region(), InputSample(), WindowRuns()
-        self.table, self._maps = TableRows(), MapSample()
+        self.table, self.pairs, self._maps = TableRows(), PairRows(), MapSample()
         self.words, self.vectors = WordSample(), VectorSample()
         self._order, self._rows, self._padding = LabelOrder(), InputOrder(), PaddingCount()
         self._tensors = BatchTensors()
@@ -98,6 +99,7 @@ class DatasetProbe:
             self.tokens.update(batch)
             self.region.update(batch)
             self.table.update(batch)
+            self.pairs.update(batch)
             self.inputs.update(batch)
             self.runs.update(batch)
             self._maps.update(batch)
@@ -214,7 +216,7 @@ def compare(
         halves=halves_meet(measured),
         by_chance=coincidences(measured, dimension),
         dimension=dimension,
-        across=across(training.neighbours, given.neighbours),
+        across=across(training.neighbours, given.neighbours) or factors.across(training.pairs, given.pairs),
         twins=twins.across(training.region, given.region),
         families=families.across(training.region, given.region),
         training_families=families.within(training.region),

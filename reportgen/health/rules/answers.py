@@ -58,8 +58,12 @@ def loss_sign(report: Report, context: Context, limits: Thresholds) -> Iterator[
             or _score_falls(report, context, answers, limits)
         )
         negated = judged and right - wrong > 0.01 * max(abs(right), abs(wrong))
-    far = falls_with_distance(report) or _sinks(report, context, limits) or _parts_twins(report)
-    far = far or _drives_off_rewards(report)
+    far = (
+        falls_with_distance(report)
+        or _sinks(report, context, limits)
+        or _parts_twins(report)
+        or _drives_off_rewards(report)
+    )
     negated = negated or bool(far)
     if uphill == negated:
         return

@@ -103,15 +103,17 @@ def o_below_neighbours(report: Report, context: Context, limits: Thresholds) -> 
     5 nearest neighbours in input space among up to 512 training samples (features standardised): how often most of them
     have the right class against the model's accuracy, or R² of their mean against the model's. Of tables of up to 24
     columns a ridge regression on columns and their products, fitted to the same samples, is asked as well, and the
-    better of the two counts: it sees interactions that lie too thin for neighbours. A warning where they are ahead by
-    0.15 and five standard errors: whatever holds the model back, the inputs hold more than it found. It is the last
-    that is said, where nothing else tells why; it informs where a frozen body that was learned before is what limits
-    the fit. Of sequences with a class at every element it is what a table of pairs says, made from one half of
-    the data given for the other: an element and the one before it have the class that most such pairs had. Not said of
-    a model that fits its training data, by the same measure, as well as neighbours tell new ones: measured in eval
-    mode, or as the run logged it. What it lacks is lost between the two, so nothing holds back its fit. Nor of one that
-    names rare classes so often that its accuracy is below the commonest class, and its mean recall a tenth above
-    chance: it was trained for recall. Wrong where the loss asks for something else than that answer.
+    better of the two counts: it sees interactions that lie too thin for neighbours. Of two codes with a number (a user,
+    an item, a rating) it is what a level of each code and eight factors of both tell, fitted to the training data by
+    alternating least squares (Zhou et al. 2008). A warning where they are ahead by 0.15 and five standard errors:
+    whatever holds the model back, the inputs hold more than it found. It is the last that is said, where nothing else
+    tells why; it informs where a frozen body that was learned before is what limits the fit. Of sequences with a class
+    at every element it is what a table of pairs says, made from one half of the data given for the other: an element
+    and the one before it have the class that most such pairs had. Not said of a model that fits its training data, by
+    the same measure, as well as neighbours tell new ones: measured in eval mode, or as the run logged it. What it lacks
+    is lost between the two, so nothing holds back its fit. Nor of one that names rare classes so often that its
+    accuracy is below the commonest class, and its mean recall a tenth above chance: it was trained for recall. Wrong
+    where the loss asks for something else than that answer.
     """
     found = behind_neighbours(report, context, limits)
     if found is None or _fits(report, found, limits) or _is_balanced(report.evaluation):
@@ -125,7 +127,8 @@ def o_below_neighbours(report: Report, context: Context, limits: Thresholds) -> 
         evidence={"model": found.score, "neighbours": found.told, "chance": signal.null_mean, "samples": signal.n},
         threshold={"difference": limits.below_neighbours},
         detail={"kind": signal.kind if signal is _across(report) else "pairs"}
-        | ({"by": "products"} if found.told == signal.surface else {}),
+        | ({"by": "products"} if found.told == signal.surface else {})
+        | ({"by": "factors"} if not signal.k and signal.kind == "numbers" else {}),
     )
 
 
