@@ -83,6 +83,7 @@ DEFAULTS: dict[str, str] = {
     "d-maps-unrelated": "label-corruption",
     "d-missing-class": "train-val-mismatch",
     "d-rows-slipped": "label-corruption",
+    "two-measures": "label-corruption",
     "tags-slipped": "label-corruption",
     "d-mean-target": "data-leakage",
     "d-filled-in": "data-leakage",

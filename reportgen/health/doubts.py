@@ -164,7 +164,7 @@ RIVALS: dict[str, Rivals] = {
     "label-corruption": Rivals(
         ("train-val-mismatch",),
         "look-at-samples",
-        ("d-label-mapping", "d-label-range", "d-label-constant", "d-rows-slipped", "tags-slipped"),
+        ("d-label-mapping", "d-label-range", "d-label-constant", "d-rows-slipped", "tags-slipped", "two-measures"),
     ),
     "label-noise": Rivals(
         ("train-val-mismatch",), "look-at-samples", ("d-conflicting-labels",), always=("train-val-mismatch",)

@@ -202,6 +202,7 @@ LIMITS: dict[str, dict[str, str]] = {
         "gained": "longer_gained",
         "free": "free_fall",
     },
+    "two-measures": {"left": "two_lines_left", "times": "two_lines_steeper"},
     "d-splits-apart": {"area": "apart_area", "harm": "apart_harm"},
     "d-target-shift": {"shift": "shift", "variation": "target_variation"},
     "o-skill-lost": {"train": "skill_high", "kept": "skill_kept"},

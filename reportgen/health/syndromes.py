@@ -75,6 +75,7 @@ _BAD_LABELS = (
     "o-inverted",
     "d-rows-slipped",
     "tags-slipped",
+    "two-measures",
     "shifted-twice",
     "d-labels-unrelated",
     "d-maps-unrelated",

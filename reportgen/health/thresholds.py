@@ -284,6 +284,9 @@ class Thresholds(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     steep_fall: float = 0.15
     longer_gained: float = 0.25
     free_fall: float = 0.2
+    two_lines_left: float = 0.1
+    """Of the squared error of one line. Noise of any form leaves a quarter and more, other units a twentieth."""
+    two_lines_steeper: float = 1.25
 
     # splits and fit: shares of the skill (1 = without mistake, 0 = no better than a constant answer)
     apart_area: float = 0.7

@@ -114,6 +114,11 @@ OF_RULE: dict[str, dict[str, tuple[str, Unit]]] = {
         "inputs": (N_("correlation of neighbours in a column"), NUMBER),
     },
     "d-padding": {"share": (N_("share of padding"), SHARE), "token": (N_("token of the padding"), COUNT)},
+    "two-measures": {
+        "times": (N_("slope of the one line, of that of the other"), TIMES),
+        "share": (N_("share of the samples on it"), SHARE),
+        "left": (N_("left of the squared error of one line"), SHARE),
+    },
     "d-rows-slipped": {
         "shift": (N_("rows between a label and where it fits best"), COUNT),
         "own": (N_("labels as they are, in standard deviations above chance"), NUMBER),

@@ -55,9 +55,23 @@ def _moved(f: Finding) -> str:
     )
 
 
+def _two(f: Finding) -> str:
+    e = f.evidence
+    text = _(
+        "{share} of the targets are {times} times as large as the others for the same answer of the model, up to a "
+        "constant: two lines leave {left} of the squared error of one."
+    )
+    return text.format(share=percent(e["share"]), times=amount(e["times"]), left=percent(e["left"]))
+
+
 # rule -> name, sentence, when the rule is wrong
 RULES: dict[str, tuple[str, Callable[[Finding], str], str]] = {
     "d-rows-slipped": ("Labels of other rows", _slipped, "The target may be meant to be of another row."),
+    "two-measures": (
+        "Targets in two units",
+        _two,
+        "The samples may be of two kinds, which no input tells apart.",
+    ),
     "tags-slipped": (
         "Labels of other places",
         _moved,

@@ -68,9 +68,9 @@ def update_ratio(report: Report, context: Context, limits: Thresholds) -> Iterat
 
 
 def _has_hidden(report: Report) -> bool:
-    """Tell whether there is more than one matrix: of one alone a convex loss forgets where it began."""
+    """Tell whether there may be more than one matrix: of one alone a convex loss forgets where it began."""
     matrices = [p for p in report.training.parameters if p.is_matrix and p.trainable] if report.training else []
-    return len(matrices) > 1
+    return len(matrices) != 1
 
 
 def _carried_off(report: Report, context: Context, limits: Thresholds) -> float:
