@@ -234,6 +234,15 @@ def test_layers_of_a_graph_with_nothing_between() -> None:
     assert judged(numbers, GOOD, FALL) is None  # a simplified convolution may be meant
 
 
+def test_a_linear_model_that_learned_by_heart_lacks_what_would_hold_elsewhere() -> None:
+    affine = tried("affinity", departure=1e-7, affine_layers=3.0, redundant=0.0, collapsible=2.0)
+    apart = run(FALL, [0.8 - 0.1 * min(e, 4) + 0.09 * e for e in range(20)])
+    facts = report(BAD, trials=affine, training=apart)
+    assert severity(facts, "h-overfit") == "warning"
+    assert causes(facts) == {"missing-nonlinearity"}
+    assert "overfitting" in causes(report(BAD, training=apart))
+
+
 @pytest.mark.parametrize(
     ("model", "width"),
     [

@@ -355,7 +355,7 @@ SYNDROMES: tuple[Syndrome, ...] = (
         (*_FAR_APART, "measured-otherwise"),
         lambda proofs: any("mixed" in f.evidence for f in proofs),
     ),
-    Syndrome("missing-nonlinearity", ("missing-nonlinearity",), (*_SLOW, "affine-pair")),
+    Syndrome("missing-nonlinearity", ("missing-nonlinearity",), (*_SLOW, *_FAR_APART, "affine-pair")),
     Syndrome("dropout-active-in-eval", ("eval-nondeterminism",), ("measured-otherwise",)),
     Syndrome(
         "dropout-active-in-eval", ("eval-mode-training",), ("measured-otherwise",), detail("direction", "dropout")
