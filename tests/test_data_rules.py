@@ -209,6 +209,18 @@ def test_labels_without_meaning_have_no_signal(seed: int) -> None:
     assert abs(fed(SignalSample(), x, numbers[order]).facts().z) < 4
 
 
+@pytest.mark.parametrize("kinds", [1, 3])
+def test_inputs_with_several_targets_are_counted_by_kind(kinds: int) -> None:
+    probe = Fingerprints()
+    x, y = torch.randn(1000, 9, generator=seeded(0)), torch.arange(1000) % 7
+    for k in range(kinds):
+        x[k:30:kinds] = float(k)
+    probe.update(Batch((x,), {}, y))
+    copies = probe.facts()
+    assert copies is not None
+    assert (copies.conflicting, copies.conflicting_inputs) == (30, kinds)
+
+
 def test_amounts_in_whole_units_are_numbers_and_grades_are_classes() -> None:
     x, y = clusters(200)
     prices = (x[:, 0] * 40_000).round() + 250_000

@@ -7,12 +7,13 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 from msgspec import structs
+from scipy.stats import ks_2samp
 
 from reportgen.document.evaluation import TargetScore
 from reportgen.document.facts import EvaluationFacts, Regression, Report
 from reportgen.document.stats import TensorStats
 from reportgen.health.judge import judge
-from reportgen.health.rules.measures import _line, _two_lines
+from reportgen.health.rules.measures import _gap, _line, _two_lines
 from reportgen.page import wording
 
 from .test_rules_model import causes, report, run, severity
@@ -68,6 +69,9 @@ NOISE: dict[str, Callable[[np.random.Generator, np.ndarray], np.ndarray]] = {
     "one in five is larger by a constant": lambda draw, p: p + 4 * (draw.random(400) < 0.2) + 0.1 * normal(draw),
     "grades": lambda draw, p: np.round(2 * p) / 2,
     "outliers": lambda draw, p: np.where(draw.random(400) < 0.05, 8 * normal(draw), p) + 0.1 * normal(draw),
+    "a cube": lambda draw, p: (p + 2) ** 3,
+    "an exponential": lambda draw, p: np.exp(1.5 * p),
+    "a step": lambda draw, p: np.where(np.abs(p) < 0.7, 3 * p, p) + 0.05 * normal(draw),
     "bent": lambda draw, p: np.where(p > 0, 3 * p, p) + 0.1 * normal(draw),
 }
 
@@ -89,6 +93,14 @@ def test_several_targets_few_samples_and_constant_answers_are_left_alone() -> No
     assert severity(examined((np.zeros(400), drawn[1])), "two-measures") is None
     untrained = structs.replace(examined(drawn), training=None)
     assert severity(untrained, "two-measures") is None
+
+
+def test_the_gap_is_that_of_smirnov() -> None:
+    draw = np.random.default_rng(0)
+    one, other = draw.normal(size=60).round(1), draw.normal(0.4, 1.2, size=200).round(1)
+    known = ks_2samp(one, other).statistic
+    assert _gap([(0.0, p) for p in one], [(0.0, p) for p in other]) == pytest.approx(known)
+    assert _gap([], [(0.0, 1.0)]) == 1.0
 
 
 def test_a_line_is_that_of_least_squares() -> None:

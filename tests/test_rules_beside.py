@@ -97,6 +97,10 @@ def test_numbers_may_differ_for_one_input(task: Literal["multiclass", "regressio
     )
     evaluation = EvaluationFacts(task=task, n_samples=400, classification=GOOD if expected == "warning" else None)
     assert severity(report(None, dataset=data, evaluation=evaluation), "d-conflicting-labels") == expected
+    # an empty text, or a silent window, is one input with many labels
+    for inputs, told in ((1, "info"), (20, expected)):
+        counted = structs.replace(data, copies=structs.replace(copies, conflicting_inputs=inputs))
+        assert severity(report(None, dataset=counted, evaluation=evaluation), "d-conflicting-labels") == told
 
 
 class Parts(nn.Module):

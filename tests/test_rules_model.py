@@ -200,6 +200,11 @@ def test_weights_pulled_to_nothing(scale: float, table: Classification, expected
     parameters = [parameter, structs.replace(parameter, name="out.weight")]
     facts = report(table, weights=WeightFacts(rows=both), training=run(FLAT, parameters=parameters))
     assert severity(facts, "weights-shrunk") == expected
+    # a usual step is large beside them
+    large = [structs.replace(p, update_ratio=Trace(x=[0.0, 50.0, 100.0], y=[0.2, 0.2, 0.2])) for p in parameters]
+    stepped = structs.replace(facts, training=run(FLAT, parameters=large))
+    assert severity(stepped, "update-ratio") == "warning"
+    assert ("lr-too-high" in causes(stepped)) is (expected is None)
     # a single matrix of what is not linear rightly ends near zero
     alone = report(table, weights=WeightFacts(rows=[row]), training=run(FLAT, parameters=[parameter]))
     assert severity(alone, "weights-shrunk") is None

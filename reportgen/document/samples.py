@@ -20,6 +20,8 @@ class Copies(Struct, frozen=True, kw_only=True):
     """Different inputs among those kept."""
     conflicting: int
     """Samples kept whose input occurs with another target too."""
+    conflicting_inputs: int | None = None
+    """Different inputs among those; None in older documents."""
     repeated: int | None = None
     """Different inputs among those kept that occur more than once."""
 

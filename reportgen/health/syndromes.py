@@ -184,6 +184,8 @@ SYNDROMES: tuple[Syndrome, ...] = (
             "measured-otherwise",
         ),
     ),
+    # steps are large beside weights that decay took to next to nothing
+    Syndrome("over-regularised", ("weights-shrunk",), (*_SLOW, *_SICK_SIGNAL, "adam-eps-floor", "update-ratio")),
     # by the batch the model works, so its inputs and its fit are as they should be
     Syndrome(
         "bn-statistics",
@@ -196,7 +198,7 @@ SYNDROMES: tuple[Syndrome, ...] = (
         ("d-input-scale", "d-dtype"),
         (*_NONFINITE, *_SLOW, *_SICK_SIGNAL, *_WILD, "update-ratio", "h-init-loss", "precision-lost"),
     ),
-    Syndrome("double-softmax", ("double-softmax", "probabilities-as-scores"), _SLOW),
+    Syndrome("double-softmax", ("double-softmax", "probabilities-as-scores"), (*_SLOW, "d-class-imbalance")),
     Syndrome("double-softmax", ("loss-of-shares",), _SLOW, detail("kind", "softened")),
     # nothing comes through, so that no unit in front of it is pulled anywhere
     Syndrome(
@@ -228,7 +230,9 @@ SYNDROMES: tuple[Syndrome, ...] = (
         not_detail("by", "batch norm"),
     ),
     Syndrome(
-        "wrong-loss", ("loss-mismatch", "loss-of-shares"), (*_SLOW, *_NONFINITE, *_WILD, "update-ratio", "loss-sign")
+        "wrong-loss",
+        ("loss-mismatch", "loss-of-shares"),
+        (*_SLOW, *_NONFINITE, *_WILD, *_DEAD, "update-ratio", "loss-sign"),
     ),
     # a loss that fits the targets, and sank all the same
     Syndrome("loss-sign-flipped", ("loss-sign",), _CLIMBED),
@@ -378,7 +382,7 @@ SYNDROMES: tuple[Syndrome, ...] = (
         (*_SLOW, "w-at-default-init", "update-ratio", "lr-extreme"),
         lambda proofs: any(f.detail.get("reason") != "penalty" for f in proofs),
     ),
-    Syndrome("gradient-clipping-too-small", ("clip-fraction",), _UNMOVED),
+    Syndrome("gradient-clipping-too-small", ("clip-fraction",), (*_UNMOVED, "d-class-imbalance")),
     Syndrome(
         "exploding-gradients",
         ("signal-by-depth", "h-init-loss"),

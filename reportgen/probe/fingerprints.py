@@ -83,6 +83,7 @@ class Fingerprints:
             kept=len(inputs),
             distinct=int(group.max()) + 1,
             conflicting=int((kinds[group] > 1).sum()),
+            conflicting_inputs=int((kinds > 1).sum()),
             repeated=int((np.bincount(group) > 1).sum()),
         )
 

@@ -59,16 +59,18 @@ def d_conflicting_labels(report: Report, context: Context, limits: Thresholds) -
 
     A warning where more than 1 % of the samples (and five at least) are concerned, though inputs hardly repeat; where
     they repeat by nature (fewer than 90 % different), or a sample has many targets (a text and its next words), it
-    informs: the same few words may go on in several ways. So it does where targets are numbers, which have noise.
+    informs: the same few words may go on in several ways. So it does where targets are numbers, which have noise, and
+    where it is one single input that has several targets, as an empty text or a silent window does.
     """
     numbers = report.evaluation is not None and report.evaluation.task == "regression"
     for name, data in _splits(report):
         copies = data.copies
         if copies is None or copies.conflicting < max(5, limits.conflicting * copies.kept):
             continue
+        empty = copies.conflicting_inputs == 1
         yield Finding(
             rule="d-conflicting-labels",
-            severity=Severity.INFO if numbers or _natural(data) or data.order is None else Severity.WARNING,
+            severity=Severity.INFO if numbers or _natural(data) or data.order is None or empty else Severity.WARNING,
             subject=name,
             section=SECTION,
             evidence={"samples": copies.conflicting, "of": copies.kept},

@@ -14,6 +14,8 @@ _LEAST = 100  # samples
 _FEW = 10  # of the smaller part
 _STARTS = (0.03, 0.07, 0.15, 0.3)  # shares of samples with the farthest targets, on either side
 _ROUNDS = 30
+_APART = 0.3  # between two distribution functions
+_CHANCE = 1.63  # of that, at one in a hundred
 _TOLD = 0.5  # of the variance of a part's targets, that its line tells
 
 Pair = tuple[float, float]
@@ -35,7 +37,9 @@ def two_measures(report: Report, context: Context, limits: Thresholds) -> Iterat
     that one line leaves, each tells half of the variance of its targets, the smaller part has between 2 % and 45 % of
     the samples and ten at least, and one is steeper by a quarter at least: pounds among kilograms, thousands among
     ones. Two parts that differ by a constant have lines of one slope, errors that grow with the prediction leave a
-    third where a line is put on either side, and outliers lie on no line. Wrong where samples are of two kinds which no
+    third where a line is put on either side, and outliers lie on no line. Both parts have to lie all along the answers
+    of the model: their distributions over these differ by no more than 0.3, or what chance makes of so few (Smirnov
+    1939), for a bend is met by two lines as well, one behind the other. Wrong where samples are of two kinds which no
     input tells apart.
     """
     for facts in (report.evaluation, report.train_evaluation):
@@ -72,17 +76,22 @@ def _two_lines(pairs: Sequence[Pair]) -> tuple[_Line, _Line, float, float] | Non
         return None
     alone = _error(pairs, whole)
     ordered = sorted(pairs, key=lambda pair: pair[0] - whole.slope * pair[1])
-    best: tuple[float, _Line, _Line, int] | None = None
+    best: tuple[float, _Line, _Line, list[Pair]] | None = None
     for start in _STARTS:
         n = max(_FEW, round(start * len(pairs)))
-        for few, rest in ((ordered[-n:], ordered[:-n]), (ordered[:n], ordered[n:])):
-            settled = _settled(pairs, few, rest)
+        for far, near in ((ordered[-n:], ordered[:-n]), (ordered[:n], ordered[n:])):
+            settled = _settled(pairs, far, near)
             if settled is not None and (best is None or settled[0] < best[0]):
                 best = settled
     if best is None or not alone:
         return None
-    error, one, other, n = best
+    error, one, other, few = best
+    n = len(few)
     most, fewer = (one, other) if 2 * n <= len(pairs) else (other, one)
+    known = set(few)
+    rest = [pair for pair in pairs if pair not in known]
+    if _gap(few, rest) > max(_APART, _CHANCE * _spread(n, len(rest))):
+        return None
     n = min(n, len(pairs) - n)
     sound = all(line.slope > 0 and line.told >= _TOLD for line in (most, fewer))
     share = n / len(pairs)
@@ -91,7 +100,7 @@ def _two_lines(pairs: Sequence[Pair]) -> tuple[_Line, _Line, float, float] | Non
 
 def _settled(
     pairs: Sequence[Pair], few: Sequence[Pair], rest: Sequence[Pair]
-) -> tuple[float, _Line, _Line, int] | None:
+) -> tuple[float, _Line, _Line, list[Pair]] | None:
     """Fit a line to either part and deal the samples out to the nearer one, until none changes sides."""
     known: list[bool] = []
     one, other = _line(rest), _line(few)
@@ -107,7 +116,24 @@ def _settled(
         one, other = _line(rest), _line(few)
     if one is None or other is None:
         return None
-    return _error(rest, one) + _error(few, other), one, other, len(few)
+    return _error(rest, one) + _error(few, other), one, other, list(few)
+
+
+def _gap(one: Sequence[Pair], other: Sequence[Pair]) -> float:
+    """Return the largest distance between the distributions of two parts over the predictions."""
+    if not one or not other:
+        return 1.0
+    steps = sorted([(p, 1 / len(one)) for _, p in one] + [(p, -1 / len(other)) for _, p in other])
+    level, most = 0.0, 0.0
+    for place, (p, step) in enumerate(steps):
+        level += step
+        if place + 1 == len(steps) or steps[place + 1][0] != p:
+            most = max(most, abs(level))
+    return most
+
+
+def _spread(n: int, m: int) -> float:
+    return math.sqrt((n + m) / max(n * m, 1))
 
 
 def _off(pair: Pair, line: _Line) -> float:
