@@ -371,6 +371,7 @@ SYNDROMES: tuple[Syndrome, ...] = (
             "bn-never-updated",
             "bn-stats-mismatch",
             "eval-train-gap",
+            "h-init-loss",
             "h-overfit",
             "o-baseline-skill",
             "measured-otherwise",
@@ -429,7 +430,9 @@ SYNDROMES: tuple[Syndrome, ...] = (
     ),
     Syndrome("vanishing-gradients", ("scale-helps",), (*_UNMOVED, *_DEAD, "rank-one", "adam-eps-floor")),
     Syndrome(
-        "layer-collapse", ("rank-one", "embedding-collapsed", "places-smoothed"), (*_SLOW, *_DEAD, "bn-stats-mismatch")
+        "layer-collapse",
+        ("rank-one", "embedding-collapsed", "places-smoothed"),
+        (*_SLOW, *_DEAD, "bn-stats-mismatch", "w-scale"),
     ),
     Syndrome(
         "exploding-gradients",
