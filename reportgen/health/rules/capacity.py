@@ -18,6 +18,7 @@ from .training import h_diverged, h_overfit
 _LEAST_WIDTH = 4
 _ROUNDING = 1e-6
 _EPOCHS = 4  # of a run whose curves alone tell that it was cut short
+_CLEAR = 2.5  # standard errors
 _OVERLAP = 0.05  # by which the area lies below the accuracy where labels of two classes are wrong at random
 _TIMES = 3.0  # as many steps as the run made, after which what is gained says little of it
 
@@ -250,7 +251,7 @@ def cut_short(report: Report, context: Context, limits: Thresholds) -> Iterator[
     One to seven validations, the last of them the best and the last three each better than the one before; at the last
     step the training loss stands above a quarter of its start; a copy trained on for 120 steps with its own optimizer
     has a loss lower by a tenth on the data given; and its score there (accuracy, R²) was 0.9 at most before, or what
-    the score lacks is halved and the loss falls to less than a third. Of a run
+    the score lacks is halved, by two and a half standard errors, and the loss falls to less than a third. Of a run
     with a single validation, which has no trend, the score must rise by 0.15 and four standard errors too. A loss below
     a quarter of its start is no rest where both losses of the last epoch are lower than those before by 15 %, and going
     on for no more steps than were made takes a quarter off what the score lacks, by four standard errors; for up to
@@ -267,10 +268,10 @@ def cut_short(report: Report, context: Context, limits: Thresholds) -> Iterator[
         return
     first, last = steps[0], sum(steps[-10:]) / 10
     better = trial.numbers["after"] < (1 - limits.longer_gain) * trial.numbers["before"]
-    better = better and _is_short(trial.numbers, limits)
+    better = better and _is_short(report, trial.numbers, limits)
     if len(values) == 1:
         better = better and _rises(trial, limits)
-    freely = _falls_freely(trial, values, steps, limits)
+    freely = _falls_freely(report, trial, values, steps, limits)
     low = last <= 0.25 * abs(first) and not freely and not _in_full_fall(report, trial, values, steps, limits)
     if low or not (better or freely) or any(True for _ in h_overfit(report, context, limits)):
         return
@@ -284,12 +285,21 @@ def cut_short(report: Report, context: Context, limits: Thresholds) -> Iterator[
     )
 
 
-def _is_short(n: dict[str, float], limits: Thresholds) -> bool:
+def _is_short(report: Report, n: dict[str, float], limits: Thresholds) -> bool:
     """Tell whether the score left much to learn: that of the copy as it is, or seen from what going on makes of it."""
     if n.get("score_before", 0.0) <= limits.short_score:
         return True
-    halved = 1 - n.get("score_after", 0.0) < (1 - n["score_before"]) / 2
-    return halved and n["after"] < limits.short_loss * n["before"]
+    lacking, gained = 1 - n["score_before"], n.get("score_after", 0.0) - n["score_before"]
+    clear = gained > _CLEAR * _error_of(report, n)
+    return clear and gained > lacking / 2 and n["after"] < limits.short_loss * n["before"]
+
+
+def _error_of(report: Report, n: dict[str, float]) -> float:
+    """Return the standard error of the difference of two accuracies, or of what two R² lack."""
+    scores = (n["score_before"], n.get("score_after", n["score_before"]))
+    classes = report.evaluation is not None and report.evaluation.regression is None
+    spread = sum(max(s * (1 - s), 0.01) for s in scores) if classes else 2 * (1 - scores[0]) ** 2
+    return math.sqrt(spread / n.get("score_samples", n["samples"]))
 
 
 def _falls(values: list[float]) -> bool:
@@ -307,21 +317,17 @@ def _in_full_fall(report: Report, trial: Trial, values: list[float], steps: list
     lower, share = 1 - limits.steep_fall, 1 - (1 - limits.longer_gained) ** times
     now, then = fmean(steps[-made:]), fmean(steps[-2 * made : -made])
     gained, lacking = n["score_after"] - n["score_before"], 1 - n["score_before"]
-    # of a mean of squared errors and of an accuracy
-    classes = report.evaluation is not None and report.evaluation.regression is None
-    spread = sum(max(s * (1 - s), 0.01) for s in (n["score_before"], n["score_after"])) if classes else 2 * lacking**2
-    error = math.sqrt(spread / n.get("score_samples", n["samples"]))
     return (
         0 < values[-1] <= lower * values[-2]
         and 0 < now <= lower * then
-        and gained > max(share * lacking, limits.anew_errors * error)
+        and gained > max(share * lacking, limits.anew_errors * _error_of(report, n))
     )
 
 
-def _falls_freely(trial: Trial, values: list[float], steps: list[float], limits: Thresholds) -> bool:
+def _falls_freely(report: Report, trial: Trial, values: list[float], steps: list[float], limits: Thresholds) -> bool:
     """Tell whether both losses fell by a fifth in each of the last two epochs, side by side; going on does no harm."""
     n, made = trial.numbers, len(steps) // len(values)
-    if len(values) < _EPOCHS or n["after"] > n["before"] or "score_before" not in n or not _is_short(n, limits):
+    if len(values) < _EPOCHS or n["after"] > n["before"] or "score_before" not in n or not _is_short(report, n, limits):
         return False
     means = [fmean(steps[len(steps) - (k + 1) * made : len(steps) - k * made]) for k in (2, 1, 0)]
     falls = [b <= (1 - limits.free_fall) * a for curve in (values[-3:], means) for a, b in pairwise(curve)]
