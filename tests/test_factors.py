@@ -98,6 +98,13 @@ def test_other_tables_are_left_alone(x: Tensor, y: Tensor) -> None:
     assert across(held, held) is None
 
 
+def test_numbers_for_all_samples_are_no_codes() -> None:
+    held = PairRows()
+    held.update(Batch((torch.tensor(3), torch.tensor(5)), {}, torch.randn(400)))
+    held.update(Batch((torch.randint(9, (400, 2)).to_sparse(),), {}, torch.randn(400)))
+    assert held.table() is None
+
+
 def test_pairs_of_codes_that_were_never_seen_are_not_asked() -> None:
     codes, y = ratings(2000, 2)
     strange = codes.clone()

@@ -539,6 +539,8 @@ def test_a_good_score_is_short_where_going_on_halves_what_it_lacks(
     numbers = {"before": 0.31, "after": after, "score_before": 0.95, "score_after": score}
     facts = report(trials=tried("trained-on", samples=300.0, steps=120.0, **numbers), training=history)
     assert severity(facts, "cut-short") == expected
+    limits = [f.threshold for f in judge(facts).findings if f.rule == "cut-short"]
+    assert all(set(limit) == {"gain", "loss"} for limit in limits)
     # of fewer samples as much may be chance
     few = report(trials=tried("trained-on", samples=100.0, steps=120.0, **numbers), training=history)
     assert severity(few, "cut-short") is None

@@ -51,11 +51,12 @@ class PairRows:
 def _codes(batch: Batch) -> Tensor | None:
     """Return the codes (N, 2) of each sample: one input of two columns, or two inputs of one."""
     inputs = list(tensors((batch.args, batch.kwargs)))
-    if any(t.is_floating_point() or t.is_complex() or t.dtype == torch.bool for t in inputs):
+    plain = all(t.layout == torch.strided and not t.is_nested for t in inputs)
+    if not plain or any(t.is_floating_point() or t.is_complex() or t.dtype == torch.bool for t in inputs):
         return None
     if len(inputs) == 1 and inputs[0].shape == (batch.n_samples, 2):
         return inputs[0].detach().long()
-    if len(inputs) == 2 and all(t.numel() == len(t) == batch.n_samples for t in inputs):
+    if len(inputs) == 2 and all(t.dim() and t.numel() == len(t) == batch.n_samples for t in inputs):
         return torch.stack([t.detach().reshape(-1).long() for t in inputs], 1)
     return None
 

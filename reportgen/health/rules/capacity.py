@@ -275,13 +275,15 @@ def cut_short(report: Report, context: Context, limits: Thresholds) -> Iterator[
     low = last <= 0.25 * abs(first) and not freely and not _in_full_fall(report, trial, values, steps, limits)
     if low or not (better or freely) or any(True for _ in h_overfit(report, context, limits)):
         return
+    poor = trial.numbers.get("score_before", 0.0) <= limits.short_score
+    met = {"score": limits.short_score} if poor else {"loss": limits.short_loss}
     yield Finding(
         rule="cut-short",
         severity=Severity.WARNING,
         subject="train_loss",
         section="training",
         evidence={"before": trial.numbers["before"], "after": trial.numbers["after"], "first": first, "last": last},
-        threshold={"gain": limits.longer_gain, "score": limits.short_score},
+        threshold={"gain": limits.longer_gain} | met,
     )
 
 
