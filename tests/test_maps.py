@@ -110,6 +110,58 @@ def test_what_is_no_map_is_left_alone() -> None:
         assert sample.facts() is None
 
 
+def rolled(target: Tensor, most: int) -> Tensor:
+    """Maps moved by up to so many places, each in its own direction."""
+    g = torch.Generator().manual_seed(3)
+    steps = torch.randint(-most, most + 1, (len(target), 2), generator=g)
+    return torch.stack([one.roll(step.tolist(), (1, 2)) for one, step in zip(target, steps, strict=True)])
+
+
+@pytest.mark.parametrize("name", ["yes or no", "bytes", "roughness alone", "bright or dark", "depth", "without noise"])
+def test_maps_that_lie_beside_what_they_show_fit_best_elsewhere(name: str) -> None:
+    x, target = pairs()[name]
+    right, wrong = asked(x, target), asked(x, rolled(target, 4 if target.shape[-1] < 40 else 8))
+    assert right.moved is not None
+    assert wrong.moved is not None
+    assert wrong.moved - right.moved > 0.5
+    assert wrong.beside is not None
+    assert wrong.beside < 0.7
+    assert right.beside is not None
+    assert right.beside > 0.9
+
+
+@pytest.mark.parametrize("name", ["yes or no", "roughness alone", "bright or dark", "depth", "series"])
+def test_noise_over_training_inputs_alone_does_not_move_maps(name: str) -> None:
+    x, target = pairs()[name]
+    loud = x.float() + 2 * x.float().std() * noise(*x.shape, seed=12)
+    ours, theirs = (
+        DatasetFacts(n_samples=250, n_batches=10, shape="N x 1", dtype="float32", mapped=asked(part, target))
+        for part in (loud, x)
+    )
+    assert severity(facts(ours, theirs, table=GOOD, redrawn=1.0), "d-maps-moved") is None
+
+
+def at(moved: float, beside: float, best: float = 0.8, own: float = 0.98) -> DatasetFacts:
+    mapped = Mapped(n=200, own=own, error=0.02, spread=0.01, placed=0.1, moved=moved, beside=beside, best=best)
+    return DatasetFacts(n_samples=200, n_batches=4, shape="N x 1 x 16 x 16", dtype="float32", mapped=mapped)
+
+
+def test_maps_moved_in_training_alone_are_told() -> None:
+    sick, fine = at(0.8, 0.5, own=0.8), at(0.02, 0.99)
+    assert severity(facts(sick, fine, table=GOOD), "d-maps-moved") == "warning"
+    assert "label-corruption" in causes(facts(sick, fine, table=GOOD))
+    assert "wrong-augmentation" in causes(facts(sick, fine, table=GOOD, redrawn=1.0))
+    for healthy in (
+        facts(fine, fine),
+        facts(sick, sick),  # meant to lie beside it
+        facts(at(0.2, 0.5), fine),
+        facts(at(0.8, 0.8), fine),
+        facts(at(0.8, 0.5, best=0.4), fine),  # lost in noise
+        facts(sick, at(0.02, 0.99, own=0.55)),
+    ):
+        assert severity(healthy, "d-maps-moved") is None
+
+
 LOST = {
     f"own_{name}": 1.0 for name in ("as_is", "training_training", "training_given", "given_training", "given_given")
 }

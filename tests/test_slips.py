@@ -37,6 +37,14 @@ def numbers(n: int = 600) -> File:
     return x, (x[:, 0] + x[:, 1].sin() + 0.3 * torch.randn(n, generator=seeded(4)))[:, None]
 
 
+def series(n: int = 600) -> File:
+    """Windows of independent series, each beside the same one step on."""
+    x = torch.randn(n, 17, generator=seeded(10))
+    for t in range(1, 17):
+        x[:, t] = 0.9 * x[:, t - 1] + 0.4 * x[:, t]
+    return x[:, :-1, None], x[:, 1:, None]
+
+
 def words(n: int = 600) -> File:
     y = torch.randint(2, (n,), generator=seeded(5))
     x = torch.randint(4, 30, (n, 12), generator=seeded(6))
@@ -77,7 +85,7 @@ def rare(share: float, seed: int) -> File:
 # ------------------------------------------------------------------------------------------------------ slipped
 
 
-@pytest.mark.parametrize("make", [clusters, numbers, words])
+@pytest.mark.parametrize("make", [clusters, numbers, words, series])
 @pytest.mark.parametrize("shift", [-5, -1, 1, 3, 8])
 def test_labels_of_other_rows_are_found_with_their_distance(make: Callable[[], File], shift: int) -> None:
     x, y = make()
@@ -96,6 +104,24 @@ def test_a_row_lost_in_the_middle_is_found_with_its_place(make: Callable[[int], 
     assert finding is not None
     assert finding.detail["kind"] == "part shifted"
     assert (finding.evidence["first"], finding.evidence["last"], finding.evidence["shift"]) == (500, 999, 1)
+
+
+def test_a_series_rolled_along_the_samples_has_the_target_of_another_row() -> None:
+    x, _ = series()
+    finding = found((x, x.roll(-1, 0)))  # where its own next step was meant, along the other axis
+    assert finding is not None
+    assert (finding.severity, finding.evidence["shift"]) == ("error", -1)
+    assert found((x, x)) is None
+
+
+def test_targets_of_several_numbers_are_held_against_rows_in_every_unit() -> None:
+    x, y = numbers()
+    several = torch.cat([1e6 * y, torch.randn(600, 3, generator=seeded(11))], 1)
+    finding = found((x, several.roll(2, 0)))
+    assert finding is not None
+    assert finding.evidence["shift"] == 2
+    assert found((x, several)) is None
+    assert found(mixed((x, several))) is None
 
 
 def test_a_part_whose_labels_were_dealt_out_is_found() -> None:

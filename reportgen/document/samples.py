@@ -176,6 +176,13 @@ class Mapped(Struct, frozen=True, kw_only=True):
     """Standard error of it where maps stand as they are."""
     placed: float
     """Share of the variance of maps that their mean at each place tells."""
+    moved: float | None = None
+    """Share of inputs that their own map fits best more than one place away from where it lies; None where it was not
+    asked."""
+    beside: float | None = None
+    """What the own map is fitted by where it lies, over what it is fitted by where it fits best, the mean of both."""
+    best: float | None = None
+    """That at its best: the share of a map that is explained, the mean over samples."""
 
     @property
     def z(self) -> float:

@@ -80,6 +80,7 @@ DEFAULTS: dict[str, str] = {
     "d-labels-unrelated": "label-corruption",
     "d-labels-drawn": "label-noise",
     "d-maps-noisier": "label-noise",
+    "d-maps-moved": "wrong-augmentation",
     "d-maps-unrelated": "label-corruption",
     "d-missing-class": "train-val-mismatch",
     "d-rows-slipped": "label-corruption",

@@ -133,6 +133,7 @@ LIMITS: dict[str, dict[str, str]] = {
     "d-label-noise": {"difference": "noisier"},
     "d-labels-drawn": {"surer": "drawn_surer", "by_heart": "drawn_by_heart"},
     "d-maps-noisier": {"difference": "maps_lower"},
+    "d-maps-moved": {"difference": "maps_moved", "beside": "maps_beside"},
     "d-maps-unrelated": {"difference": "maps_gap"},
     "batch-drift": {"f": "batch_drift"},
     "channel-redundancy": {"share": "participation", "samples": "dead_relu_samples"},

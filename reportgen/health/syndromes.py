@@ -79,6 +79,7 @@ _BAD_LABELS = (
     "shifted-twice",
     "d-labels-unrelated",
     "d-maps-unrelated",
+    "d-maps-moved",
     "only-given-learns",
     "d-label-range",
     "d-label-constant",
@@ -98,6 +99,7 @@ _NO_PULL = ("weight-decay-dominance", "weights-shrunk", "w-scale")
 
 _AUGMENTED = (
     "augmentation-torn",
+    "d-maps-moved",
     "d-labels-unrelated",
     "d-maps-unrelated",
     "d-label-noise",

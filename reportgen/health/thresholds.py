@@ -328,6 +328,8 @@ class Thresholds(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     # maps that fit the own input: less often than in the other split
     maps_gap: float = 0.15
     maps_lower: float = 0.1
+    maps_moved: float = 0.3
+    maps_beside: float = 0.7
 
     # labels that no sureness tells from wrong ones, and that the model has learned by heart
     drawn_surer: float = 0.6

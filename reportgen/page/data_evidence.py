@@ -90,6 +90,7 @@ _SIDE_BY_SIDE: dict[str, tuple[tuple[str, ...], str, float]] = {
         1,
     ),
     "d-maps-unrelated": (("own", "other"), N_("Maps that fit their own input better than others, in both splits"), 1),
+    "d-maps-moved": (("moved", "given"), N_("Maps that fit their own input best elsewhere, in both splits"), 1),
     "d-maps-noisier": (("own", "other"), N_("Maps that fit their own input better than others, in both splits"), 1),
     "d-label-noise": (("agreement", "given"), N_("Nearest neighbours that agree with the label, in both splits"), 1),
     "splits-disagree": (("other", "own", "constant"), N_("Skill of a copy that learned from the training data"), 1),

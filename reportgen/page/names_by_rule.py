@@ -91,6 +91,11 @@ OF_RULE: dict[str, dict[str, tuple[str, Unit]]] = {
         "by_heart": (N_("training labels that the model has"), SHARE),
         "commonest": (N_("share of the commonest class"), SHARE),
     },
+    "d-maps-moved": {
+        "moved": (N_("maps that fit best elsewhere, training"), NUMBER),
+        "given": (N_("maps that fit best elsewhere, data given"), NUMBER),
+        "beside": (N_("fit where the map lies, of the best"), NUMBER),
+    },
     "d-maps-noisier": {
         "own": (N_("maps that fit their own input, training"), NUMBER),
         "other": (N_("maps that fit their own input, data given"), NUMBER),

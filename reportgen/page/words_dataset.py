@@ -230,6 +230,14 @@ RULES: dict[str, tuple[str, Callable[[Finding], str], str]] = {
         _drawn,
         "The target may be a draw by nature, as clicks are.",
     ),
+    "d-maps-moved": (
+        "Where maps lie",
+        lambda f: _(
+            "In training the own map fits an input best more than one place away from where it lies in {moved} of all "
+            "samples, in the data given in {given}; where it lies it fits {beside} as well as at its best."
+        ).format(**{key: percent(f.evidence[key]) for key in ("moved", "given", "beside")}),
+        "What is to be told may lie beside what shows it, otherwise in each split.",
+    ),
     "d-maps-noisier": (
         "Maps of the training data",
         lambda f: _(

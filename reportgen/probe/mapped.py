@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import random
+from itertools import product
 
 import torch
+from msgspec import structs
 from torch import Tensor
 from torch.nn import functional
 
@@ -20,6 +22,7 @@ _LINE = 256  # places of a series
 _CHANNELS = 4
 _WIDE = 5
 _CLASSES = 4
+_MARGIN = 6  # of the side, as a part of which maps are moved
 _VALUES = 32  # whole numbers of more values are sizes, not classes
 
 
@@ -46,7 +49,8 @@ class MapSample:
 
     def facts(self) -> Mapped | None:
         """Hold every input against every map; None of too few, of several sizes, or where maps are all alike."""
-        return _ask(self._kept) if self._possible else None
+        found, pairs = (_ask(self._kept), _told(self._kept)) if self._possible else (None, None)
+        return structs.replace(found, **_moved(*pairs)) if found is not None and pairs is not None else found
 
 
 def matched(x: Tensor | None, target: object) -> Mapped | None:
@@ -56,12 +60,19 @@ def matched(x: Tensor | None, target: object) -> Mapped | None:
     return _ask([_reduced(a, b) for a, b in zip(x[:SAMPLES], target[:SAMPLES], strict=True)])
 
 
-def _ask(pairs: list[tuple[Tensor, Tensor]]) -> Mapped | None:
+def _told(pairs: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor] | None:
+    """Return what lies at each place (N, features, *grid) and maps of numbers (N, channels, *grid), where they fit."""
     if len(pairs) < LEAST or len({(a.shape, b.shape) for a, b in pairs}) > 1:
         return None
     x, y = torch.stack([a for a, _ in pairs]), _channels(torch.stack([b for _, b in pairs]))
-    if y is None or not bool(torch.isfinite(x).all() and torch.isfinite(y).all()):
+    return (x, y) if y is not None and bool(torch.isfinite(x).all() and torch.isfinite(y).all()) else None
+
+
+def _ask(pairs: list[tuple[Tensor, Tensor]]) -> Mapped | None:
+    found = _told(pairs)
+    if found is None:
         return None
+    x, y = found
     placed = _by_place(y)
     y = _centred(y)
     told = y.flatten(1).square().sum(1) > 0
@@ -158,6 +169,45 @@ def _fit(basis: Tensor, maps: Tensor) -> Tensor:
     along = basis.reshape(n * k, places) @ rows.reshape(-1, places).T
     told = along.square().reshape(n, k, n, -1).sum((1, 3))
     return told / rows.square().sum((1, 2)).clamp_min(1e-30)
+
+
+def _moved(x: Tensor, y: Tensor) -> dict[str, float]:
+    """Hold the inside of each input against its own map moved by up to a sixth of the side; say where it fits best.
+
+    The inside alone, so that what is moved out on one side does not come in on the other.
+    """
+    grid = y.shape[2:]
+    reach = max(1, min(grid) // _MARGIN)
+    steps = list(product(range(-reach, reach + 1), repeat=len(grid)))
+    basis = _basis(_inside(x, reach, (0,) * len(grid)))
+    y = y - y.mean(0)
+    fits = torch.stack([_fit_own(basis, _inside(y, reach, step)) for step in steps])
+    best, place = fits.max(0)
+    own = fits[len(steps) // 2]
+    told = own.isfinite() & (best > 0)
+    if int(told.sum()) < LEAST:
+        return {}
+    away = torch.tensor([max(map(abs, step)) for step in steps])[place]
+    return {
+        "moved": float((away[told] > 1).double().mean()),
+        "beside": float(own[told].sum() / best[told].sum()),
+        "best": float(best[told].mean()),
+    }
+
+
+def _inside(x: Tensor, reach: int, step: tuple[int, ...]) -> Tensor:
+    """Return the inside of pictures or series, so many places away from the middle."""
+    for dim, k in enumerate(step, x.dim() - len(step)):
+        x = x.narrow(dim, reach + k, x.shape[dim] - 2 * reach)
+    return x
+
+
+def _fit_own(basis: Tensor, maps: Tensor) -> Tensor:
+    """Return the share of each map that the features of its own sample explain by a linear fit; 0 of a flat one."""
+    rows = maps.flatten(2)
+    rows = rows - rows.mean(2, keepdim=True)
+    along = basis @ rows.transpose(1, 2)
+    return along.square().sum((1, 2)) / rows.square().sum((1, 2)).clamp_min(1e-30)
 
 
 def _own(fit: Tensor) -> tuple[float, float, float]:

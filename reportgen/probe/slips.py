@@ -38,7 +38,7 @@ def rows_of(data: Any) -> Rows | None:
     mean of their targets. What a label scores with the answer of its row is summed over a stretch and compared with all
     ways to deal the labels out within it: mean and variance of the permutation null in closed form (Hoeffding 1951).
     ``shifted`` does the same with the labels of neighbours moved along. None where samples cannot be asked for by
-    place, are large, or are no rows of numbers or of tokens with one target each.
+    place, are large, or are no rows of numbers or of tokens with one target each, or several numbers.
     """
     read = _read(data)
     if read is None:
@@ -62,7 +62,7 @@ def rows_of(data: Any) -> Rows | None:
         whole=whole,
         parts=parts,
         # means of windows hang together from row to row
-        averaged=in_rows(stretches) if chained >= _CHAINED else None,
+        averaged=in_rows(stretches) if chained >= _CHAINED and y.dim() == 1 else None,
     )
 
 
@@ -86,9 +86,10 @@ def _read(data: Any) -> tuple[list[tuple[int, Tensor, Tensor]], int] | None:
                 inputs.append(next(tensors(sample[0])).detach().cpu())
                 targets.append(torch.as_tensor(sample[-1]).detach().cpu().reshape(-1))
             y = torch.stack(targets)
-            if y.shape[1] != 1 or y.is_complex() or bool((y == LEFT_OUT).any()):
+            several = y.shape[1] > 1 and not y.is_floating_point()
+            if several or y.shape[1] > _VALUES or y.is_complex() or bool((y == LEFT_OUT).any()):
                 return None
-            found.append((first, torch.stack(inputs), y[:, 0]))
+            found.append((first, torch.stack(inputs), y if y.shape[1] > 1 else y[:, 0]))
     except Exception:  # the data set is the caller's, and may answer to nothing but its own sampler
         return None
     return found, size
@@ -156,7 +157,7 @@ def _part(near: Tensor, y: Tensor, bounds: list[int], k: int, place: int) -> Row
 
 def _z(near: Tensor, y: Tensor, bounds: list[int], shift: int) -> float:
     """Move all labels along within their stretches and say how well they fit then, in standard deviations."""
-    moved = torch.cat([part.roll(-shift) for part in torch.split(y, [b - a for a, b in pairwise(bounds)])])
+    moved = torch.cat([part.roll(-shift, 0) for part in torch.split(y, [b - a for a, b in pairwise(bounds)])])
     scores = []
     for first, last in pairwise(bounds):
         worth = _worth(moved[near[first:last]], moved[first:last], moved)
@@ -165,7 +166,15 @@ def _z(near: Tensor, y: Tensor, bounds: list[int], shift: int) -> float:
 
 
 def _worth(told: Tensor, y: Tensor, known: Tensor) -> Tensor:
-    """Return what the label of each row scores with the answer of each other, (rows, labels)."""
+    """Return what the label of each row scores with the answer of each other, (rows, labels).
+
+    Of targets that are several numbers the mean of what each of them scores, all brought to one size.
+    """
+    if y.dim() > 1:
+        size = known.double().std(0)
+        size = torch.where(size > 0, size, torch.ones_like(size))
+        answer, truth = told.double().mean(1) / size, y.double() / size
+        return (answer - answer.mean(0)) @ (truth - truth.mean(0)).T / y.shape[1]
     if y.is_floating_point() and bool((known != known.round()).any()):
         answer, truth = told.double().mean(1), y.double()
         return torch.outer(answer - answer.mean(), truth - truth.mean())

@@ -15,6 +15,7 @@ _FEWEST = 60
 _CHANCE = 3.0  # standard deviations
 _CLEAR = 8.0
 _NOISIER = 6.0
+_KEPT = 0.7
 
 
 def _both(report: Report) -> tuple[Mapped, Mapped] | None:
@@ -102,4 +103,40 @@ def d_maps_noisier(report: Report, context: Context, limits: Thresholds) -> Iter
     )
 
 
-RULES = (d_maps_unrelated, d_maps_noisier)
+def d_maps_moved(report: Report, context: Context, limits: Thresholds) -> Iterator[Finding]:
+    """Maps of the training data lie beside what they show, each in its own direction, and those given do not.
+
+    The linear fit of ``d-maps-unrelated``, of the inside of a picture, on its own map moved by up to a sixth of the
+    side of a grid of 24 places at most (256 of a series): the share of samples where it is best more than one place
+    off. In training that is larger by 0.3 and by six standard errors, binomial; there a map as it lies is explained to
+    less than 0.7 of what it is at its best, and that is at least 0.7 of what it is in the data given: it is the place
+    that is lost, not the picture, as noise would lose it. The input was cropped, shifted or turned a little, and its
+    map otherwise, or not at all. A warning. Not judged where the maps given lie beside what they show in more than half
+    of all samples: then it is meant, or not to be seen. Less than two places are not seen, of 24 on a side. At least 60
+    samples of each split.
+    """
+    pair = _both(report)
+    if pair is None or pair[1].z <= _CLEAR:
+        return
+    ours, theirs = pair
+    if ours.moved is None or theirs.moved is None or ours.beside is None or ours.best is None or theirs.best is None:
+        return
+    error = math.sqrt(sum(max(p.moved * (1 - p.moved), 0.01) / p.n for p in pair if p.moved is not None))
+    line = max(limits.maps_moved, _NOISIER * error)
+    if theirs.moved > 0.5 or ours.moved - theirs.moved <= line:
+        return
+    if ours.beside >= limits.maps_beside or ours.best < _KEPT * theirs.best:
+        return
+    redrawn = report.splits is not None and report.splits.redrawn
+    yield Finding(
+        rule="d-maps-moved",
+        severity=Severity.WARNING,
+        subject="training data",
+        section=SECTION,
+        evidence={"moved": ours.moved, "given": theirs.moved, "beside": ours.beside, "samples": ours.n},
+        threshold={"difference": line, "beside": limits.maps_beside},
+        detail={"redrawn": "yes"} if redrawn else {},
+    )
+
+
+RULES = (d_maps_unrelated, d_maps_noisier, d_maps_moved)

@@ -27,7 +27,7 @@ def d_rows_slipped(report: Report, context: Context, limits: Thresholds) -> Iter
     more than eight (in a part of the file: six, where another part fits by six too). A warning: in a part no labels
     near by fit, within three, while the others do by more than eight. Where rows come in an order it informs that
     labels some rows on fit by half more: a target may be meant to lie ahead. Read only where samples can be asked for
-    by place, have one target, and are small.
+    by place, have one target, or several numbers, and are small.
     """
     for name, data in (("training data", report.train_dataset), ("data", report.dataset)):
         rows = data.rows if data is not None else None
