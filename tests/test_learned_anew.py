@@ -570,6 +570,7 @@ NOWHERE = {f"{a}_{b}": 0.25 for a in ("training", "given") for b in ("training",
         (1.0, {}, BAD, "warning"),
         (5.0, {}, BAD, None),  # neighbours know something
         (1.0, {"given_given": 0.6}, BAD, "info"),  # so does a copy
+        (1.0, {"scaled": 0.6}, BAD, "info"),  # or one that starts from weights of another scale
         (1.0, {}, GOOD, "info"),  # and so does the model
     ],
 )

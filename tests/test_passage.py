@@ -6,9 +6,11 @@ from typing import Any
 
 import pytest
 import torch
+from msgspec.structs import replace
 from torch import Tensor, nn
 
 from reportgen.document.facts import EvaluationFacts
+from reportgen.document.samples import Signal, SplitFacts
 from reportgen.document.scores import Regression
 from reportgen.document.stats import TensorStats
 from reportgen.page import words_claims
@@ -17,6 +19,7 @@ from reportgen.probe.trials.passage import numbers_passed
 from reportgen.subject.data import Batch
 
 from .test_rules import activations, layer
+from .test_rules_fit import scored
 from .test_rules_model import causes, report, run, severity, tried
 from .test_trials import lab
 
@@ -92,8 +95,8 @@ def test_a_poor_fit_through_one_number_underfits(second: float, r2: float, expec
     ("silent", "more", "r2", "named"),
     [
         (5, {}, 0.3, {"dead-relu"}),
-        (5, {"bypassed": True}, 0.3, {"underfitting"}),
-        (4, {}, 0.3, {"underfitting"}),
+        (5, {"bypassed": True}, 0.3, {"layer-collapse"}),
+        (4, {}, 0.3, {"layer-collapse"}),
         (5, {}, 0.95, set()),
     ],
 )
@@ -110,4 +113,19 @@ def test_one_channel_that_is_left_of_several_is_the_number_that_passes(
     )
     assert named <= causes(facts)
     assert ("dead-relu" in causes(facts)) == ("dead-relu" in named)
-    assert ("underfitting" in causes(facts)) == ("underfitting" in named)
+    assert ("layer-collapse" in causes(facts)) == ("layer-collapse" in named)
+
+
+@pytest.mark.parametrize(
+    ("channels", "told", "cause"), [(6, 0.95, "layer-collapse"), (1, 0.95, "underfitting"), (6, 0.72, None)]
+)
+def test_a_single_number_that_neighbours_beat_was_made_of_many(channels: int, told: float, cause: str | None) -> None:
+    """A mean over the features where one over the places was meant: no layer is narrow, and the fit is fair."""
+    across = Signal(kind="classes", n=400, k=5, score=told, null_mean=0.5, null_std=0.02)
+    facts = replace(
+        scored(0.85, 0.7, splits=SplitFacts(across=across)),
+        trials=tried("numbers-passed", second=1e-7, width=6.0),
+        activations=activations(layer(0, channels=channels, n_samples=400)),
+    )
+    assert severity(facts, "too-narrow") == ("warning" if cause else None)
+    assert causes(facts) == ({cause} if cause else set())

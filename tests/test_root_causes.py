@@ -148,6 +148,10 @@ def test_weights_that_the_run_made_large_were_not_begun_so() -> None:
     assert severity(moved, "w-scale") == severity(drawn, "w-scale") == severity(unknown, "w-scale") == "warning"
     assert "lr-too-high" in causes(moved)
     assert "bad-init" not in causes(moved)
+    # less is enough where it is known what they began with, and that nothing came of it
+    for table, start, expected in ((BAD, 0.58, "warning"), (GOOD, 0.58, "info"), (BAD, 12.0, "info")):
+        facts = report(table, weights=weight(15.0), training=run(FLAT, parameters=[began(start)]))
+        assert severity(facts, "w-scale") == expected
     assert "bad-init" in causes(drawn)
     assert "bad-init" in causes(unknown)
 

@@ -531,6 +531,30 @@ def test_d_input_scale(facts: DatasetFacts, outcome: Classification, severity: s
     assert [f.severity for f in got] == ([] if severity is None else [severity])
 
 
+@pytest.mark.parametrize(("first", "end", "expected"), [(20, 0.68, "warning"), (20, 0.2, "info"), (0, 0.68, "info")])
+def test_inputs_far_from_zero_that_shut_the_first_layer(first: int, end: float, expected: str) -> None:
+    """They do harm to a model that works too, if it works by what still passes."""
+    ends = [
+        structs.replace(
+            layer(channels=24, name=str(order), order=order, kind="Sigmoid"),
+            channels=[
+                ChannelFacts(
+                    call=0, n_channels=24, n_samples=400, n_batches=10, silent=0, constant=0, saturated=saturated
+                )
+            ],
+        )
+        for order, saturated in ((1, first), (3, 0))
+    ]
+    facts = report(
+        dataset=data(stats(120, 18)),
+        evaluation=evaluated(GOOD),
+        activations=activations(*ends, layer(order=5, name="head")),
+        training=curves([1.0, 0.9, 0.8, *[end] * 9]),
+    )
+    assert [f.severity for f in found(facts, "d-input-scale")] == [expected]
+    assert ("saturated-activations" in {d.cause for d in judge(facts).diagnoses if d.severity != "info"}) is False
+
+
 def test_inputs_that_the_model_rescales_itself_are_no_fault() -> None:
     raw = data(stats(120, 80))
     for first, fires in ((stats(0, 1), False), (stats(120, 80), True), (stats(9, 0.4), True)):

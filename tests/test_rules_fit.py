@@ -79,11 +79,54 @@ def test_skill_of_a_regression(train: float, given: float, expected: str | None)
 
 
 @pytest.mark.parametrize(
-    ("samples", "given", "expected"), [(24, 0.8, "warning"), (24, 0.99, None), (400, 0.8, None), (60, 0.8, None)]
+    ("samples", "given", "expected"),
+    [(24, 0.8, "warning"), (24, 0.88, "warning"), (24, 0.99, None), (400, 0.8, None), (60, 0.8, None)],
 )
 def test_a_handful_of_samples(samples: int, given: float, expected: str | None) -> None:
     train = dataset(samples, class_counts=[samples // 2, samples // 2])
     assert severity(scored(1.0, given, train_dataset=train), "few-samples") == expected
+
+
+@pytest.mark.parametrize(("given", "n", "expected"), [(0.8, 300, "warning"), (0.9, 40, None), (0.96, 300, None)])
+def test_what_is_known_of_all_training_samples_has_no_error(given: float, n: int, expected: str | None) -> None:
+    """Of a mere twenty: the error is that of the score on new ones."""
+    facts = scored(1.0, given, n, train_dataset=dataset(20, class_counts=[10, 10]))
+    assert facts.evaluation is not None
+    few = structs.replace(facts.evaluation, n_samples=20, classification=table(1.0, 20))
+    assert severity(structs.replace(facts, train_evaluation=few), "few-samples") == expected
+
+
+@pytest.mark.parametrize(
+    ("told", "train", "given", "expected"),
+    [
+        (0.92, 0.99, 0.75, "warning"),
+        (0.82, 0.99, 0.75, None),  # hardly ahead
+        (0.92, 0.9, 0.75, None),  # behind on the training data too
+        (0.7, 0.99, 0.75, None),  # an overfitted model may be better than any neighbours
+    ],
+)
+def test_a_model_that_knows_its_samples_and_not_what_their_neighbours_tell(
+    told: float, train: float, given: float, expected: str | None
+) -> None:
+    across = Signal(kind="classes", n=400, k=5, score=told, null_mean=0.5, null_std=0.02, vote=told)
+    facts = scored(train, given, splits=SplitFacts(across=across))
+    assert severity(facts, "o-outdone") == expected
+    assert ("overfitting" in causes(facts)) == bool(expected)
+    for found in judge(facts).findings:
+        if found.rule == "o-outdone":
+            assert "On its training data the model is right in 99" in wording.describe(found)
+
+
+def test_a_factorisation_that_knows_its_ratings_by_heart_is_outdone_by_one_of_low_rank() -> None:
+    def fit(r2: float) -> EvaluationFacts:
+        numbers = Regression(r2=r2, mae=1 - r2, mse=1 - r2, target=stats(0, 1), residual=stats(0, (1 - r2) ** 0.5))
+        return EvaluationFacts(task="regression", n_samples=1000, regression=numbers)
+
+    for told, expected in ((0.93, "warning"), (0.83, None)):
+        across = SplitFacts(across=Signal(kind="numbers", n=1000, k=0, score=told, null_mean=0.0, null_std=0.03))
+        facts = report(None, training=run(FALL, FALL), evaluation=fit(0.78), train_evaluation=fit(0.97), splits=across)
+        assert severity(facts, "o-outdone") == expected
+        assert causes(facts) == ({"overfitting"} if expected else set())
 
 
 @pytest.mark.parametrize(("skill", "drop", "expected"), [(0.7, 0.9, "warning"), (0.98, 0.9, None), (0.7, 0.5, None)])

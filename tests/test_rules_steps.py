@@ -59,6 +59,34 @@ def test_other_falls_are_no_rate_too_high(losses: list[float], rates: list[float
     assert severity(scheduled(losses, rates, **ways), "slower-helps") is None
 
 
+def carried(moved: float, **ways: float) -> Report:
+    """A model that works, and whose matrices moved so many lengths of their start."""
+    found = scheduled([2.3 * 0.92**e for e in range(20)], [0.1] * 20, **ways)
+    matrices = [
+        ParameterRun(name=f"{i}.weight", module="Linear", shape=[9, 9], is_matrix=True, trainable=True, moved=moved)
+        for i in range(3)
+    ]
+    assert found.training is not None
+    return replace(found, training=replace(found.training, parameters=matrices))
+
+
+@pytest.mark.parametrize(
+    ("moved", "same", "slower", "expected"),
+    [
+        (9.0, 0.65, 0.4, "warning"),
+        (1.5, 0.65, 0.4, None),  # a last decay helps a constant rate as well
+        (9.0, 0.48, 0.4, None),  # the rate does no harm
+        (9.0, 0.65, 0.47, None),  # a few batches seen too often
+    ],
+)
+def test_weights_that_steps_carried_off_and_keep_from_their_place(
+    moved: float, same: float, slower: float, expected: str | None
+) -> None:
+    facts = carried(moved, same=same, slower=slower, faster=1.5)
+    assert severity(facts, "slower-helps") == expected
+    assert causes(facts) == ({"lr-too-high"} if expected else set())
+
+
 # ------------------------------------------------------------------------------------------------ the first loss
 
 

@@ -62,6 +62,7 @@ DEFAULTS: dict[str, str] = {
     "o-calibration": "overfitting",
     "o-inverted": "label-corruption",
     "optimizer-state-missing": "resumed-without-state",
+    "o-outdone": "overfitting",
     "o-skill-lost": "overfitting",
     "owning-helps": "params-not-in-optimizer",
     "slower-helps": "lr-too-high",

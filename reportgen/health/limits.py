@@ -24,6 +24,7 @@ LIMITS: dict[str, dict[str, str]] = {
     "w-scale": {
         "low": "weight_scale_low",
         "high": "weight_scale_high",
+        "grown": "weight_scale_grown",
         "info_low": "weight_scale_info_low",
         "info_high": "weight_scale_info_high",
     },
@@ -219,6 +220,7 @@ LIMITS: dict[str, dict[str, str]] = {
     "grad-noise-scale": {"times": "noise_times"},
     "grad-flow-share": {"share": "flow_share"},
     "bn-tiny-var": {"share": "tiny_rows"},
+    "o-outdone": {"difference": "outdone", "gap": "few_gap"},
     "o-below-neighbours": {"difference": "below_neighbours"},
     "embedding-collapsed": {"spread": "embedding_spread", "angle": "embedding_angle", "told": "embedding_told"},
     "loss-crossed": {"share": "pairs_crossed", "flips": "flips_crossed"},
@@ -244,8 +246,9 @@ LIMITS: dict[str, dict[str, str]] = {
     "only-given-learns": {"gap": "anew_gap", "errors": "anew_errors"},
     **{
         rule: {"gain": "way_gain", "times": "way_times", "of_run": "way_of_run"}
-        for rule in ("faster-helps", "slower-helps", "thawing-helps", "owning-helps", "freedom-helps")
+        for rule in ("faster-helps", "thawing-helps", "owning-helps", "freedom-helps")
     },
+    "slower-helps": {"gain": "way_gain", "times": "way_times", "of_run": "way_of_run", "carried": "way_carried"},
 }
 
 COMMON = ("history_epochs", "outcome_r2")

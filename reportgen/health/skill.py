@@ -18,6 +18,8 @@ class Skill(Struct, frozen=True, kw_only=True):
     given: float
     error: float
     """Standard error of their difference."""
+    given_error: float
+    """The same of ``given`` alone, where ``train`` is of all samples that were learned from."""
     kind: str
     """'accuracy' or 'r2'."""
 
@@ -29,7 +31,9 @@ def skill_of(report: Report, context: Context) -> Skill | None:
     ours, theirs = _one(report.train_evaluation), _one(report.evaluation)
     if ours is None or theirs is None or ours[2] != theirs[2]:
         return None
-    return Skill(train=ours[0], given=theirs[0], error=math.hypot(ours[1], theirs[1]), kind=ours[2])
+    return Skill(
+        train=ours[0], given=theirs[0], error=math.hypot(ours[1], theirs[1]), given_error=theirs[1], kind=ours[2]
+    )
 
 
 def _one(facts: EvaluationFacts | None) -> tuple[float, float, str] | None:

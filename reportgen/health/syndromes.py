@@ -69,7 +69,7 @@ _SICK_SIGNAL = (
 )
 
 _BATCH_NORM = ("eval-train-gap", "bn-stats-mismatch", "bn-never-updated", "bn-stale")
-_FAR_APART = ("h-overfit", "h-overconfident", "h-generalisation-gap", "o-skill-lost")
+_FAR_APART = ("h-overfit", "h-overconfident", "h-generalisation-gap", "o-skill-lost", "o-outdone")
 _BAD_LABELS = (
     "d-label-mapping",
     "o-inverted",
@@ -504,6 +504,8 @@ SYNDROMES: tuple[Syndrome, ...] = (
         ("saturation", "attention-collapse", "attention-scale"),
         (*_UNMOVED, "param-zero-grad", "adam-eps-floor"),
     ),
+    # no layer is narrow: what made one number of many was no layer
+    Syndrome("layer-collapse", ("too-narrow",), (*_SLOW, "bn-stats-mismatch", "w-scale"), detail("layer", "none")),
     Syndrome("detached-graph", ("param-zero-grad",), (*_UNMOVED, "adam-eps-floor"), not_detail("constant", "yes")),
     Syndrome(
         "no-weight-update",

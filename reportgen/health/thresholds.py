@@ -90,6 +90,7 @@ class Thresholds(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     # w-scale: rms times sqrt(fan_in). Default init 0.58, He 1.41, healthy trained 0.28 to 2.1, N(0, 1) sqrt(fan_in).
     weight_scale_low: float = 0.02
     weight_scale_high: float = 30.0
+    weight_scale_grown: float = 10.0
     weight_scale_info_low: float = 0.1
     weight_scale_info_high: float = 6.0
 
@@ -296,6 +297,7 @@ class Thresholds(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     skill_kept: float = 0.5
     few_by_class: float = 25.0
     few_gap: float = 0.15
+    outdone: float = 0.1
     below_neighbours: float = 0.15
 
     calibration: float = 0.05
@@ -344,6 +346,7 @@ class Thresholds(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     # going on with the training in other ways: gains over the loss, over going on as before, over the whole run
     way_gain: float = 0.05
     way_times: float = 3.0
+    way_carried: float = 0.1
     way_of_run: float = 0.5
     way_after_collapse: float = 0.1
 

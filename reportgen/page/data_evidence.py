@@ -118,6 +118,7 @@ _SIDE_BY_SIDE: dict[str, tuple[tuple[str, ...], str, float]] = {
     ),
     "tags-slipped": (("own", "moved", "model"), N_("Labels that tokens tell, and that the model does"), 1),
     "o-below-neighbours": (("model", "neighbours", "chance"), N_("Skill on the data given"), 1),
+    "o-outdone": (("model", "neighbours", "train"), N_("Skill on the data given, and on the training data"), 1),
     "fresh-copy-ahead": (("as_is", "onward", "fresh"), N_("Skill on the data given"), 1),
     "places-smoothed": (("apart_last", "apart_first"), N_("How far directions at two places lie apart"), 0),
     "head-drowned": (

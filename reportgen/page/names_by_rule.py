@@ -177,11 +177,15 @@ OF_RULE: dict[str, dict[str, tuple[str, Unit]]] = {
         for key in (
             "dropout-too-strong",
             "faster-helps",
-            "slower-helps",
             "thawing-helps",
             "owning-helps",
             "freedom-helps",
         )
+    },
+    "slower-helps": {
+        "drop": (N_("share that dropout sets to zero"), SHARE),
+        "moved": (N_("way from the start, of the size there"), TIMES),
+        "carried": (N_("of the loss, lost as before and gained at a tenth of the rate"), SHARE),
     },
     "embedding-collapsed": {
         "spread": (N_("spread of the embeddings"), NUMBER),
@@ -469,6 +473,7 @@ OF_RULE: dict[str, dict[str, tuple[str, Unit]]] = {
     "w-scale": {
         "scale": (N_("scale, of the usual start"), NUMBER),
         "start": (N_("scale at the start"), NUMBER),
+        "grown": (N_("scale, at most, from a usual start"), NUMBER),
         "low": (N_("scale, at least"), NUMBER),
         "high": (N_("scale, at most"), NUMBER),
     },

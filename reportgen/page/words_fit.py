@@ -88,6 +88,16 @@ def _below(f: Finding) -> str:
     return text.format(neighbours=say(e["neighbours"]), model=say(e["model"]))
 
 
+def _outdone(f: Finding) -> str:
+    train = f.evidence["train"]
+    second = (
+        _("On its training data the model is right in {train} of the cases.").format(train=percent(train))
+        if f.detail.get("kind") == "classes"
+        else _("R² of the model on its training data: {train}.").format(train=amount(train))
+    )
+    return _("{first} {second}").format(first=_below(f), second=second)
+
+
 def _way(text: str) -> Callable[[Finding], str]:
     def say(f: Finding) -> str:
         e = f.evidence
@@ -218,6 +228,11 @@ RULES: dict[str, tuple[str, Callable[[Finding], str], str]] = {
         "The data given may come from another source than the training data.",
     ),
     "few-samples": ("Number of training samples", _few, "One sample a class is all that some tasks have."),
+    "o-outdone": (
+        "What neighbours tell, and the training data that are known by heart",
+        _outdone,
+        "The loss may ask for something else than that answer.",
+    ),
     "o-below-neighbours": (
         "The model against nearest neighbours",
         _below,

@@ -13,6 +13,7 @@ from ...document.trials import Trial
 from ..context import Context
 from ..curves import finite, losses
 from ..thresholds import Thresholds
+from .fit import behind_neighbours
 from .training import h_diverged, h_overfit
 
 _LEAST_WIDTH = 4
@@ -81,8 +82,9 @@ def too_narrow(report: Report, context: Context, limits: Thresholds) -> Iterator
     without the targets' own values, nor of a model whose answers see nothing of what comes later: what follows the
     first elements of a sequence cannot be known from these, nor learned by heart. Where derivatives of a sample's
     outputs by its input all point one way (the second singular value below 1e-4 of the first, at every sample), one
-    number is all that passes, and a poor fit alone is a warning, however the loss stands and whatever a batch of 32 can
-    be made to learn.
+    number is all that passes, and a poor fit alone is a warning, or one that is behind its neighbours
+    (``o-below-neighbours``), however the loss stands and whatever a batch of 32 can be made to learn. No layer need be
+    so narrow for that: a mean over the features leaves one number of them.
     """
     if (found := through_one(report, context, limits)) is not None:
         yield found
@@ -119,8 +121,10 @@ def through_one(report: Report, context: Context, limits: Thresholds) -> Finding
     if trial is None or fit is None or context.state != "trained" or trial.numbers["second"] >= limits.one_number:
         return None
     name, value, poor = fit
-    if value >= poor:
+    if value >= poor and behind_neighbours(report, context, limits) is None:
         return None
+    rows = report.activations.rows if report.activations is not None else []
+    narrow = not rows or any(_width(row) == 1 for row in rows)
     return Finding(
         rule="too-narrow",
         severity=Severity.WARNING,
@@ -128,6 +132,7 @@ def through_one(report: Report, context: Context, limits: Thresholds) -> Finding
         section="trials",
         evidence={name: value} | {key: trial.numbers[key] for key in ("second", "width")},
         threshold={name: poor, "second": limits.one_number},
+        detail={} if narrow else {"layer": "none"},
     )
 
 

@@ -12,6 +12,7 @@ from ..curves import losses
 from ..thresholds import Thresholds
 from .lookups import coded_columns
 from .samples import d_shortcut
+from .units import saturation
 from .weights import ended_finite
 
 SECTION = "dataset"
@@ -66,13 +67,14 @@ def d_input_scale(report: Report, context: Context, limits: Thresholds) -> Itera
     """Inputs on a raw scale: a standard deviation above 20, or far from zero on the whole.
 
     A channel or column with std > 20 is a warning, an error where values are whole and reach 200 to 255 (bytes that
-    were never scaled). A median over channels of |mean|/std > 3 is a warning unless the model works: the median,
-    because a column that hardly ever moves lies far from zero in its own units and does no harm. An input with no std
-    above 0.05 is a warning too. Not judged: noise, integer inputs (the model converts them itself), inputs that forward
-    rescales before its first layer, columns that are codes and are only looked up, and one that numbers the rows and
-    gives the target away (``d-shortcut``); of a model that begins with a normalisation layer it only informs. Where
-    training data were given it is they that are judged: data given on another scale than theirs are for
-    ``d-train-val-shift``. Wrong for physical units that the model is made for.
+    were never scaled). A median over channels of |mean|/std > 3 is a warning unless the model works and the units of
+    its first layer are not stuck (``saturation``): the median, because a column that hardly ever moves lies far from
+    zero in its own units and does no harm. An input with no std above 0.05 is a warning too. Not judged: noise, integer
+    inputs (the model converts them itself), inputs that forward rescales before its first layer, columns that are codes
+    and are only looked up, and one that numbers the rows and gives the target away (``d-shortcut``); of a model that
+    begins with a normalisation layer it only informs. Where training data were given it is they that are judged: data
+    given on another scale than theirs are for ``d-train-val-shift``. Wrong for physical units that the model is made
+    for.
     """
     data = report.train_dataset if report.train_dataset is not None else report.dataset
     if data is None or not context.real_data or data.n_samples < limits.input_samples or "int" in data.dtype:
@@ -91,9 +93,20 @@ def d_input_scale(report: Report, context: Context, limits: Thresholds) -> Itera
     if (widest.stats.std or 0.0) > limits.input_std_high:
         yield _scale_finding(data, widest, _raw_severity(data, widest), limits)
     elif _offset(typical) > limits.input_offset:
-        yield _scale_finding(data, typical, mild, limits)
+        stuck = _first_is_stuck(report, context, limits)
+        yield _scale_finding(data, typical, Severity.WARNING if stuck else mild, limits)
     elif (widest.stats.std or 0.0) < limits.input_std_low:
         yield _scale_finding(data, widest, mild, limits)
+
+
+def _first_is_stuck(report: Report, context: Context, limits: Thresholds) -> bool:
+    """Tell whether the first tanh or sigmoid of the model is saturated, where that does harm."""
+    rows = report.activations.rows if report.activations is not None else []
+    ends = [row for row in rows if any(c.saturated is not None for c in row.channels)]
+    if not ends:
+        return False
+    first = min(ends, key=lambda row: row.order).name
+    return any(f.subject == first and f.severity is Severity.WARNING for f in saturation(report, context, limits))
 
 
 def _row_numbers(report: Report, context: Context, limits: Thresholds) -> set[int]:

@@ -50,7 +50,8 @@ def few_samples(report: Report, context: Context, limits: Thresholds) -> Iterato
     """Training data of a handful of samples, learned by heart, with a clear gap to the data given.
 
     Fewer than 25 samples a class on average, or fewer than 50 samples with numbers as targets; skill (see
-    ``o-skill-lost``) above 0.8 on them, and lower on the data given by 0.15 and four standard errors. A warning. Up to
+    ``o-skill-lost``) above 0.8 on them, and lower on the data given by 0.15 and four standard errors of that on these:
+    the training data are all that there are. A warning. Up to
     512 samples count too where skill on them is above 0.9, and lower on the data given by 0.3, and more would help: of
     fresh copies that learned from as many samples, and from half of them, scored on parts of both splits that neither
     had seen, the first are ahead by a twentieth of the way to a perfect score and by two standard errors of the
@@ -66,7 +67,7 @@ def few_samples(report: Report, context: Context, limits: Thresholds) -> Iterato
     if train.n_samples >= needed:
         more, gap = _would_help(report, train.n_samples, skill, 2 * gap), 2 * gap
     # the copies were scored on all samples, so that theirs is the error that counts
-    error = 0.0 if more else skill.error
+    error = 0.0 if more else skill.given_error
     if (train.n_samples >= needed and not more) or skill.train - skill.given <= max(gap, 4 * error):
         return
     yield Finding(
@@ -132,6 +133,38 @@ def o_below_neighbours(report: Report, context: Context, limits: Thresholds) -> 
     )
 
 
+def o_outdone(report: Report, context: Context, limits: Thresholds) -> Iterator[Finding]:
+    """The nearest training samples tell the target of new ones better than the model, which knows its own by heart.
+
+    By what ``o-below-neighbours`` asks: they are ahead on the data given by 0.1 and five standard errors, while the
+    model's score on its training data, in eval mode, is above what they tell of new ones, and above its own on the data
+    given by 0.15 and four standard errors. Some hundred samples and a mean of five hold more than what was learned from
+    all of them, so that what the model knows beyond that is these samples themselves. A warning. Where the model is
+    behind on its training data too, something holds back its fit (``o-below-neighbours``). Wrong where the loss asks
+    for something else than that answer.
+    """
+    found, measured = _ahead(report, context, limits.outdone), score_of(report.train_evaluation)
+    if found is None or measured is None or measured <= found.told or _is_balanced(report.evaluation):
+        return
+    signal, n = found.signal, found.signal.n
+    if signal is not _across(report):
+        return
+    spread = max(found.score * (1 - found.score), 0.01)
+    if measured - found.score <= max(limits.few_gap, 4 * math.sqrt(spread / n)):
+        return
+    yield Finding(
+        rule="o-outdone",
+        severity=Severity.WARNING,
+        subject="model",
+        section=SECTION,
+        evidence={"model": found.score, "neighbours": found.told, "train": measured, "samples": n},
+        threshold={"difference": limits.outdone, "gap": limits.few_gap},
+        detail={"kind": signal.kind}
+        | ({"by": "products"} if found.told == signal.surface else {})
+        | ({"by": "factors"} if not signal.k and signal.kind == "numbers" else {}),
+    )
+
+
 def _is_balanced(facts: EvaluationFacts | None) -> bool:
     """Tell whether a classifier gives accuracy away for the recall of rare classes."""
     table = facts.classification.confusion if facts is not None and facts.classification is not None else []
@@ -155,6 +188,10 @@ class Behind(Struct, frozen=True):
 
 def behind_neighbours(report: Report, context: Context, limits: Thresholds) -> Behind | None:
     """Return how far a trained model is behind its neighbours on the data given; None where it is not."""
+    return _ahead(report, context, limits.below_neighbours)
+
+
+def _ahead(report: Report, context: Context, least: float) -> Behind | None:
     found = _by_neighbours(report, context) or _by_pairs(report)
     if found is None or context.state != "trained":
         return None
@@ -163,7 +200,7 @@ def behind_neighbours(report: Report, context: Context, limits: Thresholds) -> B
         return None
     told = signal.score if signal.vote is None else signal.vote
     told = max(told, signal.surface if signal.surface is not None else told)
-    line = max(limits.below_neighbours, 5 * math.sqrt(max(told * (1 - told), 0.01) / signal.n))
+    line = max(least, 5 * math.sqrt(max(told * (1 - told), 0.01) / signal.n))
     return Behind(signal, told, score, line) if told - score > line else None
 
 
@@ -199,4 +236,4 @@ def _by_pairs(report: Report) -> tuple[Signal, float] | None:
     return (signal, n["accuracy"]) if n["answers"] > n["samples"] else None
 
 
-RULES = (o_skill_lost, few_samples, o_below_neighbours)
+RULES = (o_skill_lost, few_samples, o_below_neighbours, o_outdone)

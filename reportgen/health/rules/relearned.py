@@ -198,16 +198,18 @@ def _are_alike(apart: Apart) -> bool:
 
 
 def learns_nothing(report: Report, context: Context) -> bool:
-    """Tell whether fresh copies, learned from half of either split, are nowhere better than a constant answer."""
+    """Tell whether fresh copies, learned from half of either split, are nowhere better than a constant answer.
+
+    Nor is one that starts from weights scaled layer by layer, or from those of the model.
+    """
     trial = trial_of(report, context)
     if trial is None:
         return False
     splits = ("training", "given")
     pairs = [(learned, asked) for learned in splits for asked in splits]
-    return all(
-        _above(trial, a, b) <= 2 * error_of(trial, b, trial.numbers[f"{a}_{b}"], trial.numbers[f"commonest_{b}"])
-        for a, b in pairs
-    )
+    n = trial.numbers
+    scores = [(n[f"{a}_{b}"], b) for a, b in pairs] + [(n[key], "given") for key in ("scaled", "onward") if key in n]
+    return all(told - n[f"commonest_{b}"] <= 2 * error_of(trial, b, told, n[f"commonest_{b}"]) for told, b in scores)
 
 
 def is_ahead(report: Report, context: Context, limits: Thresholds) -> bool:
@@ -249,7 +251,7 @@ def fresh_copy_ahead(report: Report, context: Context, limits: Thresholds) -> It
         return
     n = trial.numbers
     stuck = "onward" in n and n["onward"] < (n["as_is"] + n["training_given"]) / 2
-    far = _carried(report) if stuck else 0.0
+    far = carried(report) if stuck else 0.0
     faded = faded_at_start(report.training, limits)
     if faded:
         held = "start"
@@ -303,7 +305,7 @@ def goes_with_rate(report: Report) -> bool:
     return all(_TENFOLD[0] <= ratio <= _TENFOLD[1] for ratio in (fast / same, same / slow))
 
 
-def _carried(report: Report) -> float:
+def carried(report: Report) -> float:
     """Return how far half of the matrices went from their start, over their length there; 0 where that is not far."""
     history = report.training
     matrices = [p for p in history.parameters if p.is_matrix and p.trainable] if history is not None else []

@@ -20,7 +20,7 @@ from ..curves import Curve, finite, is_adversarial, learning_rates, losses, rate
 from ..thresholds import Thresholds
 from .fit import behind_neighbours
 from .flow import is_guessing
-from .relearned import WAYS, goes_with_rate, rests_on_frozen
+from .relearned import WAYS, carried, goes_with_rate, rests_on_frozen
 from .training import h_overfit, is_poor
 from .weights import UNIFORM
 
@@ -120,11 +120,41 @@ def slower_helps(report: Report, context: Context, limits: Thresholds) -> Iterat
     learning rate is too high. A good run with a constant rate gains by a last decay too, but little against the whole.
     Said too of a poor fit that came as the rate fell: more than half of the fall of both losses lies behind the point
     where the rate was last at half of its peak, a third of the run or more lies before it, and 120 steps at the peak
-    undo more than half of all that the run gained, while as many at a tenth of it undo nothing. Wrong where the run was
-    to end with a schedule and was stopped before.
+    undo more than half of all that the run gained, while as many at a tenth of it undo nothing. And of a model whose
+    matrices, half of them, the steps carried further than three times their length at the start, where 120 steps at the
+    same rate take the loss up by a tenth, and as many at a tenth of it take a tenth off. Wrong where the run was to end
+    with a schedule and was stopped before.
     """
     found = list(_found(report, context, limits, "slower", "slower-helps"))
-    yield from found or _gained_as_it_fell(report, context, limits)
+    if not any(f.severity is Severity.WARNING for f in found):
+        found = list(_gained_as_it_fell(report, context, limits)) or list(_thrown(report, context, limits)) or found
+    yield from found
+
+
+def _thrown(report: Report, context: Context, limits: Thresholds) -> Iterator[Finding]:
+    """Find weights that steps carried far, and keep from where they would fit."""
+    trial, course = report.tried("other-ways"), _course(report, limits)
+    if trial is None or course is None or "slower" not in trial.numbers or context.state != "trained":
+        return
+    n, (start, end, logged) = trial.numbers, course
+    far = carried(report)
+    if not far or not 0.5 < n["before"] / max(logged, 1e-12) < 2 or not n["before"] > 0:
+        return
+    line = limits.way_carried * n["before"]
+    if n["same"] - n["before"] <= line or n["before"] - n["slower"] <= line:
+        return
+    if any(f.severity is Severity.WARNING for f in h_overfit(report, context, limits)):
+        return
+    yield Finding(
+        rule="slower-helps",
+        severity=Severity.WARNING,
+        subject="model",
+        section=SECTION,
+        evidence={"after": n["slower"], "whole": max(start - end, 0.0), "moved": far}
+        | {key: n[key] for key in ("before", "same", "steps", "rate", "decay", "drop")},
+        threshold={"gain": limits.way_carried},
+        detail={"way": WAYS[1]},
+    )
 
 
 def _gained_as_it_fell(report: Report, context: Context, limits: Thresholds) -> Iterator[Finding]:

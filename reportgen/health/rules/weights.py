@@ -103,7 +103,8 @@ def w_scale(report: Report, context: Context, limits: Thresholds) -> Iterator[Fi
 
     Default initialisation gives 0.58, He 1.41, healthy trained layers 0.28 to 2.1. A weight before a normalisation
     layer has no scale of its own and is passed over, and so is one that is zero throughout (a zero-initialised head or
-    branch). Where the run began with usual weights (``begun``) it was its steps that made them so. It informs where the
+    branch). A warning below 0.02 and above 30. Where the run began with usual weights (``begun``) it was its steps that
+    made them so, and above 10 is enough. It informs where the
     model works and its steps made them so, or the layer's outputs are of usual size all the same (their root mean
     square lies within the same bounds): then the weights fit inputs that are tiny or huge. It informs of small weights
     of the only matrix: a linear model of what is not linear ends so. Wrong for layers whose inputs are so by design in
@@ -119,9 +120,10 @@ def w_scale(report: Report, context: Context, limits: Thresholds) -> Iterator[Fi
         scale = (row.stats.rms or 0.0) * row.fan_in**0.5
         if limits.weight_scale_info_low <= scale <= limits.weight_scale_info_high:
             continue
-        serious = not limits.weight_scale_low <= scale <= limits.weight_scale_high
         start = (starts.get(row.name) or 0.0) * row.fan_in**0.5
         begun = limits.weight_scale_info_low <= start <= limits.weight_scale_info_high
+        high = limits.weight_scale_grown if begun else limits.weight_scale_high
+        serious = not limits.weight_scale_low <= scale <= high
         size = outputs.get(row.name.rpartition(".")[0]) or 0.0
         fits = limits.weight_scale_low <= size <= limits.weight_scale_high
         harmless = (context.outcome_ok and (begun or fits)) or (alone and begun and scale < 1)
@@ -131,7 +133,7 @@ def w_scale(report: Report, context: Context, limits: Thresholds) -> Iterator[Fi
             subject=row.name,
             section=SECTION,
             evidence={"scale": scale, "fan_in": row.fan_in} | ({"start": start} if begun else {}),
-            threshold={"low": limits.weight_scale_low, "high": limits.weight_scale_high},
+            threshold={"low": limits.weight_scale_low, "high": high},
             detail={"begun": "usual", "direction": "high" if scale > 1 else "low"} if begun else {},
         )
 
