@@ -125,6 +125,27 @@ def test_layer_upon_layer_that_looks_everywhere_and_cannot_learn(
     only(facts, "attention-uniform", severity)
 
 
+@pytest.mark.parametrize(("given_given", "severity"), [(0.24, "warning"), (0.6, "info")])
+def test_layer_upon_layer_where_no_copy_learns_anything_either(given_given: float, severity: str) -> None:
+    heads = [
+        AttentionRow(name=f"{i}", n_queries=16, causal=False, entropy=[1.0], logit_std=[1.0], logit_max=1.0)
+        for i in range(6)
+    ]
+    splits = ("training", "given")
+    numbers = {f"{name}_{split}": 0.25 for name in ("commonest", *splits) for split in splits}
+    numbers |= {f"{name}_{split}": 400.0 for name in ("asked", "learned") for split in splits}
+    trial = Trial(
+        name="learned-anew",
+        status="done",
+        numbers=numbers | {"given_given": given_given, "as_is": 0.3},
+        detail={"kind": "classes"},
+    )
+    facts = report(
+        activations=rows(row("a", 0), attention=heads), trials=TrialFacts(trials=[trial], budget=20.0), **TRAINED
+    )
+    only(facts, "attention-uniform", severity)
+
+
 def test_heads_that_all_look_everywhere() -> None:
     assert only(report(activations=attention(0.999, 1.0), **TRAINED), "attention-uniform").evidence["layers"] == 1
     assert not found(report(activations=attention(0.9, 1.0), **TRAINED), "attention-uniform")

@@ -113,6 +113,28 @@ def test_a_first_loss_far_from_that_of_zero_in_a_run_that_broke() -> None:
 
 
 @pytest.mark.parametrize(
+    ("size", "broken", "expected"), [(25.0, True, "warning"), (2.0, True, None), (25.0, False, None)]
+)
+def test_a_first_loss_that_the_outputs_make_up_is_no_sum(size: float, broken: bool, expected: str | None) -> None:
+    """Sums over neighbours amplify with any weights; the mean square of what comes out is the loss itself."""
+    facts = began_at(650.0, broken=broken, fresh=680.0)
+    layers = [
+        LayerRun(
+            name=f"m.{i}",
+            kind="Linear",
+            order=i,
+            train_calls=3,
+            rms=Trace(x=[1.0, 2.0], y=[size * 1.5 ** (i - 4), None]),
+        )
+        for i in range(5)
+    ]
+    assert facts.training is not None
+    facts = replace(facts, training=replace(facts.training, layers=layers))
+    assert severity(facts, "h-init-loss") == expected
+    assert ("exploding-gradients" in causes(facts)) == bool(expected)
+
+
+@pytest.mark.parametrize(
     "facts",
     [
         began_at(1e6, broken=False),

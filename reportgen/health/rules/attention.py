@@ -9,6 +9,7 @@ from ...document.facts import Finding, Report, Severity
 from ..context import Context
 from ..thresholds import Thresholds
 from .capacity import too_narrow
+from .relearned import learns_nothing
 
 SECTION = "activations"
 _BEYOND_COSINES = 2.0  # a product of vectors of length 1 is no larger than 1
@@ -41,7 +42,8 @@ def attention_uniform(report: Report, context: Context, limits: Thresholds) -> I
     Normalised entropy H / ln(visible keys) above 0.99 in every head, on at least 8 keys. Early and pooling layers may
     be so by nature, so it informs; in layer upon layer, with nothing to carry tokens past it, it makes tokens alike
     (Dong, Cordonnier and Loukas 2021). A warning where it is half of the layers, three at least, and the model cannot
-    even learn 32 samples by heart (``one-batch``).
+    even learn 32 samples by heart (``one-batch``), or fresh copies learn nothing of either split
+    (``learned-anew``).
     """
     if report.activations is None or not context.real_data or context.state != "trained":
         return
@@ -49,7 +51,8 @@ def attention_uniform(report: Report, context: Context, limits: Thresholds) -> I
     flat = [row for row in rows if min(row.entropy) > limits.attention_flat]
     if flat:
         by_heart = report.tried("one-batch")
-        stuck = by_heart is not None and not by_heart.numbers["solved"] and len(flat) >= max(3, len(rows) / 2)
+        lost = (by_heart is not None and not by_heart.numbers["solved"]) or learns_nothing(report, context)
+        stuck = lost and len(flat) >= max(3, len(rows) / 2)
         yield Finding(
             rule="attention-uniform",
             severity=Severity.WARNING if stuck else Severity.INFO,

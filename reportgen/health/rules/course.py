@@ -14,7 +14,7 @@ from ..curves import Curve, both, finite, is_adversarial, losses, scalar
 from ..robust import noise, running_median, spearman, theil_sen
 from ..thresholds import Thresholds
 from .fit import behind_neighbours
-from .flow import same_anew, signal_by_depth, stretches_in_time
+from .flow import same_anew, signal_by_depth, size_at_first, stretches_in_time
 from .training import h_diverged, h_never_learned, h_nonfinite, h_overfit, noted
 
 _ACCURACIES = ("accuracy", "acc", "f1", "auc", "r2")
@@ -164,7 +164,8 @@ def h_init_loss(report: Report, context: Context, limits: Thresholds) -> Iterato
     for a plain cross-entropy, of samples or of tokens (its value agrees with one computed from the outputs, or its name
     says so where the outputs are not finite any more), and only where the first step was logged. Of squared errors the
     guess is an answer of 0, the mean square of the targets; that counts from ten times on where the run broke off or
-    diverged, and weights drawn anew begin far lower (a loss that is a sum is as large with any weights). So it does
+    diverged, and weights drawn anew begin far lower (a loss that is a sum is as large with any weights), or the last
+    layer's outputs at the first step make up that loss (their mean square is within a factor of two). So it does
     where the run fell short and a plain recurrent layer began with weights that stretch its state at every step, and
     with a state beyond 10, which no bounded one has. (Karpathy, "A Recipe for Training Neural Networks"; Pascanu,
     Mikolov and Bengio 2013.)
@@ -180,7 +181,8 @@ def h_init_loss(report: Report, context: Context, limits: Thresholds) -> Iterato
         return
     by = _amplifier(report, context, limits)
     short = behind_neighbours(report, context, limits) is not None
-    if classes is None and by != "weights" and not (by == "time" and (short or not context.outcome_ok)):
+    in_time = by == "time" and (short or not context.outcome_ok)
+    if classes is None and by != "weights" and not in_time and not (by == "architecture" and _of_outputs(report, loss)):
         return
     far = ratio > limits.init_loss_far and not _rests_on_given(report)
     bad = far or (ratio > limits.init_loss_warning and (short or not context.outcome_ok))
@@ -200,6 +202,12 @@ def _rests_on_given(report: Report) -> bool:
     parameters = report.training.parameters if report.training is not None else []
     frozen = sum(math.prod(p.shape) for p in parameters if not p.trainable)
     return 2 * frozen > sum(math.prod(p.shape) for p in parameters)
+
+
+def _of_outputs(report: Report, loss: float) -> bool:
+    """Tell whether a first loss is the mean square of what the last layer put out at the first step."""
+    size = size_at_first(report.training)
+    return size is not None and 0.5 <= size**2 / loss <= 2
 
 
 def _power_of_targets(report: Report) -> float | None:

@@ -64,6 +64,12 @@ def _sizes_at_first(history: History | None) -> tuple[list[LayerRun], list[float
     return rows, sizes if len(sizes) == len(rows) else []
 
 
+def size_at_first(history: History | None) -> float | None:
+    """Return the root mean square of what the last affine layer put out at the first step, where it is known."""
+    _, sizes = _sizes_at_first(history)
+    return sizes[-1] if sizes else None
+
+
 def faded_at_start(history: History | None, limits: Thresholds) -> float:
     """Return how many times smaller the last layer's outputs were than the first one's at the first step, or 0.
 
