@@ -23,6 +23,7 @@ from reportgen.document.facts import (
     ChannelFacts,
     Classification,
     DatasetFacts,
+    Diagnosis,
     EvaluationFacts,
     FeatureStats,
     Finding,
@@ -877,3 +878,26 @@ def test_words_survive_a_rule_of_another_version() -> None:
     assert wording.describe(alien) == "x: a 1.50."
     stripped = Finding(rule="dead-relu", severity=Severity.INFO, subject="x", section="s")
     assert wording.describe(stripped)
+
+
+@pytest.mark.parametrize(
+    ("cause", "rule", "said", "unsaid"),
+    [
+        ("overfitting", "h-overfit", "has been rising", "far better than new ones"),
+        ("overfitting", "o-outdone", "far better than new ones", "rising"),
+        ("underfitting", "o-baseline-skill", "no better than a constant guess", "falls short"),
+        ("underfitting", "o-below-neighbours", "falls short", "constant guess"),
+        ("data-leakage", "leakage", "samples that were learned", "made of the target"),
+        ("data-leakage", "d-target-averaged", "made of the target", "samples that were learned"),
+    ],
+)
+def test_a_diagnosis_says_what_its_proof_showed_and_no_more(cause: str, rule: str, said: str, unsaid: str) -> None:
+    proof = Finding(rule=rule, severity=Severity.WARNING, subject="model", section="evaluation")
+    told = wording.summary(Diagnosis(cause=cause, severity=Severity.WARNING, subject="model", findings=[proof]))
+    assert said in told
+    assert unsaid not in told
+
+
+def test_every_cause_said_otherwise_by_its_proof_is_one_that_the_rule_can_prove() -> None:
+    proving = {(s.cause, rule) for s in SYNDROMES for rule in s.proofs} | {(c, r) for r, c in DEFAULTS.items()}
+    assert set(wording._BY_PROOF) <= proving

@@ -57,8 +57,8 @@ ADVICE: dict[str, str] = {
     "torch.autograd.set_detect_anomaly(True) names the line.",
     "over-regularised": "Divide weight decay (or the penalty in the loss) by ten and compare; leave biases and norms "
     "out of it. PyTorch's dropout rate is the share that is dropped.",
-    "overfitting": "Keep the checkpoint of the best epoch; then more data, augmentation, weight decay or dropout, or "
-    "fewer epochs.",
+    "overfitting": "More data or augmentation, weight decay or dropout, a smaller model or fewer epochs; where the "
+    "validation loss rose again, keep the checkpoint of the best epoch.",
     "params-not-in-optimizer": "Make the optimizer after the model is complete and on its device, from "
     "model.parameters(), or add the missing ones with add_param_group.",
     "resumed-without-state": "Save and load the states of optimizer, scheduler and sampler along with the weights.",
@@ -68,7 +68,7 @@ ADVICE: dict[str, str] = {
     "keys, or warm up.",
     "underfitting": "Try to overfit one batch: if that fails too, the fault lies in the model, the loss or the "
     "labels, not in the amount of data.",
-    "undertrained": "Train longer: the losses were still falling when the run ended.",
+    "undertrained": "Train longer: the model was still learning when the run ended.",
     "unnormalised-input": "Scale the inputs to mean 0 and standard deviation 1 (or to 0..1) by figures of the training "
     "set, the same for training and validation.",
     "unregistered-parameters": "Keep layers in nn.ModuleList or nn.ModuleDict and tensors in nn.Parameter, then make "
@@ -89,8 +89,8 @@ ADVICE: dict[str, str] = {
     "sample is, and noise or crops may leave nothing of it. Hand an image and its map to one transform together.",
     "class-imbalance": "Weight the loss by class, sample rare classes more often, or collect more of them; judge by "
     "balanced accuracy or recall, not by accuracy.",
-    "data-leakage": "Split before anything else (by group or time where samples hang together), and remove from the "
-    "data given what occurs in training; the scores here are too good.",
+    "data-leakage": "Split before anything else (by group or time where samples hang together), remove from the data "
+    "given what occurs in training, and drop columns that are made of the target; the scores here are too good.",
     "label-corruption": "Compare a dozen inputs with their labels by eye, in both splits. Look for inputs and labels "
     "shuffled or joined apart, and for class lists that are sorted differently.",
     "label-noise": "Look at the samples with the highest loss by eye; correct them, or use a loss that forgives.",

@@ -35,8 +35,9 @@ from .places import place
 
 _CAUSES: dict[str, tuple[str, str]] = {
     "bad-init": (
-        "The initialisation breaks the scale of a layer",
-        "Weights far too large or too small for their fan-in blow the signal up or let it fade from layer to layer.",
+        "The initialisation is at fault",
+        "Weights that begin far too large or too small for their fan-in blow the signal up or let it fade from layer "
+        "to layer; weights that begin all alike stay so.",
     ),
     "bn-statistics": (
         "Batch-norm statistics do not describe the data",
@@ -44,7 +45,7 @@ _CAUSES: dict[str, tuple[str, str]] = {
         "is not the one that was trained.",
     ),
     "dead-relu": (
-        "ReLU units never fire",
+        "Units never fire",
         "A channel that is zero for every sample passes nothing forward and gets no gradient back.",
     ),
     "detached-graph": (
@@ -57,8 +58,8 @@ _CAUSES: dict[str, tuple[str, str]] = {
         "confidence is badly calibrated even where accuracy looks fine.",
     ),
     "exploding-gradients": (
-        "Gradients explode towards the input",
-        "Gradient size grows exponentially from the output back to the first layers.",
+        "Signals and gradients explode",
+        "What goes through the layers, or through time, grows exponentially, and so does its gradient on the way back.",
     ),
     "empty-layers": (
         "Layers that pass nothing on",
@@ -84,7 +85,7 @@ _CAUSES: dict[str, tuple[str, str]] = {
     ),
     "lr-too-low": (
         "The steps are too small to learn",
-        "Each step moves the weights by next to nothing, and the loss stands still.",
+        "Each step moves the weights by next to nothing, so that the loss stands still or falls far too slowly.",
     ),
     "nan-in-data": (
         "The data hold NaN or infinity",
@@ -99,12 +100,12 @@ _CAUSES: dict[str, tuple[str, str]] = {
         "Everything computed from such a weight is non-finite too. The model cannot be used as it is.",
     ),
     "numerical-instability": (
-        "Non-finite values are born in the computation",
-        "Inputs and weights are finite, yet what is computed from them is not.",
+        "The computation breaks down",
+        "Inputs and weights are finite, yet what is computed from them is not, or has lost its digits.",
     ),
     "overfitting": (
         "The model overfits",
-        "Since its best epoch the validation loss has been rising while the training loss kept falling.",
+        "It knows its training samples far better than new ones: what it learned of them does not hold elsewhere.",
     ),
     "params-not-in-optimizer": (
         "The optimizer does not hold these parameters",
@@ -112,7 +113,7 @@ _CAUSES: dict[str, tuple[str, str]] = {
     ),
     "underfitting": (
         "The model did not learn the task",
-        "After training it is no better than a constant guess, and nothing else that was measured explains it.",
+        "It falls short of what the data hold, and nothing else that was measured explains it.",
     ),
     "unnormalised-input": (
         "The inputs are on a raw scale",
@@ -124,7 +125,32 @@ _CAUSES: dict[str, tuple[str, str]] = {
     ),
     "vanishing-gradients": (
         "Gradients vanish towards the input",
-        "Gradient size falls exponentially from the output back to the first layers, which therefore hardly learn.",
+        "Gradient size falls exponentially on the way back, through layers or through time, so that what lies far from "
+        "the output hardly learns.",
+    ),
+}
+
+# what a cause looks like where a certain rule proved it
+_RISING = (
+    N_("The model overfits"),
+    N_("Since its best epoch the validation loss has been rising while the training loss kept falling."),
+)
+_GUESSING = (
+    N_("The model did not learn the task"),
+    N_("After training it is no better than a constant guess, and nothing else that was measured explains it."),
+)
+_TOLD = (
+    N_("The inputs give the target away"),
+    N_(
+        "A part of them is made of the target, or stands for it in these data alone. Of samples whose target is not "
+        "yet known nothing of that is there."
+    ),
+)
+_BY_PROOF: dict[tuple[str, str], tuple[str, str]] = {
+    **dict.fromkeys((("overfitting", rule) for rule in ("h-overfit", "h-overconfident")), _RISING),
+    **dict.fromkeys((("underfitting", rule) for rule in ("o-baseline-skill", "h-never-learned")), _GUESSING),
+    **dict.fromkeys(
+        (("data-leakage", rule) for rule in ("d-shortcut", "d-filled-in", "d-target-averaged", "d-mean-target")), _TOLD
     ),
 }
 
@@ -463,7 +489,16 @@ def cause_title(cause: str) -> str:
 
 def diagnosis_title(diagnosis: Diagnosis) -> str:
     """Name a diagnosis for a heading: by its cause, a mere remark by what was looked at."""
-    return rule_title(diagnosis.findings[0].rule) if _is_remark(diagnosis) else cause_title(diagnosis.cause)
+    if _is_remark(diagnosis):
+        return rule_title(diagnosis.findings[0].rule)
+    said = _said(diagnosis)
+    return _(said[0]) if said is not None else diagnosis.cause
+
+
+def _said(diagnosis: Diagnosis) -> tuple[str, str] | None:
+    """Return title and summary of a cause as its first proof shows it; None of a cause unknown here."""
+    first = diagnosis.findings[0].rule if diagnosis.findings else ""
+    return _BY_PROOF.get((diagnosis.cause, first)) or _CAUSES.get(diagnosis.cause)
 
 
 def _is_remark(diagnosis: Diagnosis) -> bool:
@@ -474,4 +509,5 @@ def summary(diagnosis: Diagnosis) -> str:
     """Say in one or two sentences what is wrong and what it does."""
     if _is_remark(diagnosis):
         return describe(diagnosis.findings[0])
-    return _(_CAUSES[diagnosis.cause][1]) if diagnosis.cause in _CAUSES else ""
+    said = _said(diagnosis)
+    return _(said[1]) if said is not None else ""

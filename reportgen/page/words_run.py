@@ -35,7 +35,7 @@ CAUSES: dict[str, tuple[str, str]] = {
         N_("Nearly every step is cut to a fraction of its length, so that training crawls."),
     ),
     "lr-schedule-collapse": (
-        N_("The learning rate fell to nothing too early"),
+        N_("The schedule leaves next to no learning rate"),
         N_("Most of the run went by with steps too small to learn from."),
     ),
     "missing-zero-grad": (
@@ -44,16 +44,19 @@ CAUSES: dict[str, tuple[str, str]] = {
     ),
     "over-regularised": (
         N_("Regularisation outweighs the loss"),
-        N_("Weight decay pulls the weights to zero faster than the data can shape them."),
+        N_("Weight decay, dropout or a penalty in the loss holds the fit back more than it helps on new data."),
     ),
     "resumed-without-state": (
         N_("The run was resumed without its full state"),
         N_("Optimizer, schedule or order of the data started anew."),
     ),
-    "too-little-data": (N_("There are too few data"), N_("What is measured on so few samples is largely chance.")),
+    "too-little-data": (
+        N_("There are too few data"),
+        N_("So few are easily learned by heart, and what is measured on few is largely chance."),
+    ),
     "undertrained": (
         N_("Training stopped too early"),
-        N_("Both losses were still falling steeply when the run ended."),
+        N_("The model was still learning when the run ended."),
     ),
 }
 
