@@ -506,6 +506,20 @@ def test_mistakes_where_neighbours_know_the_label_are_the_models() -> None:
         assert severity(facts, "sure-and-wrong") == expected
 
 
+@pytest.mark.parametrize(("fresh", "expected"), [(0.99, None), (0.6, "warning")])
+def test_mistakes_that_a_fresh_copy_does_not_make_are_the_runs(fresh: float, expected: str | None) -> None:
+    """A recurrent net whose state never held the start of a sequence guesses, and is sure of it."""
+    numbers = {"surer": 0.55, "surer_error": 0.04, "accuracy": 0.48, "commonest": 0.27, "samples": 200.0}
+    n = {f"{name}_{split}": 0.28 for name in ("commonest", "training", "given") for split in ("training", "given")}
+    n |= {f"{name}_{split}": 200.0 for name in ("asked", "learned") for split in ("training", "given")}
+    trials = [
+        *tried("as-it-is", loss=1.3, answers=200.0, **numbers).trials,
+        *tried("learned-anew", {"kind": "classes"}, **n | {"as_is": 0.46, "training_given": fresh}).trials,
+    ]
+    facts = report(BAD, trials=TrialFacts(trials=trials, budget=20.0), training=run())
+    assert severity(facts, "sure-and-wrong") == expected
+
+
 @pytest.mark.parametrize(
     ("val", "after", "last", "expected"),
     [

@@ -14,6 +14,7 @@ from ..context import Context
 from ..curves import finite, losses
 from ..thresholds import Thresholds
 from .fit import behind_neighbours
+from .relearned import is_ahead
 from .training import h_diverged, h_overfit
 
 _LEAST_WIDTH = 4
@@ -217,8 +218,8 @@ def sure_and_wrong(report: Report, context: Context, limits: Thresholds) -> Iter
     anywhere. Of two classes that overlap that chance is 0.02 to 0.03 below the accuracy (0.66 for 0.69, as normal
     distributions do), so it has to be 0.05 below that too. At least 100 samples with one label each. A warning. Not
     said where the nearest training samples tell the label clearly more often than the model does, as
-    ``o-below-neighbours`` measures it: labels that neighbours share are not wrong at random. Wrong for a badly
-    overfitted model, which is sure of everything.
+    ``o-below-neighbours`` measures it: labels that neighbours share are not wrong at random; nor where a fresh copy
+    comes far ahead of it (``fresh-copy-ahead``). Wrong for a badly overfitted model, which is sure of everything.
     """
     trial = report.tried("as-it-is")
     if trial is None or context.state != "trained" or "surer" not in trial.numbers:
@@ -229,7 +230,9 @@ def sure_and_wrong(report: Report, context: Context, limits: Thresholds) -> Iter
         limit = min(limit, n["accuracy"] - _OVERLAP)
     least = 0.1 if n.get("classes") == 2 else 0.15
     learned = n["commonest"] + least <= n["accuracy"] <= 0.8
-    if n["samples"] < 100 or not learned or upper >= limit or _neighbours_know(report, n["accuracy"], limits):
+    if n["samples"] < 100 or not learned or upper >= limit:
+        return
+    if _neighbours_know(report, n["accuracy"], limits) or is_ahead(report, context, limits):
         return
     yield Finding(
         rule="sure-and-wrong",
