@@ -8,6 +8,7 @@ from msgspec.structs import replace
 
 from .blocks import Block, Cell, Group, Page, Table
 
+MAX_ROWS_OF_A_KIND = 220  # of tables that tell one kind of fact of each layer, where another one joins all kinds
 _GRAVITY = {"info": 1, "warning": 2, "error": 3}
 
 

@@ -6,7 +6,7 @@ from urllib.parse import quote
 
 from ..look import Look
 from ..page.blocks import Page
-from ..page.fold import folded
+from ..page.fold import MAX_ROWS_OF_A_KIND, folded
 from . import typeface
 from .carrier import packed
 from .fill import fill, screen_css
@@ -15,7 +15,7 @@ _SOME = "~"  # in place of the data, while the length of the page without them i
 _PLACE = f'<template id="report-data">{_SOME}</template>'  # every name in a page is escaped
 MAX_ROWS = 1800  # of all tables together: half a megabyte
 TOGETHER = 500_000  # bytes of a page with its data; where these make it larger they are left out, and the page says so
-MAX_ROWS_OF_A_KIND = 220  # of those that tell one kind of fact of each layer, where another table joins all kinds
+_ROWS_OF_A_FONT = 85  # so many fewer in Chinese: a page that carries a font is to be about as small
 
 
 def to_html(page: Page, data: bytes | None = None, look: Look | None = None, link: str = "") -> bytes:
@@ -25,7 +25,7 @@ def to_html(page: Page, data: bytes | None = None, look: Look | None = None, lin
     ``style_sheet``; without it the style sheet stands in the page.
     """
     look = look or Look()
-    short = folded(page, each=MAX_ROWS, together=MAX_ROWS, beside=MAX_ROWS_OF_A_KIND)
+    short = folded(page, each=MAX_ROWS, together=MAX_ROWS, beside=rows_of_a_kind(page))
     if data is None:
         return _lettered(short, look, link, None)[0].encode("utf-8")
     images = [i.data for g in short.galleries for t in g.tiles for i in t.images if not i.beside]
@@ -38,6 +38,11 @@ def to_html(page: Page, data: bytes | None = None, look: Look | None = None, lin
     if html.count(_PLACE) == 1:  # a page is not filled twice for it
         return html.replace(_PLACE, _PLACE.replace(_SOME, carried)).encode("utf-8")
     return fill(short, style, carried=carried, templates=look.templates).encode("utf-8")
+
+
+def rows_of_a_kind(page: Page) -> int:
+    """Return the most rows of the tables that tell one kind of fact of each layer, all together."""
+    return MAX_ROWS_OF_A_KIND - (_ROWS_OF_A_FONT if page.lang.startswith("zh") else 0)
 
 
 def _lettered(page: Page, look: Look, link: str, carried: str | None) -> tuple[str, dict[str, str]]:

@@ -15,7 +15,7 @@ from typing import Any
 from ..errors import OutputError
 from ..look import Look
 from ..page.blocks import Page
-from ..page.fold import folded
+from ..page.fold import MAX_ROWS_OF_A_KIND, folded
 from ..page.theme import printed
 from . import columns, crossref, frugal, links, numbering, outlines, parents, streams, tags, terse, typeface, weights
 from .assets import sheet
@@ -26,7 +26,6 @@ from .thin import thinned
 MAX_TABLE_ROWS = 300
 MAX_APPENDIX = 30  # of a table that the screen shows folded
 MAX_ROWS = 900  # of all tables together: each costs milliseconds
-MAX_ROWS_OF_A_KIND = 220  # of those that tell one kind of fact of each layer, where another table joins all kinds
 _FONTS = {  # address -> file, family, weight; base64 in the style sheet costs a second to read
     "report-font:sans": ("DejaVuSans.ttf", "Report Sans", 400),
     "report-font:sans-bold": ("DejaVuSans-Bold.ttf", "Report Sans", 700),
