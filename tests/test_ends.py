@@ -7,15 +7,19 @@ from typing import Any
 
 import pytest
 import torch
+from msgspec.structs import replace
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from reportgen.document.facts import ChannelFacts
 from reportgen.page import words_claims
 from reportgen.probe.trials import ends
 from reportgen.probe.trials import run as trials
 from reportgen.probe.trials.lab import Clock, Lab, NotApplicableError
 from reportgen.subject.data import Batch
 
+from .test_rules import activations, layer
+from .test_rules_fit import scored
 from .test_rules_model import BAD, GOOD, causes, report, run, severity, tried
 from .test_trials import Made
 
@@ -110,3 +114,23 @@ def test_maps_have_channels_and_the_model_is_left_as_it_was() -> None:
     assert (numbers["channels"], numbers["share"]) == (6, 0.5)
     assert not model.a._forward_hooks
     assert not model.a._forward_pre_hooks
+
+
+@pytest.mark.parametrize(
+    ("values", "given", "expected"), [(0.75, 0.6, "warning"), (0.75, 0.95, None), (0.4, 0.6, None)]
+)
+@pytest.mark.parametrize("by", ["module", "function"])
+def test_units_that_leap_from_end_to_end_are_stuck_at_both(
+    by: str, values: float, given: float, expected: str | None
+) -> None:
+    """Weights of unit size under a tanh: no unit stays at one end, and next to no gradient comes through."""
+    facts = scored(0.9, given)
+    if by == "function":
+        numbers = {"share": 0.0, "channels": 64.0, "values": values, "samples": 800.0}
+        facts = replace(facts, trials=tried("function-ends", {"kind": "tanh", "behind": "a"}, **numbers))
+    else:
+        channels = [ChannelFacts(call=0, n_channels=64, n_samples=800, n_batches=10, silent=0, constant=0, saturated=0)]
+        hidden = replace(layer(name="1", kind="Tanh", order=1), channels=channels, saturated_share=values)
+        facts = replace(facts, activations=activations(hidden, layer(name="2", order=2)))
+    assert severity(facts, "saturation") == expected
+    assert ("saturated-activations" in causes(facts)) == bool(expected)

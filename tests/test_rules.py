@@ -39,7 +39,7 @@ from reportgen.document.facts import (
     WeightFacts,
     WeightRow,
 )
-from reportgen.document.history import Event, History, ParameterRun, Series
+from reportgen.document.history import Event, History, LayerRun, ParameterRun, Series
 from reportgen.document.samples import TensorRow
 from reportgen.document.stats import TensorStats
 from reportgen.errors import OptionError
@@ -151,6 +151,17 @@ def test_param_nonfinite() -> None:
     (finding,) = found(report(**weights(weight(), weight("bad", stats=stats(nan=2, pos_inf=1)))), "param-nonfinite")
     assert (finding.severity, finding.subject) == (Severity.ERROR, "bad")
     assert finding.evidence == {"nan": 2, "inf": 1, "count": 1000}
+
+
+@pytest.mark.parametrize(("calls", "cause"), [((0, 40), "non-finite-weights"), ((40, 0), "bn-statistics")])
+def test_statistics_that_were_lost_before_the_run_are_part_of_the_weights(calls: tuple[int, int], cause: str) -> None:
+    """A norm that stood in eval mode all along kept what it was given: a file in half precision holds no 90 000."""
+    parts = weights(weight())
+    broken = BufferRow(name="bn.running_var", shape=[8], dtype="float32", stats=stats(5.0, 1.0, pos_inf=8, n=8))
+    parts["weights"] = structs.replace(parts["weights"], buffers=[broken])
+    norm = LayerRun(name="bn", kind="BatchNorm1d", order=0, train_calls=calls[0], eval_calls=calls[1])
+    judged = judge(report(**parts, training=structs.replace(curves([1.0] * 9), layers=[norm])))
+    assert [d.cause for d in judged.diagnoses if d.severity is Severity.ERROR] == [cause]
 
 
 @pytest.mark.parametrize(("lost", "cause"), [(0, "bn-statistics"), (1, "non-finite-weights")])

@@ -332,6 +332,17 @@ STANDS = {"commonest": 0.3, "asked": 300.0}
 
 
 @pytest.mark.parametrize(
+    ("kind", "start", "expected"), [("RNN", 0.95, "warning"), ("RNN", 0.35, None), ("GRU", 0.95, None)]
+)
+def test_less_of_a_loss_by_time_is_enough_where_the_answer_stands_at_the_start(
+    kind: str, start: float, expected: str | None
+) -> None:
+    numbers = {"ratio": 0.02, "early": 0.02, "late": 1.0, "steps": 80.0, "start": start, "rest": 0.3} | STANDS
+    trial = tried("gradient-by-time", {"layer": "rnn", "kind": kind}, **numbers)
+    assert severity(report(BAD, trials=trial, training=run(LEVEL, LEVEL)), "gradient-by-time") == expected
+
+
+@pytest.mark.parametrize(
     ("start", "rest", "table", "expected", "named"),
     [
         (0.95, 0.3, BAD, "warning", {"vanishing-gradients"}),  # what a higher rate found by luck follows from it
@@ -455,6 +466,28 @@ def test_a_run_stopped_in_free_fall(
     history = run(val, val, series=[series("train_loss", steps, "step")])
     trial = tried("trained-on", score_after=score + 0.01, **numbers)
     assert severity(report(None, trials=trial, training=history), "cut-short") == expected
+
+
+@pytest.mark.parametrize(
+    ("epochs", "each", "end", "after", "score", "expected"),
+    [
+        (15, 3, 0.33, 0.2, 0.8, "warning"),
+        (15, 40, 0.33, 0.2, 0.8, None),  # a run of many steps is judged by its curves
+        (15, 3, 0.33, 0.3, 0.8, None),  # hardly better for three times as many steps
+        (15, 3, 0.33, 0.2, 0.7, None),
+        (15, 3, 0.418, 0.2, 0.8, None),  # come to rest
+    ],
+)
+def test_a_loop_that_breaks_off_each_epoch_leaves_much_to_learn(
+    epochs: int, each: int, end: float, after: float, score: float, expected: str | None
+) -> None:
+    val = [1.0 - 0.58 * e / (epochs - 4) for e in range(epochs - 3)]
+    val += [val[-1] + (end - val[-1]) * k / 3 for k in (1, 2, 3)]
+    steps = [loss + 0.02 for loss in val for _ in range(each)]
+    numbers = {"before": 0.33, "after": after, "samples": 400.0, "steps": 120.0, "score_before": 0.67}
+    history = run(val, val, series=[series("train_loss", steps, "step")])
+    trial = tried("trained-on", score_after=score, **numbers)
+    assert severity(report(GOOD, trials=trial, training=history), "cut-short") == expected
 
 
 def test_what_comes_later_cannot_be_learned_by_heart_from_what_came_before() -> None:

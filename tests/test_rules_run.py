@@ -374,18 +374,22 @@ def test_run_no_grad() -> None:
 
 
 def test_run_unused() -> None:
-    def check(table: Classification | None = None, inputs: dict[str, float] | None = None, **more: Any) -> str | None:
+    def check(
+        table: Classification | None = None, inputs: dict[str, float] | None = None, end: float = 0.1, **more: Any
+    ) -> str | None:
         idle = parameter("second.weight", **{"n_grad_none": 20, "changed": False, **more})
         layers = [
             LayerRun(name="fc", kind="Linear", order=0, train_calls=20),
             LayerRun(name="second", kind="", order=1),
         ]
-        facts = report(run(parameters=[idle, parameter()], layers=layers), table)
+        losses = [1.0, 0.9, 0.8, *[end] * 9]
+        facts = report(run(losses, parameters=[idle, parameter()], layers=layers), table)
         trial = Trial(name="inputs-permuted", status="done", numbers={"spread": 0.9, "samples": 64.0} | (inputs or {}))
         return severity(structs.replace(facts, trials=TrialFacts(trials=[trial], budget=20.0)), "run-unused")
 
     assert check() == "warning"
     assert check(table=GOOD, shape=[2, 100]) == "info"
+    assert check(table=GOOD, shape=[2, 100], end=0.75) == "warning"  # works, by what the other layers see
     # the input that it was made for goes nowhere
     assert check(table=GOOD, shape=[2, 100], inputs={"input_0": 0.9, "input_1": 0.0}) == "warning"
     assert check(table=GOOD, shape=[2, 100], inputs={"input_0": 0.9, "input_1": 0.1}) == "info"

@@ -123,7 +123,21 @@ class Coder(nn.Module):
 
     def forward(self, x: Tensor) -> Any:
         mean = self.weight * x[:, :3]
-        return self.decoder(mean), mean, torch.full_like(mean, self.shift)
+        spread = torch.full_like(mean, self.shift)
+        drawn = mean + (0.5 * spread).exp() * torch.randn_like(mean) if self.training else mean
+        return self.decoder(drawn), mean, spread
+
+
+class TwoViews(nn.Module):
+    """An encoding, and the directions of two views of a sample: of one shape, and no posterior."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.encoder, self.drop = nn.Linear(6, 3), nn.Dropout(0.5)
+
+    def forward(self, x: Tensor) -> Any:
+        h = self.encoder(self.drop(x))
+        return h, F.normalize(h, dim=1), F.normalize(h + 0.1, dim=1)
 
 
 def test_the_divergence_is_that_of_gaussians() -> None:
@@ -146,6 +160,8 @@ def test_a_posterior_that_is_the_prior_holds_nothing() -> None:
     numbers = latent.latent_units(lab(Coder(0.01, 0.0), [Batch((x,), {}, x)], loss=lambda o, y: o[0].sum())).numbers
     assert numbers["active"] == 0
     assert numbers["divergence"] < 1e-3
+    with pytest.raises(NotApplicableError, match="drawn"):
+        latent.latent_units(lab(TwoViews(), [Batch((x,), {}, x)], loss=lambda o, y: o[0].sum()))
     with pytest.raises(NotApplicableError, match="one tensor"):
         latent.latent_units(lab(nn.Linear(6, 6), [Batch((x,), {}, x)], loss=F.mse_loss))
 

@@ -54,7 +54,7 @@ _STUCK = (
     "o-below-neighbours",
     *_WAYS,
 )
-_SLOW = (*_STUCK, "cut-short", "h-still-improving", "h-plateau")
+_SLOW = (*_STUCK, "cut-short", "h-still-improving", "h-plateau", "d-class-imbalance")
 _UNMOVED = (*_SLOW, "w-at-default-init", "update-ratio", "no-weight-update", "param-not-moved")
 _WILD = ("h-diverged", "h-oscillating", "h-spikes", "grad-spikes", "adam-stale-v", "lr-extreme")
 _DEAD = ("dead-relu", "dead-smooth", "saturation", "attention-collapse", "constant-channel")
@@ -115,6 +115,12 @@ SYNDROMES: tuple[Syndrome, ...] = (
         ("d-nonfinite",),
         (*_NONFINITE, "bn-stats-mismatch", "d-conflicting-labels", "d-duplicates", *_STUCK),
     ),
+    Syndrome(
+        "non-finite-weights",
+        ("param-nonfinite",),
+        (*_NONFINITE, *_STUCK, *_BATCH_NORM, "norms-off-at-start", "measured-otherwise"),
+        detail("of", "statistics as given"),
+    ),
     Syndrome("bn-statistics", ("param-nonfinite",), (*_NONFINITE, *_STUCK), detail("of", "running statistics")),
     # a run that was finite to its end did not break the weights
     Syndrome("non-finite-weights", ("param-nonfinite",), (*_NONFINITE, *_STUCK), detail("when", "after the run")),
@@ -160,7 +166,7 @@ SYNDROMES: tuple[Syndrome, ...] = (
     Syndrome(
         "detached-graph", ("loss-detached", "param-no-grad", "run-no-grad", "gradient-partial"), (*_UNMOVED, *_NO_PULL)
     ),
-    Syndrome("unused-parameters", ("run-unused",), ("param-unused", "h-still-improving")),
+    Syndrome("unused-parameters", ("run-unused",), (*_SLOW, "param-unused", "update-ratio")),
     # what stands behind a layer that never moves from zero gets a gradient of zero
     Syndrome("params-not-in-optimizer", ("optimizer-missing-params",), (*_UNMOVED, "param-zero-grad")),
     Syndrome("no-weight-update", ("no-weight-update", "param-group-zero-lr", "param-not-moved"), _UNMOVED, by_loop),
@@ -342,7 +348,6 @@ SYNDROMES: tuple[Syndrome, ...] = (
     # the vector of each sample is where its answer is learned by heart
     Syndrome("overfitting", ("code-of-each-sample",), (*_FAR_APART, "few-samples", "o-below-neighbours")),
     Syndrome("too-little-data", ("few-samples",), ("d-class-imbalance", "h-val-noise", "o-per-class")),
-    Syndrome("class-imbalance", ("d-class-imbalance",), ("o-baseline-skill", "one-batch")),
     # weights that fit in training mode are held back by their statistics alone, whatever seems to help in eval mode
     Syndrome("bn-statistics", _BATCH_NORM, (*_STUCK, "measured-otherwise"), fits_by_batch),
     Syndrome("causal-leak", ("causal-leak",), ()),
@@ -528,6 +533,8 @@ SYNDROMES: tuple[Syndrome, ...] = (
         ),
     ),
     Syndrome("vanishing-gradients", ("gradient-by-time",), (*_SLOW, *_FAR_APART)),
+    # of a model that something else keeps from learning the commonest classes are all that there is
+    Syndrome("class-imbalance", ("d-class-imbalance",), ("o-baseline-skill", "one-batch")),
     # a copy that goes on learning is not held by anything but the end, and neither is a loss in full fall
     Syndrome("undertrained", ("cut-short", "h-still-improving"), ("fresh-copy-ahead", "o-below-neighbours")),
     Syndrome("bad-init", ("fresh-copy-ahead",), (*_SLOW, *_NO_PULL), detail("held", "weights")),

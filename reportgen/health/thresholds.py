@@ -27,6 +27,7 @@ class Thresholds(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     # saturation: share of the units of one layer
     saturation_info: float = 0.20
     saturation_warning: float = 0.50
+    saturated_values: float = 0.60
 
     attention_entropy: float = 0.1
     attention_spread: float = 4.0
@@ -81,6 +82,7 @@ class Thresholds(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     # gradient-by-time: gradient by the first steps of a sequence over the largest of any
     time_steps: float = 20.0
     time_ratio: float = 1e-2
+    time_ratio_start: float = 5e-2
     time_ratio_gated: float = 1e-5
 
     no_grad_share_error: float = 0.10

@@ -206,6 +206,7 @@ NAMES: dict[str, tuple[str, Unit]] = {
     "ratio": (N_("ratio"), TIMES),
     "ratio_error": (N_("ratio for an error"), NUMBER),
     "ratio_gated": (N_("ratio behind gates"), NUMBER),
+    "ratio_start": (N_("ratio where the answer stands at the start"), NUMBER),
     "ratio_warning": (N_("ratio for a warning"), NUMBER),
     "reached": (N_("value reached"), NUMBER),
     "recall": (N_("recall"), SHARE),

@@ -244,6 +244,7 @@ _TRIALS = (
     "the loss is no tensor with one real number",
     "the model returns one tensor, and no posterior beside it",
     "no two outputs look like mean and variance of a posterior",
+    "no number is drawn in a pass, as a latent variable would be",
     "the loss is not finite",
     "the loss cannot be differentiated",
     "the loss cannot be differentiated: {error}",

@@ -22,6 +22,7 @@ _ROUNDING = 1e-6
 _EPOCHS = 4  # of a run whose curves alone tell that it was cut short
 _CLEAR = 2.5  # standard errors
 _OVERLAP = 0.05  # by which the area lies below the accuracy where labels of two classes are wrong at random
+_LOWER = 0.3  # of the loss
 _TIMES = 3.0  # as many steps as the run made, after which what is gained says little of it
 
 
@@ -259,20 +260,27 @@ def cut_short(report: Report, context: Context, limits: Thresholds) -> Iterator[
     One to seven validations, the last of them the best and the last three each better than the one before; at the last
     step the training loss stands above a quarter of its start; a copy trained on for 120 steps with its own optimizer
     has a loss lower by a tenth on the data given; and its score there (accuracy, R²) was 0.9 at most before, or what
-    the score lacks is halved, by two and a half standard errors, and the loss falls to less than a third. Of a run
-    with a single validation, which has no trend, the score must rise by 0.15 and four standard errors too. A loss below
-    a quarter of its start is no rest where both losses of the last epoch are lower than those before by 15 %, and going
+    the score lacks is halved, by two and a half standard errors, and the loss falls to less than a third. Of a run with
+    a single validation, which has no trend, the score must rise by 0.15 and four standard errors too. A loss below a
+    quarter of its start is no rest where both losses of the last epoch are lower than those before by 15 %, and going
     on for no more steps than were made takes a quarter off what the score lacks, by four standard errors; for up to
     three times as many, as much as a quarter each time comes to. Going on says less than the run where it sees some of
     the data only: of four validations or more, the last two each a fifth below the one before, in both losses, with
-    that of the validation no more than a tenth above the other, are enough where it does no harm. A warning. Longer
-    runs are judged by their curves alone.
+    that of the validation no more than a tenth above the other, are enough where it does no harm. A warning. Runs of
+    eight validations and more are judged by their curves alone, but where they made no more steps than those 120 (a
+    loop that breaks off each epoch, as for a quick look): the last three validations the best and each better than the
+    one before, over the last quarter the loss on them fell by a tenth, and going on takes a quarter off what the score
+    lacks, by four standard errors, and lowers the loss by three tenths.
     """
     trial, history = report.tried("trained-on"), report.training
     series = history.get("val_loss") if history is not None else None
     values = [y for _, y in finite(series)]
     steps = [y for _, y in finite(history.get("train_loss", "step"))] if history is not None else []
-    if trial is None or not 1 <= len(values) < 8 or len(steps) < 20 or not _falls(values):
+    if trial is None or not values or len(steps) < 20 or not _falls(values):
+        return
+    if len(values) >= 8:
+        if _of_few_steps(report, trial, values, steps, limits) and not any(h_overfit(report, context, limits)):
+            yield _cut(trial, steps[0], sum(steps[-10:]) / 10, {"gain": _LOWER})
         return
     first, last = steps[0], sum(steps[-10:]) / 10
     better = trial.numbers["after"] < (1 - limits.longer_gain) * trial.numbers["before"]
@@ -285,13 +293,31 @@ def cut_short(report: Report, context: Context, limits: Thresholds) -> Iterator[
         return
     poor = trial.numbers.get("score_before", 0.0) <= limits.short_score
     met = {"score": limits.short_score} if poor else {"loss": limits.short_loss}
-    yield Finding(
+    yield _cut(trial, first, last, {"gain": limits.longer_gain} | met)
+
+
+def _cut(trial: Trial, first: float, last: float, met: dict[str, float]) -> Finding:
+    return Finding(
         rule="cut-short",
         severity=Severity.WARNING,
         subject="train_loss",
         section="training",
         evidence={"before": trial.numbers["before"], "after": trial.numbers["after"], "first": first, "last": last},
-        threshold={"gain": limits.longer_gain} | met,
+        threshold=met,
+    )
+
+
+def _of_few_steps(report: Report, trial: Trial, values: list[float], steps: list[float], limits: Thresholds) -> bool:
+    """Tell whether a run of few steps in many epochs was still learning, and its answers would be far better."""
+    n = trial.numbers
+    if len(steps) > n["steps"] or "score_after" not in n or n["score_before"] > limits.short_score:
+        return False
+    then = values[-1 - max(2, len(values) // 4)]
+    gained, lacking = n["score_after"] - n["score_before"], 1 - n["score_before"]
+    return (
+        0 < values[-1] <= 0.9 * then
+        and n["after"] <= (1 - _LOWER) * n["before"]
+        and gained > max(limits.longer_gained * lacking, limits.anew_errors * _error_of(report, n))
     )
 
 

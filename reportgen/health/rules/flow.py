@@ -132,7 +132,8 @@ def gradient_by_time(report: Report, context: Context, limits: Thresholds) -> It
     """The loss hardly depends on what a recurrent layer read at the start of its sequences.
 
     Median norm of the gradient over the first tenth of the time steps, over the largest of any step: below 1e-2 for a
-    plain recurrent layer over twenty steps at least, below 1e-5 for one with gates (those forget on purpose). A warning
+    plain recurrent layer over twenty steps at least (5e-2 where the answer stands in the first of them alone), below
+    1e-5 for one with gates (those forget on purpose). A warning
     where the trained model is no better than a constant guess on the data given, though its outputs follow the input;
     otherwise it informs. Where inputs are such that a linear learner can be asked, it tells where the answer stands: if
     the first tenth of the steps tells the target, better than a constant answer by 0.15 and four standard errors, and
@@ -143,10 +144,11 @@ def gradient_by_time(report: Report, context: Context, limits: Thresholds) -> It
     if trial is None or context.state != "trained" or trial.numbers["steps"] < limits.time_steps:
         return
     n = trial.numbers
-    line = limits.time_ratio_gated if trial.detail.get("kind") in _GATED else limits.time_ratio
+    stands = _answer_stands(n, limits)
+    line = limits.time_ratio_start if stands == "start" else limits.time_ratio
+    line = limits.time_ratio_gated if trial.detail.get("kind") in _GATED else line
     if n["ratio"] >= line:
         return
-    stands = _answer_stands(n, limits)
     sick = is_guessing(report, context) and _follows(report, limits) and stands != "rest"
     yield Finding(
         rule="gradient-by-time",

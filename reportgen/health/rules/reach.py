@@ -10,7 +10,7 @@ from ...document.history import ParameterRun
 from ..context import Context
 from ..curves import finite, losses
 from ..thresholds import Thresholds
-from .training import noted
+from .training import is_poor, noted
 
 
 def trainable(report: Report) -> list[ParameterRun]:
@@ -149,7 +149,8 @@ def run_unused(report: Report, context: Context, limits: Thresholds) -> Iterator
     """Parameters that an optimizer holds, of layers that ran at none of the looked-at steps, and so had no gradient.
 
     Five looks at least. A warning from 10 % of the trainable elements on: so much is not left over by accident. Where
-    the model works it informs below half of them, unless another layer of the same shape was called more than once in a
+    the model works it informs below half of them, unless its training loss ended above 0.6 of what a constant guess (or
+    the start) gives, another layer of the same shape was called more than once in a
     pass (called in its place) or one of several inputs moves no output at all (it went into them), and of layers that
     have running siblings of their kind in the same list (experts at rest). Wrong for a tower that is trained in another
     stage.
@@ -160,8 +161,10 @@ def run_unused(report: Report, context: Context, limits: Thresholds) -> Iterator
     share = _size(unused) / max(_size(parameters), 1)
     alone = [p for p in unused if not _has_running_sibling(p.name, ran)]
     most = _size(alone) > 0.5 * max(_size(parameters), 1)
+    train, _ = losses(report.training, limits)
+    poor = not context.outcome_ok or (train is not None and is_poor(train, context))
     much = share > limits.no_grad_share_error and (
-        not context.outcome_ok or most or _has_stand_in(report, alone) or (bool(alone) and _leaves_an_input(report))
+        poor or most or _has_stand_in(report, alone) or (bool(alone) and _leaves_an_input(report))
     )
     yield noted(
         "run-unused",

@@ -10,6 +10,7 @@ from ...document.facts import ActivationRow, Finding, Report, Severity
 from ...document.stats import Histogram, bin_edges
 from ..context import Context
 from ..curves import losses
+from ..skill import skill_of
 from ..thresholds import Thresholds
 from .fit import behind_neighbours
 from .training import is_poor
@@ -58,7 +59,9 @@ def saturation(report: Report, context: Context, limits: Thresholds) -> Iterator
 
     Near an end: |tanh| > 0.97 (slope below 0.06), sigmoid outside 0.03 to 0.97. A warning needs more than half of the
     units, 300 samples, and a model that does not work, or whose training loss ended above 0.6 of what a constant guess
-    (or the start) gives: it may beat a guess by what still passes. Output layers and gates are meant to saturate: the
+    (or the start) gives: it may beat a guess by what still passes. Units that leap from end to end are stuck at both: a
+    warning too where more than 0.6 of all values lie near an end and the skill on the data given (see
+    ``o-skill-lost``) is below a half. Output layers and gates are meant to saturate: the
     last layer is left out, and a sigmoid inside a block only informs. So are those called as functions (``F.tanh``,
     ``torch.sigmoid``), of which what is multiplied with something is a gate and left out.
     """
@@ -68,19 +71,24 @@ def saturation(report: Report, context: Context, limits: Thresholds) -> Iterator
     last = max((row.order for row in rows), default=-1)
     train, _ = losses(report.training, limits)
     fine = context.outcome_ok and not (train is not None and is_poor(train, context))
+    skill = skill_of(report, context)
+    short = skill is not None and skill.given < 0.5
     for row in rows:
         counted = [c for c in row.channels if c.saturated is not None and c.n_channels]
         if not counted or row.order == last or row.stats.nonfinite:
             continue
         worst = max(counted, key=lambda c: (c.saturated or 0) / c.n_channels)
         share = (worst.saturated or 0) / worst.n_channels
-        if share <= limits.saturation_info:
+        leaps = short and (row.saturated_share or 0.0) > limits.saturated_values
+        if share <= limits.saturation_info and not leaps:
             continue
         gate = row.bypassed and row.kind in _GATES
-        sick = share > limits.saturation_warning and worst.n_samples >= limits.dead_relu_samples
+        sick = (share > limits.saturation_warning and not fine) or leaps
         yield Finding(
             rule="saturation",
-            severity=Severity.WARNING if sick and not gate and not fine else Severity.INFO,
+            severity=Severity.WARNING
+            if sick and not gate and worst.n_samples >= limits.dead_relu_samples
+            else Severity.INFO,
             subject=row.name,
             section=SECTION,
             evidence={
@@ -89,26 +97,27 @@ def saturation(report: Report, context: Context, limits: Thresholds) -> Iterator
                 "values": row.saturated_share or 0.0,
                 "samples": worst.n_samples,
             },
-            threshold={"warning": limits.saturation_warning},
+            threshold={"values": limits.saturated_values} if leaps else {"warning": limits.saturation_warning},
             detail={"kind": row.kind},
         )
-    yield from _at_ends(report, limits, fine=fine)
+    yield from _at_ends(report, limits, fine=fine, short=short)
 
 
-def _at_ends(report: Report, limits: Thresholds, *, fine: bool) -> Iterator[Finding]:
+def _at_ends(report: Report, limits: Thresholds, *, fine: bool, short: bool) -> Iterator[Finding]:
     """Find units stuck at the ends of a function that no module stands for."""
     trial = report.tried("function-ends")
-    if trial is None or trial.numbers["share"] <= limits.saturation_info:
+    n = trial.numbers if trial is not None else {}
+    leaps = short and n.get("values", 0.0) > limits.saturated_values
+    if trial is None or (n["share"] <= limits.saturation_info and not leaps):
         return
-    n = trial.numbers
-    sick = n["share"] > limits.saturation_warning and n["samples"] >= limits.dead_relu_samples
+    sick = (n["share"] > limits.saturation_warning and not fine) or leaps
     yield Finding(
         rule="saturation",
-        severity=Severity.WARNING if sick and not fine else Severity.INFO,
+        severity=Severity.WARNING if sick and n["samples"] >= limits.dead_relu_samples else Severity.INFO,
         subject=trial.detail.get("behind") or "model",
         section=SECTION,
         evidence={key: n[key] for key in ("share", "channels", "values", "samples")},
-        threshold={"warning": limits.saturation_warning},
+        threshold={"values": limits.saturated_values} if leaps else {"warning": limits.saturation_warning},
         detail={"kind": trial.detail.get("kind", "")},
     )
 

@@ -21,13 +21,14 @@ def param_nonfinite(report: Report, context: Context, limits: Thresholds) -> Ite
     Counted over every element. A fact, so an error alone. ``when``: after the run, where all of its losses were finite
     to the last one: then it was not training that broke them (a file of another precision, memory that was never
     written, surgery on the weights). ``of``: running statistics, where every parameter is finite: one batch that was
-    not stays in them for good. Masks with -inf are legal and are buffers of other layers, which are not looked at.
+    not stays in them for good; statistics as given, where the run kept all such norms in eval mode, so that it was not
+    its batches. Masks with -inf are legal and are buffers of other layers, which are not looked at.
     """
     if report.weights is None:
         return
     when = {"when": "after the run"} if ended_finite(report) else {}
     if not any(row.stats is not None and row.stats.nonfinite for row in report.weights.rows):
-        when |= {"of": "running statistics"}
+        when |= {"of": "statistics as given" if _held(report) else "running statistics"}
     measured = [(row.name, row.stats) for row in report.weights.rows]
     measured += [(row.name, row.stats) for row in report.weights.buffers]
     for name, stats in measured:
@@ -41,6 +42,16 @@ def param_nonfinite(report: Report, context: Context, limits: Thresholds) -> Ite
                 threshold={"nonfinite": 0},
                 detail=when,
             )
+
+
+def _held(report: Report) -> bool:
+    """Tell whether no norm whose running statistics are not finite ever ran in training mode in the run."""
+    layers = {row.name: row for row in report.training.layers} if report.training is not None else {}
+    buffers = report.weights.buffers if report.weights is not None else []
+    bad = [row.name.rpartition(".")[0] for row in buffers if row.stats is not None and row.stats.nonfinite]
+    return bool(bad) and all(
+        name in layers and layers[name].eval_calls > 0 and not layers[name].train_calls for name in bad
+    )
 
 
 def ended_finite(report: Report) -> bool:

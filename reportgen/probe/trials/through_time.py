@@ -17,7 +17,7 @@ from .learning import answered, in_training, without_dropout
 from .order import worth_of_start
 
 _LEAST = 8  # steps from which early and late can be told apart
-_FADED = 1e-2
+_FADED = 5e-2
 _CELLS = (nn.RNNCellBase, nn.Linear)
 
 
@@ -27,7 +27,7 @@ def gradient_by_time(lab: Lab) -> Result:
     A recurrent layer's input, or what a cell (or a Linear layer used as one) puts out call by call. ``early``: median
     norm over the first tenth of the steps, ``late`` over the last; ``largest``: of all. Padding at the end gets no
     gradient, which is why the early one is held against the largest. (Bengio, Simard and Frasconi 1994.) Where it is
-    below a hundredth of that, ``start`` and ``rest`` say what a linear learner makes of the first tenth alone, and of
+    below a twentieth of that, ``start`` and ``rest`` say what a linear learner makes of the first tenth alone, and of
     all other steps (see ``worth_of_start``).
     """
     batch = lab.targeted(32)
