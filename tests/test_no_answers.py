@@ -154,3 +154,29 @@ def test_without_a_loss_outputs_below_all_targets_may_be_logits() -> None:
     assert same_units(
         msgspec.structs.replace(report, evaluation=msgspec.structs.replace(report.evaluation, regression=below))
     )
+
+
+@pytest.mark.parametrize(
+    ("value", "low", "same"),
+    [
+        (1.146 / 2 * 1.03, -3.0, False),  # a loss of logits that happens to be of about that size
+        (1.146 / 2 * 1.001, -3.0, True),
+        (1.146 * 1.01, 0.1, True),  # batches of unequal sizes
+        (1.146 * 1.04, 0.1, False),
+    ],
+)
+def test_a_loss_of_ones_own_is_told_by_a_value_that_is_close(value: float, low: float, same: bool) -> None:
+    data = DataLoader(TensorDataset(torch.randn(100, 4), torch.rand(100, 3)), 50)
+    report = reportgen.examine(nn.Linear(4, 3), data, loss=nn.MSELoss())
+    assert report.evaluation is not None
+    assert report.evaluation.regression is not None
+    assert report.evaluation.outputs is not None
+    numbers = msgspec.structs.replace(report.evaluation.regression, mse=1.146, mae=0.95, r2=-8.5)
+    facts = msgspec.structs.replace(
+        report.evaluation,
+        regression=numbers,
+        loss=value,
+        outputs=msgspec.structs.replace(report.evaluation.outputs, min=low),
+    )
+    subject = msgspec.structs.replace(report.subject, loss="distil")
+    assert same_units(msgspec.structs.replace(report, evaluation=facts, subject=subject)) == same
