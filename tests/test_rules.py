@@ -819,9 +819,11 @@ def test_units_that_sorted_batches_shut_follow_from_their_order() -> None:
         return Finding(rule=rule, severity=severity, subject="x", section="s")
 
     dead = [finding("dead-relu", Severity.ERROR), finding("dead-rising", Severity.INFO)]
-    (only,) = diagnose([finding("d-order", Severity.WARNING), *dead])
+    # accuracies that run along with the blocks fall as the loss does
+    blocks = finding("h-metric-loss-disagree", Severity.WARNING)
+    (only,) = diagnose([finding("d-order", Severity.WARNING), blocks, *dead])
     assert only.cause == "unshuffled-data"
-    assert {f.rule for f in only.consequences} == {"dead-relu", "dead-rising"}
+    assert {f.rule for f in only.consequences} == {"dead-relu", "dead-rising", "h-metric-loss-disagree"}
     # a series that is read in its order does no harm, and explains nothing
     assert {d.cause for d in diagnose([finding("d-order", Severity.INFO), *dead])} == {"dead-relu", "unshuffled-data"}
 

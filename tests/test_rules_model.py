@@ -447,6 +447,20 @@ def test_a_model_that_is_too_narrow(
     assert got == expected
 
 
+def test_shares_of_mixed_labels_are_no_numbers_that_a_classifier_fails_to_learn() -> None:
+    fit = Regression(r2=-18.0, mae=4.0, mse=19.0, target=TensorStats(), residual=TensorStats(), sample=[])
+    mixed = EvaluationFacts(task="regression", n_samples=400, regression=fit)
+    facts = TrialFacts(
+        trials=[
+            *tried("one-batch", solved=0.0, error_share=149.0, samples=32.0, start=0.45, end=0.27).trials,
+            *tried("affinity", departure=0.1, affine_layers=4.0, collapsible=2.0, redundant=0.0).trials,
+        ],
+        budget=20.0,
+    )
+    level = run([1.0, 0.7, 0.62, *[0.6] * 12])
+    assert severity(report(GOOD, train_evaluation=mixed, trials=facts, training=level), "too-narrow") is None
+
+
 @pytest.mark.parametrize(
     ("train", "val", "score", "after", "expected"),
     [

@@ -636,6 +636,21 @@ def test_a_loss_that_doubled_and_a_wide_gap_are_overfitting_though_the_metric_ho
     assert severity(report(run(series=parts), GOOD, train_evaluation=fitted), "h-overconfident") == "info"
 
 
+@pytest.mark.parametrize(
+    ("end", "share", "expected"),
+    [(0.68, 0.84, "h-overfit"), (0.68, 0.94, "h-overconfident"), (0.6, 0.84, "h-overconfident")],
+)
+def test_how_far_a_loss_must_rise_where_the_metric_holds(end: float, share: float, expected: str) -> None:
+    """By three tenths, with a gap of a tenth: what was learned by heart helps nobody, though it does little harm."""
+    rise = [0.8, 0.6, 0.5, *[0.5 + (end - 0.5) * e / 16 for e in range(17)]]
+    parts = [series("val_loss", rise), series("val_accuracy", [0.5, 0.7, *[share] * 18])]
+    fitted = EvaluationFacts(task="multiclass", n_samples=400, classification=perfect())
+    right = round(200 * share)
+    table = Classification(classes=["a", "b"], confusion=[[right, 200 - right], [200 - right, right]])
+    facts = report(run(series=parts), table, train_evaluation=fitted)
+    assert severity(facts, expected) == ("warning" if expected == "h-overfit" else "info")
+
+
 def test_h_best_not_last() -> None:
     rise = [*[1.0 - 0.05 * e for e in range(10)], *[0.55 + 0.02 * (e % 3) + 0.1 for e in range(10)]]
     facts = report(run([0.5] * 10 + [0.6] * 10, series=[series("val_loss", rise)]))

@@ -330,7 +330,17 @@ SYNDROMES: tuple[Syndrome, ...] = (
     Syndrome(
         "unshuffled-data",
         ("d-order",),
-        (*_SLOW, *_FAR_APART, *_WILD, *_PUSHED, "bn-stats-mismatch", "o-below-neighbours", "fresh-copy-ahead", *_HINTS),
+        (
+            *_SLOW,
+            *_FAR_APART,
+            *_WILD,
+            *_PUSHED,
+            *_HINTS,
+            "bn-stats-mismatch",
+            "o-below-neighbours",
+            "fresh-copy-ahead",
+            "h-metric-loss-disagree",
+        ),
     ),
     # a class that the other split has more of was renamed in this one
     Syndrome(

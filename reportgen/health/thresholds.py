@@ -152,7 +152,7 @@ class Thresholds(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     overfit_rise: float = 0.1
     """Good runs with plain SGD end that far above their best validation loss."""
     overfit_rise_of_drop: float = 0.05
-    overfit_rise_far: float = 0.5
+    overfit_rise_far: float = 0.3
     generalisation_gap: float = 0.1
     oscillation: float = 0.2
     underfit_chance: float = 0.6

@@ -10,7 +10,7 @@ from statistics import fmean
 from ...document.facts import ActivationRow, EvaluationFacts, Finding, Report, Severity
 from ...document.scores import accuracy
 from ...document.trials import Trial
-from ..context import Context
+from ..context import Context, same_units
 from ..curves import finite, losses
 from ..thresholds import Thresholds
 from .fit import behind_neighbours
@@ -92,7 +92,7 @@ def too_narrow(report: Report, context: Context, limits: Thresholds) -> Iterator
         yield found
         return
     trial, (train, _) = report.tried("one-batch"), losses(report.training, limits)
-    fit = _fit(report.train_evaluation or report.evaluation, limits)
+    fit = _fit(_fitted(report), limits)
     affine = report.tried("affinity")
     if trial is None or train is None or fit is None or trial.numbers["solved"] or _content(trial):
         return
@@ -119,7 +119,7 @@ def too_narrow(report: Report, context: Context, limits: Thresholds) -> Iterator
 
 def through_one(report: Report, context: Context, limits: Thresholds) -> Finding | None:
     """Find a trained model of a poor fit through which a single number passes."""
-    trial, fit = report.tried("numbers-passed"), _fit(report.train_evaluation or report.evaluation, limits)
+    trial, fit = report.tried("numbers-passed"), _fit(_fitted(report), limits)
     if trial is None or fit is None or context.state != "trained" or trial.numbers["second"] >= limits.one_number:
         return None
     name, value, poor = fit
@@ -142,6 +142,18 @@ def _content(trial: Trial) -> bool:
     """Tell whether the loss of the batch that was to be learned by heart all but vanished."""
     start, end = trial.numbers.get("start"), trial.numbers.get("end")
     return start is not None and end is not None and 0 <= end < 0.1 * start
+
+
+def _fitted(report: Report) -> EvaluationFacts | None:
+    """Return what was measured of the training data; of the data given where that is missing or of another kind.
+
+    Targets that are mixed for training are shares, which scores of classes are not to be held against.
+    """
+    ours, theirs = report.train_evaluation, report.evaluation
+    if ours is None or theirs is None:
+        return ours or theirs
+    alike = (ours.classification is None) == (theirs.classification is None)
+    return ours if alike and same_units(report) else theirs
 
 
 def _fit(facts: EvaluationFacts | None, limits: Thresholds) -> tuple[str, float, float] | None:

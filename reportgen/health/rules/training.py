@@ -192,8 +192,8 @@ def h_overfit(report: Report, context: Context, limits: Thresholds) -> Iterator[
     The best epoch lies at least max(3, a tenth) before the end; the rise since is above 10 % of the best value, 5 % of
     the whole drop and the noise; the rank correlation with time since is positive beyond chance (2.3 sigma); the
     training loss fell in that time, and ended below where the run began. If the validation metric still holds, the
-    model is over-confident rather than over-fitted, which only informs, unless the loss rose by half and the training
-    metric stands 0.1 (and three standard errors) above that of the validation data. (Compare Prechelt 1998.)
+    model is over-confident rather than over-fitted, which only informs, unless the loss rose by three tenths and the
+    training metric stands 0.1 (and three standard errors) above that of the validation data. (Compare Prechelt 1998.)
     """
     train, val = losses(report.training, limits)
     if train is None or val is None or any(True for _ in h_diverged(report, context, limits)):
