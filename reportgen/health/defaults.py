@@ -216,6 +216,7 @@ DEFAULTS: dict[str, str] = {
     "w-scale": "bad-init",
     "weight-decay-dominance": "over-regularised",
     "zero-start": "bad-init",
+    "tuned-from-draws": "checkpoint-not-loaded",
     "weights-set-back": "checkpoint-not-loaded",
     "evaluated-as-drawn": "checkpoint-not-loaded",
     "weights-shrunk": "over-regularised",

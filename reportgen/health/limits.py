@@ -230,6 +230,7 @@ LIMITS: dict[str, dict[str, str]] = {
     "grad-noise-scale": {"times": "noise_times"},
     "grad-flow-share": {"share": "flow_share"},
     "bn-tiny-var": {"share": "tiny_rows"},
+    "tuned-from-draws": {"rate": "spared_rate", "gain": "spared_gain"},
     "o-outdone": {"difference": "outdone", "gap": "few_gap"},
     "o-below-neighbours": {"difference": "below_neighbours"},
     "embedding-collapsed": {"spread": "embedding_spread", "angle": "embedding_angle", "told": "embedding_told"},

@@ -129,6 +129,12 @@ SYNDROMES: tuple[Syndrome, ...] = (
         ("weights-set-back",),
         (*_UNMOVED, "measured-otherwise", "bn-never-updated", "bn-stats-mismatch", "eval-train-gap"),
     ),
+    # what is spared as if it were learned is slow to learn, and that is all
+    Syndrome(
+        "checkpoint-not-loaded",
+        ("tuned-from-draws",),
+        (*_SLOW, "w-at-default-init", "update-ratio", "adam-eps-floor", "few-samples"),
+    ),
     # whether they were to be loaded or to be trained cannot be seen: that they are frozen can
     Syndrome(
         "frozen-layers",

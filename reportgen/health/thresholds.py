@@ -92,6 +92,8 @@ class Thresholds(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     # w-scale: rms times sqrt(fan_in). Default init 0.58, He 1.41, healthy trained 0.28 to 2.1, N(0, 1) sqrt(fan_in).
     weight_scale_low: float = 0.02
     weight_scale_high: float = 30.0
+    spared_rate: float = 0.2
+    spared_gain: float = 0.4
     weight_scale_grown: float = 10.0
     weight_scale_info_low: float = 0.1
     weight_scale_info_high: float = 6.0

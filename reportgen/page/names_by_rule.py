@@ -182,6 +182,11 @@ OF_RULE: dict[str, dict[str, tuple[str, Unit]]] = {
             "freedom-helps",
         )
     },
+    "tuned-from-draws": {
+        "rate": (N_("learning rate of these layers"), NUMBER),
+        "largest": (N_("largest learning rate"), NUMBER),
+        "gain": (N_("of the loss, gained by going on"), SHARE),
+    },
     "slower-helps": {
         "drop": (N_("share that dropout sets to zero"), SHARE),
         "moved": (N_("way from the start, of the size there"), TIMES),

@@ -153,6 +153,14 @@ def _short(f: Finding) -> str:
     ).format(first=amount(e["first"]), last=amount(e["last"]), before=amount(e["before"]), after=amount(e["after"]))
 
 
+def _spared(f: Finding) -> str:
+    e = f.evidence
+    return _(
+        "{matrices} weight matrices, from {subject} on, train at {rate} beside others at {largest}, and began as "
+        "PyTorch draws them. Going on for 120 steps takes the loss on the data given from {before} to {after}."
+    ).format(subject=f.subject, **{key: amount(e[key]) for key in ("matrices", "rate", "largest", "before", "after")})
+
+
 def _narrow(f: Finding) -> str:
     e = f.evidence
     if "second" in e:
@@ -266,6 +274,11 @@ RULES: dict[str, tuple[str, Callable[[Finding], str], str]] = {
         "Weights of a model that is evaluated",
         _as_drawn,
         "An untrained model may be evaluated on purpose.",
+    ),
+    "tuned-from-draws": (
+        "Layers spared as if they were learned before",
+        _spared,
+        "Several rates may be chosen for a model that learns from nothing.",
     ),
     "weights-set-back": ("Weights now against the start", _set_back, "The start may be put back on purpose."),
 }
