@@ -254,3 +254,27 @@ def ring_points(n: int = 1000) -> Data:
     angle = torch.rand(n) * 2 * math.pi
     points = torch.stack([angle.cos(), angle.sin()], 1) + 0.05 * torch.randn(n, 2)
     return split(torch.randn(n, 2), points)
+
+
+def walks(n: int = 1000, length: int = 20) -> Data:
+    """Independent noisy oscillations, (N, T, 1), and each one step on."""
+    t = torch.arange(length + 1)
+    speed, start = 0.3 + 0.5 * torch.rand(n, 1), 6.28 * torch.rand(n, 1)
+    x = (speed * t + start).sin() + 0.1 * torch.randn(n, length + 1)
+    return split(x[:, :-1, None], x[:, 1:, None])
+
+
+def discs(n: int = 600, side: int = 20, noise: float = 0.4) -> Data:
+    """A bright disc somewhere under noise, (N, 1, H, W), and its mask, (N, 1, H, W)."""
+    at, size = 5 + (side - 10) * torch.rand(n, 2, 1, 1), 2.5 + 1.5 * torch.rand(n, 1, 1)
+    rows, columns = torch.meshgrid(torch.arange(side), torch.arange(side), indexing="ij")
+    mask = (((rows - at[:, 0]) ** 2 + (columns - at[:, 1]) ** 2).sqrt() < size).float()[:, None]
+    return split(mask + noise * torch.randn(n, 1, side, side), mask)
+
+
+def ratings(n: int = 4000, users: int = 80, items: int = 50, noise: float = 0.3) -> Data:
+    """Who rates what, (N, 2) codes, and the rating by two factors of each, (N,)."""
+    who, what = torch.randint(users, (n,)), torch.randint(items, (n,))
+    a, b = torch.randn(users, 2), torch.randn(items, 2)
+    y = (a[who] * b[what]).sum(1) + 0.5 * torch.randn(users)[who] + 0.5 * torch.randn(items)[what]
+    return split(torch.stack([who, what], 1), y + noise * torch.randn(n))

@@ -38,8 +38,14 @@ def _ring(output: Any, y: Tensor) -> float:
     return float(1 - (2 * between - within_a - within_b) / within_b)
 
 
+def _dice(output: Any, y: Tensor) -> float:
+    named = (output > 0).float()
+    return float(2 * (named * y).sum() / (named.sum() + y.sum()).clamp_min(1))
+
+
 ACCURACY = Metric("accuracy", _accuracy, _share_of_commonest)
 BINARY_ACCURACY = Metric("accuracy", _binary_accuracy, lambda y: max(float(y.mean()), 1 - float(y.mean())))
 BALANCED_ACCURACY = Metric("balanced_accuracy", _balanced_accuracy, lambda y: 1 / len(y.unique()))
 R2 = Metric("r2", _r2, lambda y: 0.0)
 RING = Metric("likeness", _ring, lambda y: 0.0)
+DICE = Metric("dice", _dice, lambda y: 2 * float(y.mean()) / (1 + float(y.mean())))

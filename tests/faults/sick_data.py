@@ -10,7 +10,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from . import data, nets
 from .case import Outcome, Training, deceived, harmed, shown, sick
-from .metrics import BALANCED_ACCURACY, R2
+from .metrics import BALANCED_ACCURACY, DICE, R2
 from .programs import adam, adamw, clusters_mlp, program, sgd, shapes_cnn, tagging_rnn, waves_recurrent
 
 _CHANCE = ("overfitting", "underfitting", "undertrained", "label-noise", "too-little-data")
@@ -324,3 +324,39 @@ def inputs_mixed_but_labels_kept(seed: int, fixed: bool) -> Training:
         return loss
 
     return program(nets.mlp(12, 48, 48, 5), data.clusters(), adam(3e-3), 14, step=step)
+
+
+@sick("recurrent", "label-corruption", also=_CHANCE, proof=harmed(0.4), bar=0.8)
+def targets_rolled_along_the_samples(seed: int, fixed: bool) -> Training:
+    """``roll(-1, 0)`` where ``roll(-1, 1)`` was meant: the target is the series of the next row."""
+    series = data.walks()
+    if not fixed:
+        series = data.Data(series.x, series.x.roll(-1, 0), series.x_val, series.x_val.roll(-1, 0))
+    model = nets.Recurrent(nn.GRU, 1, 24, 1)
+    model.every_step = True
+    return program(model, series, adam(5e-3), 14, loss=nn.MSELoss(), metric=R2)
+
+
+class _Shifted(TensorDataset):
+    """Pictures moved at each reading, with their masks or without."""
+
+    def __init__(self, x: Tensor, y: Tensor, together: bool) -> None:
+        super().__init__(x, y)
+        self._together = together
+
+    def __getitem__(self, place: Any) -> tuple[Tensor, ...]:
+        x, y = super().__getitem__(place)
+        by = torch.randint(-4, 5, (2,)).tolist()
+        return x.roll(by, (1, 2)), y.roll(by, (1, 2)) if self._together else y
+
+
+@sick("segmentation", "wrong-augmentation", "label-corruption", also=_CHANCE, proof=harmed(0.1), bar=0.7)
+def masks_beside_shifted_pictures(seed: int, fixed: bool) -> Training:
+    """The picture is shifted by up to four pixels, and the mask stays."""
+    drawn = data.discs()
+    model = nn.Sequential(
+        nn.Conv2d(1, 12, 5, padding=2), nn.ReLU(), nn.Conv2d(12, 12, 5, padding=2), nn.ReLU(), nn.Conv2d(12, 1, 1)
+    )
+    training = program(model, drawn, adam(5e-3), 10, loss=nn.BCEWithLogitsLoss(), metric=DICE)
+    training.train = DataLoader(_Shifted(drawn.x, drawn.y, fixed), 32, shuffle=True)
+    return training

@@ -197,3 +197,24 @@ def outputs_averaged_away(seed: int, fixed: bool) -> Training:
 
     model = nn.Sequential(nn.Linear(12, 32), nn.ReLU(), Averaged(), nn.Linear(32, 32), nn.ReLU(), nn.Linear(32, 5))
     return program(model, data.clusters(), adam(3e-3), 14)
+
+
+@sick(
+    "fine-tuning",
+    "checkpoint-not-loaded",
+    also=("underfitting", "undertrained", "lr-too-low", "too-little-data", "overfitting"),
+    proof=harmed(0.05),
+    bar=0.85,
+)
+def file_of_which_no_key_was_kept(seed: int, fixed: bool) -> Training:
+    """Keys that the model has are loaded, and none is: the body is as it was drawn, and trains at its small rate."""
+    prefix = "" if fixed else "module."
+    state = {f"{prefix}{key}": value for key, value in pretrained_cnn().state_dict().items()}
+    model = nets.cnn(4)
+    own = model.state_dict()
+    model.load_state_dict(own | {key: value for key, value in state.items() if key in own})
+    model[-1] = nn.Linear(24, 6)
+    training = program(model, data.shapes(600), adam(1e-3), 8)
+    groups = [{"params": model[:-1].parameters(), "lr": 5e-5}, {"params": model[-1].parameters(), "lr": 1e-2}]
+    training.optimizer = Adam(groups)
+    return training
