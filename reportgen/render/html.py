@@ -25,7 +25,7 @@ def to_html(page: Page, data: bytes | None = None, look: Look | None = None, lin
     ``style_sheet``; without it the style sheet stands in the page.
     """
     look = look or Look()
-    short = folded(page, each=MAX_ROWS, together=MAX_ROWS, beside=rows_of_a_kind(page))
+    short = folded(page, each=MAX_ROWS, together=MAX_ROWS, beside=rows_of_a_kind(page, link))
     if data is None:
         return _lettered(short, look, link, None)[0].encode("utf-8")
     images = [i.data for g in short.galleries for t in g.tiles for i in t.images if not i.beside]
@@ -40,9 +40,10 @@ def to_html(page: Page, data: bytes | None = None, look: Look | None = None, lin
     return fill(short, style, carried=carried, templates=look.templates).encode("utf-8")
 
 
-def rows_of_a_kind(page: Page) -> int:
+def rows_of_a_kind(page: Page, link: str = "") -> int:
     """Return the most rows of the tables that tell one kind of fact of each layer, all together."""
-    return MAX_ROWS_OF_A_KIND - (_ROWS_OF_A_FONT if page.lang.startswith("zh") else 0)
+    carries_font = page.lang.startswith("zh") and not link  # with a link it lies beside the page
+    return MAX_ROWS_OF_A_KIND - (_ROWS_OF_A_FONT if carries_font else 0)
 
 
 def _lettered(page: Page, look: Look, link: str, carried: str | None) -> tuple[str, dict[str, str]]:
