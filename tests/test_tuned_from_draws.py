@@ -68,6 +68,7 @@ def _judged(facts: Report) -> list[list[Finding]]:
         tuned(matrix("a", 0, scale=0.9), matrix("b", 0)),  # one that steps have shaped
         tuned(matrix("a", 0, mean=0.02), matrix("b", 0)),
         tuned(*DRAWN, rates=(4e-3, 1e-2)),  # hardly another rate
+        tuned(*DRAWN, faster=-2.0),  # a loss that has no zero
         tuned(*DRAWN, faster=0.8),  # it learned what there was, at rates that suit its widths
         tuned(matrix("a", 0), matrix("b", 1), matrix("c", 1), matrix("d", 1)),  # a small part of the model
         tuned(matrix("a", 1), matrix("b", 1)),

@@ -89,6 +89,7 @@ def _read(data: Any) -> tuple[list[tuple[int, Tensor, Tensor]], int] | None:
             several = y.shape[1] > 1 and not y.is_floating_point()
             if several or y.shape[1] > _VALUES or y.is_complex() or bool((y == LEFT_OUT).any()):
                 return None
+            y = y[:, :: -(-y.shape[1] // _COLUMNS)]
             found.append((first, torch.stack(inputs), y if y.shape[1] > 1 else y[:, 0]))
     except Exception:  # the data set is the caller's, and may answer to nothing but its own sampler
         return None

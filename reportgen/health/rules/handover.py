@@ -256,7 +256,7 @@ def tuned_from_draws(report: Report, context: Context, limits: Thresholds) -> It
     helped = [
         pair for pair in (_by_trial(report, "other-ways", "faster"), _by_trial(report, "trained-on", "after")) if pair
     ]
-    gains = [(before, after) for before, after in helped if after <= (1 - limits.spared_gain) * before]
+    gains = [(before, after) for before, after in helped if 0 <= after <= (1 - limits.spared_gain) * before]
     if not gains or not all(_began_as_drawn(p) for p in spared):
         return
     before, after = min(gains, key=lambda pair: pair[1])
