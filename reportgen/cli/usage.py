@@ -9,7 +9,8 @@ from itertools import pairwise
 from ..options import LANGUAGES
 from ..page.language import N_, _, speaking
 
-# what the parser says -> what is said instead; the groups are what was written on the command line
+# what the parser says -> what is said instead; the groups are what was written on the command line;
+# typer from 0.29 on has values checked by pydantic, which says it in other words
 _SAID = tuple(
     (re.compile(pattern, re.S), text)
     for pattern, text in (
@@ -29,8 +30,9 @@ _WHY = tuple(
     (re.compile(pattern, re.S), text)
     for pattern, text in (
         (r"(?:Value error, )?'(?P<value>.*)' is not one of (?P<known>.*)\.", N_("{value} is none of {known}.")),
-        (r"Input should be a valid integer.*", N_("expected a whole number.")),
-        (r"Input should be a valid number.*", N_("expected a number.")),
+        (r"Input should be a valid integer.*|'.*' is not a valid int.*", N_("expected a whole number.")),
+        (r"Input should be a valid number.*|'.*' is not a valid float.*", N_("expected a number.")),
+        (r"\S+ is not in the range (?P<range>\S+?)\.", N_("expected {range}.")),
         (r"Input should be greater than or equal to (?P<limit>.*)", N_("expected {limit} or more.")),
         (r"Input should be greater than (?P<limit>.*)", N_("expected more than {limit}.")),
         (r"Input should be less than or equal to (?P<limit>.*)", N_("expected {limit} or less.")),
