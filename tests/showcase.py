@@ -73,3 +73,8 @@ REPORTS: dict[str, Callable[[], Report]] = {
 def html(name: str) -> bytes:
     """Return a page of the showcase, as it is written: with its data inside."""
     return render(REPORTS[name](), ".html", language="zh" if name.startswith("chinese") else "en")
+
+
+def pdf(name: str) -> bytes:
+    """Return the same as a PDF."""
+    return render(REPORTS[name](), ".pdf", language="zh" if name.startswith("chinese") else "en")

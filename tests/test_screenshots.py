@@ -9,6 +9,7 @@ that is gone or two columns that have become one move it by many.
 from __future__ import annotations
 
 import io
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ pytestmark = pytest.mark.slow
 
 SIDE = 40
 NAMES = ("checkpoint", "classifier", "run", "chinese")
+MANNERS = {"": ("light", 1280), "-dark": ("dark", 1280), "-phone": ("light", 360)}  # end of a file's name -> what of
 MOST = 9.0  # grey levels of 255, in the mean of a part; other fonts take some 3, a broken layout 15 and more
 PARTS = "header.cover, main > section"
 
@@ -33,10 +35,11 @@ def square(picture: bytes) -> np.ndarray[Any, np.dtype[np.uint8]]:
     return np.asarray(grey.filter(ImageFilter.GaussianBlur(1.2)))
 
 
-def sheet(browser: Any, html: bytes, folder: Path, *, scheme: str = "light") -> np.ndarray[Any, np.dtype[np.uint8]]:  # noqa: F811
+def sheet(browser: Any, html: bytes, folder: Path, manner: str = "") -> np.ndarray[Any, np.dtype[np.uint8]]:  # noqa: F811
     """Return the parts of a page beneath each other, each as a square."""
     (folder / "page.html").write_bytes(html)
-    page = browser.new_context(viewport={"width": 1280, "height": 900}, color_scheme=scheme).new_page()
+    scheme, width = MANNERS[manner]
+    page = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme).new_page()
     page.goto((folder / "page.html").as_uri())
     page.evaluate(UNFOLD)
     squares = [square(part.screenshot()) for part in page.locator(PARTS).all()]
@@ -52,17 +55,37 @@ def distance(one: np.ndarray[Any, Any], other: np.ndarray[Any, Any]) -> float:
     return float(apart.reshape(-1, SIDE * SIDE).mean(1).max())
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_a_page_looks_as_it_did(browser: Any, tmp_path: Path, request: pytest.FixtureRequest, name: str) -> None:  # noqa: F811
-    seen, kept = sheet(browser, showcase.html(name), tmp_path), GOLDEN / f"{name}.png"
+def compared(seen: np.ndarray[Any, Any], name: str, most: float, request: pytest.FixtureRequest) -> None:
+    """Fail where it is not what was kept under that name."""
+    kept, actual = GOLDEN / f"{name}.png", GOLDEN / f"{name}.actual.png"
     if request.config.getoption("--update-golden"):
         Image.fromarray(seen).save(kept, optimize=True)
-    actual = GOLDEN / f"{name}.actual.png"
     apart = distance(seen, np.asarray(Image.open(kept)))
-    if apart > MOST:
+    if apart > most:
         Image.fromarray(seen).save(actual)
         pytest.fail(f"{name} looks different by {apart:.1f}: see {actual.name}, or run with --update-golden")
     actual.unlink(missing_ok=True)
+
+
+@pytest.mark.parametrize("manner", MANNERS)
+@pytest.mark.parametrize("name", NAMES)
+def test_a_page_looks_as_it_did(
+    browser: Any,  # noqa: F811
+    tmp_path: Path,
+    request: pytest.FixtureRequest,
+    name: str,
+    manner: str,
+) -> None:
+    compared(sheet(browser, showcase.html(name), tmp_path, manner), name + manner, MOST, request)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_pdf_looks_as_it_did(tmp_path: Path, request: pytest.FixtureRequest, name: str) -> None:
+    """It brings its fonts, so the same letters stand in the same places wherever it is drawn."""
+    (tmp_path / "report.pdf").write_bytes(showcase.pdf(name))
+    subprocess.run(["pdftoppm", "-r", "40", "-png", tmp_path / "report.pdf", tmp_path / "at"], check=True, timeout=60)
+    pages = [square(path.read_bytes()) for path in sorted(tmp_path.glob("at-*.png"))]
+    compared(np.concatenate(pages), f"{name}-pdf", MOST, request)
 
 
 BREAKS = {
@@ -98,3 +121,10 @@ def test_other_fonts_are_no_break(browser: Any, tmp_path: Path) -> None:  # noqa
     other = other.replace(b'"Iowan Old Style",', b'"DejaVu Sans",')
     kept = np.asarray(Image.open(GOLDEN / "classifier.png"))
     assert distance(sheet(browser, other, tmp_path), kept) <= MOST
+
+
+@pytest.mark.parametrize("manner", ["-dark", "-phone"])
+@pytest.mark.parametrize("name", NAMES)
+def test_a_theme_that_is_lost_would_be_seen(name: str, manner: str) -> None:
+    plain, other = (np.asarray(Image.open(GOLDEN / f"{name}{end}.png")) for end in ("", manner))
+    assert distance(plain, other) > MOST
