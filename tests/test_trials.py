@@ -688,6 +688,7 @@ def test_a_healthy_model_has_its_experiments_in_the_report_and_no_alarm() -> Non
         "places-smoothed",
         "score-scale",
         "misfits",
+        "as-classes",
     )
     assert {t.status for t in report.trials.trials if t.name not in without} == {"done"}
     assert {"trial eval-twice", "trials"} <= set(report.meta.seconds)

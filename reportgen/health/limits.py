@@ -175,7 +175,7 @@ LIMITS: dict[str, dict[str, str]] = {
         "sigmoid_samples": "sigmoid_samples",
         "sigmoid_spread": "sigmoid_spread",
     },
-    "loss-mismatch": {"labels": "labels_apart"},
+    "loss-mismatch": {"labels": "labels_apart", "gain": "apart_right", "of_dealt": "apart_order"},
     "output-range": {"share": "unreachable", "bound": "score_bound"},
     "probabilities-as-scores": {"row_sum": "row_sum_error"},
     "eval-nondeterminism": {"change": "eval_change"},

@@ -313,6 +313,8 @@ class Thresholds(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     embedding_angle: float = 0.02
     embedding_told: float = 0.25
     labels_apart: float = 64.0
+    apart_right: float = 0.15
+    apart_order: float = 0.8
     pairs_crossed: float = 0.2
     flips_crossed: float = 0.5
     penalty_share: float = 0.1

@@ -126,6 +126,11 @@ _SIDE_BY_SIDE: dict[str, tuple[tuple[str, ...], str, float]] = {
         N_("What the other heads tell, in units of the loss"),
         0,
     ),
+    "loss-mismatch": (
+        ("right_apart", "right_fresh", "right"),
+        N_("Share of the numbers that are given, rounded: by a copy that learned classes, and as the run does"),
+        1,
+    ),
     "eval-train-gap": (("eval_accuracy", "norms_accuracy"), N_("Accuracy on the same samples, by mode"), 1),
     **dict.fromkeys(
         ("faster-helps", "slower-helps", "thawing-helps", "owning-helps", "freedom-helps"),

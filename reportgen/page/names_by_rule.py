@@ -371,6 +371,13 @@ OF_RULE: dict[str, dict[str, tuple[str, Unit]]] = {
         "places": (N_("places looked at"), COUNT),
     },
     "loss-mismatch": {
+        "right": (N_("numbers that the model gives, rounded"), SHARE),
+        "right_fresh": (N_("given by a copy that learned numbers"), SHARE),
+        "right_apart": (N_("given by a copy that learned classes"), SHARE),
+        "error_fresh": (N_("squared error of a copy that learned numbers"), NUMBER),
+        "gain": (N_("more than either of the others"), SHARE),
+        "of_dealt": (N_("the one squared error, of the other"), TIMES),
+        "error_dealt": (N_("that of copies of another order of the numbers"), NUMBER),
         "zeros": (N_("share of labels that are 0"), SHARE),
         "low": (N_("least sum of a sample's targets"), NUMBER),
         "high": (N_("largest sum of a sample's targets"), NUMBER),

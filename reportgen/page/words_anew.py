@@ -295,12 +295,27 @@ def _fewer(n: Numbers, d: Detail) -> str:
     return text.format(learned=amount(n["learned"]), full=f"{n['full']:.2f}", half=f"{n['half']:.2f}")
 
 
+def _classes(n: Numbers, d: Detail) -> str:
+    if "right_apart" not in n:
+        return _("The model gives {right} of the whole numbers, rounded.").format(right=percent(n["right"]))
+    text = _(
+        "Of {classes} whole numbers the model gives {right}, a fresh copy {fresh}, one that learned classes {apart}."
+    )
+    return text.format(
+        classes=amount(n["classes"]),
+        right=percent(n["right"]),
+        fresh=percent(n["right_fresh"]),
+        apart=percent(n["right_apart"]),
+    )
+
+
 def titles() -> dict[str, str]:
     """Name each experiment as a reader would ask it."""
     return {
         "learned-anew": _("Does what is learned from half of a split hold elsewhere?"),
         "misfits": _("Do training targets fit their inputs as well as those of the data given?"),
         "half-as-many": _("Would more data help?"),
+        "as-classes": _("Would numbered classes be told better as classes?"),
         "unseen-half": _("Are unseen training samples as hard as the data given?"),
     }
 
@@ -310,4 +325,5 @@ OUTCOMES: dict[str, Callable[[Numbers, Detail], str]] = {
     "unseen-half": _unseen,
     "half-as-many": _fewer,
     "misfits": _misfits,
+    "as-classes": _classes,
 }

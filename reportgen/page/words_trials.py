@@ -151,6 +151,11 @@ def _mismatch(f: Finding) -> str:
         return _(
             "Samples have {labels} true labels on average, and the loss takes classes to exclude one another."
         ).format(labels=amount(e["labels"]))
+    if kind == "told apart":
+        return _(
+            "One output is drawn to whole numbers, and gives {right} of them; a copy that learned classes gives "
+            "{apart}, and their order is no help: dealt out in another one they are learned as well."
+        ).format(right=percent(max(e["right"], e["right_fresh"])), apart=percent(e["right_apart"]))
     if kind == "class numbers":
         return _("One output is drawn to the number of the class, from 0 to {last}.").format(
             last=amount(e["classes"] - 1)

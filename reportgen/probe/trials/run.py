@@ -21,6 +21,7 @@ from . import (
     axes,
     chance,
     claims,
+    classes,
     confidence,
     coupling,
     derivative,
@@ -117,6 +118,7 @@ EXPERIMENTS: tuple[tuple[str, Experiment, int], ...] = (
     # what can name another cause comes before what says that something is wrong: first what has no other witness
     ("unseen-half", anew.unseen_half, 300),
     ("learned-anew", anew.learned_anew, 600),
+    ("as-classes", classes.as_classes, 600),
     ("head-drowned", drowned.head_drowned, 300),
     ("other-ways", repairs.other_ways, 600),
     ("one-batch", learning.one_batch, 60),
