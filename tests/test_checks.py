@@ -132,6 +132,25 @@ def test_a_loss_that_compares_all_with_all(name: str) -> None:
     assert words_checks.OUTCOMES["loss-of-pairs"](numbers, {}).endswith(".")
 
 
+def test_a_distance_of_two_sets_is_least_where_they_are_one() -> None:
+    """With one half of the outputs held against the other no two that are asked about meet."""
+
+    def distance(o: Tensor, t: Tensor) -> Tensor:
+        half = len(t) // 2
+        within = torch.cdist(o[:half], o[half:]).mean() + torch.cdist(t[:half], t[half:]).mean()
+        return 2 * torch.cdist(o, t).mean() - within
+
+    torch.manual_seed(0)
+    x, y = torch.randn(64, 4), torch.randn(64, 1)
+    for loss, sick in ((distance, False), (lambda o, t: (o[:, None] - t[None]).square().mean(), True)):
+        numbers = pairing.loss_of_pairs(lab(nn.Linear(4, 1), x, y, loss)).numbers
+        assert numbers["outputs"] < 0.05 * numbers["other"]
+        assert (numbers["met"] > numbers["level"]) is sick
+        assert severity(report(BAD, trials=tried("loss-of-pairs", **numbers)), "loss-crossed") == (
+            "error" if sick else None
+        )
+
+
 def _weighted(o: Tensor, t: Tensor) -> Tensor:
     return ((o - t[:, :1]).abs() * t[:, 1:]).sum() / t[:, 1:].sum()
 
@@ -352,6 +371,8 @@ def test_a_penalty_inside_the_loss_is_found_where_the_outputs_are_fixed() -> Non
     assert sick["penalty"] == pytest.approx(float(0.1 * model.weight.detach().abs().sum()), rel=1e-4)
     plain = pairing.loss_penalty(lab(model, x, y, F.cross_entropy)).numbers
     assert plain["depends"] == 0
+    critic = nn.Linear(3, 1)  # it has weights of its own, as that of a generator does
+    assert pairing.loss_penalty(lab(model, x, y, lambda o, t: -critic(o).mean())).numbers["depends"] == 0
     for numbers in (sick, plain):
         assert words_checks.OUTCOMES["loss-penalty"](numbers, {}).endswith(".")
 
@@ -406,6 +427,20 @@ def test_outputs_that_are_all_alike_under_a_loss_without_targets() -> None:
     assert targeted == {"ignored": 0.0, "samples": 64.0, "together": 0.0}
     for numbers in (alike, targeted):
         assert words_checks.OUTCOMES["loss-without-target"](numbers, {}).endswith(".")
+
+
+def test_single_numbers_have_no_direction_to_be_alike_in() -> None:
+    """Outputs of one sign, as the solution of an equation has: their residual needs no target."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(6, 1), nn.Softplus())
+    x, y = torch.randn(64, 6), torch.randn(64, 1)
+    numbers = pairing.loss_without_target(lab(model, x, y, lambda o, t: (o - o.roll(1, 0)).square().mean())).numbers
+    assert numbers["ignored"] == 1
+    assert numbers["direction"] == numbers["fresh_direction"] == 0
+    assert (
+        severity(report(BAD, trials=tried("loss-without-target", **numbers), training=run()), "embedding-collapsed")
+        is None
+    )
 
 
 class Siamese(nn.Module):

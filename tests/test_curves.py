@@ -91,6 +91,12 @@ def test_optimizers_with_losses_of_their_own(optimizers: list[OptimizerRun], adv
     assert (losses(history, LIMITS)[0] is None) is adversarial
 
 
+@pytest.mark.parametrize(("n_beside", "adversarial"), [(0, False), (5, False), (20, True), (400, True)])
+def test_an_optimizer_that_steps_beside_the_run_is_that_of_a_critic(n_beside: int, adversarial: bool) -> None:
+    loop = LoopFacts(optimizers=[optimizer(1, 200, joined=0, passes=1.0)], n_beside=n_beside)
+    assert is_adversarial(History(loop=loop)) is adversarial
+
+
 @pytest.mark.parametrize(
     ("names", "adversarial"),
     [(("loss_G", "loss_D"), True), (("generatorLoss", "critic/loss"), True), (("loss_g", "loss_rec"), False)],

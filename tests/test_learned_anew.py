@@ -616,3 +616,14 @@ def test_an_untrained_model_and_noise_are_not_judged() -> None:
     sick = facts(training_given=0.3)
     noise = structs.replace(sick, subject=structs.replace(sick.subject, inputs="synthetic"))
     assert severity(noise, "splits-disagree") is None
+
+
+def test_splits_whose_targets_are_of_different_kinds_are_not_compared() -> None:
+    """Findings that nobody looked for are -1 in the training data alone, and left out by the loss."""
+    x, y = torch.randn(400, 8, generator=torch.Generator().manual_seed(0)), torch.ones(400, 2)
+    y[::2, 0] = 0.0
+    masked = torch.where(torch.arange(400)[:, None] % 3 == 0, torch.tensor(-1.0), y)
+    work = lab(net(8, 16, 2), (x, masked), (x + 0.01, y), nn.BCEWithLogitsLoss())
+    for trial in (anew.learned_anew, anew.unseen_half):
+        with pytest.raises(NotApplicableError, match="different kinds"):
+            trial(work)

@@ -158,6 +158,8 @@ def test_an_optimizer_that_nobody_named() -> None:
     assert history.hyperparameters["lr"] == 0.1
     assert series(history, "gradient_norm")
     assert {p.optimizer for p in history.parameters} == {0}
+    assert history.loop is not None
+    assert history.loop.n_beside == 10
 
 
 class Lookahead(torch.optim.Optimizer):

@@ -114,7 +114,27 @@ def test_the_strip_tells_marks_of_consequences_from_those_of_causes() -> None:
     ):
         drawn = depth.strip(replace(report, diagnoses=diagnoses))
         assert drawn is not None
-        assert drawn.title.endswith(told)
+        assert told in drawn.title
+
+
+def test_the_strip_tells_of_what_belongs_to_no_layer_and_names_the_layers_that_are_marked() -> None:
+    """A green strip under an error would be a contradiction."""
+    report = builders.classifier(3)
+    names = depth.layers(report)
+    loss, output = finding("loss-sign", "trials", "loss"), finding("output-range", "evaluation", "output")
+    whole = depth.strip(replace(report, diagnoses=[diagnosis(loss)]))
+    assert whole is not None
+    assert whole.title.endswith("layers, 1 diagnosis of the model as a whole")
+    assert whole.caption == ""
+    placed = replace(output, detail={"layer": names[-1]})
+    drawn = depth.strip(replace(report, diagnoses=[diagnosis(placed)]))
+    assert drawn is not None
+    assert drawn.title.endswith("1 with an error or a warning")
+    assert drawn.caption == f"Warning: {names[-1]}"
+    spread = [finding("dead-relu", "activations", layer) for layer in names]
+    many = depth.strip(replace(report, diagnoses=[diagnosis(*spread)]))
+    assert many is not None
+    assert many.caption.endswith(f"and {len(names) - 4} more")
 
 
 def test_a_strip_of_any_depth_shows_the_whole_network_and_loses_no_mark() -> None:

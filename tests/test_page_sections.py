@@ -103,7 +103,7 @@ def test_observations_do_not_spoil_the_verdict() -> None:
     block = section(page, "diagnoses").blocks[0]
     assert isinstance(block, Diagnoses)
     assert len(block.notes) == 1
-    assert block.notes_summary == "1 observation that needs no action"
+    assert block.notes_summary == "1 observation that is no fault by itself"
 
 
 def test_a_diagnosis_shows_evidence_and_folds_the_rest() -> None:

@@ -49,6 +49,12 @@ def test_a_frozen_table_of_random_vectors_does_harm_where_the_model_does_badly()
     assert severity(report(GOOD, weights=table(drawn), training=run()), "frozen-at-init") is None
     for other in (drawn * 0.4, drawn + 0.5, drawn.clamp(-1, 1) * 1.3):  # as a training would leave it
         assert severity(report(BAD, weights=table(other), training=run(FLAT)), "frozen-at-init") is None
+    # a part that is kept in eval mode at every step was to come from somewhere
+    for n_train_steps, cause in ((0, "checkpoint-not-loaded"), (20, "frozen-layers")):
+        history = run(FLAT)
+        loop = structs.replace(history.loop, n_eval_steps=20, n_train_steps=n_train_steps)
+        facts = report(BAD, weights=table(drawn), training=structs.replace(history, loop=loop))
+        assert {"checkpoint-not-loaded", "frozen-layers"} & causes(facts) == {cause}
     trains = report(BAD, weights=table(drawn, trainable=True), training=run(FLAT))
     assert severity(trains, "frozen-at-init") is None
 

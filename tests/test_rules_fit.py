@@ -198,6 +198,12 @@ def test_a_model_behind_its_neighbours(score: float, model: float, n: int, expec
     assert causes(facts) == ({"underfitting"} if expected else set())
 
 
+def test_neighbours_that_tell_nothing_are_no_measure() -> None:
+    """Of labels that are nearly all of one class they are as often right as a constant answer."""
+    across = Signal(kind="classes", n=200, k=5, score=0.965, null_mean=0.963, null_std=0.01)
+    assert severity(scored(0.76, 0.76, splits=SplitFacts(across=across)), "o-below-neighbours") is None
+
+
 def test_what_fits_its_training_data_does_not_underfit() -> None:
     across = SplitFacts(across=Signal(kind="classes", n=400, k=5, score=0.9, null_mean=0.5, null_std=0.02, vote=0.9))
     assert severity(scored(0.6, 0.6, splits=across), "o-below-neighbours") == "warning"

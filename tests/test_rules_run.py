@@ -732,3 +732,15 @@ def test_a_loss_that_the_first_steps_broke(steps: list[float | None], expected: 
     by_step = Series(name="train_loss", axis="step", n=len(steps), x=[float(i + 1) for i in range(len(steps))], y=steps)
     history = History(series=[by_step], steps=len(steps))
     assert severity(report(history), "h-diverged") == expected
+
+
+@pytest.mark.parametrize(("end", "expected"), [(-1.16, None), (-1.09, "warning")])
+def test_a_reward_that_is_earned_is_told_by_the_validation_loss(end: float, expected: str | None) -> None:
+    """The training loss of a policy says nothing of its level; what is earned, with its sign turned, does."""
+    epochs = [float(i + 1) for i in range(12)]
+    surrogate = [-0.109, -0.1, -0.11, -0.105, -0.1, -0.095, -0.1, -0.098, -0.096, -0.094, -0.092, -0.09]
+    earned = [-1.09 + (end + 1.09) * min(i / 8, 1.0) for i in range(12)]
+    named = (("train_loss", surrogate), ("val_loss", earned))
+    history = History(series=[Series(name=n, axis="epoch", n=12, x=epochs, y=y) for n, y in named], epochs=12)
+    rules = {f.rule: f.severity.value for f in judge(report(history)).findings if f.severity is not Severity.INFO}
+    assert rules.get("h-never-learned") == expected

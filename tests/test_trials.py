@@ -492,6 +492,18 @@ def test_layers_in_a_plain_list_are_strangers() -> None:
     assert learning.one_step(lab(model, optimizer=torch.optim.SGD(owned, 0.1))).numbers["strangers"] == 0
 
 
+def test_what_another_optimizer_moves_is_no_stranger() -> None:
+    """The loss of a generator goes through its critic, of which nobody told us."""
+    critic = nn.Linear(3, 1)
+    model = mlp(8, 16, 3)
+    ours = torch.optim.SGD(model.parameters(), 0.1)
+    one = lab(model, loss=lambda o, t: -critic(o).mean(), optimizer=ours)
+    assert learning.one_step(one).numbers["strangers"] == 2
+    theirs = torch.optim.SGD(critic.parameters(), 0.1)
+    assert learning.one_step(one).numbers["strangers"] == 0
+    del theirs
+
+
 def test_a_parameter_of_the_loss_is_no_stranger() -> None:
     class Scaled(nn.Module):
         def __init__(self) -> None:

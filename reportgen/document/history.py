@@ -188,6 +188,8 @@ class LoopFacts(Struct, frozen=True, kw_only=True):
     """Of the places asked, those before the last of their sequence."""
     n_asked_next: int = 0
     """Of those, places at which it was the token that follows."""
+    n_beside: int = 0
+    """Steps of optimizers that move none of the watched parameters, as that of a critic does not."""
     n_clip_checked: int = 0
     """Steps at which the gradient after backward was held against the one the optimizer got."""
     n_clipped: int = 0

@@ -71,8 +71,8 @@ ADVICE: dict[str, str] = {
     "undertrained": "Train longer: the model was still learning when the run ended.",
     "unnormalised-input": "Scale the inputs to mean 0 and standard deviation 1 (or to 0..1) by figures of the training "
     "set, the same for training and validation.",
-    "unregistered-parameters": "Keep layers in nn.ModuleList or nn.ModuleDict and tensors in nn.Parameter, then make "
-    "the optimizer anew from model.parameters().",
+    "unregistered-parameters": "Make layers in __init__ and not in forward, keep them in nn.ModuleList or "
+    "nn.ModuleDict and tensors in nn.Parameter, then make the optimizer anew from model.parameters().",
     "unused-parameters": "Remove the layers, or check that forward uses them; parts that serve only another mode "
     "are fine.",
     "vanishing-gradients": "Use ReLU-family activations, residual connections or normalisation layers, and an "

@@ -69,13 +69,16 @@ def is_adversarial(history: History) -> bool:
 
     Optimizers that share one loss (one for the matrices, one for the rest) step one right after the other, on as many
     backward passes; those of a generator and a critic wait for a pass each. Where that was not seen, several optimizers
-    are taken for adversaries. Optimizers that follow one another, as in stages of fine-tuning, are none. In a history
-    without optimizers (another tool's) two losses of those names tell it.
+    are taken for adversaries. Optimizers that follow one another, as in stages of fine-tuning, are none. One that takes
+    a step for every ten of the run's or more, and moves none of its parameters, is that of a critic, or of another
+    model that the loss may hang on. In a history without optimizers (another tool's) two losses of those names tell it.
     """
     if history.loop is None:
         words = {part for s in history.series if "loss" in s.name.lower() for part in _words(s.name)}
         return bool(words & _MAKERS) and bool(words & _CRITICS)
     optimizers = [o for o in history.loop.optimizers if o.n_steps]
+    if optimizers and history.loop.n_beside >= max(0.1 * max(o.n_steps for o in optimizers), 2):
+        return True
     together = [o for i, o in enumerate(optimizers) if any(_overlap(o, p) for j, p in enumerate(optimizers) if i != j)]
     if len(together) < 2:
         return False

@@ -135,7 +135,14 @@ SYNDROMES: tuple[Syndrome, ...] = (
         ("tuned-from-draws",),
         (*_SLOW, "w-at-default-init", "update-ratio", "adam-eps-floor", "few-samples"),
     ),
-    # whether they were to be loaded or to be trained cannot be seen: that they are frozen can
+    # what is kept in eval mode at every step is frozen by intent, and was to come from somewhere
+    Syndrome(
+        "checkpoint-not-loaded",
+        ("frozen-at-init",),
+        (*_UNMOVED, "param-frozen", "bn-never-updated", "bn-stats-mismatch", "eval-mode-training"),
+        detail("kept", "eval"),
+    ),
+    # else, whether they were to be loaded or to be trained cannot be seen: that they are frozen can
     Syndrome(
         "frozen-layers",
         ("frozen-at-init", "flag-on-module"),

@@ -29,9 +29,10 @@ _OF_LAYERS = ("activations", "attention", "gradients", "weights")
 
 
 def place(subject: str, section: str) -> str:
-    """Return what a finding is about; '' for the model as a whole. A bare number is a layer of a sequence.
+    """Return what a finding is about; '' for the model as a whole.
 
-    In the ``section`` of layers every subject is the name of a layer or a tensor, whatever it reads like.
+    A bare number is a layer of a sequence, or a class in the ``section`` of the evaluation. In the ``section`` of
+    layers every subject is the name of a layer or a tensor, whatever it reads like.
     """
     if subject in ("", "model"):
         return ""
@@ -42,4 +43,6 @@ def place(subject: str, section: str) -> str:
         if head == "input" and column.isdecimal():
             return _("input {n}").format(n=column)
     shown = name(subject)
-    return shown if any(c.isalpha() for c in shown) else _("layer {name}").format(name=shown)
+    if any(c.isalpha() for c in shown):
+        return shown
+    return (_("class {name}") if section == "evaluation" else _("layer {name}")).format(name=shown)

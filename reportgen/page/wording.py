@@ -146,12 +146,20 @@ _TOLD = (
         "yet known nothing of that is there."
     ),
 )
+_EMPTY = (
+    N_("The frozen part holds nothing that was learned"),
+    N_(
+        "It is kept as it is at every step, and its weights are as PyTorch draws them: the file that they were to come "
+        "from was not read."
+    ),
+)
 _BY_PROOF: dict[tuple[str, str], tuple[str, str]] = {
     **dict.fromkeys((("overfitting", rule) for rule in ("h-overfit", "h-overconfident")), _RISING),
     **dict.fromkeys((("underfitting", rule) for rule in ("o-baseline-skill", "h-never-learned")), _GUESSING),
     **dict.fromkeys(
         (("data-leakage", rule) for rule in ("d-shortcut", "d-filled-in", "d-target-averaged", "d-mean-target")), _TOLD
     ),
+    ("checkpoint-not-loaded", "frozen-at-init"): _EMPTY,
 }
 
 
@@ -459,10 +467,10 @@ _CAUSES |= (
 def describe(finding: Finding) -> str:
     """Say in one sentence what was found, with its numbers; of a rule unknown here, its numbers.
 
-    A layer of a sequence has a bare number for a name, which would read as one more number: it is called a layer.
+    A layer of a sequence, and many a class, has a bare number for a name, which would read as one more number.
     """
     if finding.subject.isdecimal():
-        finding = replace(finding, subject=place(finding.subject, "weights"))
+        finding = replace(finding, subject=place(finding.subject, finding.section))
     try:
         return _RULES[finding.rule][1](finding)
     except KeyError:

@@ -33,7 +33,7 @@ _TOLD = {
 }
 _UNTOLD = frozenset(
     "answer axis begun by channel column direction driven embedding examples given".split()  # noqa: SIM905
-    + "held kind moved reason redrawn".split()  # noqa: SIM905
+    + "held kept kind moved reason redrawn".split()  # noqa: SIM905
     + "role source training turn value way what when".split()  # noqa: SIM905
 )
 

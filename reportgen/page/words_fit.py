@@ -282,9 +282,9 @@ def titles() -> dict[str, str]:
 
 def _ways(n: Numbers, d: Detail) -> str:
     names = {
-        "same": _("as before"),
-        "faster": _("ten times the rate"),
-        "slower": _("a tenth of the rate"),
+        "same": _("at the highest rate of the run"),
+        "faster": _("at ten times that"),
+        "slower": _("at a tenth of that"),
         "thawed": _("frozen layers trained too"),
         "owned": _("all parameters in the optimizer"),
         "unregularised": _("no decay, no dropout"),

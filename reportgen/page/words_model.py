@@ -310,6 +310,13 @@ def _as_it_is(n: Numbers, d: Detail) -> str:
     return text + _(".")
 
 
+def _trained_on(n: Numbers, d: Detail) -> str:
+    if not n.get("rate", 1.0):
+        return _("Not answered: the learning rate has come down to 0, so no further step moves a weight.")
+    text = _("After {steps} steps more the loss on the data given is {after}, from {before}.")
+    return text.format(steps=amount(n["steps"]), after=amount(n["after"]), before=amount(n["before"]))
+
+
 OUTCOMES: dict[str, Callable[[Numbers, Detail], str]] = {
     "as-it-is": _as_it_is,
     "gradient-by-time": lambda n, d: _(
@@ -318,7 +325,5 @@ OUTCOMES: dict[str, Callable[[Numbers, Detail], str]] = {
     "latent-units": lambda n, d: _("{active} of {dimensions} dimensions do; {divergence} nats a sample.").format(
         active=amount(n["active"]), dimensions=amount(n["dimensions"]), divergence=amount(n["divergence"])
     ),
-    "trained-on": lambda n, d: _(
-        "After {steps} steps more the loss on the data given is {after}, from {before}."
-    ).format(steps=amount(n["steps"]), after=amount(n["after"]), before=amount(n["before"])),
+    "trained-on": _trained_on,
 }

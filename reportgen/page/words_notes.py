@@ -7,6 +7,7 @@ from collections.abc import Callable
 from ..document.facts import Finding
 from .formats import amount, percent
 from .language import _
+from .places import place
 
 # rule -> name, sentence, when the rule is wrong
 RULES: dict[str, tuple[str, Callable[[Finding], str], str]] = {
@@ -86,7 +87,7 @@ RULES: dict[str, tuple[str, Callable[[Finding], str], str]] = {
         lambda f: _("{share} of {subject} are taken for {other}: {taken} of its {errors} errors.").format(
             share=percent(f.evidence["share"]),
             subject=f.subject,
-            other=f.detail.get("other", _("another class")),
+            other=place(f.detail["other"], f.section) if "other" in f.detail else _("another class"),
             taken=amount(f.evidence["taken"]),
             errors=amount(f.evidence["errors"]),
         ),
@@ -95,7 +96,8 @@ RULES: dict[str, tuple[str, Callable[[Finding], str], str]] = {
     "o-per-class": (
         "Class that is left behind",
         lambda f: _(
-            "Of {subject} {recall} are found, of classes on average {mean} ({samples} samples; {classes} such classes)."
+            "Of {subject} {recall} are found, of classes on average {mean} ({samples} samples; classes so far behind: "
+            "{classes})."
         ).format(
             subject=f.subject,
             recall=percent(f.evidence["recall"]),

@@ -149,7 +149,7 @@ def _misplaced(f: Finding) -> str:
 RULES: dict[str, tuple[str, Callable[[Finding], str], str]] = {
     "bias-before-norm": (
         "Biases that a norm takes away",
-        lambda f: _("{layers} layers have a bias that the batch norm behind them subtracts again: {names}.").format(
+        lambda f: _("Layers whose bias the batch norm behind them subtracts again: {layers} ({names}).").format(
             layers=amount(f.evidence["layers"]), names=f.detail.get("names", f.subject)
         ),
         "Harmless; the norm may be meant to be folded away later.",

@@ -18,6 +18,7 @@ from . import (
 )
 from .formats import MINUS, amount, name, percent
 from .language import N_, _
+from .reasons import told
 
 CAUSES: dict[str, tuple[str, str]] = {
     "batch-mixing": (
@@ -283,7 +284,7 @@ RULES: dict[str, tuple[str, Callable[[Finding], str], str]] = {
         ).format(
             change=amount(f.evidence["change"]),
             same_seed=amount(f.evidence["same_seed"]),
-            source=f.detail.get("source") or _("unknown"),
+            source=told(f.detail.get("source") or "unknown"),
         ),
         "Dropout and sampling may be left on for their purpose (Monte-Carlo dropout, variational models).",
     ),
@@ -412,6 +413,7 @@ def _stepped(n: Numbers, d: Detail) -> str:
     )
     if "moved" in n:
         text += _("; ") + _("{moved} move").format(moved=amount(n["moved"]))
+        text += _(" (the learning rate has come down to 0)") if not n.get("largest_rate", 1.0) else ""
     if "slope" in n:
         way = _("downhill") if n["slope"] < 0 else _("uphill")
         text += _("; ") + _("the step leads {way} (cosine with the gradient {slope})").format(

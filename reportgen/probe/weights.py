@@ -201,6 +201,8 @@ def _about(name: str, parameter: Tensor, owner: nn.Module, norm: nn.Module | Non
     experts = experts_of(name, shape, beside)
     role = "weight" if experts is not None else _role(name, parameter, owner)
     kind = kind_by_name(name, shape, role)
+    if kind == "depthwise convolution" and getattr(owner, "groups", 2) == 1:  # of an input of one channel
+        kind = "convolution"
     turned = bool(getattr(owner, "transposed", False)) and len(shape) > 1
     turned = turned or (type(owner).__name__ == "Conv1D" and len(shape) == 2)  # of GPT-2
     stack = stack_of(kind, name, _as_channels(shape, turned), beside) or gates_of(name, beside)

@@ -18,6 +18,8 @@ class Newcomers:
     def __init__(self, run: Run, join: Callable[[Optimizer], None]) -> None:
         self.run, self._join = run, join
         self._strangers: WeakSet[Optimizer] = WeakSet()
+        self._beside: WeakSet[Optimizer] = WeakSet()
+        """Those that move none of the watched parameters, as that of a critic does not."""
         self._handle: Any = None
 
     def attach(self) -> None:
@@ -35,25 +37,32 @@ class Newcomers:
                 return
         if self.run.paused or optimizer in self._strangers:
             return
+        if optimizer in self._beside:
+            self.run.notebook.tally.beside += 1
+            return
         try:
-            if self._is_of_the_run(optimizer):
+            if self._is_inside(optimizer):
+                self._strangers.add(optimizer)
+            elif self._is_of_the_run(optimizer):
                 self._join(optimizer)
             else:
-                self._strangers.add(optimizer)
+                self._beside.add(optimizer)
+                self.run.notebook.tally.beside += 1
         except Exception as error:
             self._strangers.add(optimizer)
             self.run.notebook.trouble(
                 f"an optimizer that came later ({type(optimizer).__name__}) is not watched", error
             )
 
-    def _is_of_the_run(self, optimizer: Optimizer) -> bool:
-        """Tell whether it moves parameters of the models on its own account.
+    def _is_inside(self, optimizer: Optimizer) -> bool:
+        """Tell whether it is inside, or around, one that is watched, and takes the same step.
 
-        SAM, Lookahead and sharded optimizers hold the one that does their work: what is inside, or around, one that is
-        watched takes the same step.
+        SAM, Lookahead and sharded optimizers hold the one that does their work.
         """
-        if any(_holds(known, optimizer) or _holds(optimizer, known) for known in self.run.optimizers):
-            return False
+        return any(_holds(known, optimizer) or _holds(optimizer, known) for known in self.run.optimizers)
+
+    def _is_of_the_run(self, optimizer: Optimizer) -> bool:
+        """Tell whether it moves parameters of the models."""
         places = self.run.table().places
         return any(id(p) in places for group in optimizer.param_groups for p in group["params"])
 

@@ -193,6 +193,8 @@ class Tally(Struct, kw_only=True):
     asked: list[int] = []
     """Places of tokens that one was asked for at, in looked-at steps, and those asked for their own; places before the
     last of their sequence, and those asked for the next."""
+    beside: int = 0
+    """Steps of optimizers that move none of the watched parameters."""
     clip_checked: int = 0
     clipped: int = 0
     train_steps: int = 0

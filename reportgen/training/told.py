@@ -58,6 +58,7 @@ def _loop(ledger: Ledger) -> LoopFacts:
         n_asked_own=asked[1],
         n_asked_before=asked[2],
         n_asked_next=asked[3],
+        n_beside=tally.beside,
         n_clip_checked=tally.clip_checked,
         n_clipped=n_clipped,
         clip_factor=median(ledger.clips.values) if n_clipped and ledger.clips.values else None,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 from ...document.facts import Finding, Report, Severity
@@ -51,8 +52,9 @@ def loss_crossed(report: Report, context: Context, limits: Thresholds) -> Iterat
     Second differences of the loss by an output and a target, each moved by a standard deviation: those of different
     samples are as large as those of one and the same (more than a fifth; a loss of pairs has none, one that takes a
     root or a correlation over the batch a sixteenth of 16 samples), and between two outputs there are none, as there
-    are in losses that compare two sets of samples on purpose. An error: (N, 1) meets (N,) somewhere. So it is where the
-    columns of whole numbers beside the targets do that, weights or masks: a loss that is divided by the sum of its
+    are in losses that compare two sets of samples on purpose; nor is it lower where the outputs are the targets than
+    where all are their mean, as it is in a distance of two sets. An error: (N, 1) meets (N,) somewhere. So it is where
+    the columns of whole numbers beside the targets do that, weights or masks: a loss that is divided by the sum of its
     weights has a sixteenth there, too. Of several columns of whole numbers, such as an action and its reward, any one
     in which the loss is bent, where both of two samples meet the other's output. Of targets that are yes or no more
     than a half is asked for: a loss that weights its classes by how often they occur in the batch has up to a fifth.
@@ -67,6 +69,8 @@ def loss_crossed(report: Report, context: Context, limits: Thresholds) -> Iterat
     if not crossed or n["outputs"] > 0.05 * crossed[0][1]:
         return
     own, other = crossed[0]
+    if n.get("met", math.inf) < n.get("level", -math.inf):
+        return
     yield Finding(
         rule="loss-crossed",
         severity=Severity.ERROR,

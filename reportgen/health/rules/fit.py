@@ -200,7 +200,10 @@ def _ahead(report: Report, context: Context, least: float) -> Behind | None:
         return None
     told = signal.score if signal.vote is None else signal.vote
     told = max(told, signal.surface if signal.surface is not None else told)
-    line = max(least, 5 * math.sqrt(max(told * (1 - told), 0.01) / signal.n))
+    beyond = 5 * math.sqrt(max(told * (1 - told), 0.01) / signal.n)
+    line = max(least, beyond)
+    if told - signal.null_mean <= beyond:  # nor do they tell anything
+        return None
     return Behind(signal, told, score, line) if told - score > line else None
 
 

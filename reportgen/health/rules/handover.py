@@ -81,12 +81,13 @@ def frozen_at_init(report: Report, context: Context, limits: Thresholds) -> Iter
     Every frozen Linear or convolution of thirty weights or more lies within 1/sqrt(fan_in), comes close to it, and has
     the root mean square of a uniform distribution, 0.577 of it, within four standard errors. A pretrained layer leaves
     that range. A warning: the file that they were to come from was not read (``strict=False`` says nothing of keys that
-    do not match), or they were meant to be trained. Wrong for random features that are left so on purpose. An embedding
-    counts where its mean and root mean square are those of N(0, 1), 0 and 1 within four standard errors, its largest
-    entry is what so many normal numbers make (within a half), and the skill on the data given is below one half. The
-    last layer of a model counts alone, of a hundred weights or more, where others train: skill on the training data is
-    below one half by two standard errors, and with what is frozen trained too, 120 steps on a copy take half of the
-    loss away, and three times what going on without it does. A head that is new has nothing to keep.
+    do not match), or they were meant to be trained: hardly so where all norms and dropouts stood in eval mode at every
+    step, as those of a part do that is to be used as it was learned. Wrong for random features that are left so on
+    purpose. An embedding counts where its mean and root mean square are those of N(0, 1), 0 and 1 within four standard
+    errors, its largest entry is what so many normal numbers make (within a half), and the skill on the data given is
+    below one half. The last layer of a model counts alone, of a hundred weights or more, where others train: skill on
+    the training data is below one half by two standard errors, and with what is frozen trained too, 120 steps on a copy
+    take half of the loss away, and three times what going on without it does. A head that is new has nothing to keep.
     """
     rows = report.weights.rows if report.weights is not None else []
     tables = _random_tables(report, context, limits) or _drawn_head(report, context, limits)
@@ -100,6 +101,8 @@ def frozen_at_init(report: Report, context: Context, limits: Thresholds) -> Iter
         return
     frozen, kernels = (frozen, kernels) if fresh else (tables, [r for r in rows if len(r.shape) > 1])
     share = sum(prod(row.shape) for row in frozen) / max(sum(prod(row.shape) for row in kernels), 1)
+    loop = report.training.loop if report.training is not None else None
+    kept = loop is not None and loop.n_eval_steps >= 3 and not loop.n_train_steps
     yield Finding(
         rule="frozen-at-init",
         severity=Severity.WARNING,
@@ -107,7 +110,7 @@ def frozen_at_init(report: Report, context: Context, limits: Thresholds) -> Iter
         section=SECTION,
         evidence={"tensors": len(frozen), "share": share},
         threshold={"error": 4.0},
-        detail={"names": ", ".join(row.name for row in frozen[:5])},
+        detail={"names": ", ".join(row.name for row in frozen[:5])} | ({"kept": "eval"} if kept else {}),
     )
 
 

@@ -91,8 +91,11 @@ def h_diverged(report: Report, context: Context, limits: Thresholds) -> Iterator
 
 
 def _is_at_best(val: Curve) -> bool:
-    """Tell whether a validation loss fell by a fifth and ended within a tenth of its fall of the lowest value."""
-    fell = val.drop > max(4 * val.noise, 0.2 * abs(val.y[0]))
+    """Tell whether a validation loss fell by a fifth and ended within a tenth of its fall of the lowest value.
+
+    Of one that goes below zero, as minus a reward does, no share can be told: it fell where it did beyond its noise.
+    """
+    fell = val.drop > max(4 * val.noise, 0.2 * abs(val.y[0]) if min(val.y) > 0 else 0.0)
     return fell and val.end - min(val.smooth) < 0.1 * val.drop
 
 

@@ -30,8 +30,8 @@ def eval_nondeterminism(report: Report, context: Context, limits: Thresholds) ->
     where dropout (functional without ``training=self.training``, made in forward, or the ``dropout_p`` of attention),
     noise on the input, normal noise of a fixed size inside, or unnamed random numbers are the source. It only informs
     where the model samples and says how far (a variational one is meant to), unless it is a classifier whose outputs
-    move by more than a hundredth, or keeps state between passes. Wrong for Monte-Carlo dropout, which is left on for
-    its purpose, and for a noisy channel that is part of the task.
+    move by more than a hundredth and whose tensors are all registered, or keeps state between passes. Wrong for
+    Monte-Carlo dropout, which is left on for its purpose, and for a noisy channel that is part of the task.
     """
     trial = report.tried("eval-twice")
     if trial is None or max(trial.numbers["change"], trial.numbers["same_seed"]) <= limits.eval_change:
@@ -39,6 +39,9 @@ def eval_nondeterminism(report: Report, context: Context, limits: Thresholds) ->
     source = trial.detail.get("source", "")
     classifier = report.evaluation is not None and report.evaluation.classification is not None
     mild = source == "state" or (source == "sampling" and not (classifier and trial.numbers["change"] > 1e-2))
+    step = report.tried("one-step")
+    # a layer that is made at each pass is drawn anew at each: what is not registered says so
+    mild = mild or (source == "sampling" and step is not None and step.numbers["strangers"] > 0)
     yield Finding(
         rule="eval-nondeterminism",
         severity=Severity.INFO if mild else Severity.WARNING,

@@ -59,7 +59,7 @@ def section(report: Report) -> Section | None:
 def _intro(facts: ActivationFacts) -> str:
     mode = _("evaluation mode") if facts.mode == "eval" else _("training mode")
     text = _(
-        "Outputs of each layer in the order of execution, over {n} samples in {b} batches, in {mode}. In a healthy "
+        "Outputs of each layer in the order of execution, over {n} samples (batches: {b}), in {mode}. In a healthy "
         "network std changes gently from layer to layer and few channels are silent."
     ).format(n=f"{facts.n_samples:,}", b=f"{facts.n_batches:,}", mode=mode)
     if facts.exact:

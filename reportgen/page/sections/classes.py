@@ -81,7 +81,7 @@ def _mistakes(confusion: list[list[int]], labels: list[str], mistakes: list[tupl
     columns = [
         Column(_("True class"), "name"),
         Column(_("Taken for"), "name"),
-        Column(_("Times")),
+        Column(_("Mistakes")),
         Column(_("Of this class"), "number", _("share of the true class")),
         Column(_("95 % interval"), "text"),
         Column(_("The other way round"), "number", _("how often the second is taken for the first")),

@@ -36,7 +36,7 @@ def _latency(times: InferenceTimes) -> Table:
     memory = any(r.peak_bytes is not None for r in times.rows)
     columns = [
         Column(_("Batch size"), "name"),
-        Column(_("Runs")),
+        Column(_("Timed runs")),
         Column(_("Median"), "number", _("of one forward pass without gradients")),
         Column(_("95th percentile")),
         Column(_("Samples a second"), "number", _("batch size over the median")),

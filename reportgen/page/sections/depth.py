@@ -5,11 +5,11 @@ from __future__ import annotations
 from msgspec import Struct
 from msgspec.structs import replace
 
-from ...document.facts import Report, Severity
+from ...document.facts import Diagnosis, Report, Severity
 from ..blocks import Figure
 from ..figures import mark
 from ..formats import count, name
-from ..language import _, plural
+from ..language import N_, _, plural
 from ..palette import MUTED, OK, RULE, TONES
 from ..svg import Element, decimal, drawing, element
 
@@ -17,6 +17,7 @@ COLUMNS = 96
 APART = 24  # layers up to which each has a box of its own
 _WIDTH, _HEIGHT = 960, 14
 _EDGE = 8  # half of a mark
+_NAMED = 4  # layers of a severity
 _RANK = {"": 0, "ok": 1, "info": 2, "warning": 3, "error": 4}
 
 
@@ -49,13 +50,31 @@ def layers(report: Report) -> list[str]:
 def marks(report: Report, names: list[str]) -> list[str]:
     """Return the worst severity of what was found about each layer; '' for none."""
     worst: dict[str, Severity] = {}
-    told = [(d.subject, d.severity) for d in report.diagnoses]
-    told += [(f.subject, f.severity) for d in report.diagnoses for f in (*d.findings, *d.consequences)]
+    told = [about for d in report.diagnoses for about in _about(d)]
     for subject, severity in told:
         for place in (subject, subject.rpartition(".")[0]):  # a parameter's finding shows at its layer
             if place not in worst or severity.rank > worst[place].rank:
                 worst[place] = severity
     return [worst[n].value if n in worst and n != "model" else "" for n in names]
+
+
+def _about(diagnosis: Diagnosis) -> list[tuple[str, Severity]]:
+    """Return what a diagnosis is about, how gravely: what findings say of an output is of the layer that they name."""
+    told = [(diagnosis.subject, diagnosis.severity)]
+    for finding in (*diagnosis.findings, *diagnosis.consequences):
+        told += [(place, finding.severity) for place in (finding.subject, finding.detail.get("layer", ""))]
+    return told
+
+
+def _of_no_layer(report: Report, names: list[str]) -> int:
+    """Count the errors and warnings that no layer has a mark of."""
+    known = set(names)
+    places = [
+        {p for place, _severity in _about(d) for p in (place, place.rpartition(".")[0])}
+        for d in report.diagnoses
+        if d.severity.rank > Severity.INFO.rank
+    ]
+    return sum(not known & found for found in places)
 
 
 def states(report: Report, names: list[str]) -> list[str]:
@@ -96,13 +115,33 @@ def strip(report: Report) -> Figure | None:
     causes = [replace(d, consequences=[]) for d in report.diagnoses]
     follow = bad - sum(rank(s) > 2 for s in states(replace(report, diagnoses=causes), names))
     parts = [plural("{n} layer", "{n} layers", n).format(n=count(n))]
-    parts.append(_("{n} with an error or a warning").format(n=count(bad)) if bad else _("no error or warning"))
+    whole = _of_no_layer(report, names)
+    if bad or not whole:
+        parts.append(_("{n} with an error or a warning").format(n=count(bad)) if bad else _("no error or warning"))
     # else a single error above, and marks on many layers, would be a riddle
     parts += [_("{n} of them as a consequence").format(n=count(follow))] if follow else []
     parts += [_("{n} not measured").format(n=count(unseen))] if unseen else []
+    if whole:
+        text = plural("{n} diagnosis of the model as a whole", "{n} diagnoses of the model as a whole", whole)
+        parts.append(text.format(n=count(whole)))
     told = _(", ").join(parts)
     title = _("The network by depth: {told}").format(told=told)
-    return Figure(id="depth", title=title, caption="", drawing=_drawn(stretches(names, known), len(names), title))
+    drawn = _drawn(stretches(names, known), len(names), title)
+    return Figure(id="depth", title=title, caption=_named(names, known), drawing=drawn)
+
+
+def _named(names: list[str], known: list[str]) -> str:
+    """Name the layers that are marked, which a drawing tells to a pointer alone."""
+    words = {"error": N_("Error: {names}"), "warning": N_("Warning: {names}")}
+    said = []
+    for state, text in words.items():
+        marked = [name(n) for n, s in zip(names, known, strict=True) if s == state]
+        shown = _(", ").join(marked[:_NAMED])
+        if len(marked) > _NAMED:
+            shown = _("{names} and {n} more").format(names=shown, n=count(len(marked) - _NAMED))
+        if marked:
+            said.append(_(text).format(names=shown))
+    return " · ".join(said)
 
 
 def _drawn(parts: list[Stretch], n: int, title: str) -> Element:

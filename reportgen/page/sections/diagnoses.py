@@ -29,7 +29,9 @@ def section(report: Report) -> Section | None:
     grave = [c for c in cards if c.tone != "info"]
     notes = [c for c in cards if c.tone == "info"]
     n = len(notes)
-    title = plural("{n} observation that needs no action", "{n} observations that need no action", n).format(n=n)
+    title = plural(
+        "{n} observation that is no fault by itself", "{n} observations that are no faults by themselves", n
+    ).format(n=n)
     blocks: list[Block] = [Diagnoses(cards=grave, notes=notes, notes_summary=title if notes else "")] if cards else []
     waived = waived_table(report)
     return Section(

@@ -24,7 +24,7 @@ def section(report: Report) -> Section | None:
         blocks.append(profile)
     blocks.append(_parameters(facts))
     intro = _(
-        "Gradients of the loss over {b} batches ({n} samples), measured without changing the model. Healthy gradients "
+        "Gradients of the loss over {n} samples (batches: {b}), measured without changing the model. Healthy gradients "
         "reach every trainable parameter and keep their size within a few powers of ten from the first layer to the "
         "last."
     ).format(b=count(facts.n_batches), n=count(facts.n_samples))

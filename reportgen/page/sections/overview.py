@@ -59,7 +59,7 @@ def _meaning(errors: int, warnings: int) -> str:
 def _detail(report: Report, notes: int) -> str:
     parts = []
     if notes:
-        parts.append(plural("{n} harmless observation.", "{n} harmless observations.", notes).format(n=notes))
+        parts.append(plural("{n} observation.", "{n} observations.", notes).format(n=notes))
     if report.waived:
         n = len(report.waived)
         parts.append(plural("{n} finding waived.", "{n} findings waived.", n).format(n=n))

@@ -8,6 +8,7 @@ from ..blocks import Block, Figure, Gallery, KeyValues, Pair, Prose, Section, Ti
 from ..clouds import cloud
 from ..formats import count, listing, name, number, percent, shape
 from ..language import _, plural
+from ..places import place
 from ..words_pictures import display_words, left_out_words
 from . import samples
 from .samples import bitmap, label_of
@@ -59,7 +60,7 @@ def _projection(report: Report, facts: Projection) -> Figure:
         )
     shares = [percent(v) for v in facts.explained] + ["", ""]
     caption = " ".join(told).format(
-        layer=name(facts.layer),
+        layer=place(facts.layer, "weights"),
         n=count(facts.n_features),
         points=count(len(facts.x)),
         seen=count(facts.seen),

@@ -11,8 +11,9 @@ from msgspec import Struct
 from ...document.history import HistogramRun, History, ParameterRun, Trace
 from ..blocks import Block, Cell, Column, Figure, Pictures, Table, Tone
 from ..cells import missing, of_count, of_name, of_number, of_share, of_text
-from ..formats import count, name, number, shape
+from ..formats import count, number, shape
 from ..language import _, plural
+from ..places import place
 from ..run_figures import HeatRow, Hill, heat, ridgeline
 from .curves import axis_name
 
@@ -175,8 +176,8 @@ def _spread(runs: list[HistogramRun]) -> list[HistogramRun]:
     return [runs[round(i * (len(runs) - 1) / (MAX_HILLS - 1))] for i in range(MAX_HILLS)]
 
 
-def _ridge(place: int, run: HistogramRun) -> Figure:
-    title = _PARTS[run.part]().format(name=name(run.name))
+def _ridge(rank: int, run: HistogramRun) -> Figure:
+    title = _PARTS[run.part]().format(name=place(run.name, "weights"))
     moments = run.moments
     if len(moments) > MAX_MOMENTS:
         moments = [moments[round(i * (len(moments) - 1) / (MAX_MOMENTS - 1))] for i in range(MAX_MOMENTS)]
@@ -185,7 +186,7 @@ def _ridge(place: int, run: HistogramRun) -> Figure:
     said = _("{title}: from {a} … {b} at the start to {c} … {d} at the end").format(
         title=title, a=number(first.low), b=number(first.high), c=number(last.low), d=number(last.high)
     )
-    return Figure(id=f"hill-{place}", title=title, drawing=ridgeline(hills, said, axis=axis_name(run.axis)))
+    return Figure(id=f"hill-{rank}", title=title, drawing=ridgeline(hills, said, axis=axis_name(run.axis)))
 
 
 # ---------------------------------------------------------------------------------------------------- table

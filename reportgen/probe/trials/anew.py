@@ -64,11 +64,7 @@ def learned_anew(lab: Lab) -> Result:
     splits = {
         name: _halves(part, lab.seed) for name, part in (("training", lab.wide_training), ("given", lab.wide_given))
     }
-    numbers: dict[str, float] = {}
-    kind = ""
-    for name, (_, asked) in splits.items():
-        base, kind = constant(lab.model, asked)
-        numbers |= {f"commonest_{name}": base, f"asked_{name}": float(asked.n_samples)}
+    numbers, kind = _constants(lab, splits)
     whole, base = _entered(numbers, score(lab.model, splits["given"][1])), numbers["commonest_given"]
     if base >= 1 or whole - base > (_WORKS_WELL if lab.augmented else _WORKS) * (1 - base):
         raise NotApplicableError("the model works on the data given, or there is nothing to tell apart")
@@ -94,6 +90,19 @@ def learned_anew(lab: Lab) -> Result:
     with suppress(OutOfTimeError, NotApplicableError):
         _say_what_helps(lab, splits["training"][0], splits["given"][1], numbers)
     return Result(numbers, {"kind": kind})
+
+
+def _constants(lab: Lab, splits: dict[str, tuple[Batch, Batch]]) -> tuple[dict[str, float], str]:
+    """Return what a constant answer scores on what is asked of either split, and what their targets are."""
+    numbers: dict[str, float] = {}
+    kind = ""
+    for name, (_, asked) in splits.items():
+        base, told = constant(lab.model, asked)
+        if kind not in ("", told):
+            raise NotApplicableError("the targets of the two splits are of different kinds")
+        kind = told
+        numbers |= {f"commonest_{name}": base, f"asked_{name}": float(asked.n_samples)}
+    return numbers, kind
 
 
 def _confounded(lab: Lab, splits: dict[str, tuple[Batch, Batch]]) -> dict[str, Batch]:
@@ -146,9 +155,11 @@ def unseen_half(lab: Lab) -> Result:
     given = first_samples(lab.wide_given, _MOST)
     if given is None or given.target is None or not is_by_sample(given) or given.n_samples < _LEAST // 2:
         raise NotApplicableError(f"fewer than {_LEAST // 2} samples of one shape with targets")
-    (common, kind), (common_given, _) = constant(lab.model, unseen), constant(lab.model, given)
+    (common, kind), (common_given, kind_given) = constant(lab.model, unseen), constant(lab.model, given)
     if kind == "maps":
         raise NotApplicableError("the outputs are no class scores")
+    if kind != kind_given:
+        raise NotApplicableError("the targets of the two splits are of different kinds")
     own, now = score(lab.model, unseen)[0], score(lab.model, given)[0]
     if kind == "classes":
         error = math.sqrt(own * (1 - own) / unseen.n_samples + now * (1 - now) / given.n_samples)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import math
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -157,7 +158,7 @@ def _unowned(work: Outfit) -> dict[str, float]:
 def enter_strangers(
     lab: Lab, work: Outfit, leaves: list[Tensor], batch: Batch, numbers: dict[str, float], detail: dict[str, str]
 ) -> None:
-    """Enter the leaves that need a gradient and belong neither to model, loss or optimizers nor to the data.
+    """Enter the leaves that need a gradient and belong neither to model, loss or any optimizer nor to the data.
 
     An activation that was wrapped anew in the forward pass is a leaf too, with a row for each sample; a parameter that
     is made anew in each pass is one that nobody trains.
@@ -167,12 +168,20 @@ def enter_strangers(
     if isinstance(work.loss, nn.Module):
         known |= {id(p) for p in work.loss.parameters()}
     strangers = [leaf for leaf in leaves if id(leaf) not in known and not _is_wrapped(leaf, work.model, batch)]
+    if strangers:
+        elsewhere = _owned_by_any()  # as the parameters of a critic are, which has an optimizer of its own
+        strangers = [leaf for leaf in strangers if id(leaf) not in elsewhere]
     numbers["strangers"] = float(len(strangers))
     if strangers:
         numbers["stranger_elements"] = float(sum(leaf.numel() for leaf in strangers))
         shapes = [" × ".join(map(str, leaf.shape)) or "scalar" for leaf in strangers[:_NAMES]]
         detail["strangers"] = ", ".join(shapes)
         detail["where"] = _where(work.model, strangers)
+
+
+def _owned_by_any() -> frozenset[int]:
+    """Return the ids of the tensors in all optimizers that there are, those that nobody told us of too."""
+    return optimizers_own([o for o in gc.get_objects() if issubclass(type(o), Optimizer)])
 
 
 def _is_wrapped(leaf: Tensor, model: nn.Module, batch: Batch) -> bool:

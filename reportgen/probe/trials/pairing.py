@@ -16,6 +16,7 @@ from ..evaluation import are_class_scores
 from ..seeding import seed_generators
 from .drawn import draw_trainable
 from .lab import Lab, Loss, NotApplicableError, Result, a_row_each, answer, output_of, spread, taken, value_of
+from .learning import leaves_of
 from .sample import changed, is_by_sample, mapped, rows
 
 _PAIRS = 16
@@ -31,15 +32,16 @@ _SURE = 40.0  # a logit that is as good as certain
 def loss_of_pairs(lab: Lab) -> Result:
     """Ask the loss how an output hangs together with the target of its own sample, and with those of others.
 
-    Second differences L(o_i, t_j) of 16 samples, each moved by a standard deviation: ``own`` for i = j, ``other`` for
-    i and j apart, ``outputs`` between two outputs; means of magnitudes. A loss of pairs has nothing between samples,
-    one that takes a root or a correlation over the batch a sixteenth; where (N, 1) and (N,) are broadcast against each
+    Second differences L(o_i, t_j) of 16 samples, each moved by a standard deviation: ``own`` for i = j, ``other`` for i
+    and j apart, ``outputs`` between two outputs; means of magnitudes. A loss of pairs has nothing between samples, one
+    that takes a root or a correlation over the batch a sixteenth; where (N, 1) and (N,) are broadcast against each
     other, every output meets every target alike. Targets that are numbers; of several columns those of fractions. Of
     targets that are yes or no throughout, up to 4096 a sample, each is turned into the other (``flipped`` 1), among
     eight samples of either kind where a sample has one: a loss divided by the number of either then changes little.
-    ``beside_own`` and ``beside_other``: medians of the same for the columns of whole numbers beside them (weights,
-    masks), moved by 1. Of a tuple of outputs (a mean and a variance) all rows of a sample are moved together. Of
-    several columns of whole numbers throughout (an action and its reward), see ``_of_columns``.
+    ``met`` and ``level``, of one output for each target: the loss where the outputs are the targets, and where they are
+    their mean. ``beside_own`` and ``beside_other``: medians of the same for the columns of whole numbers beside them
+    (weights, masks), moved by 1. Of a tuple of outputs (a mean and a variance) all rows of a sample are moved together.
+    Of several columns of whole numbers throughout (an action and its reward), see ``_of_columns``.
     """
     batch = _some_of_both(lab)
     outputs, target, pack = _all_numbers(lab, batch)
@@ -90,7 +92,19 @@ def loss_of_pairs(lab: Lab) -> Result:
     floor = _ROUNDING * max(map(abs, (base, most, *o_alone)))
     numbers = {key: value if value > floor else 0.0 for key, value in seen.items()} | {"samples": float(n)}
     numbers |= {"flipped": 1.0} if yes_or_no else {}
+    if not yes_or_no and len(outputs) == 1:
+        numbers |= _met(lambda said: told(pack([said])), outputs[0], target)
     return Result(numbers, {"output": _shape(outputs[0]), "target": _shape(target)})
+
+
+def _met(told: Callable[[Tensor], float], output: Tensor, target: Tensor) -> dict[str, float]:
+    """Return the loss where the outputs are the targets, and where all are their mean; {} of another number of them."""
+    if output.numel() != target.numel():
+        return {}
+    said = {"met": target, "level": target.mean(0, keepdim=True).expand_as(target)}
+    with suppress(NotApplicableError):
+        return {name: told(values.reshape(output.shape).to(output)) for name, values in said.items()}
+    return {}
 
 
 def _of_columns(told: Callable[[int | None, Tensor], float], table: Tensor) -> dict[str, float]:
@@ -182,8 +196,10 @@ def loss_penalty(lab: Lab) -> Result:
         output = output_of(lab.model, batch)
     with torch.enable_grad():
         value = taken(lambda: value_of(lab.loss, output, batch.target), "the loss refuses outputs of eval mode")
-    numbers = {"depends": float(value.requires_grad), "loss": float(value.detach())}
-    if value.requires_grad and isinstance(output, Tensor) and isinstance(batch.target, Tensor):
+    ours = lab.owned | {id(p) for p in lab.model.parameters()}  # a critic of the loss's own is no penalty
+    depends = any(id(leaf) in ours for leaf in leaves_of([value]))
+    numbers = {"depends": float(depends), "loss": float(value.detach())}
+    if depends and isinstance(output, Tensor) and isinstance(batch.target, Tensor):
         with suppress(NotApplicableError):
             numbers["penalty"] = _value(lab.loss, _certain(output, batch.target), batch)
     return Result({k: v for k, v in numbers.items() if math.isfinite(v)})
@@ -195,14 +211,14 @@ def loss_without_target(lab: Lab) -> Result:
     ``ignored``: 1 where the loss is the same to the bit with the targets of other samples and with one target for all.
     Such a loss compares views of a sample, and is lowest where all outputs are the same. ``spread``: deviation of the
     outputs over their root mean square; ``direction``: length of the mean of the outputs scaled to length 1, 1 where
-    all point the same way; ``width``: their deviation itself; ``fresh_*``: the same of a copy whose weights were drawn
-    anew. Where two inputs are views of one sample, the loss of ``views``, of ``strangers`` (one of the two dealt out
-    among the samples) and of ``fresh_views``. Where the model gives two outputs of one shape for each sample, the loss
-    where both are ``alike`` (the second is the first) and where that is ``dealt`` out among the samples, and how often
-    the second lies ``nearer`` to its own first than to that of another sample. A loss that does look at targets is told
-    as blind where all outputs are one (``together``: 1), if it is as low as with the outputs as they are, or lower,
-    where all of them are moved to one place, and as low at another place and with the targets of other samples: such a
-    loss only pulls together.
+    all point the same way, and 0 of outputs of one number; ``width``: their deviation itself; ``fresh_*``: the same of
+    a copy whose weights were drawn anew. Where two inputs are views of one sample, the loss of ``views``, of
+    ``strangers`` (one of the two dealt out among the samples) and of ``fresh_views``. Where the model gives two outputs
+    of one shape for each sample, the loss where both are ``alike`` (the second is the first) and where that is
+    ``dealt`` out among the samples, and how often the second lies ``nearer`` to its own first than to that of another
+    sample. A loss that does look at targets is told as blind where all outputs are one (``together``: 1), if it is as
+    low as with the outputs as they are, or lower, where all of them are moved to one place, and as low at another place
+    and with the targets of other samples: such a loss only pulls together.
     """
     batch = lab.targeted(64, least=16)
     target = batch.target
@@ -304,7 +320,8 @@ def _apart(model: torch.nn.Module, batch: Batch, prefix: str) -> dict[str, float
     size = float(found.square().mean().sqrt())
     units = found / found.norm(dim=1, keepdim=True).clamp_min(1e-12)
     wide = spread(found)
-    numbers = {"spread": wide / size if size else 0.0, "direction": float(units.mean(0).norm()), "width": wide}
+    aligned = float(units.mean(0).norm()) if found.shape[1] > 1 else 0.0  # a single number has no direction
+    numbers = {"spread": wide / size if size else 0.0, "direction": aligned, "width": wide}
     return {f"{prefix}{name}": value for name, value in numbers.items()}
 
 
