@@ -192,6 +192,16 @@ def test_and_so_it_is_in_a_sentence() -> None:
     assert describe(replace(finding, subject="conv3")).startswith("conv3: ")
 
 
+def test_a_class_that_has_a_number_for_a_name_is_called_a_class() -> None:
+    evidence = {"recall": 0.017, "mean": 0.3, "samples": 60, "classes": 1}
+    found = Finding(rule="o-per-class", severity=Severity.INFO, section="evaluation", subject="2", evidence=evidence)
+    assert describe(found).startswith("Of class 2 ")
+    evidence = {"share": 0.4, "taken": 20, "errors": 30}
+    pair = replace(found, rule="o-confused-pair", evidence=evidence, detail={"other": "3"})
+    assert "of class 2 are taken for class 3" in describe(pair)
+    assert describe(replace(found, subject="cat")).startswith("Of cat ")
+
+
 def test_few_layers_have_a_box_each_though_all_are_alike() -> None:
     names = [f"l{i}" for i in range(depth.APART)]
     assert len(depth.stretches(names, ["ok"] * len(names))) == len(names)
