@@ -59,7 +59,9 @@ WORDS = {
     ),
     "mult-adds": Word(
         (N_("Mult-adds of the pass"),),
-        N_("Multiplications with their addition, as torchinfo counts them; half as many as FLOPs."),
+        N_(
+            "Multiplications with their addition, as torchinfo counts them: of the layers that it knows, and of no function; those of FLOPs are all."
+        ),
     ),
     "directions": Word(
         (N_("Directions"), N_("Participation")),
@@ -102,7 +104,11 @@ WORDS = {
     ),
     "wilson": Word(
         (N_("95 % interval"),),
-        N_("Wilson's interval for a share: where the true share lies with 95 % confidence, given so many samples."),
+        N_(
+            "Where the true value lies with 95 % confidence, given so many samples: by Wilson's formula for a share, "
+            "by DeLong's for an area under a curve, by how far the samples spread (delta method, jackknife, bootstrap) "
+            "for other scores."
+        ),
         "(p̂ + z²/2n ± z √(p̂(1−p̂)/n + z²/4n²)) / (1 + z²/n), z = 1.96",
         "Wilson, 1927",
     ),

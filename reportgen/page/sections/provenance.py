@@ -10,6 +10,8 @@ from ..language import _
 from ..reasons import told
 from .waivers import settings_table
 
+_DIGITS = 64  # of a SHA-256
+
 
 def section(report: Report) -> Section | None:
     """Show how the report was made."""
@@ -56,8 +58,11 @@ def _meta(meta: Meta) -> list[Pair]:
     read = _("Read from, {what}")
     pairs = [Pair(label=read.format(what=name(told(k))), value=name(v)) for k, v in meta.sources.items()]
     hashes = {"checkpoint": _("SHA-256 of the checkpoint"), "first batch": _("SHA-256 of the first batch")}
-    pairs += [Pair(label=hashes.get(k, name(k)), value=name(v)) for k, v in meta.hashes.items()]
-    made = [(_("Made"), moment(meta.created) if meta.created else ""), (_("Git commit"), meta.commit)]
+    for key, digits in meta.hashes.items():
+        cut = " …" if len(digits) < _DIGITS else ""
+        pairs.append(Pair(label=hashes.get(key, name(key)), value=name(digits) + cut))
+    commit = meta.commit or (_("not known: outside of a repository, or git is not there") if meta.created else "")
+    made = [(_("Made"), moment(meta.created) if meta.created else ""), (_("Git commit"), commit)]
     for label, value in (*made, (_("Machine"), meta.machine), (_("Device"), meta.device)):
         if value:
             pairs.append(Pair(label=label, value=name(told(value))))

@@ -70,7 +70,7 @@ def _table(report: Report, card: Scorecard) -> Table:
         Column(_("Known cases"), "number", _("How many of the faulty programs with a cause of its own it fired on.")),
         Column(_("Healthy ones"), "number", _("How many healthy programs, and faulty ones after the repair.")),
     ]
-    title = _("The record of {n} rules").format(n=count(len(rules)))
+    title = _("The record of the rules: {shown} of {n} in a table").format(shown=count(len(rows)), n=count(len(rules)))
     note = _("A rule with nothing under “here” was silent; a dash: no faulty program for it was tried.")
     if perfect:
         cases = [_("{name} ({n})").format(name=name(r), n=count(card.rules[r].known)) for r in sorted(perfect)]
