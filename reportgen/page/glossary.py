@@ -60,7 +60,8 @@ WORDS = {
     "mult-adds": Word(
         (N_("Mult-adds of the pass"),),
         N_(
-            "Multiplications with their addition, as torchinfo counts them: of the layers that it knows, and of no function; those of FLOPs are all."
+            "Multiplications with their addition, as torchinfo counts them: of the layers that it knows, and of no "
+            "function; those of FLOPs are all."
         ),
     ),
     "directions": Word(
