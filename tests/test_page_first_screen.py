@@ -176,6 +176,44 @@ def test_bars_stand_on_zero() -> None:
     assert (ground - tops[0]) / (ground - tops[1]) == pytest.approx(0.5, abs=0.02)
 
 
+def gauge(
+    rule: str, key: str, value: float, **limits: float
+) -> tuple[float, list[float], list[tuple[float, float]], str]:
+    """Where the number, its limits and the bands beyond them stand on a gauge, and its caption."""
+    told = finding(rule, "training", "model", **{key: value})
+    svg, caption = shown(builders.smallest(), replace(told, threshold=limits or {key: 0.5}))
+    marker = re.search(r'd="M([\d.]+) 44l6', svg)
+    assert marker is not None
+    bands = [(float(a), float(b)) for a, b in re.findall(r'd="M([\d.]+) 41H([\d.]+)v10', svg)]
+    return float(marker[1]), [float(x) for x in re.findall(r'd="M([\d.]+) 36V58', svg)], bands, caption
+
+
+def test_numbers_stand_on_a_gauge_where_their_sizes_put_them() -> None:
+    """From 8 to 292 pixels: 100 % against 90 %, a loss against its level, a deviation decades beyond its limit."""
+    assert gauge("clip-fraction", "share", 1.0, share=0.9)[:3] == (292, [263.6], [(263.6, 292)])
+    marker, (limit,), _band, caption = gauge("x", "end", 2.0, end=1.5)
+    assert (marker, limit) == (292, 221)
+    assert "logarithmic" not in caption
+    marker, (limit,), _band, caption = gauge("x", "row_sum_error", 1.0, row_sum_error=1e-3)
+    assert (marker - limit) / (292 - 8) == pytest.approx(3 / 4, abs=0.01)  # of four decades
+    assert "logarithmic" in caption
+
+
+def test_the_side_of_a_gauge_is_marked_that_is_beyond_the_limit() -> None:
+    marker, (limit,), ((start, end),), _caption = gauge("x", "accuracy", 0.125, accuracy=0.95)
+    assert start <= marker < limit == end
+    marker, (low, high), bands, _caption = gauge("lr-extreme", "rate", 0.05, low=1e-6, high=0.01)
+    assert bands == [(8, low), (high, 292)]
+    assert high < marker
+    levels = {"warning": 0.5, "error": 0.99}
+    assert gauge("x", "share", 0.5625, **levels)[1:3] == ([150, 289.2], [(150, 292)])
+
+
+def test_of_two_numbers_that_are_each_enough_the_one_is_shown_that_went_further() -> None:
+    told = finding("bn-stats-mismatch", "activations", "model", mean_gap=0.001, log_var_gap=20.7)
+    assert "log of the ratio of variances 20.7" in shown(builders.smallest(), told)[0]
+
+
 def test_a_layer_that_has_a_number_for_a_name_is_called_a_layer() -> None:
     found = diagnosis(finding("act-dead", "activations", "3", share=1.0))
     named = diagnosis(finding("act-dead", "activations", "conv1", share=1.0))

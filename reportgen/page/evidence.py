@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 
 from msgspec import structs
@@ -10,7 +11,7 @@ from ..document.facts import Diagnosis, Finding, Report, Severity
 from ..document.history import History, Series
 from ..document.stats import TensorStats
 from .data_evidence import Drawn, of_data
-from .evidence_figures import Curve, against, by_powers, curves, distribution, profile
+from .evidence_figures import Curve, against, by_powers, curves, distribution, profile, spans_powers
 from .formats import name
 from .language import _
 from .sections.curves import axis_name, metric_name
@@ -167,25 +168,52 @@ def _distribution(stats: TensorStats | None, place: str, *, outputs: bool) -> Dr
 # ------------------------------------------------------------------------------------------- against a limit
 
 
+_EITHER = ("bn-stats-mismatch",)  # either of their numbers is enough, and the one that went further is shown
+
+
 def _against_limit(report: Report, finding: Finding, alike: list[Finding]) -> Drawn | None:
     """Hold the number that the rule judges against its limits: the one of the same name, or else its first."""
     limits = finding.threshold
     shared = [key for key in finding.evidence if key in limits]
     levels = [v for key, v in limits.items() if key in _LEVELS or key in ("low", "high")]
     if shared:
-        key, against_what = shared[0], [limits[shared[0]]]
+        key = (
+            max(shared, key=lambda k: finding.evidence[k] / (limits[k] or 1.0))
+            if finding.rule in _EITHER
+            else shared[0]
+        )
+        held = {key: limits[key]}
     elif len(finding.evidence) == len(limits) == 1:
-        key, against_what = next(iter(finding.evidence)), list(limits.values())
+        key, held = next(iter(finding.evidence)), limits
     elif levels and len(levels) == len(limits) and finding.evidence:
         # a limit that is a share is one for a share, whatever is counted beside it
         of_shares = "share" in finding.evidence and all(0 <= v <= 1 for v in levels)
-        key, against_what = "share" if of_shares else next(iter(finding.evidence)), levels
+        key, held = "share" if of_shares else next(iter(finding.evidence)), limits
     else:
         return None
     caption = _("{rule}: what was measured, and its limit").format(rule=rule_title(finding.rule))
+    value, against_what = finding.evidence[key], list(held.values())
+    if spans_powers([value, *against_what]):
+        caption = _("{quantity}, on a logarithmic scale").format(quantity=caption)
     said = (quantity(finding.rule, key), _("dashed: the limit"))
-    drawn = against(finding.evidence[key], against_what, caption, said, lambda v: measured(finding.rule, key, v))
+    fine = _fine(finding, value, held)
+    drawn = against(value, against_what, caption, said, lambda v: measured(finding.rule, key, v), fine)
     return None if drawn is None else Drawn(drawn, caption)
+
+
+def _fine(finding: Finding, value: float, limits: dict[str, float]) -> tuple[float, float]:
+    """Return from where to where a number is fine: levels are reached from below, and what was found lies beyond.
+
+    What is a mere observation may lie on either side of a limit: all of the scale is fine.
+    """
+    if {"low", "high"} & set(limits):
+        return limits.get("low", -math.inf), limits.get("high", math.inf)
+    if set(limits) & set(_LEVELS):
+        return -math.inf, min(limits.values())
+    if finding.severity is Severity.INFO:
+        return -math.inf, math.inf
+    limit = next(iter(limits.values()))
+    return (-math.inf, limit) if value >= limit else (limit, math.inf)
 
 
 def _course(report: Report, finding: Finding, alike: list[Finding]) -> Drawn | None:

@@ -11,7 +11,8 @@ from msgspec import Struct
 from ..document.stats import TensorStats
 from .formats import number, short
 from .palette import BAR, ERROR, INK, MUTED, RULE, SERIES
-from .svg import Element, decimal, drawing, element
+from .planes import ticks
+from .svg import Element, decimal, drawing, element, width_of
 
 WIDTH, HEIGHT = 300, 92
 _LEFT, _TOP, _BOTTOM = 56, 8, 72
@@ -167,31 +168,83 @@ def _hump(counts: Sequence[float], low: float, high: float, title: str) -> Eleme
     return drawing(WIDTH, HEIGHT, title, *parts, class_="chart")
 
 
+def spans_powers(values: Sequence[float]) -> bool:
+    """Tell whether numbers lie decades apart, so that a gauge of them has a logarithmic scale."""
+    return min(values) > 0 and max(values) / min(values) > 100
+
+
 def against(
-    value: float, limits: Sequence[float], title: str, words: tuple[str, str], shown: Callable[[float], str]
+    value: float,
+    limits: Sequence[float],
+    title: str,
+    words: tuple[str, str],
+    shown: Callable[[float], str],
+    fine: tuple[float, float],
 ) -> Element | None:
-    """Draw one measured number on a line with the limits that it was held against.
+    """Draw one measured number on a scale with the limits that it was held against; what lies beyond is a broad band.
 
     ``words``: what the number is, and what the limit is. ``shown``: writes a number of this kind with its unit.
+    ``fine``: from where to where nothing is found; an end may be infinite.
     """
-    axis = _Axis.over([value, *limits])
-    if axis is None or axis.high == axis.low:
+    known = [value, *limits]
+    if max(known) == min(known) or not all(v == 0 or 1e-99 < abs(v) < 1e99 for v in known):
         return None
+    axis = _round_axis(known, limits)
+    left, right = 8, WIDTH - 8
 
     def place(v: float) -> float:
         y = axis.height(v)
         share = 0.0 if y is None else (_BOTTOM - y) / (_BOTTOM - _TOP)
-        return round(40 + share * (WIDTH - 80), 1)
+        return round(left + share * (right - left), 1)
 
-    parts = [element("path", d=f"M8 46H{WIDTH - 8}", stroke=RULE, stroke_width=2)]
+    parts = [element("path", d=f"M{left} 41v10v-5H{right}v-5v10", fill="none", stroke=MUTED)]
+    for a, b in ((axis.low, fine[0]), (fine[1], axis.high)):
+        if b > a:
+            x, end = place(max(a, axis.low)), place(min(b, axis.high))
+            band = f"M{decimal(x)} 41H{decimal(end)}v10H{decimal(x)}z"
+            parts.append(element("path", d=band, fill=ERROR, fill_opacity=0.3))
     for limit in limits:
         x = place(limit)
-        parts.append(element("path", d=f"M{decimal(x)} 34V58", stroke=MUTED, stroke_width=2, stroke_dasharray="3 2"))
-        parts.append(text(shown(limit), x, 73, "middle"))
+        parts.append(element("path", d=f"M{decimal(x)} 36V58", stroke=INK, stroke_width=2, stroke_dasharray="3 2"))
+    taken = _side_by_side([(shown(limit), place(limit)) for limit in sorted(limits)])
+    parts += [text(said, round(middle, 1), 72, "middle", INK) for said, middle in taken]
+    for said, x, anchor in ((shown(axis.low), left, None), (shown(axis.high), right, "end")):
+        if all(said != other and not _meet((said, _kept_inside(said, x)), (other, at)) for other, at in taken):
+            parts.append(text(said, x, 72, anchor))
     x = place(value)
     parts.append(element("path", d=f"M{decimal(x)} 44l6-10h-12z", fill=ERROR))
     said = f"{words[0]} {shown(value)}"
-    half = 3.6 * sum(1 if c < "\u2e80" else 1.7 for c in said)  # a Chinese character is wider
-    parts.append(text(said, min(max(x, half), max(WIDTH - half, half)), 26, "middle", INK))
-    parts.append(text(words[1], 8, HEIGHT - 4))
+    parts.append(text(said, round(_kept_inside(said, x), 1), 26, "middle", INK))
+    parts.append(text(words[1], left, HEIGHT - 2))
     return drawing(WIDTH, HEIGHT, title, *parts, class_="chart")
+
+
+def _round_axis(values: Sequence[float], limits: Sequence[float]) -> _Axis:
+    """Return a scale with round ends: over powers of ten, or even and with zero on it; no limit but zero is its end."""
+    if spans_powers(values):
+        low, high = (10.0 ** f(math.log10(v)) for f, v in ((math.floor, min(values)), (math.ceil, max(values))))
+        return _Axis(low / 10 if low in limits else low, high * 10 if high in limits else high, log=True)
+    marks = ticks(min(*values, 0.0), max(*values, 0.0), 4)
+    step = marks[1] - marks[0]
+    low, high = (f(v / step) for f, v in ((math.floor, min(*values, 0.0)), (math.ceil, max(*values, 0.0))))
+    return _Axis(step * (low - (low * step in limits and low < 0)), step * (high + (high * step in limits)), log=False)
+
+
+def _kept_inside(said: str, x: float) -> float:
+    """Return where the middle of a label lies so that it stays inside the drawing."""
+    half = width_of(said, 11) / 2
+    return min(max(x, half), max(WIDTH - half, half))
+
+
+def _meet(one: tuple[str, float], other: tuple[str, float]) -> bool:
+    """Tell whether two labels, each with the place of its middle, are too close to be read apart."""
+    return abs(one[1] - other[1]) < (width_of(one[0], 11) + width_of(other[0], 11)) / 2 + 6
+
+
+def _side_by_side(labels: Sequence[tuple[str, float]]) -> list[tuple[str, float]]:
+    """Return labels with the places of their middles; two that would meet part, one to each side."""
+    placed = [(said, _kept_inside(said, x)) for said, x in labels]
+    if len(placed) == 2 and _meet(*placed):
+        apart = [width_of(said, 11) / 2 + 2 for said, _x in placed]
+        placed = [(said, x + way) for (said, x), way in zip(labels, (-apart[0], apart[1]), strict=True)]
+    return placed
