@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import re
 import shutil
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from reportgen.look import Look
 from reportgen.render import typeface
@@ -75,6 +77,35 @@ def opened(browser: Any, path: Path, **settings: Any) -> Any:
     page = browser.new_context(**settings).new_page()
     page.goto(path.as_uri())
     return page
+
+
+SMALL_WORDS = """() => [...document.querySelectorAll('svg text')].filter(t => t.checkVisibility()).filter(t => {
+  const drawing = t.ownerSVGElement;
+  const scale = drawing.getBoundingClientRect().width / drawing.viewBox.baseVal.width;
+  return parseFloat(getComputedStyle(t).fontSize) * scale < 9;
+}).map(t => t.ownerSVGElement.querySelector('title').textContent)"""
+CUT_TITLES = """() => [...document.querySelectorAll('.wrap caption:not(.sr)')].filter(
+  c => c.offsetWidth > c.closest('.wrap').clientWidth + 1).map(c => c.textContent)"""
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_a_phone_shows_words_that_can_be_read_and_whole_titles(browser: Any, files: dict[str, Path], name: str) -> None:
+    page = opened(browser, files[name], viewport={"width": 360, "height": 800})
+    page.evaluate(UNFOLD)
+    assert page.evaluate(SMALL_WORDS) == []
+    assert page.evaluate(CUT_TITLES) == []
+
+
+def test_a_box_that_goes_on_beyond_its_edge_has_a_shade_there(browser: Any, files: dict[str, Path]) -> None:
+    """At the edge where there is more, and only there: scrolled to its end the shade is at the start."""
+    page = opened(browser, files["classifier"], viewport={"width": 360, "height": 800})
+    box = page.locator("#by-layer .wrap").first
+    for place, dark in ((0, (False, True)), (9999, (True, False))):
+        box.evaluate("(box, place) => { box.scrollLeft = place; }", place)
+        shown = Image.open(io.BytesIO(box.screenshot())).convert("L")
+        row = shown.height - 3  # beneath the letters of the last row
+        ends = [shown.getpixel((x, row)) for x in (0, shown.width - 1)]
+        assert tuple(grey < 220 for grey in ends) == dark
 
 
 @pytest.mark.parametrize("name", SMALL)

@@ -154,7 +154,7 @@ class Figure(Struct, frozen=True, kw_only=True):
     def scrolls(self) -> bool:
         """Whether a narrow screen scrolls the drawing rather than shrink it, so that a keyboard has to get there."""
         kinds = dict(self.drawing.attributes).get("class", "").split()
-        return "wide" in kinds or "flow" in kinds
+        return any(kind in kinds for kind in ("mid", "wide", "flow"))
 
 
 class Pictures(Struct, frozen=True, kw_only=True):

@@ -91,7 +91,7 @@ def heat(rows: Sequence[HeatRow], title: str, *, axis: str, log: bool, span: tup
         if len(edges) > 8:
             parts.append(_text(short(middle), left + (len(edges) // 2 + 0.5) * cell, bottom + 12, "middle"))
         parts.append(_text(f"{axis} {short(places[-1])}", left + width, bottom + 12, "end"))
-    parts += _legend(left, bottom + 22, width, log, span)
+    parts += _legend(left, bottom + 22, log, span)
     return drawing(left + width + 6, bottom + 52, title, *parts, class_="chart")
 
 
@@ -156,18 +156,15 @@ def _told(row: HeatRow, axis: str) -> str:
     )
 
 
-def _legend(left: float, y: float, width: float, log: bool, span: tuple[float, float]) -> list[Element]:
-    """Draw the colours with the values they stand for."""
+def _legend(left: float, y: float, log: bool, span: tuple[float, float]) -> list[Element]:
+    """Draw the colours with the values they stand for, at the left: there a phone shows them before it scrolls."""
     n, size = len(HEAT) - 1, 26
-    start = left + width - n * size
-    boxes = [
-        element("rect", x=start + (i - 1) * size, y=y, width=size, height=9, fill=HEAT[i]) for i in range(1, n + 1)
-    ]
+    boxes = [element("rect", x=left + (i - 1) * size, y=y, width=size, height=9, fill=HEAT[i]) for i in range(1, n + 1)]
     middle = math.sqrt(span[0] * span[1]) if log else sum(span) / 2
     texts = [
-        _text("≤ " + short(span[0]) if log else short(span[0]), start, y + 23),
-        _text(short(float(f"{middle:.1g}")), start + n * size / 2, y + 23, "middle"),
-        _text("≥ " + short(span[1]) if log else short(span[1]), left + width, y + 23, "end"),
+        _text("≤ " + short(span[0]) if log else short(span[0]), left, y + 23),
+        _text(short(float(f"{middle:.1g}")), left + n * size / 2, y + 23, "middle"),
+        _text("≥ " + short(span[1]) if log else short(span[1]), left + n * size, y + 23, "end"),
     ]
     return [*boxes, *texts]
 

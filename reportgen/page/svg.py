@@ -164,16 +164,19 @@ def _move(dx: int, dy: int) -> str:
     return f"h{decimal(dx / 10)}" if dx else f"v{decimal(dy / 10)}" if dy else ""
 
 
-_WIDE = 660  # pixels from which a phone scrolls a chart rather than shrink its words beyond reading
+_FITS = 426  # pixels up to which a phone of 360 shrinks words of 12 to no less than 9; it scrolls what is wider
+_WIDE = 660  # pixels from which a chart takes the whole width of a page
 
 
 def drawing(width: float, height: float, title: str, *children: Element, class_: str = "") -> Element:
     """Build a whole drawing. Its title is what a screen reader says and what hovering shows."""
+    if class_ == "chart" and width > _FITS:
+        class_ = "chart wide" if width > _WIDE else "chart mid"
     return element(
         "svg",
         element("title", title),
         *gathered(children),
-        class_=f"{class_} wide" if class_ == "chart" and width > _WIDE else class_ or None,
+        class_=class_ or None,
         viewBox=f"0 0 {decimal(width)} {decimal(height)}",
         width=width,
         height=height,

@@ -33,7 +33,7 @@ _FONTS = {  # address -> file, family, weight; base64 in the style sheet costs a
     "report-font:serif-bold": ("STIXGeneralBol.ttf", "Report Serif", 700),
 }
 # the style sheet of a page does not reach into drawings here, as it does on a screen
-_DRAWING = re.compile(r'<svg class=("chart wide"|chart|flow)(?= )')
+_DRAWING = re.compile(r'<svg class=("chart (?:mid|wide)"|chart|flow)(?= )')
 _CHINESE = ("report-font:chinese", "report-font:chinese-bold")
 
 
