@@ -96,6 +96,20 @@ def test_a_phone_shows_words_that_can_be_read_and_whole_titles(browser: Any, fil
     assert page.evaluate(CUT_TITLES) == []
 
 
+# by how many pixels a word may stand out: the room of a letter's box around its ink
+CUT_WORDS = """() => [...document.querySelectorAll('svg text')].filter(t => t.checkVisibility()).filter(t => {
+  const [word, sheet] = [t.getBoundingClientRect(), t.ownerSVGElement.getBoundingClientRect()];
+  return word.left < sheet.left - 0.5 || word.right > sheet.right + 0.5 || word.top < sheet.top - 2;
+}).map(t => t.textContent)"""
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_no_word_of_a_drawing_is_cut_at_its_edge(browser: Any, files: dict[str, Path], name: str) -> None:
+    page = opened(browser, files[name], viewport={"width": 1280, "height": 800})
+    page.evaluate(UNFOLD)
+    assert page.evaluate(CUT_WORDS) == []
+
+
 def test_a_box_that_goes_on_beyond_its_edge_has_a_shade_there(browser: Any, files: dict[str, Path]) -> None:
     """At the edge where there is more, and only there: scrolled to its end the shade is at the start."""
     page = opened(browser, files["classifier"], viewport={"width": 360, "height": 800})

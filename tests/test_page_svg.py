@@ -11,7 +11,7 @@ import pytest
 
 from reportgen.page import axes, cleaner, figures, plots
 from reportgen.page.palette import DASHES, SERIES
-from reportgen.page.svg import Element, decimal, drawing, element, line, serialise
+from reportgen.page.svg import Element, decimal, drawing, element, line, serialise, width_of
 
 from .builders import HOSTILE, HOSTILE_NAMES, normal, stats
 
@@ -148,6 +148,13 @@ def test_curves_differ_by_more_than_colour() -> None:
         for paths in drawn.values()
     }
     assert len(markers) == 6
+
+
+def test_the_last_tick_is_not_cut_at_the_edge() -> None:
+    root = parsed(axes.curves("Loss", [axes.Line("a", [1.0, 50_000.0], [1.0, 0.5])], x_label="step", y_label="loss"))
+    (last,) = [t for t in root.iter() if t.text == "50,000"]
+    width = float(root.get("width") or 0)
+    assert width - 30 < float(last.get("x") or 0) <= width - width_of("50,000", 12) / 2
 
 
 def test_curves_lie_where_the_ticks_say() -> None:

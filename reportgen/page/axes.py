@@ -16,7 +16,7 @@ from .formats import MINUS, number, short
 from .language import _
 from .palette import DASHES, INK, MUTED, RULE, SERIES
 from .planes import ticks
-from .svg import Element, decimal, drawing, element, line, width_of
+from .svg import Element, decimal, drawing, element, kept_inside, line, shortened, width_of
 
 _MAX_POINTS = 200
 _NOISY = 60  # points from which a curve by step gets a moving mean
@@ -96,7 +96,7 @@ def _drawn(
     size = (size[0], max(size[1], top + _LEAST + 44))
     box = _Box(left=round(left), top=top, right=size[0] - 12, bottom=size[1] - 44)
     place = _placing(box, x, y)
-    parts = [*_frame(box, x, y, labels), *names[0]]
+    parts = [*_frame(box, x, y, labels, size[0]), *names[0]]
     # a lone curve without a name needs no marks to be told from others
     apart = (box.right - box.left) / markers if names[1] else math.inf
     for i, curve in enumerate(lines):
@@ -160,21 +160,23 @@ def _word(value: float, step: float) -> str:
     return f"{value:,.{decimals}f}".replace("-", MINUS) if value else "0"
 
 
-def _frame(box: _Box, x: Scale, y: Scale, labels: tuple[str, str]) -> list[Element]:
+def _frame(box: _Box, x: Scale, y: Scale, labels: tuple[str, str], width: float) -> list[Element]:
     style: dict[str, Any] = {"font_size": _SIZE, "fill": MUTED}
     grid, parts = "", []
     for value, text in x.marks:
         at = box.left + x.share(value) * (box.right - box.left)
         grid += f"M{decimal(at)} {decimal(box.top)}V{decimal(box.bottom)}"
-        parts.append(element("text", text, x=at, y=box.bottom + 16, text_anchor="middle", **style))
+        where = {"x": kept_inside(text, at, _SIZE, width), "y": box.bottom + 16}
+        parts.append(element("text", text, **where, text_anchor="middle", **style))
     for value, text in y.marks:
         at = box.bottom - y.share(value) * (box.bottom - box.top)
         grid += f"M{decimal(box.left)} {decimal(at)}H{decimal(box.right)}"
         parts.append(element("text", text, x=box.left - 6, y=at + 4, text_anchor="end", **style))
     middle = (box.top + box.bottom) / 2
     name: dict[str, Any] = {"font_size": _SIZE, "fill": INK, "text_anchor": "middle"}
+    across = shortened(labels[1], _SIZE, box.bottom - box.top)
     parts.append(element("text", labels[0], x=(box.left + box.right) / 2, y=box.bottom + 36, **name))
-    parts.append(element("text", labels[1], x=12, y=middle, transform=f"rotate(-90 12 {decimal(middle)})", **name))
+    parts.append(element("text", across, x=12, y=middle, transform=f"rotate(-90 12 {decimal(middle)})", **name))
     edge = f"M{decimal(box.left)} {decimal(box.top)}V{decimal(box.bottom)}H{decimal(box.right)}"
     return [element("path", d=grid, stroke=RULE), element("path", d=edge, fill="none", stroke=MUTED), *parts]
 
@@ -270,7 +272,7 @@ def _names(lines: Sequence[Line], left: float, right: float, axis: str) -> tuple
     parts: list[Element] = []
     x, row = left, 0
     for label, order in entries:
-        shown = _cut(label, right - left - _SAMPLE - 6)
+        shown = shortened(label, _SIZE, right - left - _SAMPLE - 6)
         wide = _SAMPLE + 6 + width_of(shown, _SIZE)
         if x > left and x + wide > right:
             x, row = left, row + 1
@@ -279,13 +281,6 @@ def _names(lines: Sequence[Line], left: float, right: float, axis: str) -> tuple
         parts.append(element("text", shown, x=x + _SAMPLE + 6, y=y + 4, font_size=_SIZE, fill=INK))
         x += wide + _GAP
     return parts, row + 1 if entries else 0
-
-
-def _cut(label: str, room: float) -> str:
-    """Shorten a name from the right until there is room for it."""
-    while len(label) > 2 and width_of(label, _SIZE) > room:
-        label = label[:-2] + "…"
-    return label
 
 
 def _sample(order: int | None, x: float, y: float) -> list[Element]:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from .formats import name
 from .language import _, plural
 from .palette import INK, MUTED, RULE, SERIES
-from .svg import Element, drawing, element
+from .svg import Element, drawing, element, shortened
 
 _WIDTH, _HEIGHT, _LEGEND = 470, 470, 190
 _UNIT, _EDGE = 0.45, 10  # pixels to a place, and around all of them
@@ -76,7 +76,7 @@ def cloud(
         hover = element("title", told.format(label=row.label, n=len(row.places)))
         parts.append(element("path", hover, d=_at(row.places, row.shape), **row.paint))
         left, top = _WIDTH + 20, 16 + i * 22
-        label = row.label if len(row.label) <= 22 else row.label[:21] + "…"
+        label = shortened(row.label, 12, _LEGEND - 40)
         parts.append(element("path", d=_at([(left, top)], row.shape), **row.paint))
         parts.append(element("text", label, x=left + 14, y=top + 4, font_size=12, fill=INK))
     return drawing(_WIDTH + _LEGEND, max(height, len(rows) * 22 + 10), title, *parts, class_="chart")

@@ -12,7 +12,7 @@ from ..document.stats import TensorStats
 from .formats import number, short
 from .palette import BAR, ERROR, INK, MUTED, RULE, SERIES
 from .planes import ticks
-from .svg import Element, decimal, drawing, element, width_of
+from .svg import Element, decimal, drawing, element, kept_inside, width_of
 
 WIDTH, HEIGHT = 300, 92
 _LEFT, _TOP, _BOTTOM = 56, 8, 72
@@ -209,12 +209,14 @@ def against(
     taken = _side_by_side([(shown(limit), place(limit)) for limit in sorted(limits)])
     parts += [text(said, round(middle, 1), 72, "middle", INK) for said, middle in taken]
     for said, x, anchor in ((shown(axis.low), left, None), (shown(axis.high), right, "end")):
-        if all(said != other and not _meet((said, _kept_inside(said, x)), (other, at)) for other, at in taken):
+        if all(
+            said != other and not _meet((said, kept_inside(said, x, 11, WIDTH)), (other, at)) for other, at in taken
+        ):
             parts.append(text(said, x, 72, anchor))
     x = place(value)
     parts.append(element("path", d=f"M{decimal(x)} 44l6-10h-12z", fill=ERROR))
     said = f"{words[0]} {shown(value)}"
-    parts.append(text(said, round(_kept_inside(said, x), 1), 26, "middle", INK))
+    parts.append(text(said, kept_inside(said, x, 11, WIDTH), 26, "middle", INK))
     parts.append(text(words[1], left, HEIGHT - 2))
     return drawing(WIDTH, HEIGHT, title, *parts, class_="chart")
 
@@ -230,12 +232,6 @@ def _round_axis(values: Sequence[float], limits: Sequence[float]) -> _Axis:
     return _Axis(step * (low - (low * step in limits and low < 0)), step * (high + (high * step in limits)), log=False)
 
 
-def _kept_inside(said: str, x: float) -> float:
-    """Return where the middle of a label lies so that it stays inside the drawing."""
-    half = width_of(said, 11) / 2
-    return min(max(x, half), max(WIDTH - half, half))
-
-
 def _meet(one: tuple[str, float], other: tuple[str, float]) -> bool:
     """Tell whether two labels, each with the place of its middle, are too close to be read apart."""
     return abs(one[1] - other[1]) < (width_of(one[0], 11) + width_of(other[0], 11)) / 2 + 6
@@ -243,7 +239,7 @@ def _meet(one: tuple[str, float], other: tuple[str, float]) -> bool:
 
 def _side_by_side(labels: Sequence[tuple[str, float]]) -> list[tuple[str, float]]:
     """Return labels with the places of their middles; two that would meet part, one to each side."""
-    placed = [(said, _kept_inside(said, x)) for said, x in labels]
+    placed = [(said, kept_inside(said, x, 11, WIDTH)) for said, x in labels]
     if len(placed) == 2 and _meet(*placed):
         apart = [width_of(said, 11) / 2 + 2 for said, _x in placed]
         placed = [(said, x + way) for (said, x), way in zip(labels, (-apart[0], apart[1]), strict=True)]

@@ -12,7 +12,7 @@ from .figures import short_name
 from .formats import MINUS, count, percent
 from .language import _
 from .palette import BAR, DASHES, INK, MUTED, RULE, SERIES
-from .svg import Element, decimal, drawing, element, gutter, line
+from .svg import Element, decimal, drawing, element, gutter, kept_inside, line
 
 _WIDTH, _HEIGHT = 300, 236
 _LEFT, _RIGHT, _TOP, _BOTTOM = 48, 10, 8, 40
@@ -95,7 +95,8 @@ def _frame(x: Axis, y: Axis, right: float, bottom: float) -> list[Element]:
     for value in range(math.ceil(x.low), math.floor(x.high) + 1) if x.whole else ticks(x.low, x.high):
         at = _LEFT + (value - x.low) / ((x.high - x.low) or 1.0) * (right - _LEFT)
         grid += f"M{decimal(at)} {_TOP}V{decimal(bottom)}"
-        parts.append(element("text", _label(value), x=at, y=bottom + 14, text_anchor="middle", **style))
+        where = {"x": kept_inside(_label(value), at, 11, _WIDTH), "y": bottom + 14}
+        parts.append(element("text", _label(value), **where, text_anchor="middle", **style))
     for value in ticks(y.low, y.high):
         at = bottom - (value - y.low) / ((y.high - y.low) or 1.0) * (bottom - _TOP)
         grid += f"M{_LEFT} {decimal(at)}H{decimal(right)}"

@@ -192,7 +192,20 @@ def width_of(text: str, size: float) -> float:
 def _wide(sign: str) -> float:
     if unicodedata.east_asian_width(sign) in "WF":
         return 1.0
-    return 0.34 if sign in " .,:;'|()[]iljtfI" else 0.8 if sign in "mwMW×+…" else 0.62
+    return 0.34 if sign in " .,:;'|()[]iljtfI" else 0.8 if sign in "mwMW×+%@…" else 0.62
+
+
+def kept_inside(text: str, x: float, size: float, width: float) -> float:
+    """Return where the middle of a text lies that would be at x, moved so far that no letter is cut at an edge."""
+    half = width_of(text, size) / 2 + 2  # letters differ a little between fonts
+    return round(min(max(x, half), max(width - half, half)), 1)
+
+
+def shortened(text: str, size: float, room: float) -> str:
+    """Cut a text from the right until there is room for it, in pixels."""
+    while len(text) > 2 and width_of(text, size) > room:
+        text = text[:-2] + "…"
+    return text
 
 
 def gutter(labels: Iterable[str]) -> int:
