@@ -110,6 +110,36 @@ def test_no_word_of_a_drawing_is_cut_at_its_edge(browser: Any, files: dict[str, 
     assert page.evaluate(CUT_WORDS) == []
 
 
+CUT_TABLES = """() => [...document.querySelectorAll('.wrap')].filter(w => w.scrollWidth > w.clientWidth + 1).map(
+  w => w.getAttribute('aria-label'))"""
+# where a line ends inside a name, after what sign
+BROKEN = """() => [...document.querySelectorAll('.wrap tbody th, .wrap td.t, .wrap td.m')].flatMap(cell => {
+  const out = [], walk = document.createTreeWalker(cell, NodeFilter.SHOW_TEXT), range = document.createRange();
+  let sign = "", top = Infinity;
+  for (let node; (node = walk.nextNode());)
+    for (let i = 0; i < node.length; i++) {
+      range.setStart(node, i); range.setEnd(node, i + 1);
+      const box = range.getBoundingClientRect();
+      if (box.width && box.top > top + 3) out.push(sign + node.data[i]);
+      if (box.width) top = box.top;
+      sign = node.data[i];
+    }
+  return out;
+})"""
+
+
+@pytest.mark.parametrize("name", [name for name in SMALL if name != "hostile"])
+def test_tables_fit_a_screen_and_names_break_where_they_have_parts(
+    browser: Any, files: dict[str, Path], name: str
+) -> None:
+    page = opened(browser, files[name], viewport={"width": 1280, "height": 800})
+    page.evaluate(UNFOLD)
+    assert page.evaluate(CUT_TABLES) == []
+    assert [
+        pair for pair in page.evaluate(BROKEN) if pair.isascii() and not re.match(r"[ ._/:-]|[a-z0-9][A-Z]", pair)
+    ] == []
+
+
 def test_a_box_that_goes_on_beyond_its_edge_has_a_shade_there(browser: Any, files: dict[str, Path]) -> None:
     """At the edge where there is more, and only there: scrolled to its end the shade is at the start."""
     page = opened(browser, files["classifier"], viewport={"width": 360, "height": 800})

@@ -137,3 +137,20 @@ def test_a_point_in_time_is_told_to_the_minute_with_its_zone(text: str, shown: s
 def test_a_short_shape_stays_on_one_line_and_a_long_one_may_break() -> None:
     assert " " not in formats.whole("64 × 16 × 16 × 16")
     assert " " in formats.whole("1024 × 1024 × 1024 × 1024")
+
+
+@pytest.mark.parametrize(
+    ("text", "broken"),
+    [
+        ("BatchNorm2d", "BatchNorm2d"),
+        ("TransformerEncoderLayer", "Transformer|EncoderLayer"),
+        ("1.layers.0.self_attn.out_proj", "1.layers.0.self_|attn.out_proj"),
+        ("1.layers.0.linear2 (input)", "1.layers.0.|linear2 (input)"),
+        ("no gradient, never moved", "no gradient, never moved"),
+        ("x" * 60, "x" * 24 + "|" + "x" * 24 + "|" + "x" * 12),
+        ("16 × 12 × 16, 16 × 12", "16\u00a0×\u00a012\u00a0×\u00a016, 16\u00a0×\u00a012"),
+        ("", ""),
+    ],
+)
+def test_long_names_break_at_dots_underscores_and_capitals(text: str, broken: str) -> None:
+    assert "|".join(formats.pieces(text)) == broken

@@ -11,13 +11,16 @@ from typing import ClassVar, Literal, TypeAlias
 
 from msgspec import Struct
 
-from .svg import Element
+from .svg import Element, width_of
 
 Tone: TypeAlias = Literal["", "ok", "info", "warning", "error", "muted", "struck"]
 ColumnKind: TypeAlias = Literal["name", "text", "number", "chart", "prose"]
 
 LONG_NAME = 44  # characters that still stand in one line
-LONG_LINE = 110  # characters of a whole row
+LONG_LINE = 980  # pixels of a whole row: the least width of a page with its contents beside it
+LETTER, AIR = 13.8, 22  # pixels of a letter, and around a cell
+CLOSE_LETTER, CLOSE_AIR = 13.1, 10  # where many columns stand closer
+CHART = 68  # pixels
 DENSE = 10  # columns
 CHUNK_ROWS = 100  # rows to a chunk: a browser lays out only the chunks that are on screen
 
@@ -126,13 +129,23 @@ class Table(Struct, frozen=True, kw_only=True):
         if len(self.rows) > CHUNK_ROWS:
             return "even"
         named = [i for i, column in enumerate(self.columns) if column.kind in ("name", "text")]
-        longest = [max((len(row[i].text) for row in self.rows), default=0) for i in range(len(self.columns))]
-        wide = sum(longest) > LONG_LINE and "prose" not in [column.kind for column in self.columns]
-        long = wide or any(longest[i] > LONG_NAME for i in named)
+        longest = [max((row[i].text for row in self.rows), key=len, default="") for i in range(len(self.columns))]
         kinds_of_columns = [column.kind for column in self.columns]
+        dense = len(self.columns) >= DENSE
+        wide = "prose" not in kinds_of_columns and self._width(longest, dense) > LONG_LINE
+        long = wide or any(len(longest[i]) > LONG_NAME for i in named)
         words = "prose" in kinds_of_columns and kinds_of_columns.count("number") <= 1
-        kinds = {"long": long, "dense": len(self.columns) >= DENSE, "told": words}
+        kinds = {"long": long, "dense": dense, "told": words}
         return " ".join(kind for kind, holds in kinds.items() if holds)
+
+    def _width(self, longest: list[str], dense: bool) -> float:
+        """Return about how many pixels a row takes that is not broken."""
+        letter, air = (CLOSE_LETTER, CLOSE_AIR) if dense else (LETTER, AIR)
+        cells = (
+            max(width_of(text, letter), width_of(column.title, letter * 0.95), CHART if column.kind == "chart" else 0)
+            for text, column in zip(longest, self.columns, strict=True)
+        )
+        return sum(cells) + air * len(self.columns)
 
     @property
     def chunks(self) -> list[list[list[Cell]]]:

@@ -172,6 +172,31 @@ def words(key: str) -> str:
     return name(key).replace("_", " ")
 
 
+_PARTS = re.compile(r"(?<=[._/:-])(?=\w)|(?<=[a-z0-9])(?=[A-Z])")  # where a name may be broken in two
+_PIECE, _LAST_RESORT = 16, 24  # characters
+
+
+def pieces(text: str) -> list[str]:
+    """Cut a text where lines may break that have no room for a long name: at dots, underscores and capitals.
+
+    No piece is shorter than it has to be, and none longer than 24 characters, wherever that cuts a name. A shape stays
+    on one line.
+    """
+    if "×" in text:
+        return [", ".join(whole(shape) for shape in text.split(", "))]
+    out = [""]
+    for word in re.split(r"(?<= )", text):
+        for part in _PARTS.split(word) if len(word) > _PIECE else [word]:
+            for start in range(0, len(part), _LAST_RESORT):
+                piece = part[start : start + _LAST_RESORT]
+                joins = start == 0 and (part is word or len(out[-1].rpartition(" ")[2]) + len(piece) <= _PIECE)
+                if joins or out[-1].endswith(" ") or not out[-1]:
+                    out[-1] += piece
+                else:
+                    out.append(piece)
+    return out
+
+
 def listing(items: Sequence[str], limit: int = 8) -> str:
     """Show the first names of a list and say how many more there are."""
     shown = _(", ").join(name(i) for i in items[:limit])

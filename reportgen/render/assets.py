@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import OutputError
-from ..page.formats import visible
+from ..page.formats import pieces, visible
 from ..page.svg import Element, serialise
 
 if TYPE_CHECKING:
@@ -52,6 +52,13 @@ def figure(drawing: Element) -> Markup:
     return Markup(serialise(drawing, html=True))
 
 
+def broken(text: str) -> Markup:
+    """Return a name for a table, with the places where a line may end inside of it."""
+    from markupsafe import Markup
+
+    return Markup("<wbr>").join(visible(piece) for piece in pieces(text))
+
+
 def style_hash(css: str) -> str:
     """Return the hash by which the content policy knows a style sheet."""
     return "sha256-" + base64.b64encode(hashlib.sha256(css.encode("utf-8")).digest()).decode("ascii")
@@ -81,6 +88,7 @@ def environment(own: str | None = None) -> Environment:
         lstrip_blocks=True,
     )
     made.globals["figure"] = figure
+    made.filters["broken"] = broken
     if own is not None:
         made.filters.pop("safe")
     return made
