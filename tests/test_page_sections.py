@@ -219,6 +219,14 @@ def test_folding_cuts_only_the_longest_and_keeps_what_alarms() -> None:
     assert len(table(short, "scalars").rows) == len(table(page, "scalars").rows)
 
 
+@pytest.mark.parametrize(("hidden", "kept"), [(4, True), (5, False)])
+def test_no_table_is_cut_for_a_few_rows(hidden: int, kept: bool) -> None:
+    page = build(builders.classifier())
+    most = max(len(t.rows) for t in page.tables)
+    short = folded(page, each=most - hidden, together=9999)
+    assert (short == page) is kept
+
+
 def test_where_one_table_joins_all_kinds_those_of_one_kind_are_cut_and_name_it() -> None:
     page = with_an_alarm(builders.page("huge"), "layer-outputs", 701)
     short = folded(page, each=1800, together=1800, beside=200)

@@ -13,8 +13,9 @@ from fontTools.ttLib import TTFont
 from msgspec import structs
 
 from reportgen.page import svg
-from reportgen.page.blocks import Figure, Pictures, Prose, Section
+from reportgen.page.blocks import Column, Figure, Pictures, Prose, Section, Table
 from reportgen.page.build import build
+from reportgen.page.cells import of_text
 from reportgen.page.fold import folded
 from reportgen.render import pdf
 from reportgen.render.pdf import to_pdf
@@ -227,6 +228,19 @@ def test_rows_of_figures_break_between_pages_one_by_one() -> None:
     assert len(on) == 5
     assert min(on) == 1  # beneath the text, behind the cover
     assert max(on) > min(on)
+
+
+@pytest.mark.parametrize("lines", [33, 37, 40])
+def test_no_row_or_two_of_a_table_stand_alone_on_a_page(lines: int) -> None:
+    above = Prose(paragraphs=["A line of text."] * lines)
+    rows = [[of_text(f"row {i}"), of_text("some")] for i in range(7)]
+    table = Table(id="t", caption="Rows", columns=[Column("Name", "name"), Column("Text", "text")], rows=rows)
+    page = structs.replace(build(builders.smallest()), sections=[Section(id="s", title="Some", blocks=[above, table])])
+    with pikepdf.open(io.BytesIO(to_pdf(page))) as opened:
+        places = {p.objgen: number for number, p in enumerate(opened.pages)}
+        on = [places[e.Pg.objgen] for e in elements(opened) if e.S == "/TD"]
+    assert len(on) == 7
+    assert min(on.count(number) for number in on) >= 3
 
 
 def _curve(number: int) -> Figure:

@@ -9,6 +9,7 @@ from msgspec.structs import replace
 from .blocks import Block, Cell, Group, Page, Table
 
 MAX_ROWS_OF_A_KIND = 220  # of tables that tell one kind of fact of each layer, where another one joins all kinds
+_SPARED = 4  # rows: a cut that hides no more than these saves nothing but tells a reader that something is missing
 _GRAVITY = {"info": 1, "warning": 2, "error": 3}
 
 
@@ -53,7 +54,7 @@ def _each(page: Page, change: Callable[[Table], Table]) -> Page:
 def _cut(table: Table, limit: int, noted: dict[str, int] | None) -> Table:
     """Return a table with so many rows: those with findings first, and of a table in the order of the model others
     from all along it. ``noted``: how bad the worst finding about each layer is; None where no table joins them."""
-    if len(table.rows) <= limit:
+    if len(table.rows) <= limit + _SPARED:
         return table
     grave = [max(_gravity(row), _of_layer(row, noted or {})) for row in table.rows]
     if noted is None or table.ranked or not (table.of_layers or table.joins):
