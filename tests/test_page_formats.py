@@ -154,3 +154,27 @@ def test_a_short_shape_stays_on_one_line_and_a_long_one_may_break() -> None:
 )
 def test_long_names_break_at_dots_underscores_and_capitals(text: str, broken: str) -> None:
     assert "|".join(formats.pieces(text)) == broken
+
+
+@pytest.mark.parametrize(
+    ("value", "around", "shown"),
+    [
+        (-8.54e-10, [-2.4, 2.8], "~0"),
+        (6.19e-12, [1.0], "~0"),
+        (0.0, [1.0], "0"),
+        (1e-5, [1.0], "1.00e−5"),
+        (1.3e-41, [2e-41], "1.30e−41"),
+        (3e-9, [None, math.nan], "3.00e−9"),
+        (None, [1.0], "—"),
+    ],
+)
+def test_what_is_nothing_beside_its_range_is_told_so(
+    value: float | None, around: list[float | None], shown: str
+) -> None:
+    assert formats.beside(value, around) == shown
+
+
+def test_numbers_of_a_sentence_have_a_minus_and_names_their_hyphen() -> None:
+    assert formats.signed("by -0.56 in rank (-1.2)") == "by −0.56 in rank (−1.2)"
+    for name in ("resnet-1.5", "layer -1", "--seed -1", "lr 1e-3", "a-0.5b"):
+        assert formats.signed(name) == name

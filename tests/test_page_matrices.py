@@ -35,6 +35,14 @@ def tables(report: Report) -> dict[str, Table]:
     return {block.id: block for block in build(report).tables}
 
 
+def test_one_channel_has_no_diversity() -> None:
+    state = network() | {"out.weight": torch.randn(1, 64)}
+    shown = tables(report_of(weights.of_tensors(state, spectra="exact").facts))["kernels"]
+    (alone,) = [row for row in shown.rows if row[0].text == "out.weight"]
+    assert [cell.text for cell in alone[1:3]] == ["—", "—"]
+    assert all(cell.sort is not None for row in shown.rows if row is not alone for cell in row[1:3])
+
+
 def test_the_noticeable_come_first() -> None:
     state = network()
     state["layers.3.mlp.up_proj.weight"][10:40] = 0

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from ..document.stats import TensorStats
 from . import figures
 from .blocks import Cell, Column, Tone
-from .formats import DASH, count, name, number, percent, si
+from .formats import DASH, beside, count, name, number, percent, si
 from .language import _, plural
 from .svg import Element
 
@@ -81,11 +81,12 @@ def stats_columns() -> list[Column]:
 
 
 def stats_cells(stats: TensorStats | None) -> list[Cell]:
-    """Return mean, std, extremes and share of zeros."""
+    """Return mean, std, extremes and share of zeros; what is nothing beside the largest value is told so."""
     if stats is None:
         return [missing() for column in stats_columns()]
-    numbers = [of_number(v) for v in (stats.mean, stats.std, stats.min, stats.max)]
-    return [*numbers, of_share(stats.zero_share)]
+    ends = stats.min, stats.max
+    mean, low, high = (missing() if v is None else Cell(beside(v, ends), v) for v in (stats.mean, stats.min, stats.max))
+    return [mean, of_number(stats.std), low, high, of_share(stats.zero_share)]
 
 
 def any_nonfinite(parts: Sequence[TensorStats | None]) -> bool:

@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from ..document.pictures import CLASS_COLOURS, colour_of
 from ..document.stats import TensorStats
-from .formats import name, number, percent
+from .formats import beside, name, number, percent
 from .language import _
 from .palette import ACCENT, BAR, HEAT, INK, MUTED, RULE, TONES
 from .shades import shaded
@@ -76,7 +76,7 @@ def histogram(stats: TensorStats | None, bins: int = BINS) -> Element | None:
         whole = stats.max - stats.min
         if high - low > 0.5 * whole:
             low, high, counts = stats.min, stats.max, _coarse(stats.bars, bins)
-    title = _("from {low} to {high}").format(low=number(low, 2), high=number(high, 2))
+    title = _("from {low} to {high}").format(low=beside(low, [high], 2), high=beside(high, [low], 2))
     width = 4 * bins
     zero = None
     if low <= 0 <= high:

@@ -24,6 +24,7 @@ _INVISIBLE = (
 )
 _HIDDEN = re.compile(f"[{_INVISIBLE}]")
 _HIDDEN_IN_A_LINE = re.compile(f"[{_INVISIBLE}\t\n\r\u0085]")
+_HYPHEN = re.compile(r"(?<![\w.-])-(?=\d+\.\d)")
 _NAMED = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
 
 
@@ -62,6 +63,20 @@ def number(value: float | None, digits: int = 3) -> str:
         mantissa, exponent = f"{value:.{digits - 1}e}".split("e")
         text = f"{mantissa}e{int(exponent)}"
     return text.replace("-", MINUS)
+
+
+def beside(value: float | None, around: Sequence[float | None], digits: int = 3) -> str:
+    """Show a number that stands beside others: "~0" where it is less than a millionth of the largest, as rounding is.
+
+    So much is what is left of a mean that a layer makes zero, and of a share that a sigmoid lets not quite be zero.
+    """
+    known = [abs(v) for v in around if v is not None and math.isfinite(v)]
+    return "~0" if value and abs(value) < 1e-6 * max(known, default=0.0) else number(value, digits)
+
+
+def signed(text: str) -> str:
+    """Put a minus sign in a sentence where the format of a number with decimals has left a hyphen."""
+    return _HYPHEN.sub(MINUS, text)
 
 
 def amount(value: float | None) -> str:

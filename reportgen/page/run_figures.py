@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from msgspec import Struct
 
-from .formats import name, number, short
+from .formats import beside, name, number, short
 from .language import _
 from .palette import HEAT, INK, MUTED, RULE, SERIES
 from .shades import shaded
@@ -186,7 +186,9 @@ def ridgeline(hills: Sequence[Hill], title: str, *, axis: str) -> Element:
     for i, hill in enumerate(hills):
         y = base + i * step
         colour = HEAT[3 + round(i / max(n - 1, 1) * 4)]
-        hover = element("title", f"{axis} {short(hill.x)}: {number(hill.low)} … {number(hill.high)}")
+        hover = element(
+            "title", f"{axis} {short(hill.x)}: {beside(hill.low, [hill.high])} … {beside(hill.high, [hill.low])}"
+        )
         path = _outline(_spread(hill, low, high), 2 * left, 2 * y, 2 * rise)
         hills_drawn.append(element("path", hover, d=path, fill=colour))
         if i in (0, n - 1) or (n > 6 and i == n // 2):
@@ -195,8 +197,8 @@ def ridgeline(hills: Sequence[Hill], title: str, *, axis: str) -> Element:
     parts.append(element("g", *hills_drawn, transform="scale(.5)", stroke="#ffffff", stroke_width=1.6))
     bottom = base + max(n - 1, 0) * step
     parts.append(_text(axis, left - 8, top + 6, "end"))
-    parts.append(_text(number(low), left, bottom + 16))
-    parts.append(_text(number(high), left + width, bottom + 16, "end"))
+    parts.append(_text(beside(low, [high]), left, bottom + 16))
+    parts.append(_text(beside(high, [low]), left + width, bottom + 16, "end"))
     return drawing(left + width + 6, bottom + 22, title, *parts, class_="chart")
 
 

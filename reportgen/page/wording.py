@@ -29,7 +29,7 @@ from . import (
     words_units,
 )
 from .formats import amount as _n
-from .formats import number, percent
+from .formats import number, percent, signed
 from .language import N_, _, plural
 from .places import place
 
@@ -472,7 +472,7 @@ def describe(finding: Finding) -> str:
     if finding.subject.isdecimal():
         finding = replace(finding, subject=place(finding.subject, finding.section))
     try:
-        return _RULES[finding.rule][1](finding)
+        return signed(_RULES[finding.rule][1](finding))
     except KeyError:
         # a report written by another version may hold rules and evidence that this one does not know
         numbers = ", ".join(f"{name} {_n(value)}" for name, value in sorted(finding.evidence.items()))

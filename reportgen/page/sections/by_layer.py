@@ -14,7 +14,7 @@ from .. import figures
 from ..blocks import Block, Cell, Column, Figure, Group, KeyValues, Pair, Pictures, Section, Table, Tone
 from ..cells import of_chart, of_number, of_share, of_si, of_text
 from ..evidence_figures import distribution
-from ..formats import count, name, number, percent, shape, si, whole
+from ..formats import beside, count, name, number, percent, shape, si, whole
 from ..icons import severity_word
 from ..language import _, plural
 from ..places import place as called
@@ -277,7 +277,8 @@ def _of_numbers(layer: Layer) -> list[Pair]:
         out.append(Pair(label=_("Weight rms"), value=number(layer.weight.stats.rms)))
     if layer.output is not None:
         stats = layer.output.stats
-        span = _("{low} to {high}").format(low=number(stats.min), high=number(stats.max))
+        ends = stats.min, stats.max
+        span = _("{low} to {high}").format(low=beside(ends[0], ends), high=beside(ends[1], ends))
         out.append(Pair(label=_("Output std"), value=number(stats.std), note=span))
         out.append(Pair(label=_("Output zeros"), value=percent(stats.zero_share)))
     if layer.gradient is not None and layer.gradient.stats is not None:

@@ -19,7 +19,7 @@ from ..cells import (
     stats_cells,
     stats_columns,
 )
-from ..formats import count, name, number, percent
+from ..formats import beside, count, name, number, percent
 from ..language import _, plural
 from ..planes import paired_bars
 from ..tokens import Names, called
@@ -68,7 +68,12 @@ def _pairs(facts: DatasetFacts) -> list[Pair]:
     if facts.target is not None:
         t = facts.target
         pairs.append(Pair(label=_("Target, mean ± std"), value=f"{number(t.mean)} ± {number(t.std)}"))
-        pairs.append(Pair(label=_("Target, range"), value=_("{a} to {b}").format(a=number(t.min), b=number(t.max))))
+        pairs.append(
+            Pair(
+                label=_("Target, range"),
+                value=_("{a} to {b}").format(a=beside(t.min, [t.max]), b=beside(t.max, [t.min])),
+            )
+        )
     return pairs
 
 

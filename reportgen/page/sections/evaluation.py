@@ -12,7 +12,7 @@ from ...health.context import same_units
 from .. import score_figures
 from ..blocks import Block, Cell, Column, Figure, KeyValues, Pair, Pictures, Prose, Section, Table
 from ..cells import in_rows, missing, of_count, of_name, of_number, of_text
-from ..formats import count, name, number, percent, short
+from ..formats import beside, count, name, number, percent, short
 from ..language import _
 from ..reasons import told
 from ..score_words import interval, score_name, score_table, shown
@@ -90,7 +90,8 @@ def _pairs(facts: EvaluationFacts) -> list[Pair]:
         pairs.append(Pair(label=_("Loss"), value=number(facts.loss)))
     outputs = facts.outputs
     if outputs is not None:
-        span = _("{a} to {b}").format(a=number(outputs.min), b=number(outputs.max))
+        ends = outputs.min, outputs.max
+        span = _("{a} to {b}").format(a=beside(ends[0], ends), b=beside(ends[1], ends))
         taken = {True: _("taken as probabilities"), False: _("taken as logits"), None: ""}[outputs.probabilities]
         pairs.append(Pair(label=_("Range of the outputs"), value=span, note=taken))
         if outputs.cross_entropy is not None:

@@ -295,7 +295,8 @@ def _kernels(lines: list[_Line]) -> list[Block]:
             continue
         chance = of_number(f.chance)
         live = line.matrix.channels - f.dead
-        cells = [of_number(f.diversity), of_number(f.diversity_raw)]
+        alone = line.matrix.channels < 2  # one channel differs from no other
+        cells = [missing(_("not defined")) if alone else of_number(v) for v in (f.diversity, f.diversity_raw)]
         cells += [Cell(percent(1 - live / line.matrix.channels), 1 - live / line.matrix.channels)]
         cells += [
             Cell(percent(f.dead_raw), f.dead_raw),

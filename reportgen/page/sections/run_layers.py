@@ -11,7 +11,7 @@ from msgspec import Struct
 from ...document.history import HistogramRun, History, ParameterRun, Trace
 from ..blocks import Block, Cell, Column, Figure, Pictures, Table, Tone
 from ..cells import missing, of_count, of_name, of_number, of_share, of_text
-from ..formats import count, number, shape
+from ..formats import beside, count, number, shape
 from ..language import _, plural
 from ..places import place
 from ..run_figures import HeatRow, Hill, heat, ridgeline
@@ -184,7 +184,11 @@ def _ridge(rank: int, run: HistogramRun) -> Figure:
     hills = [Hill(m.x, m.low, m.high, m.counts) for m in moments]
     first, last = moments[0], moments[-1]
     said = _("{title}: from {a} … {b} at the start to {c} … {d} at the end").format(
-        title=title, a=number(first.low), b=number(first.high), c=number(last.low), d=number(last.high)
+        title=title,
+        a=beside(first.low, [first.high]),
+        b=beside(first.high, [first.low]),
+        c=beside(last.low, [last.high]),
+        d=beside(last.high, [last.low]),
     )
     return Figure(id=f"hill-{rank}", title=title, drawing=ridgeline(hills, said, axis=axis_name(run.axis)))
 
