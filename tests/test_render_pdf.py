@@ -18,11 +18,13 @@ from reportgen.page.build import build
 from reportgen.page.cells import of_text
 from reportgen.page.fold import folded
 from reportgen.render import pdf
+from reportgen.render.assets import sheet
 from reportgen.render.pdf import to_pdf
 
 from . import builders
 
 pikepdf = pytest.importorskip("pikepdf")
+_POINTS = re.compile(r"font(?:-size)?:(?:\d+ )?([\d.]+)pt")
 
 
 @pytest.fixture(scope="module")
@@ -84,6 +86,13 @@ def test_print_style_sheet_is_understood(caplog: pytest.LogCaptureFixture) -> No
     with caplog.at_level(logging.WARNING, logger="weasyprint"):
         to_pdf(build(builders.checkpoint()))
     assert [r.getMessage() for r in caplog.records] == []
+
+
+def test_nothing_on_paper_is_too_small_to_read() -> None:
+    """Seven points; a table of ten columns and more has to do with somewhat less."""
+    sizes = {rule.split("{")[0]: float(n) for rule in sheet("print.css").splitlines() for n in _POINTS.findall(rule)}
+    small = {rule: n for rule, n in sizes.items() if n < 7}
+    assert small == {".dense": 6.4}
 
 
 def test_long_reports_are_cut(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from ..page.blocks import Column, Page, Table
 
-CAPACITY = 128.0  # characters of the print style sheet that fit across a page
+CAPACITY = 121.0  # characters of the print style sheet that fit across a page
 _PADDING = 1.6
 _CLOSER = 1.1  # tables of many columns are set smaller
 _CHART = 16.0
