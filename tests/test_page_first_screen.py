@@ -12,10 +12,10 @@ from reportgen.document.facts import Diagnosis, EvaluationFacts, Finding, Report
 from reportgen.page import evidence_figures
 from reportgen.page.build import build
 from reportgen.page.evidence import picture
-from reportgen.page.evidence_figures import profile
+from reportgen.page.evidence_figures import Curve, profile
 from reportgen.page.palette import ERROR
 from reportgen.page.sections import depth, overview
-from reportgen.page.svg import serialise
+from reportgen.page.svg import serialise, width_of
 from reportgen.page.wording import describe
 
 from . import builders
@@ -43,6 +43,17 @@ def test_a_curve_is_shown_for_what_happened_over_time() -> None:
     assert caption == "Loss by epoch"
     assert "training" in svg
     assert "validation" in svg
+
+
+def test_names_of_curves_do_not_run_into_each_other() -> None:
+    """A Chinese sign takes as much room as two letters."""
+    drawn = evidence_figures.curves([Curve(name, [0.0, 1.0], [1.0, 2.0]) for name in ("训练", "验证")], "t", "轮")
+    assert drawn is not None
+    svg = serialise(drawn)
+    (end,) = [float(x) + width_of("训练", 11) for x in re.findall(r'x="([\d.]+)"[^>]*>训练', svg)]
+    starts = [float(x) for x in re.findall(r'd="M([\d.]+) 84h16"', svg)]
+    assert len(starts) == 2
+    assert end + 6 < starts[1]
 
 
 def test_a_profile_marks_the_layers_that_were_found_and_no_others() -> None:

@@ -134,7 +134,7 @@ def curves(lines: Sequence[Curve], title: str, axis_title: str) -> Element | Non
         parts.append(element("path", d="".join(path), fill="none", **look))
         parts.append(element("path", d=f"M{decimal(at)} {HEIGHT - 8}h16", **look))
         parts.append(text(line.label, at + 20, HEIGHT - 4, None, INK))
-        at += 30 + 6.2 * len(line.label)
+        at += 30 + width_of(line.label, 11)
     parts.append(text(f"{axis_title} {short(first + span)}", WIDTH, HEIGHT - 4, "end"))
     return drawing(WIDTH, HEIGHT, title, *parts, class_="chart")
 
