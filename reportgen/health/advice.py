@@ -28,8 +28,8 @@ ADVICE: dict[str, str] = {
     "normalisation layers or residual connections stop the growth.",
     "frozen-layers": "If these layers were meant to train, set requires_grad_(True) and give them to the optimizer. "
     "A backbone that is frozen on purpose is fine once its weights are loaded.",
-    "gradient-clipping-too-small": "Raise the clipping limit to about the 90th percentile of the gradient norm (see "
-    "the curve), or leave clipping out and compare.",
+    "gradient-clipping-too-small": "Raise the clipping limit to about the length that gradients have before they "
+    "are cut, or leave clipping out and compare.",
     "idle-parts": "Put dropout behind an activation, and leave out biases before a batch norm.",
     "layer-collapse": "Look there and before it for what makes outputs one: units that never vary, a layer of one "
     "number, a loss that only pulls together (it wants negatives, a stopped gradient or a variance term), or many "

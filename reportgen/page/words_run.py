@@ -117,6 +117,8 @@ def _clip(f: Finding) -> str:
     e = f.evidence
     factor = _(", to {share} of their length (median)").format(share=percent(e["factor"])) if "factor" in e else ""
     limit = _("; the limit is about {norm}").format(norm=short(e["limit"])) if "limit" in e else ""
+    if limit and e.get("factor"):
+        limit += _(", and before they are cut about {norm}").format(norm=short(e["limit"] / e["factor"]))
     return _("Gradients were clipped in {share} of {steps} steps{factor}{limit}.").format(
         share=percent(e["share"]), steps=short(e["steps"]), factor=factor, limit=limit
     )
