@@ -6,13 +6,16 @@ from typing import Any
 
 import pytest
 import torch
+from msgspec import structs
 from torch import Tensor, nn
 
+from reportgen.document.facts import EvaluationFacts
+from reportgen.document.trials import Trial, TrialFacts
 from reportgen.probe.trials.coupling import tokens_reordered
 
 from .test_learned_anew import lab
 from .test_rules_fit import scored
-from .test_rules_model import causes, report, run, series, severity, tried
+from .test_rules_model import BAD, FALL, causes, report, run, series, severity, tried
 
 ALTOGETHER = {"missing-position-info", "batch-mixing"}
 
@@ -159,3 +162,18 @@ def test_a_single_epoch_that_goes_on_learning(after: dict[str, float], expected:
     facts = report(trials=trial, training=run(slow, [1.5], series=[series("train_loss", slow, axis="step")]))
     assert severity(facts, "cut-short") == expected
     assert ("undertrained" in causes(facts)) == (expected == "warning")
+
+
+def test_distances_are_no_guesses() -> None:
+    """Of two inputs that are compared: their order says nothing, and no accuracy is told of how far they lie apart."""
+    reordered = Trial(name="tokens-reordered", status="done", numbers={"change": 0.0, "attention": 0.0})
+    judged = Trial(
+        name="as-it-is", status="done", numbers={"accuracy": 0.545, "commonest": 0.545, "samples": 400.0, "loss": 0.2}
+    )
+    for right, expected in ((0.9, "info"), (0.1, "warning")):  # small where the answer is yes, or large
+        numbers = {"right": right, "wrong": 1 - right, "pull": 0.1}
+        answers = Trial(name="loss-of-answers", status="done", numbers=numbers, detail={"answers": "yes or no"})
+        evaluation = EvaluationFacts(task="binary", n_samples=400, classification=BAD)
+        facts = report(None, evaluation=evaluation, training=run(FALL, FALL))
+        facts = structs.replace(facts, trials=TrialFacts(trials=[reordered, judged, answers], budget=20.0))
+        assert severity(facts, "position-unseen") == expected

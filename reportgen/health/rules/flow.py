@@ -184,9 +184,12 @@ def is_guessing(report: Report, context: Context) -> bool:
 
     Answers for every place of a sequence or picture are judged by the experiment that evaluates some of the data: by
     accuracy, three standard errors of as many independent answers as there are samples above the commonest class.
+    One answer a sample whose outcome is not known is no score, as a distance or an embedding is none.
     """
     if context.outcome_known:
         return not context.outcome_ok
+    if report.evaluation is not None and report.evaluation.task in ("binary", "multiclass"):
+        return False
     trial = report.tried("as-it-is")
     if trial is None or "accuracy" not in trial.numbers:
         return False
