@@ -177,3 +177,11 @@ def test_distances_that_are_small_where_right_are_no_flipped_loss() -> None:
     assert found(report) == []
     assert not context_of(report, Thresholds()).outcome_known  # the sign of a distance is no answer
     assert context_of(examined(body(1), X, YES, LOGITS), Thresholds()).outcome_known
+
+
+def test_an_end_of_a_range_that_rounding_left_is_zero() -> None:
+    evidence = {"low": 4.25e-18, "high": 1.0, "outside": 0.3, "target_min": -2.0, "target_max": 2.0}
+    told = Finding(
+        rule="output-range", severity=Severity.WARNING, subject="output", section="evaluation", evidence=evidence
+    )
+    assert describe(told).startswith("The last activation reaches from 0 to 1;")

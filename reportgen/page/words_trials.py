@@ -179,6 +179,11 @@ def _mismatch(f: Finding) -> str:
     )
 
 
+def _end(value: float, other: float) -> str:
+    """Show one end of a range, which an activation may leave by what is nothing beside the other."""
+    return amount(0.0 if abs(value) < 1e-6 * abs(other) else value)
+
+
 def _range(f: Finding) -> str:
     e, kind = f.evidence, f.detail.get("kind", "")
     if kind == "constant":
@@ -198,7 +203,8 @@ def _range(f: Finding) -> str:
             "wants answers on both sides of it."
         )
         return text.format(low=amount(e["low"]), high=amount(e["high"]))
-    reach = _("The last activation reaches from {low} to {high}").format(low=amount(e["low"]), high=amount(e["high"]))
+    ends = {"low": _end(e["low"], e["high"]), "high": _end(e["high"], e["low"])}
+    reach = _("The last activation reaches from {low} to {high}").format(**ends)
     if kind == "scores":
         return _("{reach}; the loss applies softmax to it and wants free scores.").format(reach=reach)
     return _("{reach}; {outside} of the targets, which go from {target_min} to {target_max}, lie outside.").format(
@@ -467,7 +473,10 @@ def _affine(n: Numbers, d: Detail) -> str:
 def _reach(n: Numbers, d: Detail) -> str:
     text = _("From {low} to {high} when layer {layer} puts out {drive} either way.")
     return text.format(
-        low=amount(n["low"]), high=amount(n["high"]), layer=name(d.get("layer", "")), drive=amount(n["drive"])
+        low=_end(n["low"], n["high"]),
+        high=_end(n["high"], n["low"]),
+        layer=name(d.get("layer", "")),
+        drive=amount(n["drive"]),
     )
 
 
