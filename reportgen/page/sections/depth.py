@@ -11,6 +11,7 @@ from ..figures import mark
 from ..formats import count, name
 from ..language import N_, _, plural
 from ..palette import MUTED, OK, RULE, TONES
+from ..places import place
 from ..svg import Element, decimal, drawing, element
 
 COLUMNS = 96
@@ -135,7 +136,7 @@ def _named(names: list[str], known: list[str]) -> str:
     words = {"error": N_("Error: {names}"), "warning": N_("Warning: {names}")}
     said = []
     for state, text in words.items():
-        marked = [name(n) for n, s in zip(names, known, strict=True) if s == state]
+        marked = [place(n, "weights") for n, s in zip(names, known, strict=True) if s == state]
         shown = _(", ").join(marked[:_NAMED])
         if len(marked) > _NAMED:
             shown = _("{names} and {n} more").format(names=shown, n=count(len(marked) - _NAMED))
