@@ -53,9 +53,9 @@ def marks(report: Report, names: list[str]) -> list[str]:
     worst: dict[str, Severity] = {}
     told = [about for d in report.diagnoses for about in _about(d)]
     for subject, severity in told:
-        for place in (subject, subject.rpartition(".")[0]):  # a parameter's finding shows at its layer
-            if place not in worst or severity.rank > worst[place].rank:
-                worst[place] = severity
+        for owner in (subject, subject.rpartition(".")[0]):  # a parameter's finding shows at its layer
+            if owner not in worst or severity.rank > worst[owner].rank:
+                worst[owner] = severity
     return [worst[n].value if n in worst and n != "model" else "" for n in names]
 
 
@@ -63,7 +63,7 @@ def _about(diagnosis: Diagnosis) -> list[tuple[str, Severity]]:
     """Return what a diagnosis is about, how gravely: what findings say of an output is of the layer that they name."""
     told = [(diagnosis.subject, diagnosis.severity)]
     for finding in (*diagnosis.findings, *diagnosis.consequences):
-        told += [(place, finding.severity) for place in (finding.subject, finding.detail.get("layer", ""))]
+        told += [(about, finding.severity) for about in (finding.subject, finding.detail.get("layer", ""))]
     return told
 
 
@@ -71,7 +71,7 @@ def _of_no_layer(report: Report, names: list[str]) -> int:
     """Count the errors and warnings that no layer has a mark of."""
     known = set(names)
     places = [
-        {p for place, _severity in _about(d) for p in (place, place.rpartition(".")[0])}
+        {p for about, _severity in _about(d) for p in (about, about.rpartition(".")[0])}
         for d in report.diagnoses
         if d.severity.rank > Severity.INFO.rank
     ]
