@@ -259,6 +259,35 @@ def test_one_answer_whatever_the_input_is_no_fault_of_the_rare_class(spread: flo
     assert ("class-imbalance" in causes(told)) == (expected == "warning")
 
 
+@pytest.mark.parametrize(
+    ("spread", "r2", "n_beside", "expected"),
+    [
+        (0.1, -0.6, 400, "warning"),
+        (0.8, -0.6, 400, None),
+        (0.1, 0.3, 400, None),
+        (0.1, -0.6, 0, None),
+        (1e-7, 0, 0, "error"),
+    ],
+)
+def test_a_generator_is_held_against_the_real_samples(
+    spread: float, r2: float, n_beside: int, expected: str | None
+) -> None:
+    unit = TensorStats(count=400, sum=0.0, m2=400.0, min=-3.0, max=3.0)
+    numbers = Regression(r2=r2, mae=1.0, mse=1.0, target=unit, residual=unit)
+    history = run()
+    assert history.loop is not None
+    history = structs.replace(history, loop=structs.replace(history.loop, n_beside=n_beside))
+    facts = report(
+        None,
+        training=history,
+        evaluation=EvaluationFacts(task="regression", n_samples=400, regression=numbers),
+        trials=tried("inputs-permuted", spread=spread, real_spread=0.9, input_spread=1.0, samples=64.0),
+    )
+    assert severity(facts, "input-ignored") == expected
+    if expected == "warning":
+        assert "posterior-collapse" in causes(facts)
+
+
 def test_rare_classes_are_held_against_the_common_one() -> None:
     counts = [340, 20, 20, 20]
     lost = Classification(classes=list("abcd"), confusion=[[330, 4, 3, 3], *[[18, 1, 1, 0]] * 3])

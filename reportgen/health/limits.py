@@ -188,7 +188,7 @@ LIMITS: dict[str, dict[str, str]] = {
     "eval-train-gap": {"loss": "eval_train_loss", "accuracy": "eval_train_accuracy", "slight": "eval_train_slight"},
     "bn-stale": {"momentum": "bn_momentum", "gain": "bn_stale_gain"},
     "dropout-too-strong": {"drop": "drop_high", "skill": "skill_high"},
-    "input-ignored": {"spread": "output_spread", "generator": "generator_spread"},
+    "input-ignored": {"spread": "output_spread", "generator": "generator_spread", "of_real": "generator_of_real"},
     "position-unseen": {"change": "order_change"},
     "weights-shrunk": {"scale": "shrunk"},
     "precision-lost": {"difference": "precision"},

@@ -204,6 +204,7 @@ class Thresholds(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     order_change: float = 1e-4
     output_spread: float = 1e-4
     generator_spread: float = 0.02
+    generator_of_real: float = 0.3
     bn_momentum: float = 0.5
     bn_stale_gain: float = 0.1
     drop_high: float = 0.8

@@ -302,7 +302,11 @@ OF_RULE: dict[str, dict[str, tuple[str, Unit]]] = {
         "elsewhere": (N_("share in all weights"), SHARE),
         "layer": (N_("of one layer, from"), SHARE),
     },
-    "input-ignored": {"spread": (N_("spread of the outputs"), NUMBER)},
+    "input-ignored": {
+        "spread": (N_("spread of the outputs"), NUMBER),
+        "real_spread": (N_("spread of the real samples"), NUMBER),
+        "of_real": (N_("of the spread of the real samples"), SHARE),
+    },
     "layer-norm-noise": {"share": (N_("share of rows below eps"), SHARE)},
     "leakage": {"share": (N_("share in both"), SHARE)},
     "loss-crossed": {

@@ -339,22 +339,36 @@ def input_ignored(report: Report, context: Context, limits: Thresholds) -> Itera
 
     Standard deviation of the outputs over samples, over their root mean square, below 1e-4 though the inputs vary. An
     error; it informs where nothing says whether the model was trained: a new head may be all zeros. In an adversarial
-    run (optimizers that step apart) the model is a generator, and below 0.02 it has one sample for every noise.
+    run (optimizers that step apart) the model is a generator, and below 0.02 it has one sample for every noise. Below
+    0.3 of what the real samples beside it have, of which it tells nothing (R² below 0.05: they are no answers to its
+    inputs), it makes a few kinds of them: a warning.
     """
     trial = report.tried("inputs-permuted")
     generator = report.training is not None and is_adversarial(report.training)
     line = limits.generator_spread if generator else limits.output_spread
-    if trial is None or context.state == "untrained" or trial.numbers["spread"] >= line:
+    if trial is None or context.state == "untrained":
         return
+    real = trial.numbers.get("real_spread", 0.0)
+    few = generator and _is_beside_real(report) and trial.numbers["spread"] < limits.generator_of_real * real
+    ignored = trial.numbers["spread"] < line
+    if not few and not ignored:
+        return
+    worst = Severity.ERROR if ignored else Severity.WARNING
     yield Finding(
         rule="input-ignored",
-        severity=Severity.INFO if context.state == "unknown" else Severity.ERROR,
+        severity=Severity.INFO if context.state == "unknown" else worst,
         subject="output",
         section=SECTION,
-        evidence=_numbers(trial, "spread", "input_spread", "samples"),
-        threshold={"spread": line},
+        evidence=_numbers(trial, "spread", "real_spread", "input_spread", "samples"),
+        threshold={"spread": line if ignored else limits.generator_of_real * real},
         detail={"role": "generator" if generator else ""},
     )
+
+
+def _is_beside_real(report: Report) -> bool:
+    """Tell whether targets are samples of their own, which the outputs say nothing of."""
+    fit = report.evaluation.regression if report.evaluation is not None else None
+    return fit is not None and fit.r2 is not None and fit.r2 < 0.05
 
 
 def equal_units(report: Report, context: Context, limits: Thresholds) -> Iterator[Finding]:

@@ -137,7 +137,8 @@ def _layer_rows(lab: Lab, batch: Batch, kept: Tensor) -> Iterator[tuple[str, Ten
 def inputs_permuted(lab: Lab) -> Result:
     """Hand the model the inputs of other samples: outputs that do not follow do not depend on the input.
 
-    ``spread``: of the outputs over samples, over their root mean square; ``input_spread`` the same of the inputs.
+    ``spread``: of the outputs over samples, over their root mean square; ``input_spread`` the same of the inputs, and
+    ``real_spread`` of targets that are as many numbers a sample, as the real ones beside those of a generator are.
     With several inputs, ``input_k`` is how much outputs move when only the k-th is permuted, over their spread.
     """
     batch = lab.samples(ROWS_TO_PERMUTE)
@@ -150,6 +151,10 @@ def inputs_permuted(lab: Lab) -> Result:
     size = float(base.square().mean().sqrt())
     unit = spread(base)
     numbers = {"samples": float(n), "spread": unit / size if size else 0.0, "input_spread": varied}
+    target = batch.target
+    if isinstance(target, Tensor) and target.is_floating_point() and target.numel() == base.numel():
+        real = target.detach().reshape(n, -1).double()
+        numbers["real_spread"] = spread(real) / max(float(real.square().mean().sqrt()), 1e-12)
     if len(inputs) > 1 and unit:
         for k, one in enumerate(inputs):
             other = changed(batch, lambda t, one=one: t.roll(1, 0) if t is one else t)  # type: ignore[misc]
