@@ -76,7 +76,7 @@ class Cell(Struct, frozen=True):
 
 
 class Column(Struct, frozen=True):
-    """Heading of a column; ``hint`` explains it on hovering."""
+    """Heading of a column; ``hint`` explains it beneath the table, where the glossary does not (``term``)."""
 
     title: str
     kind: ColumnKind = "number"
@@ -119,6 +119,11 @@ class Table(Struct, frozen=True, kw_only=True):
     @property
     def omitted(self) -> int:
         return max(self.total_rows - len(self.rows), 0)
+
+    @property
+    def hints(self) -> list[Column]:
+        """Columns that are explained beneath the table: on hovering, neither a finger nor paper would tell."""
+        return [column for column in self.columns if column.hint and not column.term]
 
     @property
     def layout(self) -> str:

@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from .blocks import Block, Cell, Group, Page, Table
 
-MAX_ROWS_OF_A_KIND = 220  # of tables that tell one kind of fact of each layer, where another one joins all kinds
+MAX_ROWS_OF_A_KIND = 200  # of tables that tell one kind of fact of each layer, where another one joins all kinds
 _SPARED = 4  # rows: a cut that hides no more than these saves nothing but tells a reader that something is missing
 _GRAVITY = {"info": 1, "warning": 2, "error": 3}
 

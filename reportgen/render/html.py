@@ -15,7 +15,7 @@ _SOME = "~"  # in place of the data, while the length of the page without them i
 _PLACE = f'<template id="report-data">{_SOME}</template>'  # every name in a page is escaped
 MAX_ROWS = 1800  # of all tables together: half a megabyte
 TOGETHER = 500_000  # bytes of a page with its data; where these make it larger they are left out, and the page says so
-_ROWS_OF_A_FONT = 90  # so many fewer in Chinese: a page that carries a font is to be about as small
+_ROWS_OF_A_FONT = 88  # so many fewer in Chinese: a page that carries a font is to be about as small
 
 
 def to_html(page: Page, data: bytes | None = None, look: Look | None = None, link: str = "") -> bytes:
