@@ -127,6 +127,15 @@ def test_why_it_is_not_asked() -> None:
         asked(lambda n, g: (x := torch.randn(n, 8, generator=g), x[:, 0]), epochs=1)
 
 
+def test_targets_that_are_not_finite_are_no_numbers_in_a_row() -> None:
+    def broken(n: int, g: torch.Generator) -> tuple[Tensor, Tensor]:
+        x, y = clusters(n, g)
+        return x, torch.where(y > 3, torch.tensor(-torch.inf), y.float())
+
+    with pytest.raises(NotApplicableError, match="not 3 to 20 whole numbers in a row"):
+        asked(broken, epochs=0)
+
+
 def test_the_orders_are_unlike_the_true_one() -> None:
     for n in (3, 4, 7, 20):
         orders = classes._orders(n)

@@ -104,7 +104,7 @@ def _numbered(ours: object, theirs: object) -> tuple[int, int]:
         together = torch.unique(torch.cat([t.detach().double().flatten() for t in (ours, theirs)]))
         low, n = float(together[0]), len(together)
         row = torch.arange(n, dtype=torch.double, device=together.device) + low
-        if _FEWEST <= n <= _MOST and low == int(low) and torch.equal(together, row):
+        if _FEWEST <= n <= _MOST and low.is_integer() and torch.equal(together, row):
             return int(low), n
     raise NotApplicableError(f"the targets are not {_FEWEST} to {_MOST} whole numbers in a row")
 
