@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from reportgen.document.facts import Finding, Severity
+from reportgen.document.facts import DatasetFacts, Finding, Severity
+from reportgen.document.trials import Trial, TrialFacts
 from reportgen.page import words_anew, words_trials
 from reportgen.probe.trials import classes
 from reportgen.probe.trials import run as trials
@@ -116,6 +117,29 @@ def test_grades_and_counts_are_left_alone(draw: Draw, epochs: int) -> None:
     facts = report(BAD, training=run(), trials=tried("as-classes", **n))
     assert severity(facts, "loss-mismatch") is None
     assert words_anew.OUTCOMES["as-classes"](n, {}).endswith(".")
+
+
+TOLD = {"classes": 5.0, "samples": 512.0, "right": 0.3, "right_fresh": 0.45, "right_apart": 0.97, "error_fresh": 0.1}
+
+
+@pytest.mark.parametrize(("dealt", "expected"), [(0.11, "warning"), (0.8, None)])
+def test_an_order_that_helps_is_one(dealt: float, expected: str | None) -> None:
+    """Grades of a model that is not done yet are told better as classes, too."""
+    facts = report(BAD, training=run(), trials=tried("as-classes", **TOLD, error_dealt=dealt))
+    assert severity(facts, "loss-mismatch") == expected
+
+
+@pytest.mark.parametrize(("apart", "expected"), [(None, "warning"), (0.97, "warning"), (0.5, "info")])
+def test_numbers_of_classes_that_are_told_no_better_as_such_are_grades(apart: float | None, expected: str) -> None:
+    data = DatasetFacts(
+        n_samples=400, n_batches=4, shape="N x 8", dtype="float32", target_classes=5, label_min=0, label_max=4
+    )
+    numbers = {"right": 0.0, "wrong": 4.0}
+    made = [Trial(name="loss-of-answers", status="done", numbers=numbers, detail={"answers": "class numbers"})]
+    if apart is not None:
+        made.append(Trial(name="as-classes", status="done", numbers=TOLD | {"right_apart": apart, "error_dealt": 0.8}))
+    facts = report(BAD, training=run(), dataset=data, trials=TrialFacts(trials=made, budget=20.0))
+    assert severity(facts, "loss-mismatch") == expected
 
 
 def test_why_it_is_not_asked() -> None:

@@ -120,3 +120,6 @@ def test_a_first_convolution_of_one_channel_is_no_depthwise_one() -> None:
     state = {"0.weight": torch.randn(16, 1, 3, 3), "1.weight": torch.randn(16, 1, 3, 3), "2.weight": torch.randn(8, 16)}
     kinds = [row.kind for row in weights.of_tensors(state).facts.rows]
     assert kinds == ["convolution", "depthwise convolution", "linear"]
+    model = nn.Sequential(nn.Conv2d(1, 16, 3), nn.Conv2d(16, 16, 3, groups=16), nn.Linear(16, 8))
+    rows = [row for row in weights.of_model(model).rows if row.role == "weight"]
+    assert [row.kind for row in rows] == ["convolution", "depthwise convolution", "linear"]

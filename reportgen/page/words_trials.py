@@ -16,7 +16,7 @@ from . import (
     words_rounding,
     words_start,
 )
-from .formats import MINUS, amount, name, percent
+from .formats import MINUS, amount, beside, name, percent
 from .language import N_, _
 from .reasons import told
 
@@ -179,11 +179,6 @@ def _mismatch(f: Finding) -> str:
     )
 
 
-def _end(value: float, other: float) -> str:
-    """Show one end of a range, which an activation may leave by what is nothing beside the other."""
-    return amount(0.0 if abs(value) < 1e-6 * abs(other) else value)
-
-
 def _range(f: Finding) -> str:
     e, kind = f.evidence, f.detail.get("kind", "")
     if kind == "constant":
@@ -203,7 +198,7 @@ def _range(f: Finding) -> str:
             "wants answers on both sides of it."
         )
         return text.format(low=amount(e["low"]), high=amount(e["high"]))
-    ends = {"low": _end(e["low"], e["high"]), "high": _end(e["high"], e["low"])}
+    ends = {"low": beside(e["low"], [e["high"]]), "high": beside(e["high"], [e["low"]])}
     reach = _("The last activation reaches from {low} to {high}").format(**ends)
     if kind == "scores":
         return _("{reach}; the loss applies softmax to it and wants free scores.").format(reach=reach)
@@ -473,8 +468,8 @@ def _affine(n: Numbers, d: Detail) -> str:
 def _reach(n: Numbers, d: Detail) -> str:
     text = _("From {low} to {high} when layer {layer} puts out {drive} either way.")
     return text.format(
-        low=_end(n["low"], n["high"]),
-        high=_end(n["high"], n["low"]),
+        low=beside(n["low"], [n["high"]]),
+        high=beside(n["high"], [n["low"]]),
         layer=name(d.get("layer", "")),
         drive=amount(n["drive"]),
     )

@@ -14,7 +14,7 @@ from ..thresholds import Thresholds
 from .claims import inputs_are_weights, takes_logarithms, zero_as_label
 
 SECTION = "evaluation"
-_TWO_SIDED = ("bceloss", "bcewithlogitsloss", "binarycrossentropy", "binarycrossentropywithlogits")
+_BINARY = ("bceloss", "bcewithlogitsloss", "binarycrossentropy", "binarycrossentropywithlogits")
 
 
 def output_range(report: Report, context: Context, limits: Thresholds) -> Iterator[Finding]:
@@ -188,7 +188,7 @@ def loss_mismatch(report: Report, context: Context, limits: Thresholds) -> Itera
     name = (report.subject.loss or "").lower().replace("_", "")
     for data in (report.train_dataset, report.dataset):
         target = data.target if data is not None else None
-        if target is not None and name in _TWO_SIDED:  # a loss of one's own may leave such targets out
+        if target is not None and name in _BINARY:  # a loss of one's own may leave such targets out
             low, high = target.min or 0.0, target.max or 0.0
             if low < 0 or high > 1:
                 yield _mismatch(Severity.ERROR, {"min": low, "max": high}, "targets outside of 0 to 1")

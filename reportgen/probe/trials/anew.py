@@ -18,7 +18,7 @@ from ..seeding import seed_generators
 from ..turns import ways_of
 from .confidence import class_scores
 from .drawn import draw_trainable
-from .lab import Lab, NotApplicableError, Outfit, OutOfTimeError, Result, copied, output_of
+from .lab import Lab, NotApplicableError, Outfit, OutOfTimeError, Result, copied, enough, output_of
 from .learning import adam, answered, backward, in_training, refuse_sparse
 from .misfits import held_against
 from .sample import changed, first_samples, is_by_sample, rows
@@ -250,9 +250,7 @@ def _to_unit_scale(model: nn.Module, batch: Batch) -> None:
 
 def _halves(batches: list[Batch], seed: int) -> tuple[Batch, Batch]:
     """Cut samples into those to learn from and those to be scored, none of which is among the first."""
-    whole = first_samples(batches, _MOST)
-    if whole is None or whole.target is None or not is_by_sample(whole) or whole.n_samples < _LEAST:
-        raise NotApplicableError(f"fewer than {_LEAST} samples of one shape with targets")
+    whole = enough(batches, _MOST, _LEAST)
     order = torch.randperm(whole.n_samples, generator=torch.Generator().manual_seed(seed))
     marks = hashes(whole)
     half = whole.n_samples // 2

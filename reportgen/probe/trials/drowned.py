@@ -14,9 +14,9 @@ from ...subject.data import Batch
 from ..seeding import seed_generators
 from .anew import learn
 from .drawn import draw_trainable
-from .lab import Lab, Loss, NotApplicableError, Outfit, Result, output_of, taken, value_of
+from .lab import Lab, Loss, NotApplicableError, Outfit, Result, enough, output_of, taken, value_of
 from .learning import in_training
-from .sample import first_samples, is_by_sample, mapped, rows
+from .sample import mapped, rows
 
 _ASKED = 512
 _LEAST = 80
@@ -40,7 +40,7 @@ def head_drowned(lab: Lab) -> Result:
     """
     if not lab.wide_training or not lab.wide_given:
         raise NotApplicableError("no training data were given")
-    learned, asked = _enough(lab.wide_training), _enough(lab.wide_given)
+    learned, asked = (enough(part, _ASKED, _LEAST) for part in (lab.wide_training, lab.wide_given))
     strong, pull = _strongest(lab, rows(learned, torch.arange(_BATCH)))
     if pull < _FAR:
         raise NotApplicableError("no head pulls a hundred times as much as all others")
@@ -62,13 +62,6 @@ def head_drowned(lab: Lab) -> Result:
             "samples": float(asked.n_samples),
         }
     )
-
-
-def _enough(batches: list[Batch]) -> Batch:
-    batch = first_samples(batches, _ASKED)
-    if batch is None or batch.target is None or not is_by_sample(batch) or batch.n_samples < _LEAST:
-        raise NotApplicableError(f"fewer than {_LEAST} samples of one shape with targets")
-    return batch
 
 
 def _with_held(work: Outfit, strong: int) -> Outfit:

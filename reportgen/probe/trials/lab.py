@@ -154,6 +154,14 @@ class Lab:
         return batch
 
 
+def enough(batches: list[Batch], most: int, least: int) -> Batch:
+    """Return up to ``most`` samples with their targets as one batch; raise where there are fewer than ``least``."""
+    batch = first_samples(batches, most)
+    if batch is None or batch.target is None or not is_by_sample(batch) or batch.n_samples < least:
+        raise NotApplicableError(f"fewer than {least} samples of one shape with targets")
+    return batch
+
+
 def hold(model: nn.Module, names: frozenset[str]) -> None:
     """Put the layers of these names in eval mode, as the run did."""
     for name in names:
