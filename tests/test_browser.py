@@ -373,25 +373,30 @@ BARE = "<!doctype html><meta charset=utf-8><title>t</title><table>" + ("<tr>" + 
 
 
 def laid_out(browser: Any, path: Path) -> tuple[float, float]:
-    """Return the milliseconds that the layout of a page took, and those until it had loaded."""
+    """Return the milliseconds that a page took to lay out, and all until it had loaded, in the time of its own thread.
+
+    By the clock of the wall, what else runs on the machine is counted too, and whether a first picture was drawn
+    before the page was said to have loaded.
+    """
     page = browser.new_context(viewport={"width": 1280, "height": 900}).new_page()
     told = page.context.new_cdp_session(page)
-    told.send("Performance.enable")
+    told.send("Performance.enable", {"timeDomain": "threadTicks"})
     page.goto(path.as_uri())
+    took = {m["name"]: m["value"] * 1000 for m in told.send("Performance.getMetrics")["metrics"]}
     assert page.locator("tr").count() >= 1000
-    load = page.evaluate("performance.getEntriesByType('navigation')[0].loadEventEnd")
-    layout = {m["name"]: m["value"] for m in told.send("Performance.getMetrics")["metrics"]}["LayoutDuration"]
     page.context.close()
-    return layout * 1000, load
+    return took["LayoutDuration"], took["TaskDuration"]
 
 
 # Chinese takes a search for each sign where the system has no font that the style sheet names: 2.5 times and more
-@pytest.mark.parametrize(("language", "limit"), [("en", 1.6), ("zh", 2.3)])
-def test_long_tables_are_laid_out_at_once(browser: Any, tmp_path: Path, language: str, limit: float) -> None:
-    """A bare table of 1,000 rows of ten cells, without any style, takes 70 to 80 ms: a page should take no more.
+@pytest.mark.parametrize(("language", "laying", "loading"), [("en", 1.1, 1.4), ("zh", 1.5, 1.75)])
+def test_long_tables_are_laid_out_at_once(
+    browser: Any, tmp_path: Path, language: str, laying: float, loading: float
+) -> None:
+    """A bare table of 1,000 rows of ten cells, without any style, takes 50 ms: a page should take no more.
 
-    English takes 0.8 of it and 1.9 without the chunks of its tables, Chinese 1.25 and 2.5; the best of some, as what
-    others do on the machine only adds to it.
+    English takes 0.8 of it and 1.35 without the chunks of its tables, Chinese 1.2 and 1.7; until a page has loaded it
+    is 1.0 and 1.65, and 1.2 and 1.9. The best of some.
     """
     if language == "zh" and not named_font():
         pytest.skip("no font with Chinese characters that the style sheet names")
@@ -399,8 +404,8 @@ def test_long_tables_are_laid_out_at_once(browser: Any, tmp_path: Path, language
     huge.write_bytes(render(builders.huge(), ".html", language=language))
     bare.write_text(BARE, "utf-8")
     pages, bares = zip(*[(laid_out(browser, huge), laid_out(browser, bare)) for _ in range(8)], strict=True)
-    assert min(layout for layout, _ in pages) <= limit * min(layout for layout, _ in bares)
-    assert min(load for _, load in pages) <= 3.5 * min(load for _, load in bares)
+    assert min(layout for layout, _ in pages) <= laying * min(layout for layout, _ in bares)
+    assert min(load for _, load in pages) <= loading * min(load for _, load in bares)
 
 
 # what Jenkins sends with the pages of a build, unless somebody has set another policy
