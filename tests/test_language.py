@@ -141,6 +141,18 @@ def test_a_chinese_summary_and_junit_hold_no_english_sentence() -> None:
     assert english(render(report, ".xml", language="zh").decode()) == []
 
 
+def test_advice_of_another_version_is_said_in_the_words_of_this_one() -> None:
+    report = told_by_us(builders.classifier())
+    assert len({d.cause for d in report.diagnoses if d.advice}) > 1
+    older = [replace(d, advice=f"What an older version said of {d.cause} so long ago.") for d in report.diagnoses]
+    for suffix in (".html", ".md", ".xml"):
+        assert english(render(replace(report, diagnoses=older), suffix, language="zh").decode()) == []
+    assert "older version" in render(replace(report, diagnoses=older), ".html").decode()
+    unknown = [replace(report.diagnoses[0], cause="of-tomorrow", findings=[])]
+    kept = [replace(d, advice="Said tomorrow of a cause that is not known here.") for d in unknown]
+    assert "Said tomorrow" in render(replace(report, diagnoses=kept), ".html", language="zh").decode()
+
+
 @pytest.mark.parametrize("rule", RULES)
 def test_a_rule_gives_account_of_itself_in_chinese(rule: str) -> None:
     with speaking("zh"):

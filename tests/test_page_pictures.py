@@ -144,9 +144,13 @@ def test_a_report_without_pictures_has_no_such_section() -> None:
 
 def test_kinds_of_points_differ_in_shape_and_colour() -> None:
     drawing = serialise(cloud("title", [0, 500, 999] * 12, [0, 400, 999] * 12, list(range(36)), {}))
-    looks = re.findall(r'<path d="M(?:48|49)\d \d+([a-z][^"]+)" [^>]*?"(#\w+)"', drawing)
+    looks = re.findall(r'<path d="M\d+ \d+([a-z][^"]+)" [^>]*?"(#\w+)"[^>]*><text', drawing)
     assert len(looks) == len(set(looks)) == 13  # the twelve commonest kinds, and the others together
     assert "other classes: 24 samples" in drawing
+    width, words = re.search(r'viewBox="0 0 (\d+)', drawing), re.findall(r'<text x="?(\d+)', drawing)
+    assert width is not None
+    assert int(width[1]) * 0.78 <= 320  # what a phone of 360 pixels shows at once, its legend too
+    assert max(map(int, words)) < int(width[1])
     flat = serialise(cloud("title", [0, 999], [0, 0], [0, 1], {0: "a<b", 1: "c"}, [True, False]))
     assert "a&lt;b" in flat
     assert "said wrongly: 1 sample<" in flat

@@ -153,3 +153,9 @@ def test_on_paper_a_long_table_is_one() -> None:
     assert long
     assert all(len(table.chunks) == 1 for table in long)
     assert any(len(table.chunks) > 1 for table in folded(page, each=300, together=900).tables)
+
+
+def test_what_is_folded_says_how_much_it_is(page: tuple[str, Audit]) -> None:
+    """A sign of the column of marks says nothing itself; what opens a part has the number of what is in it."""
+    told = [re.sub("<[^>]*>", "", text) for text in re.findall("<summary[^>]*>(.*?)</summary>", page[0], re.DOTALL)]
+    assert [text for text in told if not re.search(r"\d", text)] == []

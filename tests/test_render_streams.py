@@ -55,7 +55,8 @@ def test_the_picture_is_the_same_and_the_file_much_smaller(both: tuple[bytes, by
         assert one.shape == other.shape
         change = np.abs(one - other)  # a hundredth of a point is a hint of grey at an edge, here and there
         assert change.max() < 128
-        assert (change > 16).mean() < 7e-3  # lines thinner than a pixel are paler where they are cut to themselves
+        # lines thinner than a pixel are paler where they are cut to themselves: a tenth of what is drawn on a full page
+        assert (change > 16).sum() < 0.12 * (one < 240).sum()
         assert (change > 64).mean() < 5e-4
 
 

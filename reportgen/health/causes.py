@@ -6,6 +6,8 @@ it; what is left goes on to the next. A finding that no syndrome took becomes a 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from ..document.facts import Diagnosis, Finding, Severity
 from .advice import ADVICE
 from .defaults import DEFAULTS
@@ -59,6 +61,12 @@ def _default(finding: Finding) -> str:
     return DEFAULTS[finding.rule]
 
 
+def advice_for(cause: str, proofs: Sequence[Finding]) -> str:
+    """Return what to do about a cause, or about what was merely noted; '' of a cause unknown here."""
+    noted = bool(proofs) and all(is_note(f) for f in proofs)
+    return NOTES.get(proofs[0].rule, "") if noted else ADVICE.get(cause, "")
+
+
 def _diagnosis(cause: str, proofs: list[Finding], folded: list[Finding]) -> Diagnosis:
     """Put the strongest proof first. Folded findings never make a diagnosis more severe than a proof or they are."""
     proofs = sorted(proofs, key=lambda f: -f.severity.rank)
@@ -69,5 +77,5 @@ def _diagnosis(cause: str, proofs: list[Finding], folded: list[Finding]) -> Diag
         subject=proofs[0].subject,
         findings=proofs,
         consequences=sorted(folded, key=lambda f: -f.severity.rank),
-        advice=NOTES[proofs[0].rule] if all(is_note(f) for f in proofs) else ADVICE[cause],
+        advice=advice_for(cause, proofs),
     )

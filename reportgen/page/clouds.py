@@ -11,8 +11,9 @@ from .language import _, plural
 from .palette import INK, MUTED, RULE, SERIES
 from .svg import Element, drawing, element, shortened
 
-_WIDTH, _HEIGHT, _LEGEND = 470, 470, 190
-_UNIT, _EDGE = 0.45, 10  # pixels to a place, and around all of them
+_WIDTH = _HEIGHT = 400  # with its legend beneath, all of it fits a phone
+_COLUMNS, _COLUMN, _ROW = 3, 133, 22  # of the legend
+_UNIT, _EDGE = 0.38, 10  # pixels to a place, and around all of them
 _LISTED = 12
 
 
@@ -75,11 +76,11 @@ def cloud(
         told = plural("{label}: {n} sample", "{label}: {n} samples", len(row.places))
         hover = element("title", told.format(label=row.label, n=len(row.places)))
         parts.append(element("path", hover, d=_at(row.places, row.shape), **row.paint))
-        left, top = _WIDTH + 20, 16 + i * 22
-        label = shortened(row.label, 12, _LEGEND - 40)
+        left, top = 10 + i % _COLUMNS * _COLUMN, height + 18 + i // _COLUMNS * _ROW
+        label = shortened(row.label, 12, _COLUMN - 30)
         parts.append(element("path", d=_at([(left, top)], row.shape), **row.paint))
         parts.append(element("text", label, x=left + 14, y=top + 4, font_size=12, fill=INK))
-    return drawing(_WIDTH + _LEGEND, max(height, len(rows) * 22 + 10), title, *parts, class_="chart")
+    return drawing(_WIDTH, height + 6 + _ROW * -(-len(rows) // _COLUMNS), title, *parts, class_="chart")
 
 
 def _paint(shape: _Shape, colour: str) -> dict[str, Any]:

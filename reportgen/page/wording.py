@@ -7,7 +7,7 @@ from collections.abc import Callable
 from msgspec.structs import replace
 
 from ..document.facts import Diagnosis, Finding
-from ..health.causes import is_note
+from ..health.causes import advice_for, is_note
 from . import (
     words_anew,
     words_checks,
@@ -30,7 +30,7 @@ from . import (
 )
 from .formats import amount as _n
 from .formats import number, percent, signed
-from .language import N_, _, plural
+from .language import N_, _, plural, spoken, term
 from .places import place
 
 _CAUSES: dict[str, tuple[str, str]] = {
@@ -519,3 +519,11 @@ def summary(diagnosis: Diagnosis) -> str:
         return describe(diagnosis.findings[0])
     said = _said(diagnosis)
     return _(said[1]) if said is not None else ""
+
+
+def advice(diagnosis: Diagnosis) -> str:
+    """Say what to do, in the words of the report; where those of another version are in no catalogue, in today's."""
+    told = term(diagnosis.advice)
+    if spoken() == "en" or not told or told != diagnosis.advice:
+        return told
+    return term(advice_for(diagnosis.cause, diagnosis.findings)) or told

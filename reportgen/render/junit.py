@@ -13,7 +13,7 @@ from ..document.facts import Diagnosis, Report, Severity
 from ..page.formats import name, visible
 from ..page.language import _, term
 from ..page.reasons import told
-from ..page.wording import cause_title, describe, diagnosis_title, summary
+from ..page.wording import advice, cause_title, describe, diagnosis_title, summary
 from ..page.words_doubts import candidates, unchecked
 
 MAX_FINDINGS = 50
@@ -77,7 +77,7 @@ def _text(diagnosis: Diagnosis) -> str:
     ]
     rest = len(diagnosis.findings) - MAX_FINDINGS
     lines += [_("- and {n} more").format(n=rest)] if rest > 0 else []
-    lines += [term(diagnosis.advice)] if diagnosis.advice else []
+    lines += [advice(diagnosis)] if diagnosis.advice else []
     others = candidates(diagnosis, [cause_title(cause) for cause in diagnosis.candidates])
     lines += [others] if others else []
     lines.append(_("Not checked: {parts}").format(parts=unchecked(diagnosis)))

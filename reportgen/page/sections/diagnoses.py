@@ -10,9 +10,9 @@ from ...document.facts import Diagnosis, Finding, Report
 from ..blocks import Block, Cell, Column, Diagnoses, DiagnosisCard, Section, Table, Tone
 from ..cells import of_text
 from ..icons import icon, severity_word
-from ..language import _, plural, term
+from ..language import _, plural
 from ..places import place
-from ..wording import cause_title, describe, diagnosis_title, doubt, rule_title, summary
+from ..wording import advice, cause_title, describe, diagnosis_title, doubt, rule_title, summary
 from ..words_doubts import candidates, unchecked
 from ..words_evidence import limits, numbers
 from .headlines import ranked, subject
@@ -74,7 +74,7 @@ def _card(place: int, diagnosis: Diagnosis) -> DiagnosisCard:
         evidence=_findings(f"{id}-evidence", _("Evidence"), first),
         further=_fold(f"{id}-further", more.format(n=len(rest)), rest),
         consequences=_fold(f"{id}-consequences", result.format(n=len(diagnosis.consequences)), diagnosis.consequences),
-        advice=term(diagnosis.advice),
+        advice=advice(diagnosis),
         unchecked=unchecked(diagnosis),
         candidates=candidates(diagnosis, [cause_title(cause) for cause in diagnosis.candidates]),
         doubts=list(dict.fromkeys(d for f in findings if (d := doubt(f.rule)))),

@@ -38,7 +38,9 @@ def blocks(report: Report) -> list[Block]:
     if hidden:
         text = plural("{n} further kind of block is not drawn.", "{n} further kinds of block are not drawn.", hidden)
         out.append(Prose(paragraphs=[text.format(n=hidden)]))
-    out.append(Outline(id="flow-list", folded=_("Data flow as a list"), items=view.lines(whole)))
+    lines = view.lines(whole)
+    told = plural("Data flow as a list of {n} line", "Data flow as a list of {n} lines", len(lines))
+    out.append(Outline(id="flow-list", folded=told.format(n=count(len(lines))), items=lines))
     return out
 
 

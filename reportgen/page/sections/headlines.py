@@ -9,9 +9,9 @@ from ..blocks import Headline, Link, Tone
 from ..evidence import picture
 from ..formats import count
 from ..icons import icon
-from ..language import plural, term
+from ..language import plural
 from ..places import place
-from ..wording import describe, diagnosis_title, summary
+from ..wording import advice, describe, diagnosis_title, summary
 
 SHOWN = 3
 _SENTENCE = re.compile(r".*?(?:[.;](?=\s)|[。；])", re.S)
@@ -70,14 +70,14 @@ def _headline(report: Report, place: int, diagnosis: Diagnosis) -> Headline:
         subject=subject(diagnosis),
         picture=drawn.drawing if drawn is not None else None,
         caption=drawn.caption if drawn is not None else told,
-        advice=_first(term(diagnosis.advice)),
+        advice=_first(advice(diagnosis)),
     )
 
 
-def _first(advice: str) -> str:
+def _first(told: str) -> str:
     """Return the first sentence of an advice; the whole of it stands with the diagnosis."""
-    if len(advice) <= (_LONG if advice.isascii() else _LONG // 2):
-        return advice
-    found = _SENTENCE.match(advice)
-    first = found.group() if found is not None else advice
+    if len(told) <= (_LONG if told.isascii() else _LONG // 2):
+        return told
+    found = _SENTENCE.match(told)
+    first = found.group() if found is not None else told
     return (first[:-1] + " …") if first[-1] in ";；" else first

@@ -319,9 +319,13 @@ def _kernels(lines: list[_Line]) -> list[Block]:
             _("raw"), "number", _("mean of the five largest Pearson correlations: near 1 by chance for small kernels")
         ),
     ]
-    caption = _("Kernel diversity, dead kernel ratio, kernel correlation")
-    note = _("Each in a form without units, and beside it the raw form that tutorials use, which depends on the shape.")
     total = sum(line.matrix.filters is not None for line in lines)
+    caption = plural(
+        "Kernel diversity, dead kernel ratio, kernel correlation of {n} matrix",
+        "Kernel diversity, dead kernel ratio, kernel correlation of {n} matrices",
+        total,
+    ).format(n=count(total))
+    note = _("Each in a form without units, and beside it the raw form that tutorials use, which depends on the shape.")
     table = Table(
         id="kernels", caption=caption, note=note, columns=columns, rows=rows, total_rows=total, folded=caption
     )
