@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 from PIL import Image
 
 from reportgen.look import Look
@@ -219,6 +220,26 @@ def test_a_phone_tells_what_was_measured_from_its_limit(browser: Any, files: dic
         said.append(cells.evaluate_all("all => all.map(e => getComputedStyle(e, '::before').content)"))
         page.context.close()
     assert said == [['"Measured"', '"Limit"'], ["none", "none"]]
+
+
+@pytest.mark.parametrize("subject", ["fc", "model"])
+def test_a_lone_picture_stands_over_its_caption_and_beside_the_advice(
+    browser: Any, tmp_path: Path, subject: str
+) -> None:
+    """With a line that names the layer, and without one where it is the model as a whole."""
+    found = replace(builders.diagnoses()[0].findings[0], subject=subject, rule="o-baseline-skill", section="evaluation")
+    found = replace(found, evidence={"skill": 0.02}, threshold={"skill": 0.05})
+    diagnosis = replace(builders.diagnoses()[0], subject=subject, findings=[found], consequences=[])
+    path = write(replace(builders.regressor(), diagnoses=[diagnosis]), tmp_path / "one.html")
+    page = opened(browser, path, viewport={"width": 1280, "height": 800})
+    shown, note, advice = (page.locator(f".one {of}").bounding_box() for of in (".shown", ".note", ".advice"))
+    n_subjects = page.locator(".one .subject").count()
+    page.context.close()
+    assert n_subjects == (subject != "model")
+    assert note["x"] == shown["x"]
+    assert advice["x"] > shown["x"] + shown["width"]
+    assert abs(advice["y"] - shown["y"]) <= 1
+    assert 0 <= note["y"] - shown["y"] - shown["height"] <= 12
 
 
 def test_reads_the_same_without_scripts(browser: Any, files: dict[str, Path]) -> None:
