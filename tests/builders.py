@@ -456,14 +456,14 @@ def dataset(n: int = 1024) -> DatasetFacts:
     )
 
 
-def _finding(rule: str, severity: Severity, subject: str, **evidence: float) -> Finding:
+def _finding(rule: str, severity: Severity, subject: str, limit: dict[str, float], **evidence: float) -> Finding:
     return Finding(
         rule=rule,
         severity=severity,
         subject=subject,
         section=rule.partition("/")[0],
         evidence=evidence,
-        threshold={"at_most": 0.5},
+        threshold=limit,
         detail={"loss": "CrossEntropyLoss"} if rule.startswith("loss") else {},
     )
 
@@ -471,7 +471,8 @@ def _finding(rule: str, severity: Severity, subject: str, **evidence: float) -> 
 def diagnoses() -> list[Diagnosis]:
     error, warning, info = Severity.ERROR, Severity.WARNING, Severity.INFO
     dead = [
-        _finding("activations/silent", warning, f"layer3.{i}.relu", silent_share=0.64, channels=64.0) for i in range(9)
+        _finding("activations/silent", warning, f"layer3.{i}.relu", {"share": 0.5}, share=0.64, channels=64.0)
+        for i in range(9)
     ]
     advice = "Lower the learning rate or warm it up; use LeakyReLU or GELU; check that inputs are normalised."
     return [
@@ -479,15 +480,15 @@ def diagnoses() -> list[Diagnosis]:
             cause="overfitting",
             severity=warning,
             subject="model",
-            findings=[_finding("training/gap", warning, "val_loss", train=0.05, val=0.49, ratio=9.8)],
+            findings=[_finding("training/gap", warning, "val_loss", {"ratio": 2.0}, train=0.05, val=0.49, ratio=9.8)],
             advice="Stop at epoch 12, where the validation loss was lowest; add augmentation or weight decay.",
         ),
         Diagnosis(
             cause="double-softmax",
             severity=error,
             subject="fc",
-            findings=[_finding("loss/probabilities", error, "fc", row_sum_error=1.2e-7)],
-            consequences=[_finding("gradients/small", warning, "fc.weight", rms=3e-9), dead[0]],
+            findings=[_finding("loss/probabilities", error, "fc", {"row_sum_error": 1e-3}, row_sum_error=1.2e-7)],
+            consequences=[_finding("gradients/small", warning, "fc.weight", {"rms": 1e-7}, rms=3e-9), dead[0]],
             advice="Give the loss the raw outputs: remove the softmax before CrossEntropyLoss.",
         ),
         Diagnosis(cause="dead-relu", severity=error, subject="layer3.5.relu", findings=dead, advice=advice),
@@ -495,13 +496,13 @@ def diagnoses() -> list[Diagnosis]:
             cause="frozen-layers",
             severity=info,
             subject="conv1",
-            findings=[_finding("weights/frozen", info, "conv1.weight", tensors=1.0)],
+            findings=[_finding("weights/frozen", info, "conv1.weight", {}, tensors=1.0)],
         ),
         Diagnosis(
             cause="class-imbalance",
             severity=info,
             subject="model",
-            findings=[_finding("dataset/imbalance", info, "model", largest_to_smallest=1.27)],
+            findings=[_finding("dataset/imbalance", info, "model", {}, ratio=1.27)],
         ),
     ]
 
@@ -672,7 +673,7 @@ def checkpoint() -> Report:
         subject="fc.weight",
         section="weights",
         evidence={"nan": 1.0, "inf": 1.0},
-        threshold={"at_most": 0.0},
+        threshold={"nan": 0.0, "inf": 0.0},
     )
     return Report(
         format_version=FORMAT_VERSION,

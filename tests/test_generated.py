@@ -111,15 +111,18 @@ def test_features_at_hand_are_compared_as_they_are() -> None:
     assert (found.n_real, found.n_fake, found.real) == (100, 80, None)
 
 
+class Copy(nn.Module):
+    """Gives back its input."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(()))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * self.scale
+
+
 def test_targets_that_are_images_are_the_real_ones() -> None:
-    class Copy(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.scale = nn.Parameter(torch.ones(()))
-
-        def forward(self, x: Tensor) -> Tensor:
-            return x * self.scale
-
     x = real_ones(100)
     found = facts_of(Copy(), DataLoader(TensorDataset(x, x), 20))
     assert found.paired
@@ -128,6 +131,18 @@ def test_targets_that_are_images_are_the_real_ones() -> None:
     labelled = reportgen.examine(Copy(), DataLoader(TensorDataset(x, torch.zeros(100)), 20), options=BRIEF)
     assert labelled.pictures is not None
     assert labelled.pictures.generation is None
+
+
+@pytest.mark.parametrize(("task", "shown"), [(None, False), ("regression", True), ("segmentation", False)])
+def test_masks_are_no_generated_images(task: Any, shown: bool) -> None:
+    """They have the shape of images; pictures in black and white alone count as such where the task is told."""
+    x = real_ones(100)
+    options = reportgen.Options(trial_budget=0, task=task)
+    report = reportgen.examine(Copy(), DataLoader(TensorDataset(x, (x > 0).float()), 20), options=options)
+    assert report.evaluation is not None
+    assert report.evaluation.task == (task or "segmentation")
+    assert report.pictures is not None
+    assert (report.pictures.generation is not None) is shown
 
 
 @pytest.mark.parametrize(

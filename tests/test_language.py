@@ -22,6 +22,7 @@ from reportgen.page.build import build
 from reportgen.page.explain import account
 from reportgen.page.language import speaking
 from reportgen.page.reasons import TEMPLATES, told
+from reportgen.probe import kinds
 from reportgen.render.write import render
 
 from . import builders
@@ -179,6 +180,23 @@ def test_a_reason_of_the_facts_is_told_in_the_language_of_the_page() -> None:
         assert told("the loss raised ValueError: size mismatch") == "损失抛出 ValueError: size mismatch"
         assert told("something of another library") == "something of another library"
     assert told("no loss was given") == "no loss was given"
+
+
+def test_every_kind_of_layer_told_by_name_has_a_template() -> None:
+    kinds_told = {kind for kind, _pattern in kinds._KNOWN}
+    made = {
+        kinds.kind_by_name(name, shape, role)
+        for name, shape, role in (
+            ("rnn.weight_hh_l0", (12, 4), "weight"),
+            ("a.weight", (4, 3, 3), "weight"),
+            ("a.weight", (4, 1, 3), "weight"),
+            ("a.weight", (4, 3), "weight"),
+            ("a.weight", (4,), "norm"),
+            ("a.weight", (4, 3), "embedding"),
+        )
+    }
+    assert len(made) == 6
+    assert kinds_told | made <= set(TEMPLATES)
 
 
 def test_a_reason_that_is_open_keeps_what_stands_in_it() -> None:

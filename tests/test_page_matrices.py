@@ -43,6 +43,15 @@ def test_one_channel_has_no_diversity() -> None:
     assert all(cell.sort is not None for row in shown.rows if row is not alone for cell in row[1:3])
 
 
+def test_what_has_no_convolution_has_no_kernels() -> None:
+    state = network()
+    for n_convolutions, word in ((0, "channel"), (1, "kernel")):
+        state |= {f"conv{i}.weight": torch.randn(8, 3, 3, 3) for i in range(n_convolutions)}
+        shown = tables(report_of(weights.of_tensors(state).facts))["kernels"]
+        assert f"dead {word}" in shown.caption
+        assert any(word in column.title for column in shown.columns)
+
+
 def test_the_noticeable_come_first() -> None:
     state = network()
     state["layers.3.mlp.up_proj.weight"][10:40] = 0

@@ -420,6 +420,8 @@ _PARTS = (
     "reset gate",
     "update gate",
     "convolution",
+    "recurrent",
+    "head",
     "linear",
     "layers",
     "vocabulary",

@@ -158,8 +158,11 @@ class _Readers:
             "trials": lambda output, batch: kept.keep(batch),
         }
         if watched:
-            hashes = self._dataset.copies
-            kept.watching = pictures.Watching(subject.model, lambda: hashes.latest, subject.real, subject.extractor)
+            hashes, task = self._dataset.copies, subject.options.task
+            stated = task if isinstance(task, str) else ""
+            kept.watching = pictures.Watching(
+                subject.model, lambda: hashes.latest, subject.real, subject.extractor, stated
+            )
             self.watchers["pictures"] = kept.watching.update
 
     def _evaluate(self, output: Any, batch: Batch) -> None:

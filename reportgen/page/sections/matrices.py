@@ -289,9 +289,11 @@ def _alpha(matrix: MatrixFacts) -> Cell:
 
 def _kernels(lines: list[_Line]) -> list[Block]:
     rows: list[list[Cell]] = []
-    for line in lines:
+    measured = [line for line in lines if line.matrix.filters is not None]
+    kernels = any(len(line.row.shape) > 2 for line in measured)  # what has none has channels alone
+    for line in measured[:MAX_SMALL]:
         f = line.matrix.filters
-        if f is None or len(rows) >= MAX_SMALL:
+        if f is None:
             continue
         chance = of_number(f.chance)
         live = line.matrix.channels - f.dead
@@ -310,7 +312,9 @@ def _kernels(lines: list[_Line]) -> list[Block]:
         Column(_("Diversity"), "number", _("spread of the channels' means beside that of random channels, which is 1")),
         Column(_("raw"), "number", _("std of the channels' means: falls with the fan-in, whatever was learned")),
         Column(
-            _("Dead kernels"), "number", _("norm below a thousandth of the median, behind the batch norm that follows")
+            _("Dead kernels") if kernels else _("Dead channels"),
+            "number",
+            _("norm below a thousandth of the median, behind the batch norm that follows"),
         ),
         Column(_("raw"), "number", _("no value above 0.01: true of every wide layer")),
         Column(_("Correlation"), "number", _("largest cosine of two channels")),
@@ -319,12 +323,20 @@ def _kernels(lines: list[_Line]) -> list[Block]:
             _("raw"), "number", _("mean of the five largest Pearson correlations: near 1 by chance for small kernels")
         ),
     ]
-    total = sum(line.matrix.filters is not None for line in lines)
-    caption = plural(
-        "Kernel diversity, dead kernel ratio, kernel correlation of {n} matrix",
-        "Kernel diversity, dead kernel ratio, kernel correlation of {n} matrices",
-        total,
-    ).format(n=count(total))
+    total = len(measured)
+    if kernels:
+        caption = plural(
+            "Kernel diversity, dead kernel ratio, kernel correlation of {n} matrix",
+            "Kernel diversity, dead kernel ratio, kernel correlation of {n} matrices",
+            total,
+        )
+    else:
+        caption = plural(
+            "Channel diversity, dead channel ratio, channel correlation of {n} matrix",
+            "Channel diversity, dead channel ratio, channel correlation of {n} matrices",
+            total,
+        )
+    caption = caption.format(n=count(total))
     note = _("Each in a form without units, and beside it the raw form that tutorials use, which depends on the shape.")
     table = Table(
         id="kernels", caption=caption, note=note, columns=columns, rows=rows, total_rows=total, folded=caption

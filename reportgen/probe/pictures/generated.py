@@ -14,6 +14,7 @@ from ...document.pictures import Display, GenerationFacts, Picture
 from ...subject.data import tensors
 from ..layers import main_tensor
 from ..steps import NotMeasuredError
+from ..tasks import infer_task
 from .encode import Budget
 from .show import grid, pixels, plain
 
@@ -27,8 +28,11 @@ _COPY = 1e-3
 Extractor = Callable[[Tensor], Any]
 
 
-def looks_paired(output: Any, target: Any) -> bool:
-    """Tell whether output and target are images of one shape: real against generated, or reconstructed, ones."""
+def looks_paired(output: Any, target: Any, task: str = "") -> bool:
+    """Tell whether output and target are images of one shape: real against generated, or reconstructed, ones.
+
+    Masks have the shape of images too: who gives back masks makes no images. ``task``: where it was stated.
+    """
     made = main_tensor(output)
     return (
         made is not None
@@ -38,6 +42,7 @@ def looks_paired(output: Any, target: Any) -> bool:
         and made.shape[1] <= 4
         and min(made.shape[-2:]) >= 4
         and target.is_floating_point()
+        and (task or infer_task(made, target)) == "regression"
     )
 
 
@@ -48,8 +53,8 @@ class Generated:
     batches of them, or a mapping of ``real_feats`` and ``fake_feats``, features (N, D) that are at hand already.
     """
 
-    def __init__(self, real: Any = None, extractor: Extractor | None = None) -> None:
-        self._real_source, self._extractor = real, extractor
+    def __init__(self, real: Any = None, extractor: Extractor | None = None, task: str = "") -> None:
+        self._real_source, self._extractor, self._task = real, extractor, task
         self._fake: list[Tensor] = []
         self._real: list[Tensor] = []
         self._fake_shown: Tensor | None = None
@@ -59,7 +64,7 @@ class Generated:
 
     def update(self, output: Any, target: Any) -> None:
         """Take one batch of outputs, and its targets where they are images too."""
-        paired = self._real_source is None and looks_paired(output, target)
+        paired = self._real_source is None and looks_paired(output, target, self._task)
         if self._n >= KEPT or not (paired or self._real_source is not None) or isinstance(self._real_source, Mapping):
             return
         made = main_tensor(output)

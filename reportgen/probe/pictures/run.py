@@ -42,10 +42,11 @@ class Watching:
         hashes: Callable[[], Hashes | None],
         real: Any = None,
         extractor: Extractor | None = None,
+        task: str = "",
     ) -> None:
         self._hashes = hashes
         self.chosen, self.features = Chosen(), LastFeatures(model)
-        self.generated = Generated(real, extractor)
+        self.generated = Generated(real, extractor, task)
         self.failed: dict[str, str] = {}
 
     @contextmanager
