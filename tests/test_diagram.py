@@ -14,7 +14,7 @@ from reportgen.document.facts import ArchitectureFacts, Diagnosis, Finding, Repo
 from reportgen.document.flow import FlowFacts, FlowNode
 from reportgen.page.blocks import Block, Figure, Outline
 from reportgen.page.boxes import Layout
-from reportgen.page.diagram import clipped
+from reportgen.page.diagram import clipped, shapes
 from reportgen.page.sections import flow
 from reportgen.page.svg import serialise, width_of
 from reportgen.probe import architecture, forward
@@ -199,6 +199,13 @@ def test_long_and_wide_names_are_cut_to_their_place() -> None:
     for text in ("a" * 200, "模型" * 40):
         assert width_of(clipped(text, 100), 11.5) <= 100 + width_of("模", 11.5)
         assert "…" in clipped(text, 100)
+
+
+def test_of_several_outputs_whole_shapes_are_shown_and_the_rest_counted() -> None:
+    assert shapes("200 × 8 × 16", 126) == "200 × 8 × 16"
+    assert shapes("2 × 8, 2 × 4", 126) == "2 × 8, 2 × 4"
+    assert shapes("200 × 8 × 16, 200 × 6, 200 × 6", 126) == "200 × 8 × 16, +2"
+    assert shapes("20000 × 80000 × 16000 × 12000, 1", 126).endswith("…× 12000, +1")
 
 
 def test_drawings_say_what_they_are_and_need_no_ids() -> None:

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from itertools import pairwise
 
 import msgspec
 import pytest
 import torch
+from msgspec.structs import replace
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, TensorDataset
 
 import reportgen
+from reportgen.document.evaluation import Calibration, Curve, TokenScores
 from reportgen.document.facts import EvaluationFacts
+from reportgen.page import score_figures
 from reportgen.page.blocks import Figure, Pictures, Section, Table
 from reportgen.page.build import build
 from reportgen.page.formats import percent
@@ -20,7 +24,7 @@ from reportgen.page.planes import Axis, Trace, plane, ticks
 from reportgen.page.sections import dataset, evaluation, overview
 from reportgen.page.sections.classes import MAX_CLASSES, classifier, likeness_order
 from reportgen.page.sections.examples import prepared
-from reportgen.page.svg import serialise
+from reportgen.page.svg import Element, serialise, width_of
 from reportgen.page.tokens import line
 from reportgen.probe.dataset import DatasetProbe
 from reportgen.probe.evaluation import EvaluationProbe
@@ -146,6 +150,50 @@ def test_a_plane_puts_its_points_where_the_axes_say() -> None:
     circles = [dict(child.attributes) for child in drawing.children if getattr(child, "tag", "") == "circle"]
     assert [(c["cx"], c["cy"]) for c in circles] == [("48", "196"), ("290", "8")]
     assert "<title>high</title>" in serialise(drawing)
+
+
+def drawn_words(drawing: Element) -> list[str]:
+    return re.findall(r"<text[^>]*>([^<]*)", serialise(drawing))
+
+
+def test_positions_are_written_where_the_losses_of_theirs_stand() -> None:
+    scores = TokenScores(
+        n_tokens=8, n_ignored=0, nll=1.0, entropy=2.0, vocabulary=4, seen=4, by_position=[(1, 4, 1.5), (4, 4, 0.5)]
+    )
+    words = drawn_words(score_figures.by_position(scores, "").drawing)
+    assert words[:2] == ["1", "4–7"]
+    assert "position" in words
+    far = [(1 << i, 1, 1.0) for i in range(14)]
+    crowd = drawn_words(score_figures.by_position(replace(scores, by_position=far), "").drawing)
+    named = [word for word in crowd if "–" in word]
+    assert 2 <= len(named) < 10
+    assert sum(width_of(word, 11) for word in named) < 300
+
+
+def test_the_part_of_a_calibration_error_beyond_chance_is_the_difference_of_what_is_shown() -> None:
+    facts = Calibration(
+        n=9, bins=[], ece=0.02954, ece_null=0.02646, ece_null_std=0.0, nll=1.0, brier=None, baseline_nll=1.0,
+        baseline_brier=None,
+    )  # fmt: skip
+    pair = score_figures.calibration_pairs(facts)[0]
+    assert (pair.label, pair.value, pair.note) == (
+        "Calibration error beyond chance",
+        "0.4\u00a0%",
+        "3.0\u00a0% less 2.6\u00a0% by chance",
+    )
+
+
+def test_curves_beside_each_other_have_numbers_of_as_many_digits() -> None:
+    curves = [
+        Curve(
+            label=str(i), positives=9, negatives=9, auc=value, auc_low=0.5, auc_high=1.0, average_precision=value,
+            ap_low=0.5, ap_high=1.0, points=[(0.5, 9, 0)],
+        )
+        for i, value in enumerate((1.0, 0.99996, 0.5))
+    ]  # fmt: skip
+    for figure, word in ((score_figures.roc, "AUC"), (score_figures.precision_recall, "AP")):
+        named = [word for word in drawn_words(figure(curves, "").drawing) if ":" in word]
+        assert named == [f"0: {word} 1.000", f"1: {word} 1.000", f"2: {word} 0.500"]
 
 
 def test_labels_are_shown_by_split_and_by_task() -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from reportgen.page import formats
 from reportgen.page.formats import MINUS, NBSP
+from reportgen.page.language import speaking
 
 from .builders import HOSTILE_NAMES
 
@@ -95,6 +96,13 @@ def test_seconds(value: float | None, text: str) -> None:
 def test_thresholds_carry_no_idle_zeros() -> None:
     assert [formats.short(v) for v in (0.5, 1e-5, 100.0, 0.25)] == ["0.5", f"1e{MINUS}5", "100", "0.25"]
     assert [formats.brief(v) for v in (0.5, 0.04666, -0.1183, 1.0)] == ["0.5", "0.0467", f"{MINUS}0.118", "1"]
+
+
+def test_a_place_along_a_run_is_told_in_full() -> None:
+    assert [formats.along(v) for v in (48_750.0, 2.5, 12_345_678.0, 0.0)] == ["48,750", "2.5", "12,345,678", "0"]
+    assert formats.at_place("step", 1106.0) == "step 1,106"
+    with speaking("zh"):
+        assert formats.at_place("步", 1106.0) == "第 1,106 步"
 
 
 def test_hidden_characters_become_visible() -> None:

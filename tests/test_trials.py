@@ -548,6 +548,8 @@ def test_a_fresh_start_has_the_loss_of_a_guess() -> None:
     assert numbers["loss"] == pytest.approx(math.log(3), abs=0.2)
     counts = torch.bincount(table().target).double() / 64
     assert numbers["constant"] == pytest.approx(float(-(counts * counts.log()).sum()))
+    summed = learning.fresh_start(lab(mlp(8, 16, 3), loss=nn.CrossEntropyLoss(reduction="sum"))).numbers
+    assert "constant" not in summed  # it is that of one answer, and the loss is not
     with pytest.raises(NotApplicableError, match="Made cannot be initialised"):
         learning.fresh_start(lab(Made(lambda s, x: x[:, :3] * s.w, w=nn.Parameter(torch.ones(3)))))
 

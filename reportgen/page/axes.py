@@ -12,7 +12,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from .formats import MINUS, number, short
+from .formats import MINUS, along, number, short
 from .language import _
 from .palette import DASHES, INK, MUTED, RULE, SERIES
 from .planes import ticks
@@ -267,7 +267,7 @@ def _names(lines: Sequence[Line], left: float, right: float, axis: str) -> tuple
         if curve.best is not None:
             at, value = curve.best
             told = _("best {name}: {value} at {axis} {x}")
-            told = told.format(name=curve.label, value=number(value), axis=axis, x=short(at))
+            told = told.format(name=curve.label, value=number(value), axis=axis, x=along(at))
             entries.append((told, None))
     parts: list[Element] = []
     x, row = left, 0

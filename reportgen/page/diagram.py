@@ -80,7 +80,7 @@ def _boxes(labels: Sequence[Label]) -> list[Element]:
 
 
 def _text(label: Label, y: float) -> Element:
-    output = clipped(label.output, 126)
+    output = shapes(label.output, 126)
     room = _WIDTH - 14 - width_of(output, _FONT) - 9
     kind = clipped(label.kind, max(0.45 * room, room - width_of(label.name, _FONT) - 8))
     shown = clipped(label.name, room - width_of(kind, _FONT) - 8)
@@ -91,6 +91,17 @@ def _text(label: Label, y: float) -> Element:
     last = element("text", output, x=_LEFT + _WIDTH - 7, y=line, text_anchor="end", fill=MUTED) if output else None
     hover = [element("title", label.hover)] if label.hover else []
     return element("g", *hover, *(part for part in (first, second, last) if part is not None))
+
+
+def shapes(text: str, width: float) -> str:
+    """Return the shapes of outputs, of several as many as there is room for, and how many more there are."""
+    every = text.split(", ")
+    for shown in range(len(every), 0, -1):
+        more = f", +{len(every) - shown}" if shown < len(every) else ""
+        told = ", ".join(every[:shown]) + more
+        if width_of(told, _FONT) <= width:
+            return clipped(told, width)
+    return clipped(every[0], width - width_of(more, _FONT)) + more
 
 
 def clipped(text: str, width: float) -> str:

@@ -10,6 +10,7 @@ from msgspec import Struct
 
 from ..document.stats import TensorStats
 from .formats import number, short
+from .language import _
 from .palette import BAR, ERROR, INK, MUTED, RULE, SERIES
 from .planes import ticks
 from .svg import Element, decimal, drawing, element, kept_inside, width_of
@@ -197,28 +198,28 @@ def against(
         share = 0.0 if y is None else (_BOTTOM - y) / (_BOTTOM - _TOP)
         return round(left + share * (right - left), 1)
 
-    parts = [element("path", d=f"M{left} 41v10v-5H{right}v-5v10", fill="none", stroke=MUTED)]
+    parts = [element("path", d=f"M{left} 27v10v-5H{right}v-5v10", fill="none", stroke=MUTED)]
     for a, b in ((axis.low, fine[0]), (fine[1], axis.high)):
         if b > a:
             x, end = place(max(a, axis.low)), place(min(b, axis.high))
-            band = f"M{decimal(x)} 41H{decimal(end)}v10H{decimal(x)}z"
+            band = f"M{decimal(x)} 27H{decimal(end)}v10H{decimal(x)}z"
             parts.append(element("path", d=band, fill=ERROR, fill_opacity=0.3))
     for limit in limits:
         x = place(limit)
-        parts.append(element("path", d=f"M{decimal(x)} 36V58", stroke=INK, stroke_width=2, stroke_dasharray="3 2"))
+        parts.append(element("path", d=f"M{decimal(x)} 22V44", stroke=INK, stroke_width=2, stroke_dasharray="3 2"))
     taken = _side_by_side([(shown(limit), place(limit)) for limit in sorted(limits)])
-    parts += [text(said, round(middle, 1), 72, "middle", INK) for said, middle in taken]
+    parts += [text(said, round(middle, 1), 58, "middle", INK) for said, middle in taken]
     for said, x, anchor in ((shown(axis.low), left, None), (shown(axis.high), right, "end")):
         if all(
             said != other and not _meet((said, kept_inside(said, x, 11, WIDTH)), (other, at)) for other, at in taken
         ):
-            parts.append(text(said, x, 72, anchor))
+            parts.append(text(said, x, 58, anchor))
     x = place(value)
-    parts.append(element("path", d=f"M{decimal(x)} 44l6-10h-12z", fill=ERROR))
-    said = f"{words[0]} {shown(value)}"
-    parts.append(text(said, kept_inside(said, x, 11, WIDTH), 26, "middle", INK))
-    parts.append(text(words[1], left, HEIGHT - 2))
-    return drawing(WIDTH, HEIGHT, title, *parts, class_="chart")
+    parts.append(element("path", d=f"M{decimal(x)} 30l6-10h-12z", fill=ERROR))
+    said = _("{key}: {value}").format(key=words[0], value=shown(value))
+    parts.append(text(said, kept_inside(said, x, 11, WIDTH), 12, "middle", INK))
+    parts.append(text(words[1], left, 76))
+    return drawing(WIDTH, 84, title, *parts, class_="chart")
 
 
 def _round_axis(values: Sequence[float], limits: Sequence[float]) -> _Axis:

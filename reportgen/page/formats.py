@@ -100,6 +100,16 @@ def _without_zeros(text: str) -> str:
     return (head.rstrip("0").rstrip(".") if "." in head else head) + sign + tail
 
 
+def along(value: float) -> str:
+    """Show a place along a run, a step or an epoch: a whole one in full, however far it is."""
+    return _without_zeros(amount(value))
+
+
+def at_place(axis: str, value: float) -> str:
+    """Name a place along a run by the word for what is counted there: step 48,750."""
+    return _("{axis} {n}").format(axis=axis, n=along(value))
+
+
 def count(value: int | None) -> str:
     """Show a count in full."""
     return DASH if value is None else f"{value:,}".replace("-", MINUS)

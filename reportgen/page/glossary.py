@@ -131,7 +131,7 @@ WORDS = {
     "mae": Word((N_("MAE"),), N_("Mean absolute error, in the unit of the target."), "Σ|y − ŷ| / n"),
     "rmse": Word((N_("RMSE"),), N_("Root mean squared error, in the unit of the target."), "√(Σ(y − ŷ)² / n)"),
     "ece": Word(
-        (N_("Expected calibration error"), N_("Calibration error"), N_("ECE")),
+        (N_("Expected calibration error"), N_("Calibration error"), N_("Calibration error beyond chance"), N_("ECE")),
         N_("How far confidence and accuracy lie apart, over bins of confidence, weighted by their samples."),
         "Σ n_b / n · |acc_b − conf_b|",
         "Naeini, Cooper and Hauskrecht, 2015; Guo et al., 2017",

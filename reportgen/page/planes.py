@@ -12,7 +12,7 @@ from .figures import short_name
 from .formats import MINUS, count, percent
 from .language import _
 from .palette import BAR, DASHES, INK, MUTED, RULE, SERIES
-from .svg import Element, decimal, drawing, element, gutter, kept_inside, line
+from .svg import Element, decimal, drawing, element, gutter, kept_inside, line, width_of
 
 _WIDTH, _HEIGHT = 300, 236
 _LEFT, _RIGHT, _TOP, _BOTTOM = 48, 10, 8, 40
@@ -26,6 +26,8 @@ class Axis(Struct, frozen=True):
     high: float = 1.0
     whole: bool = False
     """Only whole numbers mean something along it."""
+    names: Sequence[str] = ()
+    """What is written at 0, 1, 2 and so on instead of the numbers."""
 
 
 class Trace(Struct, frozen=True):
@@ -92,11 +94,11 @@ def plane(traces: Sequence[Trace], x: Axis, y: Axis, title: str) -> Element:
 def _frame(x: Axis, y: Axis, right: float, bottom: float) -> list[Element]:
     style: dict[str, Any] = {"font_size": 11, "fill": MUTED}
     grid, parts = "", []
-    for value in range(math.ceil(x.low), math.floor(x.high) + 1) if x.whole else ticks(x.low, x.high):
+    for value, said in _along(x, right - _LEFT):
         at = _LEFT + (value - x.low) / ((x.high - x.low) or 1.0) * (right - _LEFT)
         grid += f"M{decimal(at)} {_TOP}V{decimal(bottom)}"
-        where = {"x": kept_inside(_label(value), at, 11, _WIDTH), "y": bottom + 14}
-        parts.append(element("text", _label(value), **where, text_anchor="middle", **style))
+        where = {"x": kept_inside(said, at, 11, _WIDTH), "y": bottom + 14}
+        parts.append(element("text", said, **where, text_anchor="middle", **style))
     for value in ticks(y.low, y.high):
         at = bottom - (value - y.low) / ((y.high - y.low) or 1.0) * (bottom - _TOP)
         grid += f"M{_LEFT} {decimal(at)}H{decimal(right)}"
@@ -108,6 +110,16 @@ def _frame(x: Axis, y: Axis, right: float, bottom: float) -> list[Element]:
     )
     parts.append(element("text", y.label, x=11, y=middle, text_anchor="middle", font_size=12, fill=INK, transform=turn))
     return [element("path", d=grid, stroke=RULE), *parts]
+
+
+def _along(x: Axis, room: float) -> list[tuple[float, str]]:
+    """Return what is written along the lower axis, and where: of names as many as do not meet."""
+    if not x.names:
+        values = range(math.ceil(x.low), math.floor(x.high) + 1) if x.whole else ticks(x.low, x.high)
+        return [(value, _label(value)) for value in values]
+    widest = max(width_of(said, 11) for said in x.names) + 6
+    each = math.ceil(widest * max(len(x.names) - 1, 1) / room)
+    return [(float(i), said) for i, said in enumerate(x.names) if i % each == 0]
 
 
 def _label(value: float) -> str:

@@ -289,7 +289,7 @@ _TRIALS = (
     "the model works (score {score})",
     "going on with the training gave no finite loss",
     "the optimizer takes no more",
-    "the time given to experiments was used up",
+    "the time given to trials was used up",
     "not finite: {names}",
     "the batches differ in structure",
     "the inputs are no floating-point numbers, between which nothing lies",

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from msgspec import Struct
 
-from .formats import beside, name, number, short
+from .formats import along, at_place, beside, name, number, short
 from .language import _
 from .palette import HEAT, INK, MUTED, RULE, SERIES
 from .shades import shaded
@@ -85,12 +85,12 @@ def heat(rows: Sequence[HeatRow], title: str, *, axis: str, log: bool, span: tup
         parts.append(element("rect", hover, y=y, width=left + width, height=height, fill_opacity=0))
     bottom = top + len(rows) * (height + 2)
     if places:
-        parts.append(_text(f"{axis} {short(places[0])}", left, bottom + 12))
+        parts.append(_text(at_place(axis, places[0]), left, bottom + 12))
         # columns are looks, which need not be evenly spaced in time
         middle = round(edges[len(edges) // 2])
         if len(edges) > 8:
-            parts.append(_text(short(middle), left + (len(edges) // 2 + 0.5) * cell, bottom + 12, "middle"))
-        parts.append(_text(f"{axis} {short(places[-1])}", left + width, bottom + 12, "end"))
+            parts.append(_text(along(middle), left + (len(edges) // 2 + 0.5) * cell, bottom + 12, "middle"))
+        parts.append(_text(at_place(axis, places[-1]), left + width, bottom + 12, "end"))
     parts += _legend(left, bottom + 22, log, span)
     return drawing(left + width + 6, bottom + 52, title, *parts, class_="chart")
 
@@ -141,7 +141,7 @@ def _runs(levels: Sequence[int | None]) -> list[tuple[int, int, int]]:
 def _told(row: HeatRow, axis: str) -> str:
     known = [(x, y) for x, y in row.points if y is not None]
     if not known:
-        return f"{name(row.label)}: {_('not measured')}"
+        return _("{key}: {value}").format(key=name(row.label), value=_("not measured"))
     (first_x, first), (last_x, last) = known[0], known[-1]
     low, high = min(y for _, y in known), max(y for _, y in known)
     return _("{name}: {first} at {axis} {a}, {last} at {axis} {b}; from {low} to {high}").format(
@@ -149,8 +149,8 @@ def _told(row: HeatRow, axis: str) -> str:
         first=number(first),
         last=number(last),
         axis=axis,
-        a=short(first_x),
-        b=short(last_x),
+        a=along(first_x),
+        b=along(last_x),
         low=number(low),
         high=number(high),
     )
@@ -187,12 +187,15 @@ def ridgeline(hills: Sequence[Hill], title: str, *, axis: str) -> Element:
         y = base + i * step
         colour = HEAT[3 + round(i / max(n - 1, 1) * 4)]
         hover = element(
-            "title", f"{axis} {short(hill.x)}: {beside(hill.low, [hill.high])} … {beside(hill.high, [hill.low])}"
+            "title",
+            _("{key}: {value}").format(
+                key=at_place(axis, hill.x), value=f"{beside(hill.low, [hill.high])} … {beside(hill.high, [hill.low])}"
+            ),
         )
         path = _outline(_spread(hill, low, high), 2 * left, 2 * y, 2 * rise)
         hills_drawn.append(element("path", hover, d=path, fill=colour))
         if i in (0, n - 1) or (n > 6 and i == n // 2):
-            parts.append(_text(short(hill.x), left - 8, y + 4, "end"))
+            parts.append(_text(along(hill.x), left - 8, y + 4, "end"))
     # whole half-pixels: a third of the bytes of decimals
     parts.append(element("g", *hills_drawn, transform="scale(.5)", stroke="#ffffff", stroke_width=1.6))
     bottom = base + max(n - 1, 0) * step
@@ -285,8 +288,8 @@ def panel(lines: Sequence[PanelLine], title: str, *, axis: str, best: tuple[floa
     parts += [
         _text(number(high), left - 6, top + 8, "end"),
         _text(number(low), left - 6, top + height, "end"),
-        _text(f"{axis} {short(first)}", left, top + height + 14),
-        _text(short(last), left + width, top + height + 14, "end"),
+        _text(at_place(axis, first), left, top + height + 14),
+        _text(along(last), left + width, top + height + 14, "end"),
     ]
     if log:
         parts.append(_text(_("log"), left - 6, top + height / 2 + 4, "end"))

@@ -19,7 +19,7 @@ def roc(curves: Sequence[Curve], id: str) -> Figure:
     traces = [Trace([(0, 0), (1, 1)], muted=True)]
     for curve in curves:
         points = [(0.0, 0.0), *((fp / curve.negatives, tp / curve.positives) for _t, tp, fp in curve.points)]
-        text = _("{label}: AUC {auc}").format(label=name(curve.label), auc=number(curve.auc))
+        text = _("{label}: AUC {auc}").format(label=name(curve.label), auc=f"{curve.auc:.3f}")
         traces.append(Trace([*points, (1.0, 1.0)], label=text))
     title = _("ROC curve")
     caption = _(
@@ -43,7 +43,7 @@ def precision_recall(curves: Sequence[Curve], id: str) -> Figure:
         traces.append(Trace([(0, share), (1, share)], muted=True))
     for curve in curves:
         points = [(tp / curve.positives, tp / (tp + fp)) for _t, tp, fp in curve.points if tp + fp]
-        text = _("{label}: AP {ap}").format(label=name(curve.label), ap=number(curve.average_precision))
+        text = _("{label}: AP {ap}").format(label=name(curve.label), ap=f"{curve.average_precision:.3f}")
         first = points[0][1] if points else 1.0
         traces.append(Trace([(0.0, first), *points], label=text))
     title = _("Precision and recall")
@@ -78,9 +78,10 @@ def reliability(facts: Calibration, id: str, *, of_yes: bool) -> Figure:
 
 def calibration_pairs(facts: Calibration) -> list[Pair]:
     """Return the numbers that stand beside the reliability diagram."""
-    beyond = facts.ece - facts.ece_null
+    beyond = round(facts.ece, 3) - round(facts.ece_null, 3)  # of what is shown, or the three would not add up
     note = _("{ece} less {null} by chance").format(ece=percent(facts.ece), null=percent(facts.ece_null))
-    pairs = [Pair(label=_("Calibration error"), value=percent(max(beyond, 0.0)), note=note)]
+    label = _("Calibration error beyond chance")
+    pairs = [Pair(label=label, value=percent(round(max(beyond, 0.0), 3)), note=note)]
     note = _("always naming the frequencies: {value}").format(value=number(facts.baseline_nll))
     pairs.append(Pair(label=_("NLL"), value=number(facts.nll), note=note))
     if facts.brier is not None:
@@ -243,6 +244,7 @@ def by_position(facts: TokenScores, id: str) -> Figure:
         "Positions 0, 1, 2 to 3, 4 to 7 and so on. A model that uses its context falls from left to right; the dashed "
         "line is what the frequencies of the tokens reach."
     )
-    x = Axis(_("doubling of the position"), 0.0, max(float(len(points) - 1), 1.0))
+    ends = [str(place) if place < 2 else f"{place}–{2 * place - 1}" for place, _n, _nll in facts.by_position]
+    x = Axis(_("position"), 0.0, max(float(len(points) - 1), 1.0), names=ends)
     drawing = plane([level, Trace(points, dots=True, hover=hover)], x, Axis(_("loss by token"), *high), title)
     return Figure(id=f"{id}loss-by-position", title=title, caption=caption, drawing=drawing)

@@ -155,7 +155,7 @@ def _scale(n: Numbers, d: Detail) -> str:
 def _zeros(n: Numbers, d: Detail) -> str:
     if n["flat"]:
         return _("With targets of 0 no output is pulled anywhere.")
-    text = _("With targets of 0 outputs are pulled; 1 and -1 pull {apart} of the samples in opposite directions.")
+    text = _("With targets of 0 outputs are pulled; 1 and −1 pull {apart} of the samples in opposite directions.")
     return text.format(apart=percent(n["apart"]))
 
 

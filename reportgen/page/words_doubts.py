@@ -19,10 +19,10 @@ _PARTS: dict[str, str] = {
     "splits": "the training data against the data given",
     "optimizer": "the optimizer (give it)",
     "loss": "the loss (give it)",
-    "experiments": "experiments on a copy of the model",
+    "experiments": "trials on a copy of the model",
     "one batch": "whether the model can learn one batch by heart",
     "train and eval": "train mode against eval mode",
-    "experiments in time": "experiments that the time given did not reach (trial_budget)",
+    "experiments in time": "trials that the time given did not reach (trial_budget)",
 }
 
 _TRIALS: dict[str, str] = {
@@ -32,7 +32,7 @@ _TRIALS: dict[str, str] = {
     "what is there before the first step comes of the initialisation or the inputs, what comes later of the rate.",
     "look-at-samples": "Look at a dozen inputs with their labels from each split; then train on shuffled labels: if "
     "that goes as well, the labels have nothing to do with the inputs.",
-    "more-time": "Give the experiments more time (trial_budget): those that were not reached can tell these apart.",
+    "more-time": "Give the trials more time (trial_budget): those that were not reached can tell these apart.",
     "one-batch": "Train on one batch of 32 samples, without regularisation: if it is not learned, the model, the loss "
     "or the gradients are at fault; if it is, the labels (noise caps any model) or the rate.",
     "one-step": "Make one step with a hundred times the learning rate on a copy: weights that still do not move are "

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from ..document.facts import Finding
 from .formats import amount, percent
-from .language import _
+from .language import _, plural
 from .places import place
 
 # rule -> name, sentence, when the rule is wrong
@@ -34,9 +34,11 @@ RULES: dict[str, tuple[str, Callable[[Finding], str], str]] = {
     ),
     "bn-small-batch": (
         "Batches for a batch norm",
-        lambda f: _("Batches had {batch_size} samples: {values} values a channel in {subject}.").format(
-            batch_size=amount(f.evidence["batch_size"]), values=amount(f.evidence["values"]), subject=f.subject
-        ),
+        lambda f: plural(
+            "Batches had {batch_size} sample: {values} values a channel in {subject}.",
+            "Batches had {batch_size} samples: {values} values a channel in {subject}.",
+            int(f.evidence["batch_size"]),
+        ).format(batch_size=amount(f.evidence["batch_size"]), values=amount(f.evidence["values"]), subject=f.subject),
         "Statistics may have been taken over several ranks.",
     ),
     "channel-redundancy": (

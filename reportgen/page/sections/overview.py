@@ -12,7 +12,7 @@ from ...document.scores import accuracy
 from ...health.context import same_units
 from .. import figures
 from ..blocks import Figure, Pair, Section, Tone, Verdict
-from ..formats import count, listing, name, number, percent, seconds, si, size
+from ..formats import along, count, listing, name, number, percent, seconds, si, size
 from ..icons import icon
 from ..language import _, plural, sentences
 from ..reasons import told
@@ -88,7 +88,7 @@ def lead(report: Report) -> list[Pair]:
 def _size(report: Report) -> list[Pair]:
     facts = report.architecture
     if facts is not None:
-        memory = size(facts.parameter_bytes + facts.buffer_bytes)
+        memory = size(facts.parameter_bytes)  # buffers have a line of their own among the facts of the architecture
         if facts.trainable is None:  # a file does not say
             return [Pair(label=_("Parameters"), value=si(facts.parameters), note=memory)]
         frozen = facts.parameters - facts.trainable
@@ -141,10 +141,10 @@ def _best(report: Report) -> list[Pair]:
 
 def _best_at(axis: str, at: float, epochs: int | None) -> str:
     if axis != "epoch":
-        return _("step {at}").format(at=f"{at:g}")
+        return _("step {at}").format(at=along(at))
     if not epochs:
-        return _("epoch {at}").format(at=f"{at:g}")
-    return _("epoch {at}, {n} in all").format(at=f"{at:g}", n=count(epochs))
+        return _("epoch {at}").format(at=along(at))
+    return _("epoch {at}, {n} in all").format(at=along(at), n=count(epochs))
 
 
 def _data(report: Report) -> list[Pair]:
@@ -179,7 +179,10 @@ def _result(report: Report) -> list[Pair]:
         return [scored]
     heads = [(head, pair) for head, one in facts.heads.items() if (pair := _scored(one, alike=True)) is not None]
     if heads:
-        return [replace(pair, label=f"{name(head)[:40]}: {pair.label}") for head, pair in heads[:_MOST_HEADS]]
+        return [
+            replace(pair, label=_("{key}: {value}").format(key=name(head)[:40], value=pair.label))
+            for head, pair in heads[:_MOST_HEADS]
+        ]
     if facts.loss is not None:
         # a function that is called no more than that says nothing
         called = name(report.subject.loss)[:40] if report.subject.loss else ""

@@ -1,4 +1,4 @@
-"""What was tried on a copy of the model, and what came out."""
+"""Trials on a copy of the model, and what came out."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ..words_trials import outcome, titles
 
 
 def section(report: Report) -> Section | None:
-    """Show every experiment with its result, and those that could not be made with the reason."""
+    """Show every trial with its result, and those that could not be made with the reason."""
     facts = report.trials
     if facts is None:
         return None
@@ -25,10 +25,10 @@ def section(report: Report) -> Section | None:
     if skipped:
         blocks.append(_skipped(skipped))
     intro = _(
-        "Short experiments on copies of the model: some questions no statistic settles. The model itself, its "
+        "Short trials on copies of the model: some questions no statistic settles. The model itself, its "
         "optimizer and its data were not touched."
     )
-    return Section(id="trials", title=_("What was tried"), intro=intro, blocks=blocks)
+    return Section(id="trials", title=_("Trials"), intro=intro, blocks=blocks)
 
 
 def _done(trials: list[Trial], cost: dict[str, float]) -> Table:
@@ -39,7 +39,7 @@ def _done(trials: list[Trial], cost: dict[str, float]) -> Table:
         for t in trials
     ]
     n = len(trials)
-    caption = plural("{n} experiment", "{n} experiments", n).format(n=n)
+    caption = plural("{n} trial", "{n} trials", n).format(n=n)
     return Table(id="experiments", caption=caption, columns=columns, rows=rows, total_rows=n)
 
 
@@ -52,5 +52,5 @@ def _skipped(trials: list[Trial]) -> Table:
     known = titles()
     rows = [[of_text(known.get(t.name, name(t.name))), of_name(told(t.reason))] for t in trials]
     n = len(trials)
-    caption = plural("{n} experiment that was not made", "{n} experiments that were not made", n).format(n=n)
+    caption = plural("{n} trial that was not made", "{n} trials that were not made", n).format(n=n)
     return Table(id="experiments-skipped", caption=caption, columns=columns, rows=rows, total_rows=n, folded=caption)

@@ -17,6 +17,7 @@ from ...subject.data import Batch, tensors
 from ..layers import main_tensor
 from ..reduce import as_real
 from ..seeding import seed_generators
+from .confidence import class_scores
 from .drawn import draw_all
 from .lab import Lab, NotApplicableError, Outfit, Result, optimizers_own, output_of, taken, value_of
 from .modes import right_answers
@@ -318,21 +319,27 @@ def fresh_start(lab: Lab) -> Result:
     """Draw a copy's weights anew by ``reset_parameters`` and measure the loss before any step.
 
     ``loss`` is what an untrained model of this architecture gets with PyTorch's own initialisation, ``constant`` the
-    cross-entropy of the best constant answer where the targets are classes.
+    cross-entropy of the best constant answer where the loss is the mean cross-entropy of the answers: a sum over the
+    tokens of a sample, or one with further terms, is no number to stand beside it.
     """
     batch = lab.targeted(64)
     work = lab.fresh()
     draw_all(work.model, lab.seed)
     in_training(work.model, batch.n_samples)
+    seed_generators(lab.seed)
     with torch.no_grad():
-        value = float(_value(work, batch, lab.seed).detach())
+        output, loss = answered(work, batch)
+    value = float(loss.detach())
     if not math.isfinite(value):
         raise NotApplicableError("the loss is not finite")
     numbers = {"loss": value}
-    if isinstance(batch.target, Tensor) and not batch.target.is_floating_point():
-        counts = batch.target.flatten()[batch.target.flatten() >= 0].bincount().double()
+    found = class_scores(output, batch)
+    if found is not None:
+        scores, truth = found
+        counts = truth.bincount().double()
         shares = counts[counts > 0] / counts.sum()
-        numbers["constant"] = float(-(shares * shares.log()).sum())
+        if math.isclose(value, float(nn.functional.cross_entropy(scores, truth)), rel_tol=1e-3):
+            numbers["constant"] = float(-(shares * shares.log()).sum())
     return Result(numbers)
 
 

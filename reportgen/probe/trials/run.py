@@ -127,7 +127,7 @@ EXPERIMENTS: tuple[tuple[str, Experiment, int], ...] = (
     ("shuffled-labels", learning.shuffled_labels, 200),
     ("gradient-noise", noise.gradient_noise, 60),
 )
-TIME_UP = "the time given to experiments was used up"
+TIME_UP = "the time given to trials was used up"
 
 
 def run(
