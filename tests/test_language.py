@@ -199,6 +199,14 @@ def test_every_kind_of_layer_told_by_name_has_a_template() -> None:
     assert kinds_told | made <= set(TEMPLATES)
 
 
+def test_no_word_for_a_colour_is_wrong_in_the_dark(tool: ModuleType) -> None:
+    """There stronger is brighter: what is pale on paper is dark on a dark page."""
+    for message in tool.held(PO):
+        english_text, chinese = (" ".join([t] if isinstance(t, str) else t) for t in (message.id, message.string))
+        assert not re.search(r"\bpale\b|\bdeeper for\b", english_text)
+        assert not re.search("颜色越[深浅]|[浅深]色(?!调)|变淡|很[淡深]的行", chinese), chinese
+
+
 def test_a_reason_that_is_open_keeps_what_stands_in_it() -> None:
     rows = [Coverage(part="evaluation", status="not measured", reason="the model refuses a batch of 3 in eval mode")]
     page = build(replace(builders.smallest(), coverage=rows), "zh")

@@ -9,14 +9,17 @@ import pytest
 from msgspec.structs import replace
 
 from reportgen.document.facts import Diagnosis, EvaluationFacts, Finding, Report, Severity
+from reportgen.health.advice import ADVICE
 from reportgen.page import evidence_figures
+from reportgen.page.blocks import KeyValues
 from reportgen.page.build import build
 from reportgen.page.evidence import picture
 from reportgen.page.evidence_figures import Curve, profile
+from reportgen.page.language import speaking
 from reportgen.page.palette import ERROR
 from reportgen.page.sections import depth, overview
 from reportgen.page.svg import serialise, width_of
-from reportgen.page.wording import describe
+from reportgen.page.wording import advice, describe
 
 from . import builders
 
@@ -96,6 +99,40 @@ def test_what_needs_no_action_is_not_on_the_first_screen(severity: Severity) -> 
     found = diagnosis(finding("h-overfit", "training", "val_loss", severity, rise=0.7), severity=severity)
     heads = build(replace(builders.classifier(), diagnoses=[found])).verdict.heads
     assert len(heads) == (1 if severity is Severity.ERROR else 0)
+
+
+def test_an_advice_is_as_long_in_every_language() -> None:
+    """A Chinese text takes a third of the letters: a limit for each would cut the one and not the other."""
+    told = [ADVICE[cause] for cause in ("double-softmax", "bn-statistics", "dead-relu")]
+    many = [diagnosis(finding("x", "", "model", a=1.0), cause="x") for _text in told]
+    many = [replace(d, advice=text) for d, text in zip(many, told, strict=True)]
+    for d in many:
+        shown_in = []
+        for language in ("en", "zh"):
+            with speaking(language):
+                whole = advice(d)
+            head = build(replace(builders.smallest(), diagnoses=[d]), language).verdict.heads[0].advice
+            shown_in.append(head == whole)
+        assert shown_in[0] == shown_in[1] == (len(d.advice) <= 150)
+    assert {len(text) <= 150 for text in told} == {True, False}
+
+
+def test_one_sample_is_no_samples() -> None:
+    one = describe(finding("bn-small-batch", "training", "bn", batch_size=1.0, values=15.0))
+    assert one == "Batches had 1 sample: 15 values a channel in bn."
+
+
+def test_memory_beside_the_parameters_is_theirs() -> None:
+    """Buffers are none: the section on the architecture says the same number of the same thing."""
+    report = builders.classifier()
+    assert report.architecture is not None
+    page = build(replace(report, architecture=replace(report.architecture, buffer_bytes=5000)))
+    (size,) = [p.note.rpartition(", ")[2] for p in page.lead if p.label == "Parameters"]
+    (section,) = [s for s in page.sections if s.id == "architecture"]
+    told = [
+        p.value for b in section.blocks if isinstance(b, KeyValues) for p in b.pairs if p.label == "Parameter memory"
+    ]
+    assert told == [size]
 
 
 def test_the_strip_tells_healthy_from_sick_from_not_measured() -> None:
@@ -193,10 +230,10 @@ def gauge(
     """Where the number, its limits and the bands beyond them stand on a gauge, and its caption."""
     told = finding(rule, "training", "model", **{key: value})
     svg, caption = shown(builders.smallest(), replace(told, threshold=limits or {key: 0.5}))
-    marker = re.search(r'd="M([\d.]+) 44l6', svg)
+    marker = re.search(r'd="M([\d.]+) 30l6', svg)
     assert marker is not None
-    bands = [(float(a), float(b)) for a, b in re.findall(r'd="M([\d.]+) 41H([\d.]+)v10', svg)]
-    return float(marker[1]), [float(x) for x in re.findall(r'd="M([\d.]+) 36V58', svg)], bands, caption
+    bands = [(float(a), float(b)) for a, b in re.findall(r'd="M([\d.]+) 27H([\d.]+)v10', svg)]
+    return float(marker[1]), [float(x) for x in re.findall(r'd="M([\d.]+) 22V44', svg)], bands, caption
 
 
 def test_numbers_stand_on_a_gauge_where_their_sizes_put_them() -> None:
@@ -222,7 +259,7 @@ def test_the_side_of_a_gauge_is_marked_that_is_beyond_the_limit() -> None:
 
 def test_of_two_numbers_that_are_each_enough_the_one_is_shown_that_went_further() -> None:
     told = finding("bn-stats-mismatch", "activations", "model", mean_gap=0.001, log_var_gap=20.7)
-    assert "log of the ratio of variances 20.7" in shown(builders.smallest(), told)[0]
+    assert "log of the ratio of variances: 20.7" in shown(builders.smallest(), told)[0]
 
 
 def test_a_layer_that_has_a_number_for_a_name_is_called_a_layer() -> None:
@@ -267,7 +304,7 @@ def test_a_share_is_held_against_the_limit_of_a_share() -> None:
         threshold={"error": 0.1},
     )
     svg, _caption = shown(builders.smallest(), found)
-    assert "share 99.5\u00a0%" in svg
+    assert "share: 99.5\u00a0%" in svg
     assert "tensors" not in svg
 
 

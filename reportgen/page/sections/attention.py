@@ -140,7 +140,7 @@ def _place(facts: AttentionFacts, position: int, names: Names) -> str:
 
 
 def _entropies(layers: list[AttentionLayer], rows_by_name: Mapping[str, AttentionRow]) -> Table:
-    hint = _("a square a head; pale looks at one key, deep at all alike")
+    hint = _("a square a head; faint looks at one key, strong at all alike")
     columns = [
         Column(_("Layer"), "name"),
         Column(_("Heads")),
@@ -183,7 +183,7 @@ def _recomputed(rows: list[AttentionRow]) -> Table:
     columns = [
         Column(_("Layer"), "name"),
         Column(_("Heads")),
-        Column(_("By head"), "chart", _("a square a head; pale looks at one key, deep at all alike")),
+        Column(_("By head"), "chart", _("a square a head; faint looks at one key, strong at all alike")),
         Column(_("Logit deviation"), "number", _("largest over heads, mean over queries")),
         Column(_("Largest logit")),
         Column(_("Mask"), "text"),

@@ -10,7 +10,7 @@ from .. import axes, figures
 from ..axes import Line
 from ..blocks import Block, Cell, Column, Figure, Pictures, Table
 from ..cells import of_chart, of_count, of_name, of_number, of_text
-from ..formats import count, name, short, words
+from ..formats import at_place, count, name, short, words
 from ..language import _, plural, sentences
 from ..run_figures import PanelLine, panel
 
@@ -60,7 +60,7 @@ def _healthy() -> str:
     return _(
         "Healthy: training and validation loss fall together and level off, the learning rate follows the schedule "
         "that was meant, and the gradient norm stays within a power of ten or two. Curves by step show the single "
-        "values pale and their moving mean on top."
+        "values faint and their moving mean on top."
     )
 
 
@@ -219,7 +219,7 @@ def _row(series: Series) -> list[Cell]:
         of_count(series.n),
         of_number(known[0][1] if known else None),
         of_number(best[1]) if best else unknown,
-        Cell(f"{axis_name(series.axis)} {best[0]:g}", best[0]) if best else unknown,
+        Cell(at_place(axis_name(series.axis), best[0]), best[0]) if best else unknown,
         of_number(known[-1][1] if known else None),
         of_chart(figures.sparkline(thin, title)),
     ]

@@ -49,7 +49,7 @@ def _caption(facts: ArchitectureFacts, diagram: Diagram) -> str:
     parts = [
         _(
             "One box a layer with the norm and the activation that follow it, in the order of execution. On the right "
-            "the shape of what it puts out; the pale part is its share of all parameters. A sign on the left is the "
+            "the shape of what it puts out; the tinted part is its share of all parameters. A sign on the left is the "
             "worst of what was found there, as above."
         )
     ]

@@ -70,13 +70,16 @@ def _headline(report: Report, place: int, diagnosis: Diagnosis) -> Headline:
         subject=subject(diagnosis),
         picture=drawn.drawing if drawn is not None else None,
         caption=drawn.caption if drawn is not None else told,
-        advice=_first(advice(diagnosis)),
+        advice=_first(advice(diagnosis), whole=len(diagnosis.advice) <= _LONG),
     )
 
 
-def _first(told: str) -> str:
-    """Return the first sentence of an advice; the whole of it stands with the diagnosis."""
-    if len(told) <= (_LONG if told.isascii() else _LONG // 2):
+def _first(told: str, *, whole: bool) -> str:
+    """Return the first sentence of an advice; the whole of it stands with the diagnosis.
+
+    ``whole``: it is short. Told by the English, so that a page says the same in every language.
+    """
+    if whole:
         return told
     found = _SENTENCE.match(told)
     first = found.group() if found is not None else told

@@ -181,13 +181,17 @@ def _generation(facts: GenerationFacts) -> list[Block]:
     pairs = [
         Pair(label=_("Features"), value=made_by, note=sampled),
         Pair(label=_("Fréchet distance"), value=number(facts.distance), note=floor),
-        Pair(label=_("Spread, generated to real"), value=number(facts.spread), note=_("1 is alike, 0 all the same")),
+        Pair(
+            label=_("Spread, generated to real"),
+            value=number(facts.spread),
+            note=_("1: as spread as the real ones, 0: all alike"),
+        ),
         Pair(label=_("Real samples covered"), value=percent(facts.coverage), note=expected),
         Pair(label=_("Generated among the real"), value=percent(facts.inside), note=among),
         Pair(
             label=_("Distance to the next one, generated to real"),
             value=number(facts.apart),
-            note=_("1 is alike, 0 all the same"),
+            note=_("1: as far apart as the real ones, 0: all alike"),
         ),
         Pair(label=_("Doubles among the generated"), value=count(facts.copies)),
     ]

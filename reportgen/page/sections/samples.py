@@ -101,8 +101,8 @@ def _caption(facts: PictureFacts, role: str, views: list[SampleView]) -> str:
     if role == "reference" and any(view.heat_line for view in views):
         told.append(
             _(
-                "The strip beneath: when the maps of {layer} speak for the class that was said (Grad-CAM), deeper for "
-                "more. Healthy: where the event is that the class is named for."
+                "The strip beneath: when the maps of {layer} speak for the class that was said (Grad-CAM), stronger "
+                "for more. Healthy: where the event is that the class is named for."
             ).format(layer=name(facts.heat_layer or ""))
         )
     if any(view.nonfinite for view in views):
