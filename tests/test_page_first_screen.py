@@ -126,7 +126,7 @@ def test_memory_beside_the_parameters_is_theirs() -> None:
     """Buffers are none: the section on the architecture says the same number of the same thing."""
     report = builders.classifier()
     assert report.architecture is not None
-    page = build(replace(report, architecture=replace(report.architecture, buffer_bytes=5000)))
+    page = build(replace(report, architecture=replace(report.architecture, buffer_bytes=10**9)))
     (size,) = [p.note.rpartition(", ")[2] for p in page.lead if p.label == "Parameters"]
     (section,) = [s for s in page.sections if s.id == "architecture"]
     told = [
