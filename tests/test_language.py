@@ -22,6 +22,7 @@ from reportgen.page.build import build
 from reportgen.page.explain import account
 from reportgen.page.language import speaking
 from reportgen.page.reasons import TEMPLATES, told
+from reportgen.page.wording import describe
 from reportgen.probe import kinds
 from reportgen.render.write import render
 
@@ -180,6 +181,14 @@ def test_a_reason_of_the_facts_is_told_in_the_language_of_the_page() -> None:
         assert told("the loss raised ValueError: size mismatch") == "损失抛出 ValueError: size mismatch"
         assert told("something of another library") == "something of another library"
     assert told("no loss was given") == "no loss was given"
+
+
+def test_numbers_of_a_rule_unknown_here_and_places_of_a_run_have_names_in_chinese() -> None:
+    unknown = builders.diagnoses()[1].findings[0]
+    lost = replace(unknown, rule="h-nonfinite", subject="x", evidence={"values": 2.0, "of": 9.0, "first": 1106.0})
+    with speaking("zh"):
+        assert describe(unknown) == "fc：行和偏离 1 的程度：1.20e\u22127。"
+        assert describe(replace(lost, detail={"axis": "step"})) == "x 在 9 次中有 2 次非有限，首次在第 1,106 步。"
 
 
 def test_every_kind_of_layer_told_by_name_has_a_template() -> None:

@@ -9,7 +9,7 @@ from itertools import groupby
 from msgspec import Struct
 
 from ..document.stats import TensorStats
-from .formats import number, short
+from .formats import at_place, number
 from .language import _
 from .palette import BAR, ERROR, INK, MUTED, RULE, SERIES
 from .planes import ticks
@@ -136,7 +136,7 @@ def curves(lines: Sequence[Curve], title: str, axis_title: str) -> Element | Non
         parts.append(element("path", d=f"M{decimal(at)} {HEIGHT - 8}h16", **look))
         parts.append(text(line.label, at + 20, HEIGHT - 4, None, INK))
         at += 30 + width_of(line.label, 11)
-    parts.append(text(f"{axis_title} {short(first + span)}", WIDTH, HEIGHT - 4, "end"))
+    parts.append(text(at_place(axis_title, first + span), WIDTH, HEIGHT - 4, "end"))
     return drawing(WIDTH, HEIGHT, title, *parts, class_="chart")
 
 

@@ -32,6 +32,7 @@ from .formats import amount as _n
 from .formats import number, percent, signed
 from .language import N_, _, plural, spoken, term
 from .places import place
+from .words_evidence import measured, quantity
 
 _CAUSES: dict[str, tuple[str, str]] = {
     "bad-init": (
@@ -359,7 +360,7 @@ _RULES: dict[str, tuple[str, Callable[[Finding], str], str]] = {
             subject=f.subject,
             values=_n(f.evidence["values"]),
             of=_n(f.evidence["of"]),
-            axis=f.detail.get("axis", ""),
+            axis=term(f.detail.get("axis", "")),
             first=_n(f.evidence["first"]),
         ),
         "",
@@ -475,8 +476,10 @@ def describe(finding: Finding) -> str:
         return signed(_RULES[finding.rule][1](finding))
     except KeyError:
         # a report written by another version may hold rules and evidence that this one does not know
-        numbers = ", ".join(f"{name} {_n(value)}" for name, value in sorted(finding.evidence.items()))
-        return f"{finding.subject}: {numbers or finding.rule}."
+        known = sorted(finding.evidence.items())
+        told = [(quantity(finding.rule, key), measured(finding.rule, key, value)) for key, value in known]
+        numbers = _(", ").join(_("{key}: {value}").format(key=key, value=value) for key, value in told)
+        return _("{key}: {value}").format(key=finding.subject, value=numbers or finding.rule) + _(".")
 
 
 def rule_title(rule: str) -> str:
