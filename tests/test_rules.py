@@ -888,7 +888,7 @@ def test_the_gate_takes_what_is_at_least_so_severe() -> None:
 
 def test_words_survive_a_rule_of_another_version() -> None:
     alien = Finding(rule="new-rule", severity=Severity.INFO, subject="x", section="s", evidence={"a": 1.5})
-    assert wording.describe(alien) == "x: a 1.50."
+    assert wording.describe(alien) == "x: a: 1.50."
     stripped = Finding(rule="dead-relu", severity=Severity.INFO, subject="x", section="s")
     assert wording.describe(stripped)
 
