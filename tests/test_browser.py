@@ -219,7 +219,7 @@ def test_a_phone_tells_what_was_measured_from_its_limit(browser: Any, files: dic
         cells = page.locator("#diagnosis-1-evidence tbody tr:first-child td.p")
         said.append(cells.evaluate_all("all => all.map(e => getComputedStyle(e, '::before').content)"))
         page.context.close()
-    assert said == [['"Measured"', '"Limit"'], ["none", "none"]]
+    assert said == [['"Measured"', '"Raised where"'], ["none", "none"]]
 
 
 @pytest.mark.parametrize("subject", ["fc", "model"])

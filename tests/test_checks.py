@@ -378,11 +378,17 @@ def test_a_penalty_inside_the_loss_is_found_where_the_outputs_are_fixed() -> Non
 
 
 @pytest.mark.parametrize(
-    ("penalty", "same", "expected"),
-    [(0.5, 1.1, "warning"), (0.5, 1.6, None), (0.01, 1.1, None)],
+    ("penalty", "same", "wrong", "expected"),
+    [
+        (0.5, 1.1, 2.5, "warning"),
+        (0.5, 1.6, 2.5, None),
+        (0.01, 1.1, 2.5, None),
+        (0.5, 1.1, 20.0, None),  # the fit is good: what is left is next to nothing of what wrong answers cost
+    ],
 )
-def test_a_penalty_that_holds_the_fit_back(penalty: float, same: float, expected: str | None) -> None:
+def test_a_penalty_that_holds_the_fit_back(penalty: float, same: float, wrong: float, expected: str | None) -> None:
     told = tried("loss-penalty", depends=1.0, loss=1.5, penalty=penalty)
+    told.trials.extend(tried("loss-of-answers", right=penalty, wrong=wrong, same_shape=1.0, pull=0.1).trials)
     told.trials.extend(tried("other-ways", before=1.5, same=same, steps=120.0, rate=0.01, decay=0.0, drop=0.0).trials)
     facts = report(GOOD, trials=told, training=run([2.3, 1.7, *[1.5] * 18], [1.5] * 20))
     assert severity(facts, "penalty-outweighs") == expected
@@ -561,6 +567,15 @@ def test_a_mean_and_a_variance_are_no_two_outputs_that_belong_together() -> None
     torch.manual_seed(0)
     n = pairing.loss_without_target(lab(Posterior(), torch.randn(64, 6), torch.arange(64), divergence)).numbers
     assert severity(report(BAD, trials=tried("loss-without-target", **n), training=run()), "loss-sign") is None
+
+
+@pytest.mark.parametrize(("loss", "expected"), [(0.04, None), (1e-9, "error")])
+def test_answers_that_differ_by_rounding_are_neither_right_nor_wrong(loss: float, expected: str | None) -> None:
+    """A distance of two sets is nothing for the targets in any order, but for the last digits."""
+    told = tried("loss-of-answers", {"answers": "numbers"}, right=2e-9, wrong=-3e-9, same_shape=1.0, pull=0.1)
+    step = {"trainable": 2.0, "connected": 1.0, "strangers": 0.0, "reached": 2.0, "pushed": 2.0, "held": 2.0}
+    told.trials.extend(tried("one-step", loss=loss, **step, moved=2.0, stuck=0.0, largest_rate=0.1, slope=-1.0).trials)
+    assert severity(report(GOOD, trials=told, training=run()), "loss-sign") == expected
 
 
 def _pairs(margin: float) -> Callable[[Tensor, Tensor], Tensor]:

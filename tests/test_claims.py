@@ -139,6 +139,16 @@ def test_a_loss_that_falls_with_the_reward_without_end_lacks_a_minus(loss: Any, 
     assert ("loss-sign-flipped" in causes(facts)) is (expected is not None)
 
 
+@pytest.mark.parametrize(("wrong", "expected"), [(0.0, None), (-3.0, "error")])
+def test_scores_of_a_critic_fall_with_targets_that_no_output_answers(wrong: float, expected: str | None) -> None:
+    far = {"base": 0.2, "up_10": -23.0, "up_100": -257.0, "down_10": -25.0, "down_100": -268.0}
+    trials = [Trial(name="far-targets", status="done", numbers=far)]
+    answers = {"right": 0.0, "wrong": wrong, "same_shape": 1.0, "pull": 0.1}
+    trials.append(Trial(name="loss-of-answers", status="done", numbers=answers, detail={"answers": "numbers"}))
+    facts = report(None, trials=TrialFacts(trials=trials, budget=20.0), training=run())
+    assert severity(facts, "loss-sign") == expected
+
+
 def test_the_slope_along_a_reward_is_the_logarithm_of_the_probability() -> None:
     draw = torch.Generator().manual_seed(0)
     x, action = torch.randn(64, 4, generator=draw), torch.randint(4, (64,), generator=draw)

@@ -364,7 +364,7 @@ def test_one_row_in_both_splits_is_no_leak() -> None:
     assert {f.severity for f in rows(given.report(), "leakage")} <= {Severity.INFO}
 
 
-def balanced(shift: float) -> Report:
+def balanced(shift: float, *, yes_or_no: bool = False) -> Report:
     """Rare cases are a twentieth of the data, and half of what a sampler draws; two columns go with the class."""
 
     def drawn(n: int, share: float, seed: int) -> tuple[Tensor, Tensor]:
@@ -375,17 +375,22 @@ def balanced(shift: float) -> Report:
 
     (x, y), (vx, vy) = drawn(1200, 0.5, 0), drawn(600, 0.05, 10)
     vx[:, 4] += shift
-    model = nn.Sequential(nn.Linear(6, 2))
+    model, loss = nn.Sequential(nn.Linear(6, 1 if yes_or_no else 2)), nn.CrossEntropyLoss()
     options = Options(trial_budget=0.0, pictures=0)
+    if yes_or_no:
+        y, vy, loss = y.float()[:, None], vy.float()[:, None], nn.BCEWithLogitsLoss()
     loaders = [DataLoader(TensorDataset(*pair), 50) for pair in ((vx, vy), (x, y))]
-    return examine(model, loaders[0], train_data=loaders[1], loss=nn.CrossEntropyLoss(), options=options)
+    return examine(model, loaders[0], train_data=loaders[1], loss=loss, options=options)
 
 
+@pytest.mark.parametrize("yes_or_no", [False, True])
 @pytest.mark.parametrize(("shift", "told"), [(0.0, False), (4.0, True)])
-def test_features_that_go_with_a_class_move_with_its_share(shift: float, told: bool) -> None:
-    found = rows(balanced(shift), "d-train-val-shift")
+def test_features_that_go_with_a_class_move_with_its_share(shift: float, told: bool, yes_or_no: bool) -> None:
+    report = balanced(shift, yes_or_no=yes_or_no)
+    found = rows(report, "d-train-val-shift")
     assert bool(found) is told
     assert all(f.subject == "input 4" for f in found)
+    assert [f.detail["kind"] for f in rows(report, "d-target-shift")] == ["classes"]
 
 
 @pytest.mark.parametrize("seed", range(6))

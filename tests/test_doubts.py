@@ -13,7 +13,7 @@ from reportgen.health.doubts import LATE, MORE_TIME, NEEDS, PARTS, RIVALS, with_
 from reportgen.health.judge import judge
 from reportgen.health.rules import RULES
 from reportgen.health.syndromes import SYNDROMES
-from reportgen.page import words_doubts
+from reportgen.page import wording, words_doubts
 from reportgen.page.build import build
 from reportgen.page.wording import cause_title
 from reportgen.probe.trials.run import EXPERIMENTS
@@ -163,3 +163,14 @@ def test_a_file_of_an_older_version_has_nothing_to_say_and_is_shown() -> None:
     alien = structs.replace(diagnosis("dead-relu"), unchecked=["new part"], candidates=["x"], decided_by="y")
     assert "new part; other seeds" in words_doubts.unchecked(alien)
     assert words_doubts.candidates(alien, ["X", "Y", "Z"]) == "With the same marks: “X”, “Y” or “Z”."
+
+
+def test_every_rule_says_when_it_is_wrong() -> None:
+    assert [rule for rule in RULES if not wording.doubt(rule)] == []
+    assert wording.doubt("a rule of tomorrow") == ""
+
+
+def test_other_data_are_spoken_of_where_there_were_data() -> None:
+    found = diagnosis("dead-relu")
+    assert words_doubts.unchecked(found) == "other seeds, and other data than these."
+    assert words_doubts.unchecked(structs.replace(found, unchecked=["data"])) == "the data; other seeds."

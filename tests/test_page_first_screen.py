@@ -8,6 +8,7 @@ import re
 import pytest
 from msgspec.structs import replace
 
+from reportgen.document.evaluation import Score
 from reportgen.document.facts import Diagnosis, EvaluationFacts, Finding, Report, Severity
 from reportgen.health.advice import ADVICE
 from reportgen.page import evidence_figures
@@ -172,8 +173,16 @@ def test_the_strip_tells_of_what_belongs_to_no_layer_and_names_the_layers_that_a
     loss, output = finding("loss-sign", "trials", "loss"), finding("output-range", "evaluation", "output")
     whole = depth.strip(replace(report, diagnoses=[diagnosis(loss)]))
     assert whole is not None
-    assert whole.title.endswith("layers, 1 diagnosis of the model as a whole")
+    assert whole.title.endswith("layers, 1 diagnosis of the model or the data as a whole")
     assert whole.caption == ""
+    noted = replace(diagnosis(loss), consequences=[finding("dead-relu", "activations", names[0], Severity.INFO)])
+    still = depth.strip(replace(report, diagnoses=[noted]))  # an observation at a layer is no mark of the warning
+    assert still is not None
+    assert still.title.endswith("layers, 1 diagnosis of the model or the data as a whole")
+    listed = replace(loss, detail={"layers": f"{names[0]}, {names[2]}"})
+    named = depth.strip(replace(report, diagnoses=[diagnosis(listed)]))
+    assert named is not None
+    assert named.caption == f"Warning: {names[0]}, {names[2]}"
     placed = replace(output, detail={"layer": names[-1]})
     drawn = depth.strip(replace(report, diagnoses=[diagnosis(placed)]))
     assert drawn is not None
@@ -374,3 +383,26 @@ def test_bars_on_a_logarithmic_axis_are_told_to_be() -> None:
 
     assert caption(0.99) == "Gradient rms of each weight matrix, from input to output"
     assert caption(0.1) == "Gradient rms of each weight matrix, from input to output, on a logarithmic scale"
+
+
+def test_a_score_stands_beside_what_a_trivial_answer_reaches() -> None:
+    report = builders.classifier(3)
+    assert report.evaluation is not None
+    accuracy = next(pair for pair in build(report).lead if pair.label == "Accuracy")
+    assert re.search(r"95 % interval .* to .*, commonest class \d", accuracy.note.replace("\xa0", " "))
+    worse = EvaluationFacts(task="tokens", n_samples=9, scores=[Score(name="perplexity", value=35.1, baseline=27.8)])
+    (pair,) = (p for p in build(replace(report, evaluation=worse)).lead if p.label == "Perplexity")
+    assert (pair.value, pair.note) == ("35.1", "trivial answer 27.8")
+
+
+def test_the_verdict_says_what_it_does_not_know() -> None:
+    """A green verdict over a run whose model nobody looked at would promise too much."""
+    run = replace(builders.classifier(3), architecture=None, weights=None, activations=None, gradients=None)
+    told = build(replace(run, coverage=[], diagnoses=[])).verdict.detail
+    assert "Not measured: " in told
+    assert "architecture" in told
+    assert "trained is not known" not in told  # there is no model
+    report = builders.classifier(3)
+    for state, expected in (("unknown", True), ("trained", False)):
+        detail = build(replace(report, subject=replace(report.subject, state=state))).verdict.detail
+        assert ("Whether it was trained is not known." in detail) is expected

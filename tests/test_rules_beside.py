@@ -95,6 +95,16 @@ def test_several_labels_under_a_softmax_of_ones_own(shift: float, n: int, expect
     assert severity(facts, "loss-mismatch") == expected
 
 
+@pytest.mark.parametrize(("ignored", "expected"), [(0.0, "warning"), (1.0, None)])
+def test_an_embedding_is_bounded_on_purpose(ignored: float, expected: str | None) -> None:
+    """A loss of distances is the same when one number is added to all outputs, as one with a softmax is."""
+    trials = tried("head-range", low=-0.5, high=0.5, log_sum_exp_error=1.5, width=3.0)
+    trials.trials.extend(tried("loss-shifted", loss=0.02, shifted=0.02, pull=0.1, width=16.0).trials)
+    trials.trials.extend(tried("loss-without-target", ignored=ignored, samples=64.0, together=0.0).trials)
+    facts = report(None, trials=trials, training=run())
+    assert severity(facts, "output-range") == expected
+
+
 @pytest.mark.parametrize(("task", "expected"), [("multiclass", "warning"), ("regression", "info")])
 def test_numbers_may_differ_for_one_input(task: Literal["multiclass", "regression"], expected: str) -> None:
     copies = Copies(seen=1000, kept=1000, distinct=950, conflicting=60)

@@ -96,6 +96,16 @@ def test_what_is_known_of_all_training_samples_has_no_error(given: float, n: int
     assert severity(structs.replace(facts, train_evaluation=few), "few-samples") == expected
 
 
+@pytest.mark.parametrize(("n", "expected"), [(16, "warning"), (6, None)])
+def test_fewer_training_samples_than_a_score_needs_elsewhere_are_all_that_there_are(n: int, expected: str) -> None:
+    facts = scored(1.0, 0.7, train_dataset=dataset(n, class_counts=[n // 2, n - n // 2]))
+    assert facts.evaluation is not None
+    few = structs.replace(facts.evaluation, n_samples=n, classification=table(1.0, n))
+    facts = structs.replace(facts, train_evaluation=few)
+    assert severity(facts, "few-samples") == expected
+    assert severity(facts, "o-skill-lost") is None
+
+
 @pytest.mark.parametrize(
     ("told", "train", "given", "expected"),
     [

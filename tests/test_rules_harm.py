@@ -152,6 +152,17 @@ def test_a_warm_up_longer_than_the_run(made: float | None, peak: float, same: fl
     assert ("lr-schedule-collapse" in causes(facts)) is told
 
 
+@pytest.mark.parametrize(("end", "told"), [(400.0, True), (3.0, False)])
+def test_a_rate_that_was_gone_after_the_first_step(end: float, told: bool) -> None:
+    """The whole number of a share that is left is 1 at first, and 0 ever after; of a rate at rest changes are kept."""
+    flat = [2.3 + 0.001 * (-1) ** e for e in range(20)]
+    by_step = structs.replace(series("train_loss", flat, "step"), x=[20.0 * (e + 1) for e in range(20)])
+    rates = structs.replace(series("learning_rate", [1e-2, 0.0, 0.0], "step"), x=[1.0, 2.0, end])
+    facts = report(None, training=run(flat, flat, series=[rates, by_step]), weights=weight(0.058))
+    assert (severity(facts, "lr-schedule-collapse") == "warning") is told
+    assert ("lr-schedule-collapse" in causes(facts)) is told
+
+
 def test_neighbours_count_by_their_vote() -> None:
     across = Signal(kind="classes", n=400, k=5, score=0.7, vote=0.9, null_mean=0.5, null_std=0.02)
     table = Classification(classes=["a", "b"], confusion=[[130, 70], [70, 130]])

@@ -446,6 +446,48 @@ def test_the_first_steps_of_a_model_of_one_matrix_leave_nothing_behind() -> None
     assert severity(report(run(parameters=high)), "update-ratio") == "warning"
 
 
+@pytest.mark.parametrize(
+    ("moved", "rewritten", "outcome", "expected"),
+    [
+        (4e-4, True, BAD, "error"),
+        (4e-4, False, BAD, None),  # steps that undo one another
+        (3e-2, True, BAD, None),  # an average of the weights that went along
+        (4e-4, True, GOOD, None),
+    ],
+)
+def test_weights_that_are_put_back_after_each_step(
+    moved: float, rewritten: bool, outcome: Classification, expected: str | None
+) -> None:
+    rows = [structs.replace(p, moved=moved, n_steps=400) for p in ratios(*[5e-3] * 10)]
+    loop = {"optimizers": [OptimizerRun(name="Adam", n_steps=400, rewritten=rewritten)], "n_backwards_seen": 30}
+    facts = report(run(STUCK, parameters=rows, loop=loop), outcome)
+    assert severity(facts, "no-weight-update") == expected
+    if expected:
+        (finding,) = found(facts, "no-weight-update")
+        assert "nearer to their start than one step is long" in wording.describe(finding)
+        assert causes(facts) == {"no-weight-update"}
+
+
+@pytest.mark.parametrize(
+    ("at", "moved", "outcome", "expected"),
+    [
+        (6.0, 7.0, BAD, "warning"),
+        (6.0, 3.0, BAD, None),  # as far as healthy runs go
+        (6.0, 7.0, GOOD, None),
+        (50.0, 7.0, BAD, None),  # late: weights may grow in the course of a run
+    ],
+)
+def test_one_of_the_first_ten_steps_that_carried_weights_off_for_nothing(
+    at: float, moved: float, outcome: Classification, expected: str | None
+) -> None:
+    steps = Trace(x=[1.0, at, 100.0, 150.0], y=[0.05, 0.6, 0.001, 0.001])
+    rows = [structs.replace(parameter(f"{n}.weight", update_ratio=steps), moved=moved) for n in "ab"]
+    facts = report(run(STUCK, parameters=rows), outcome)
+    assert (severity(facts, "update-ratio") == "warning") is (expected is not None)
+    if expected:
+        assert causes(facts) == {"lr-too-high"}
+
+
 def test_the_end_of_a_decay_is_no_rate_too_low() -> None:
     rates = series("learning_rate", [1.0 if i < 4 else 1e-6 for i in range(10)], "step")
     rates = structs.replace(rates, x=[50.0 * (i + 1) for i in range(10)])

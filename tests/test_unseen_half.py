@@ -9,7 +9,7 @@ import torch
 from msgspec import structs
 from torch import Tensor, nn
 
-from reportgen.document.facts import DatasetFacts, Report
+from reportgen.document.facts import Classification, DatasetFacts, Report
 from reportgen.document.samples import Apart, Signal, SplitFacts
 from reportgen.page import words_anew
 from reportgen.probe.trials import anew
@@ -106,6 +106,24 @@ def test_neighbours_and_the_model_bear_witness_together(ours: Any, expected: str
     }
     at_home = report(ours).evaluation
     facts = report(GOOD, training=run(), splits=SplitFacts(**signals), train_evaluation=at_home)
+    assert severity(facts, "d-label-noise") == expected
+
+
+@pytest.mark.parametrize(
+    ("right", "redrawn", "expected"),
+    [(98, 1.0, None), (98, None, "warning"), (80, 1.0, "warning")],
+)
+def test_samples_made_anew_that_the_model_knows_have_right_labels(
+    right: int, redrawn: float | None, expected: str | None
+) -> None:
+    """Noise on the inputs parts neighbours; labels that are wrong no model tells of samples that it never met."""
+    signals = {
+        name: Signal(kind="classes", n=300, k=5, score=score, null_mean=0.25, null_std=0.015, distance=0.76)
+        for name, score in (("training_signal", 0.71), ("given_signal", 0.96))
+    }
+    table = Classification(classes=["0", "1"], confusion=[[right, 100 - right], [100 - right, right]])
+    splits = SplitFacts(**signals, redrawn=redrawn)
+    facts = report(GOOD, training=run(), splits=splits, train_evaluation=report(table).evaluation)
     assert severity(facts, "d-label-noise") == expected
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 import reportgen
@@ -131,3 +131,26 @@ def test_overlapping_windows_are_in_the_report() -> None:
         model, loaders[1], train_data=loaders[0], loss=torch.nn.CrossEntropyLoss(), options=options
     )
     assert "data-leakage" in {d.cause for d in made.diagnoses if d.severity.rank}
+
+
+@pytest.mark.parametrize("slid", [True, False])
+def test_windows_of_a_series_that_comes_back_are_no_copies(slid: bool) -> None:
+    """Of a period there are as many windows of a kind as it came back, in both splits."""
+    draw, t = torch.Generator().manual_seed(6), torch.arange(1217)
+    series = sum(size * torch.sin(2 * torch.pi * t / period) for size, period in ((1, 24), (0.5, 84), (0.3, 7)))
+    x = (series + 0.1 * torch.randn(1217, generator=draw)).unfold(0, 17, 1)[..., None]
+    if not slid:  # the same windows, of which no two overlap to the last bit
+        x = x + 1e-6 * torch.randn(x.shape, generator=draw)
+    given, training = (
+        DataLoader(TensorDataset(x[p, :16].clone(), x[p, 16].clone()), 50) for p in (slice(900, None), slice(0, 900))
+    )
+    options = reportgen.Options(trial_budget=0, pictures=0)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(16, 1))
+    splits = reportgen.examine(model, given, train_data=training, loss=nn.MSELoss(), options=options).splits
+    assert splits is not None
+    if slid:
+        assert splits.families is None
+        assert splits.training_families is None
+    else:
+        assert splits.families is not None
+        assert splits.families.clear

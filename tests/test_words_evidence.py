@@ -7,10 +7,12 @@ import re
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from reportgen.document.facts import Finding, Severity
 from reportgen.health.limits import LIMITS
 from reportgen.health.rules import RULES
+from reportgen.health.signs import BELOW, EITHER, UNTOLD
 from reportgen.page import words_evidence
 from reportgen.page.build import build
 from reportgen.page.language import speaking
@@ -140,3 +142,25 @@ def test_numbers_of_sentences_and_limits_have_the_digits_of_tables() -> None:
     )
     assert "−0.118; the metric went from 0.1 to 0.103." in describe(seen)
     assert words_evidence.limits(seen)[0].endswith("0.316")
+
+
+def test_a_limit_tells_on_which_side_a_finding_is_raised() -> None:
+    def told(rule: str, threshold: dict[str, float], **detail: str) -> list[str]:
+        found = Finding(rule=rule, severity=Severity.WARNING, subject="a", section="s", threshold=threshold)
+        return [t.replace("\xa0", " ") for t in words_evidence.limits(replace(found, detail=detail))]
+
+    assert told("latent-collapse", {"divergence": 1.0}) == ["KL divergence, in nats < 1"]
+    assert told("d-duplicates", {"share": 0.05}) == ["share of copies ≥ 5 %"]
+    assert told("param-nonfinite", {"nonfinite": 0.0})[0].endswith("> 0")
+    one, other = told("w-scale", {"low": 0.02, "high": 30.0})
+    assert one.endswith("< 0.02, or")  # either is enough
+    assert other.endswith("≥ 30")
+    assert told("grad-depth-slope", {"ratio": 1e-4}, direction="vanishing")[0].endswith("< 0.0001")
+    assert told("grad-depth-slope", {"ratio": 1e4}, direction="exploding")[0].endswith("≥ 10,000")
+
+
+def test_sides_are_told_of_rules_and_numbers_that_exist() -> None:
+    for table in (BELOW, UNTOLD):
+        assert set(table) <= set(RULES)
+        assert {key for row in table.values() for key in row.split()} <= WRITTEN | {"r2", "accuracy", "skill"}
+    assert set(RULES) >= EITHER

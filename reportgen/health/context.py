@@ -35,7 +35,7 @@ def context_of(report: Report, limits: Thresholds) -> Context:
         outcome_known=evaluation is not None
         and _is_measured(evaluation)
         and not _small_is_right(report)
-        and not _needs_no_targets(report)
+        and not needs_no_targets(report)
         and not _columns_apart(report)
         and same_units(report),
         real_data=report.subject.inputs == "real",
@@ -56,7 +56,7 @@ def _small_is_right(report: Report) -> bool:
     return 0 <= wrong < right
 
 
-def _needs_no_targets(report: Report) -> bool:
+def needs_no_targets(report: Report) -> bool:
     """Tell whether the loss is the same whatever the targets: outputs are no answers then."""
     trial = report.tried("loss-without-target")
     return trial is not None and bool(trial.numbers["ignored"])
@@ -243,7 +243,7 @@ def _chance(report: Report) -> float | None:
     evaluation = report.evaluation
     if evaluation is None or evaluation.task != "multiclass" or evaluation.classification is None:
         return None
-    if _needs_no_targets(report) or _columns_apart(report):
+    if needs_no_targets(report) or _columns_apart(report):
         return None
     counts = [sum(row) for row in evaluation.classification.confusion]
     return entropy_of(counts) if sum(counts) else None

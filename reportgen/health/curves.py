@@ -213,7 +213,8 @@ def rate_collapse(series: Series, limits: Thresholds) -> tuple[float, float] | N
     """
     points = finite(series)
     peak = max((y for _, y in points), default=0.0)
-    if len(points) < 5 or peak <= 0:
+    # of a rate that rests only the changes are kept
+    if len(points) < 3 or points[-1][0] - points[0][0] < 4 or peak <= 0:
         return None
     last = max(i for i, (_, y) in enumerate(points) if y >= limits.collapse_rate * peak)
     first, end, place = points[0][0], points[-1][0], points[last][0]

@@ -10,6 +10,8 @@ from ..document.facts import EvaluationFacts, Report
 from ..document.scores import accuracy, explained
 from .context import Context
 
+_FEWEST = 20  # samples
+
 
 class Skill(Struct, frozen=True, kw_only=True):
     """1 = without a mistake, 0 = no better than the commonest class (classes) or the mean (numbers)."""
@@ -24,11 +26,14 @@ class Skill(Struct, frozen=True, kw_only=True):
     """'accuracy' or 'r2'."""
 
 
-def skill_of(report: Report, context: Context) -> Skill | None:
-    """Return the skill on both splits, in eval mode; None where one of them was not measured or says nothing."""
+def skill_of(report: Report, context: Context, *, fewest: int = _FEWEST) -> Skill | None:
+    """Return the skill on both splits, in eval mode; None where one of them was not measured or says nothing.
+
+    ``fewest`` training samples say something; where they are all that there are, that may be less than elsewhere.
+    """
     if not context.outcome_known or context.state == "untrained":
         return None
-    ours, theirs = _one(report.train_evaluation), _one(report.evaluation)
+    ours, theirs = _one(report.train_evaluation, fewest), _one(report.evaluation, _FEWEST)
     if ours is None or theirs is None or ours[2] != theirs[2]:
         return None
     return Skill(
@@ -36,11 +41,11 @@ def skill_of(report: Report, context: Context) -> Skill | None:
     )
 
 
-def _one(facts: EvaluationFacts | None) -> tuple[float, float, str] | None:
+def _one(facts: EvaluationFacts | None, fewest: int) -> tuple[float, float, str] | None:
     """Return skill, its standard error, and what it was made of."""
     if facts is not None and facts.classification is not None:
         score = accuracy(facts.classification.confusion)
-        if score is None or score.majority >= 1 or score.total < 20:
+        if score is None or score.majority >= 1 or score.total < fewest:
             return None
         room = 1 - score.majority
         # a little more than nothing where no mistake, or no hit, was seen
@@ -50,7 +55,7 @@ def _one(facts: EvaluationFacts | None) -> tuple[float, float, str] | None:
     if facts is not None and r2 is not None:
         n = facts.n_samples
         # of a mean of n squared Gaussian residuals the relative standard error is sqrt(2/n)
-        return (r2, max(1 - r2, 0.0) * math.sqrt(2 / n) + 1 / n, "r2") if n >= 20 else None
+        return (r2, max(1 - r2, 0.0) * math.sqrt(2 / n) + 1 / n, "r2") if n >= fewest else None
     return None
 
 

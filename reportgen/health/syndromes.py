@@ -389,6 +389,13 @@ SYNDROMES: tuple[Syndrome, ...] = (
         (*_FAR_APART, "measured-otherwise"),
         lambda proofs: any("mixed" in f.evidence for f in proofs),
     ),
+    # a norm that takes the statistics of one sample was not trained with these
+    Syndrome(
+        "batch-mixing",
+        ("batch-coupling",),
+        (*_FAR_APART, "measured-otherwise", "o-below-neighbours"),
+        detail("alone", "yes"),
+    ),
     Syndrome("missing-nonlinearity", ("missing-nonlinearity",), (*_SLOW, *_FAR_APART, "affine-pair")),
     Syndrome("dropout-active-in-eval", ("eval-nondeterminism",), ("measured-otherwise",)),
     Syndrome(

@@ -72,6 +72,7 @@ def _part(report: Report, finding: Finding) -> Drawn | None:
 # ---------------------------------------------------------------------------------------- numbers side by side
 
 # rule -> the numbers, that which was found first; what the picture shows; the full length of a bar, 0 is the longest
+_HALF_BY_CHANCE = ("d-maps-unrelated", "d-maps-noisier")
 _SIDE_BY_SIDE: dict[str, tuple[tuple[str, ...], str, float]] = {
     "d-order": (("same", "expected"), N_("Training samples with the label of the one before, as they were loaded"), 0),
     "d-shortcut": (("score", "second", "null"), N_("How well single columns tell the target"), 1),
@@ -89,9 +90,17 @@ _SIDE_BY_SIDE: dict[str, tuple[tuple[str, ...], str, float]] = {
         N_("Training labels that the model has, that inputs tell, and the commonest class"),
         1,
     ),
-    "d-maps-unrelated": (("own", "other"), N_("Maps that fit their own input better than others, in both splits"), 1),
+    "d-maps-unrelated": (
+        ("own", "other"),
+        N_("Maps that fit their own input better than another map does, in both splits"),
+        1,
+    ),
     "d-maps-moved": (("moved", "given"), N_("Maps that fit their own input best elsewhere, in both splits"), 1),
-    "d-maps-noisier": (("own", "other"), N_("Maps that fit their own input better than others, in both splits"), 1),
+    "d-maps-noisier": (
+        ("own", "other"),
+        N_("Maps that fit their own input better than another map does, in both splits"),
+        1,
+    ),
     "d-label-noise": (("agreement", "given"), N_("Nearest neighbours that agree with the label, in both splits"), 1),
     "splits-disagree": (("other", "own", "constant"), N_("Skill of a copy that learned from the training data"), 1),
     "training-targets-off": (
@@ -150,6 +159,8 @@ def _side_by_side(report: Report, finding: Finding) -> Drawn | None:
         Bar(quantity(finding.rule, key), value, measured(finding.rule, key, value), found=key == keys[0])
         for key, value in known
     ]
+    if finding.rule in _HALF_BY_CHANCE:
+        rows.append(Bar(_("by chance"), 0.5, measured(finding.rule, keys[0], 0.5)))
     drawn = bars(rows, _(caption), whole or None)
     return None if drawn is None else Drawn(drawn, _(caption))
 

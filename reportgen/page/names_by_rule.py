@@ -355,6 +355,7 @@ OF_RULE: dict[str, dict[str, tuple[str, Unit]]] = {
         "errors": (N_("standard errors"), NUMBER),
     },
     "near-leakage": {"chance": (N_("share by chance"), SHARE)},
+    "no-weight-update": {"of_step": (N_("way from the start, of the shortest step"), TIMES)},
     "norm-gain": {"ratio": (N_("largest gain, of the median"), TIMES)},
     "norms-off-at-start": {
         "ratio": (N_("outputs at the first step, of what they should be"), TIMES),

@@ -330,14 +330,21 @@ _RULES: dict[str, tuple[str, Callable[[Finding], str], str]] = {
         lambda f: _("{nan} NaN and {inf} infinite values, first in {subject}, in {features} features.").format(
             nan=_n(f.evidence["nan"]), inf=_n(f.evidence["inf"]), subject=f.subject, features=_n(f.evidence["features"])
         ),
-        "",
+        ("The loss leaves these places out, or the model fills them in: then it informs that they are there."),
     ),
     "dead-relu": (
         "Silent ReLU channels",
         _dead_relu,
         "Layers may be sparse by design; rare classes may be missing here.",
     ),
-    "double-softmax": ("Softmax applied twice", _double, ""),
+    "double-softmax": (
+        "Softmax applied twice",
+        _double,
+        (
+            "The outputs are meant as scores and happen to lie between 0 and 1 with a sum of 1, as "
+            "after a norm of the rows."
+        ),
+    ),
     "grad-depth-slope": ("Gradient size over depth", _slope, "Parts frozen on purpose bend the profile."),
     "grad-nonfinite": (
         "Non-finite gradients",
@@ -363,7 +370,7 @@ _RULES: dict[str, tuple[str, Callable[[Finding], str], str]] = {
             axis=term(f.detail.get("axis", "")),
             first=_n(f.evidence["first"]),
         ),
-        "",
+        "What was logged is a ratio or a logarithm of nothing, and not what was trained on.",
     ),
     "h-oscillating": (
         "Oscillating loss",
@@ -384,7 +391,7 @@ _RULES: dict[str, tuple[str, Callable[[Finding], str], str]] = {
             "{loss} got outputs and targets of different shapes: its value is {value}, while the mean "
             "squared error pair by pair is {mse}."
         ).format(loss=f.detail.get("loss") or _("The loss"), value=_n(f.evidence["loss"]), mse=_n(f.evidence["mse"])),
-        "",
+        "A loss of your own reshapes first, under the name of one of torch.",
     ),
     "o-baseline-skill": ("Skill against a constant guess", _skill, "The data may not be what the model was made for."),
     "optimizer-missing-params": (
@@ -411,7 +418,11 @@ _RULES: dict[str, tuple[str, Callable[[Finding], str], str]] = {
         "A backbone is often frozen on purpose.",
     ),
     "param-no-grad": ("Parameters without gradient", _no_grad, "A branch that these batches did not take is no fault."),
-    "param-nonfinite": ("Non-finite weights", lambda f: f"{f.subject}: {_nonfinite(f)}.", ""),
+    "param-nonfinite": (
+        "Non-finite weights",
+        lambda f: f"{f.subject}: {_nonfinite(f)}.",
+        "A tensor holds infinity on purpose, as a mask does.",
+    ),
     "param-unused": ("Unused parameters", _no_grad, "Heads that serve only another mode are fine."),
     "update-ratio": ("Size of a step", _update, "Weights that start near zero (LoRA) take large relative steps."),
     "w-at-default-init": (
@@ -488,9 +499,8 @@ def rule_title(rule: str) -> str:
 
 
 def doubt(rule: str) -> str:
-    """Say when this rule is wrong; '' when it cannot be."""
-    text = _RULES[rule][2] if rule in _RULES else ""
-    return _(text) if text else ""  # an empty text means the head of the catalogue
+    """Say when this rule is wrong; '' of a rule unknown here."""
+    return _(_RULES[rule][2]) if rule in _RULES else ""
 
 
 def cause_title(cause: str) -> str:

@@ -192,7 +192,11 @@ RULES: dict[str, tuple[str, Callable[[Finding], str], str]] = {
         _ahead,
         "The loss may ask for something else than that answer.",
     ),
-    "scale-helps": ("Scale of the layers at the start", _scaled, ""),
+    "scale-helps": (
+        "Scale of the layers at the start",
+        _scaled,
+        "The net learns well enough with more steps than the experiment had.",
+    ),
     "augmentation-hurts": (
         "Samples as they are against augmented ones",
         _hurts,
@@ -218,7 +222,11 @@ RULES: dict[str, tuple[str, Callable[[Finding], str], str]] = {
         _off,
         "The training data may hold a time or a source that goes by other rules, without a column that tells it.",
     ),
-    "only-given-learns": ("Can anything be learned from the training data?", _only, ""),
+    "only-given-learns": (
+        "Can anything be learned from the training data?",
+        _only,
+        ("The training labels are noisy on purpose, and far more samples than the experiment had are needed."),
+    ),
 }
 
 Numbers = dict[str, float]

@@ -138,9 +138,21 @@ RULES: dict[str, tuple[str, Callable[[Finding], str], str]] = {
     ),
     "head-drowned": ("What one head leaves of the others", _drowned, "The others may not be meant to be learned."),
     "places-smoothed": ("Do places of a sample keep apart?", _smoothed, "Targets may be nearly one for all places."),
-    "adam-eps-lost": ("Adam in half precision", _eps, ""),
-    "loss-crossed": ("Does the loss keep samples apart?", _crossed, ""),
-    "loss-wants": ("What the loss takes for an output", _wants, ""),
+    "adam-eps-lost": (
+        "Adam in half precision",
+        _eps,
+        ("The optimizer keeps its moments in float32 beside the parameters, under the name of one of torch."),
+    ),
+    "loss-crossed": (
+        "Does the loss keep samples apart?",
+        _crossed,
+        ("The loss compares each output with every target on purpose, in a form that is not known here."),
+    ),
+    "loss-wants": (
+        "What the loss takes for an output",
+        _wants,
+        "The loss that was given here is not the one that was trained with.",
+    ),
     "penalty-outweighs": ("Penalty inside the loss", _penalty, "The penalty may be meant to be that strong."),
 }
 

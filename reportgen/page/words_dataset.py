@@ -182,7 +182,7 @@ RULES: dict[str, tuple[str, Callable[[Finding], str], str]] = {
         lambda f: _("{constant} of {features} features have one value in all samples; the first is {subject}.").format(
             constant=amount(f.evidence["constant"]), features=amount(f.evidence["features"]), subject=f.subject
         ),
-        "",
+        "The column varies in other data, and these are a part of them.",
     ),
     "d-duplicates": (
         "Copies",
@@ -196,9 +196,16 @@ RULES: dict[str, tuple[str, Callable[[Finding], str], str]] = {
         lambda f: _("{subject}: all of {samples} samples have one label.").format(
             subject=f.subject, samples=amount(f.evidence["samples"])
         ),
-        "",
+        (
+            "The samples given are the first part of data sorted by label, or a task of one class, "
+            "such as finding what is unusual."
+        ),
     ),
-    "d-label-mapping": ("Numbering of the classes", _mapping, ""),
+    "d-label-mapping": (
+        "Numbering of the classes",
+        _mapping,
+        "The classes of the data given are others by nature, with the same numbers.",
+    ),
     "d-label-noise": (
         "Labels against their neighbours",
         lambda f: _(
@@ -270,7 +277,7 @@ RULES: dict[str, tuple[str, Callable[[Finding], str], str]] = {
         lambda f: _("{share} of all positions are token {token} at the end.").format(
             share=percent(f.evidence["share"]), token=amount(f.evidence["token"])
         ),
-        "",
+        "The loss and the attention leave these positions out, and lengths differ by nature.",
     ),
     "d-target-scale": (
         "Scale of the targets",

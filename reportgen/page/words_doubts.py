@@ -59,7 +59,8 @@ _TRIALS: dict[str, str] = {
 def unchecked(diagnosis: Diagnosis) -> str:
     """Say what was not checked that bears on a diagnosis; a second run never is."""
     parts = [_(_PARTS[part]) if part in _PARTS else part for part in diagnosis.unchecked]
-    return _("; ").join([*parts, _("other seeds, and other data than these")]) + _(".")
+    others = _("other seeds") if "data" in diagnosis.unchecked else _("other seeds, and other data than these")
+    return _("; ").join([*parts, others]) + _(".")
 
 
 def candidates(diagnosis: Diagnosis, titles: list[str]) -> str:

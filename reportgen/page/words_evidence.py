@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ..document.facts import Finding
+from ..health.signs import EITHER, sign
 from .formats import NBSP, amount, brief, name, percent, words
 from .language import N_, _, term
 from .names_by_rule import OF_RULE
@@ -32,7 +33,7 @@ _TOLD = {
     "target": N_("target"),
 }
 _UNTOLD = frozenset(
-    "answer axis begun by channel column direction driven embedding examples given".split()  # noqa: SIM905
+    "alone answer axis begun by channel column direction driven embedding examples given".split()  # noqa: SIM905
     + "held kept kind moved reason redrawn".split()  # noqa: SIM905
     + "role source training turn value way what when".split()  # noqa: SIM905
 )
@@ -58,8 +59,18 @@ def numbers(finding: Finding) -> list[str]:
 
 
 def limits(finding: Finding) -> list[str]:
-    """Return the limits that it was held against, each with its name and its unit."""
-    return [limit(finding.rule, key, value) for key, value in finding.threshold.items()]
+    """Return the limits that it was held against, each with its name, its unit, and the side on which it is raised."""
+    told = [_crossed(finding, key, value) for key, value in finding.threshold.items()]
+    either = finding.rule in EITHER
+    return [_("{limit}, or").format(limit=t) if either and t is not told[-1] else t for t in told]
+
+
+def _crossed(finding: Finding, key: str, value: float) -> str:
+    unit = _known(finding.rule, key)[1]
+    side = "" if unit == FLAG else sign(finding.rule, key, value, finding.detail.get("direction", ""))
+    if not side:
+        return limit(finding.rule, key, value)
+    return f"{quantity(finding.rule, key)} {side}{NBSP}{_shown(finding.rule, key, value, brief)}"
 
 
 def limit(rule: str, key: str, value: float) -> str:

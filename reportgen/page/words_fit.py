@@ -238,7 +238,7 @@ RULES: dict[str, tuple[str, Callable[[Finding], str], str]] = {
         _below,
         "The loss may ask for something else than that answer.",
     ),
-    "bn-tiny-var": ("Batch norms that divide by nothing", _tiny, ""),
+    "bn-tiny-var": ("Batch norms that divide by nothing", _tiny, "The channels are dead on purpose, as after pruning."),
     "grad-noise-scale": ("Batch size against gradient noise", _noise, "Other batch sizes suit the hardware better."),
     "grad-flow-share": ("Where the gradient goes", _flow, "Adam and its kin rescale each element."),
     "o-calibration": ("Confidence against frequency", _calibrated, "Mixup and label smoothing make models unsure."),

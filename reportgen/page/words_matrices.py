@@ -137,14 +137,14 @@ RULES: dict[str, tuple[str, Callable[[Finding], str], str]] = {
         lambda f: _("{subject}: the lowest running variance is {lowest}, and the norm takes its root.").format(
             subject=f.subject, lowest=amount(f.evidence["lowest"])
         ),
-        "",
+        "The tensor only carries the name of a running variance and is something else.",
     ),
     "moments-impossible": (
         "Second moments below zero",
         lambda f: _(
             "{n} second moments of the optimizer are below zero, in {tensors} parameters, first {subject}."
         ).format(n=amount(f.evidence["values"]), tensors=amount(f.evidence["tensors"]), subject=f.subject),
-        "",
+        "The optimizer is one of your own that keeps something else under this name.",
     ),
     "moments-dead": (
         "Second moments that are all zero",

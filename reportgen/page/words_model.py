@@ -228,24 +228,31 @@ RULES: dict[str, tuple[str, Callable[[Finding], str], str]] = {
             eval_loss=amount(f.evidence["eval_loss"]),
             refreshed_loss=amount(f.evidence["refreshed_loss"]),
         ),
-        "",
+        "The data change in the course of the run, and the last batches are those that count.",
     ),
     "dropout-too-strong": (
         "Strength of dropout",
         _dropout,
-        "",
+        ("The rate is right for what comes later, as where the model is made smaller by it after training."),
     ),
     "weights-shrunk": (
         "Weights pulled to nothing",
         lambda f: _("{matrices} of {of} weight matrices ended at next to zero, {subject} first.").format(
             matrices=amount(f.evidence["matrices"]), of=amount(f.evidence["of"]), subject=f.subject
         ),
-        "",
+        ("What follows a layer takes its scale back, so that small weights do as much as large ones."),
     ),
     "cut-short": ("Going on with the training", _short, "A short run may be meant as a trial."),
     "frozen-at-init": ("Frozen weights as they were initialised", _frozen, "Random features may be meant."),
     "gradient-by-time": ("Gradient by time", _time, "The answer may stand in the last steps."),
-    "latent-collapse": ("Information in the latent variable", _latent, ""),
+    "latent-collapse": (
+        "Information in the latent variable",
+        _latent,
+        (
+            "What was taken for the divergence from the prior is another term, or the run still raises "
+            "its weight from zero and goes on."
+        ),
+    ),
     "measured-otherwise": (
         "Loss now against the loss of the run",
         _otherwise,
@@ -258,7 +265,11 @@ RULES: dict[str, tuple[str, Callable[[Finding], str], str]] = {
         "The first batch may have been unlike all others.",
     ),
     "init-offset": ("First weights", _offset, "Weights may be held positive on purpose."),
-    "signal-by-depth": ("Outputs from layer to layer at the first step", _growth, ""),
+    "signal-by-depth": (
+        "Outputs from layer to layer at the first step",
+        _growth,
+        "The layers are not in one row, and what is compared are branches beside one another.",
+    ),
     "sure-and-wrong": (
         "Mistakes where the model is sure",
         _sure,

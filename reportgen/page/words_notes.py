@@ -16,7 +16,7 @@ RULES: dict[str, tuple[str, Callable[[Finding], str], str]] = {
         lambda f: _("{subject}: the largest logit is {logit_max}.").format(
             subject=f.subject, logit_max=amount(f.evidence["logit_max"])
         ),
-        "",
+        "A head is hard by design, as one that copies is, and the run was long stable with it.",
     ),
     "attention-uniform": (
         "Attention that only averages",

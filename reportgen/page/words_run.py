@@ -133,6 +133,10 @@ def _no_update(f: Finding) -> str:
             "{steps} optimizer steps, and none of {n} parameters is changed: at no looked-at step was there a gradient "
             "left to follow, though backward passes had come by."
         ),
+        "put back": _(
+            "{steps} optimizer steps, and the weights lie nearer to their start than one step is long: something puts "
+            "older weights back (an average of them, say, that is copied in and never taken out)."
+        ),
         "zero gradient": _(
             "{steps} optimizer steps, and none of {n} parameters is changed: every gradient was exactly zero."
         ),
@@ -292,7 +296,7 @@ RULES: dict[str, tuple[str, Callable[[Finding], str], str]] = {
         lambda f: _("The validation loss was {best} in epoch {epoch} and ended at {end}.").format(
             best=short(f.evidence["best"]), epoch=short(f.evidence["best_epoch"]), end=short(f.evidence["end"])
         ),
-        "",
+        "The loss is judged, and what matters to you is a score that was best at the end.",
     ),
     "h-generalisation-gap": (
         N_("Training against validation"),
@@ -354,7 +358,7 @@ RULES: dict[str, tuple[str, Callable[[Finding], str], str]] = {
             "The last validation accuracies differ by {range}, less than two standard errors on {n} "
             "samples: which epoch is best is chance."
         ).format(range=percent(f.evidence["range"]), n=short(f.evidence["samples"])),
-        "",
+        ("The epochs are compared on the same samples, where differences have less noise than each accuracy alone."),
     ),
     "lr-extreme": (
         N_("Unusual learning rate"),
@@ -367,7 +371,11 @@ RULES: dict[str, tuple[str, Callable[[Finding], str], str]] = {
         _kept,
         N_("Adding gradients up over steps may be meant, though rarely without clearing them after a step."),
     ),
-    "no-weight-update": (N_("Weights before and after"), _no_update, ""),
+    "no-weight-update": (
+        N_("Weights before and after"),
+        _no_update,
+        "The run was meant to leave the weights alone, as one that measures speed does.",
+    ),
     "optimizer-maximizes": (
         N_("An optimizer that climbs"),
         lambda f: _("{name} has maximize=True, and the training loss went from {start} to {end}.").format(
@@ -380,7 +388,7 @@ RULES: dict[str, tuple[str, Callable[[Finding], str], str]] = {
         lambda f: _(
             "{n} values of the optimizer's state are not finite, in {tensors} parameters, first {name}."
         ).format(n=short(f.evidence["values"]), tensors=short(f.evidence["tensors"]), name=name(f.subject)),
-        "",
+        ("The run went on from an earlier state, and the next good gradients were never to use this one."),
     ),
     "param-group-zero-lr": (
         N_("A learning rate of zero"),

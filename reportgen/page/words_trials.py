@@ -289,20 +289,27 @@ RULES: dict[str, tuple[str, Callable[[Finding], str], str]] = {
         ),
         "Dropout and sampling may be left on for their purpose (Monte-Carlo dropout, variational models).",
     ),
-    "eval-train-gap": ("Eval mode against training mode", _gap, ""),
+    "eval-train-gap": (
+        "Eval mode against training mode",
+        _gap,
+        (
+            "The batches given are of another source than the training data, and the model is meant "
+            "for that of the training data."
+        ),
+    ),
     "input-ignored": (
         "Output against input",
         lambda f: _(
             "Over {samples} samples the outputs vary by {spread} of their size, though the inputs vary."
         ).format(samples=amount(f.evidence["samples"]), spread=amount(f.evidence["spread"])),
-        "",
+        ("The inputs given vary less than those of the task, so that one answer is right for all of them."),
     ),
     "loss-blind": (
         "Loss of right and of wrong answers",
         lambda f: _("The loss is {right} for right answers and {wrong} for wrong ones, and no output moves it.").format(
             right=amount(f.evidence["right"]), wrong=amount(f.evidence["wrong"])
         ),
-        "",
+        "The loss that was given here is not the one that was trained with.",
     ),
     "loss-broadcast": (
         "Loss and shapes",
@@ -310,7 +317,7 @@ RULES: dict[str, tuple[str, Callable[[Finding], str], str]] = {
             "The targets themselves, given as outputs, have a loss of {right} in the shape of the "
             "outputs and of {aligned} in their own."
         ).format(right=amount(f.evidence["right"]), aligned=amount(f.evidence["aligned"])),
-        "",
+        ("The loss that was given here is not the one that was trained with, or the training loop reshapes before it."),
     ),
     "loss-mismatch": ("Loss against outputs and targets", _mismatch, "Classes may be grades in order."),
     "output-range": ("Range of the last activation", _range, "The model may be made to clip."),
@@ -319,14 +326,17 @@ RULES: dict[str, tuple[str, Callable[[Finding], str], str]] = {
         lambda f: _("The last activation is a {activation} whatever comes in, and {loss} applies one itself.").format(
             activation=f.detail.get("activation", "softmax"), loss=f.detail.get("loss") or _("the loss")
         ),
-        "",
+        (
+            "The loss that was given here is not the one that was trained with, or the loop takes the "
+            "logarithm between them."
+        ),
     ),
     "loss-detached": (
         "Graph of the loss",
         lambda f: _("The loss has no gradient function, so none of {trainable} parameters can learn.").format(
             trainable=amount(f.evidence["trainable"])
         ),
-        "",
+        "The loop writes gradients by itself, as a rule of learning without a backward pass does.",
     ),
     "loss-sign": ("Direction of training", _sign, "A score that is to be maximised may be given as a loss on purpose."),
     "missing-nonlinearity": ("Departure from an affine function", _mixture, "A linear model may be meant."),
@@ -336,7 +346,7 @@ RULES: dict[str, tuple[str, Callable[[Finding], str], str]] = {
         lambda f: _(
             "Of {pushed} parameters with a gradient not one moved in a step at a learning rate of {largest_rate}."
         ).format(pushed=amount(f.evidence["pushed"]), largest_rate=amount(f.evidence["largest_rate"])),
-        "",
+        ("The optimizer moves weights only now and then, or on a call of its own, which one step does not show."),
     ),
     "unregistered-parameters": (
         "Leaves of the graph",

@@ -218,8 +218,9 @@ def compare(
         dimension=dimension,
         across=across(training.neighbours, given.neighbours) or factors.across(training.pairs, given.pairs),
         twins=twins.across(training.region, given.region),
-        families=families.across(training.region, given.region),
-        training_families=families.within(training.region),
+        # a series that comes back has as many windows of a kind as it has periods: those are no copies
+        families=None if windows.slide(given.runs) else families.across(training.region, given.region),
+        training_families=None if windows.slide(training.runs) else families.within(training.region),
         apart=apart(training.inputs, given.inputs),
         windows=windows.across(training.runs, given.runs),
         encoded=encoded(training.table, given.table),

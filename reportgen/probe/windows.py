@@ -98,6 +98,12 @@ def across(training: WindowRuns, given: WindowRuns) -> Windows | None:
     return max(found, key=lambda w: min(w.earlier, w.later)) if found else None
 
 
+def slide(split: WindowRuns) -> bool:
+    """Tell whether most samples of a split are windows that slide over one recording, and overlap among themselves."""
+    found = across(split, split)
+    return found is not None and 2 * max(found.earlier, found.later) > found.n
+
+
 def _along(training: Hashes | None, given: Hashes | None) -> Windows | None:
     if training is None or given is None or training.shape[1] != given.shape[1]:
         return None

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from ...document.facts import DatasetFacts, Finding, Report, Severity
 from ...document.samples import Apart, SplitFacts
+from ..classes import counts_by_class
 from ..context import Context
 from ..curves import losses
 from ..skill import skill_of
@@ -86,7 +87,9 @@ def d_target_shift(report: Report, context: Context, limits: Thresholds) -> Iter
     train, given = report.train_dataset, report.dataset
     if train is None or given is None or min(train.n_samples, given.n_samples) < 30:
         return
-    numbers, classes = _of_numbers(train, given, limits), _of_classes(train, given, limits)
+    classes = _of_classes(train, given, limits)
+    named = counts_by_class(train) and counts_by_class(given)
+    numbers = None if named else _of_numbers(train, given, limits)
     found = numbers or classes
     if found is None:
         return
@@ -114,7 +117,7 @@ def _of_numbers(train: DatasetFacts, given: DatasetFacts, limits: Thresholds) ->
 
 
 def _of_classes(train: DatasetFacts, given: DatasetFacts, limits: Thresholds) -> dict[str, float] | None:
-    ours, theirs = train.class_counts or [], given.class_counts or []
+    ours, theirs = counts_by_class(train), counts_by_class(given)
     size = max(len(ours), len(theirs))
     if not sum(ours) or not sum(theirs) or not 2 <= size <= 1000:
         return None

@@ -12,6 +12,7 @@ from ..skill import skill_of
 from ..thresholds import Thresholds
 
 SECTION = "trials"
+_SLIGHT = 0.05  # of what parts wrong answers from right ones
 
 
 def _is_poor(report: Report, context: Context, limits: Thresholds) -> bool:
@@ -125,7 +126,8 @@ def penalty_outweighs(report: Report, context: Context, limits: Thresholds) -> I
 
     The loss of fixed outputs depends on the weights, and the penalty (the loss of answers that are right and certain)
     is a tenth of it or more; the run had come to rest, and 120 steps on a copy without the penalty take the rest of the
-    loss, on the data given, down by 15 % or more. A warning. A penalty that helps makes that part rise without it.
+    loss, on the data given, down by 15 % or more, and by a twentieth at least of what parts wrong answers from right
+    ones: of a loss near zero half is next to nothing. A warning. A penalty that helps makes that part rise without it.
     """
     trial, ways = report.tried("loss-penalty"), report.tried("other-ways")
     train, _ = losses(report.training, limits)
@@ -138,7 +140,9 @@ def penalty_outweighs(report: Report, context: Context, limits: Thresholds) -> I
         return
     third = train.smooth[-max(2, len(train.smooth) // 3) :]
     level = third[0] - third[-1] < max(0.05 * max(train.drop, 0.0), 2 * train.noise)
-    if not level or before - same < limits.penalty_gain * rest:
+    answers = report.tried("loss-of-answers")
+    whole = answers.numbers["wrong"] - answers.numbers["right"] if answers is not None else 0.0
+    if not level or before - same < max(limits.penalty_gain * rest, _SLIGHT * whole):
         return
     yield Finding(
         rule="penalty-outweighs",

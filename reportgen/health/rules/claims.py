@@ -23,12 +23,15 @@ def falls_with_distance(report: Report) -> dict[str, float]:
     """Return the loss at hand and that of targets far away, where it falls without end the further they are; else {}.
 
     On both sides at least as a straight line does. Where targets on one side are refused (counts), steeper than a
-    straight line on the other: a likelihood without its constants is a line in the targets.
+    straight line on the other: a likelihood without its constants is a line in the targets. Not of a loss that is the
+    same for right and for wrong answers, as the difference of a critic's scores of both is.
     """
     trial = report.tried("far-targets")
     n = trial.numbers if trial is not None else {}
     sides = [side for side in ("up", "down") if f"{side}_10" in n and f"{side}_100" in n]
     if not sides:
+        return {}
+    if _pairs_nothing(report, n["base"]):
         return {}
     least = _LINEAR * (0.9 if len(sides) == 2 else 1.05)
     for side in sides:
@@ -36,6 +39,15 @@ def falls_with_distance(report: Report) -> dict[str, float]:
         if first <= 0 or then < least * first:
             return {}
     return {"near": n["base"], "far": max(n[f"{side}_100"] for side in sides)}
+
+
+def _pairs_nothing(report: Report, loss: float) -> bool:
+    """Tell whether outputs that equal their targets cost what targets dealt out otherwise do, but for rounding."""
+    answers = report.tried("loss-of-answers")
+    if answers is None:
+        return False
+    right, wrong = answers.numbers["right"], answers.numbers["wrong"]
+    return abs(right - wrong) <= 1e-5 * max(abs(loss), abs(right), abs(wrong))
 
 
 def loss_of_shares(report: Report, context: Context, limits: Thresholds) -> Iterator[Finding]:

@@ -17,6 +17,7 @@ from ..skill import Skill, score_of, skill_of
 from ..thresholds import Thresholds
 from .relearned import rests_on_frozen
 
+_HANDFUL = 8  # training samples
 SECTION = "evaluation"
 
 
@@ -58,7 +59,7 @@ def few_samples(report: Report, context: Context, limits: Thresholds) -> Iterato
     difference, sample by sample, and are themselves short of what is known by heart by 0.3 and four standard errors.
     One sample a class may be all that a task of another kind needs (retrieval), which has no such scores.
     """
-    train, skill = report.train_dataset, skill_of(report, context)
+    train, skill = report.train_dataset, skill_of(report, context, fewest=_HANDFUL)
     if train is None or skill is None or skill.train <= limits.skill_high:
         return
     classes = sum(c > 0 for c in train.class_counts or []) if skill.kind == "accuracy" else 0

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from ...document.evaluation import EvaluationFacts
 from ...document.facts import DatasetFacts, Finding, Report, Severity
 from ...document.scores import wilson
+from ..classes import yes_and_no
 from ..context import Context
 from ..thresholds import Thresholds
 
@@ -37,7 +38,8 @@ def d_class_imbalance(report: Report, context: Context, limits: Thresholds) -> I
     three standard deviations. Where probabilities are right, every such change loses more than it
     gains. A model whose outputs are the same whatever the input finds no class but one for another reason, which
     ``input-ignored`` tells: then it informs. So it does where the run was judged by how answers of yes rank alone (an
-    area under a curve, and no accuracy, recall or the like) and they rank well: which lie above one half was not asked.
+    area under a curve, and no accuracy, recall or the like) and they rank well: which lie above one half was not asked;
+    and where more than half of the inputs occur with several labels, of which a model rightly names the commonest.
     """
     data = report.train_dataset or report.dataset
     evaluation = report.evaluation
@@ -56,6 +58,7 @@ def d_class_imbalance(report: Report, context: Context, limits: Thresholds) -> I
         told = _told_apart(evaluation, yes, limits)
         lost = lost if told or (data.class_counts is not None and _may_be_told(report, yes)) else None
         lost = None if told and _judged_by_rank(report) else lost
+    lost = None if data is not None and _is_open(data) else lost
     lost = lost or _underrated(report)
     asked = report.tried("inputs-permuted")
     constant = asked is not None and asked.numbers["spread"] < limits.output_spread
@@ -66,20 +69,19 @@ def d_class_imbalance(report: Report, context: Context, limits: Thresholds) -> I
     yield _finding(evidence, limits, harmed=harmed)
 
 
-def _by_class(report: Report, data: DatasetFacts | None) -> list[int]:
-    """Return how often each class occurs; of yes and no in floating point as well, be it of samples or of maps.
+def _is_open(data: DatasetFacts) -> bool:
+    """Tell whether most inputs occur with several labels, as what may follow a word: the rarer is rightly not named."""
+    return data.copies is not None and 2 * data.copies.conflicting > data.copies.kept
 
-    Of numbers from 0 to 1 the squares sum to what they sum to themselves only where all are 0 or 1.
-    """
+
+def _by_class(report: Report, data: DatasetFacts | None) -> list[int]:
+    """Return how often each class occurs; of yes and no in floating point as well, be it of samples or of maps."""
     if data is None or data.class_counts is not None or data.target is None:
         return (data.class_counts or []) if data is not None else []
-    told, evaluation = data.target, report.evaluation
-    if evaluation is None or evaluation.task not in ("segmentation", "binary") or told.nonfinite or not told.count:
+    evaluation = report.evaluation
+    if evaluation is None or evaluation.task not in ("segmentation", "binary"):
         return []
-    squares = told.m2 + told.sum**2 / told.count
-    if told.min != 0 or told.max != 1 or abs(squares - told.sum) > 1e-6 * told.count:
-        return []
-    return [told.count - round(told.sum), round(told.sum)]
+    return yes_and_no(data.target)
 
 
 def _recalls(report: Report) -> dict[int, tuple[float, int]]:

@@ -28,11 +28,12 @@ def update_ratio(report: Report, context: Context, limits: Thresholds) -> Iterat
     still falling steeply at the end, or where a fresh copy comes further (``fresh-copy-ahead``); exactly 0 says that no
     step reaches the weights at all. One of the first ten steps above 1 is a warning too: it is larger than the weights
     it moves, so that nothing of the initialisation is left (later the weights have grown, and the ratio looks
-    harmless); a model of one matrix has one minimum wherever it begins. So is one of the first three above 0.3 where
+    harmless); a model of one matrix has one minimum wherever it begins. So is one of the first ten above 0.3 where
     the run carried its weights off: the matrices moved by more than five times the size that they had at the start
     (median; healthy runs come to 0.4 to 5, with first steps below 0.1), the training loss ended above 0.6 of what a
-    constant guess (or the start) gives, and the model is no better than such a guess or behind its neighbours
-    (``o-below-neighbours``); or where it is no better than a guess, and a fresh copy learns (``fresh-copy-ahead``).
+    constant guess (or the start) gives, and the model is no better than such a guess. Where it is one of the first
+    three, it is enough that the model is behind its neighbours (``o-below-neighbours``), or that it is no better than
+    a guess while a fresh copy learns (``fresh-copy-ahead``).
     Wrong for weights that start near zero (LoRA). Not judged for LBFGS, whose step is a search of many along one line.
     """
     history = report.training
@@ -42,7 +43,8 @@ def update_ratio(report: Report, context: Context, limits: Thresholds) -> Iterat
     typical = median(y for _, y in at_full_rate(history, points))
     start = max((y for x, y in points if x <= 3), default=0.0)
     first = max((y for x, y in points if x <= _FIRST), default=0.0) if _has_hidden(report) else 0.0
-    off = _carried_off(report, context, limits) if start > limits.update_ratio_first_off else 0.0
+    line = limits.update_ratio_first_off
+    off = _carried_off(report, context, limits, at_once=start > line) if max(start, first) > line else 0.0
     high = typical > limits.update_ratio_high or first > limits.update_ratio_first or off > 0
     # a tiny step is a fault only together with a loss to show for it
     low = typical < limits.update_ratio_low and any(True for _ in h_never_learned(report, context, limits))
@@ -73,20 +75,24 @@ def _has_hidden(report: Report) -> bool:
     return len(matrices) != 1
 
 
-def _carried_off(report: Report, context: Context, limits: Thresholds) -> float:
-    """Return how far the weights went, of their size at the start, where it is very far and led to nothing; else 0."""
+def _carried_off(report: Report, context: Context, limits: Thresholds, *, at_once: bool) -> float:
+    """Return how far the weights went, of their size at the start, where it is very far and led to nothing; else 0.
+
+    ``at_once``: by one of the first three steps.
+    """
     train, _ = losses(report.training, limits)
     moved = [p.moved for p in _owned(report) if p.moved is not None]
     if train is None or not moved:
         return 0.0
-    if context.outcome_known and not context.outcome_ok and is_ahead(report, context, limits):
+    if at_once and context.outcome_known and not context.outcome_ok and is_ahead(report, context, limits):
         return median(moved)
     if median(moved) <= limits.carried_off:
         return 0.0
     if train.end <= 0.6 * (context.chance or abs(max(train.start, train.y[0]))):
         return 0.0
     behind = any(f.severity is Severity.WARNING for f in o_below_neighbours(report, context, limits))
-    return median(moved) if behind or (context.outcome_known and not context.outcome_ok) else 0.0
+    useless = context.outcome_known and not context.outcome_ok
+    return median(moved) if useless or (at_once and behind) else 0.0
 
 
 def _direction(typical: float, *, high: bool) -> str:

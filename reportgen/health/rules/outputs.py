@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from ...document.facts import DatasetFacts, Finding, Report, Severity
 from ...document.stats import TensorStats
 from ...document.trials import Trial
-from ..context import Context
+from ..context import Context, needs_no_targets
 from ..curves import finite
 from ..thresholds import Thresholds
 from .claims import inputs_are_weights, takes_logarithms, zero_as_label
@@ -127,9 +127,12 @@ def _is_softmax(head: Trial) -> bool:
 
 
 def _softmax_inside(report: Report) -> bool:
-    """Tell whether the loss applies softmax itself: adding one number to all scores does not change it."""
+    """Tell whether the loss applies softmax itself: adding one number to all scores does not change it.
+
+    Nor does it change differences of embeddings, which a loss takes that asks for no targets.
+    """
     shifted = report.tried("loss-shifted")
-    if shifted is None or not shifted.numbers["pull"]:
+    if shifted is None or not shifted.numbers["pull"] or needs_no_targets(report):
         return False
     n = shifted.numbers
     return bool(abs(n["shifted"] - n["loss"]) < 1e-4 * max(abs(n["loss"]), 1e-2) and n.get("width", 1.0) > 1)

@@ -6,11 +6,13 @@ from collections.abc import Iterable, Iterator
 from math import prod
 
 from ...document.facts import Finding, Report, Severity
-from ...document.history import ParameterRun
+from ...document.history import LoopFacts, ParameterRun
 from ..context import Context
 from ..curves import finite, losses
 from ..thresholds import Thresholds
 from .training import is_poor, noted
+
+_STEPS, _HALF = 20, 0.5  # of a step
 
 
 def trainable(report: Report) -> list[ParameterRun]:
@@ -37,7 +39,9 @@ def no_weight_update(report: Report, context: Context, limits: Thresholds) -> It
     """After the run every trainable parameter that was looked at is what it was at the start.
 
     Or the optimizers took no step at all although there were backward passes. Three backward passes at least; a single
-    parameter that moved disproves it.
+    parameter that moved disproves it. Or something else than steps wrote weights, and after twenty steps or more every
+    parameter lies nearer to its start than half of the shortest of its steps is long, in a model that is no better than
+    a constant guess: older weights are put back after each step. Steps in no direction at all lead farther than one.
     """
     loop = report.training.loop if report.training is not None else None
     parameters = trainable(report)
@@ -45,7 +49,13 @@ def no_weight_update(report: Report, context: Context, limits: Thresholds) -> It
     steps = sum(o.n_steps for o in loop.optimizers) if loop is not None else 0
     backwards = loop.n_backwards_seen if loop is not None else None
     ran = steps >= 3 or (backwards or 0) >= 3
-    if loop is None or not ran or not known or any(p.changed for p in known):
+    if loop is None or not ran or not known:
+        return
+    if any(p.changed for p in known):
+        undone = _undone(loop, parameters) if not context.outcome_ok else {}
+        if undone:
+            where = {"parameters": len(parameters), "steps": steps} | undone
+            yield noted("no-weight-update", Severity.ERROR, "model", where, {"of_step": _HALF}, reason="put back")
         return
     if set_back(report, limits):  # told by ``weights_set_back``
         return
@@ -57,6 +67,17 @@ def no_weight_update(report: Report, context: Context, limits: Thresholds) -> It
         {"changed": 0},
         reason=_reason(known, steps),
     )
+
+
+def _undone(loop: LoopFacts, parameters: list[ParameterRun]) -> dict[str, float]:
+    """Return the way from the start over the shortest step, where it is less than half of that for every matrix."""
+    ways = []
+    for p in (p for p in parameters if p.moved is not None and p.n_steps >= _STEPS):
+        lengths = [y for _, y in finite(p.update_ratio) if y > 0]
+        ways += [p.moved / min(lengths)] if lengths and p.moved is not None else []
+    if not ways or not any(o.rewritten for o in loop.optimizers) or max(ways) >= _HALF:
+        return {}
+    return {"of_step": max(ways)}
 
 
 def _reason(parameters: list[ParameterRun], steps: int) -> str:

@@ -79,7 +79,8 @@ def d_groups_cut(report: Report, context: Context, limits: Thresholds) -> Iterat
     nothing, by k from 10 to 39. Independent draws, whatever they cluster about, have numbers of neighbours that are
     mixed Poisson, so that at most e^-k k^k / k! of them have just k: 37 % one, 27 % two, 20 % four. A warning where one
     k has more than that, by six standard errors with a group counted as one: every original was copied so often, with
-    noise or slight changes, or a person was recorded so often, and the samples were split at random. Wrong where
+    noise or slight changes, or a person was recorded so often, and the samples were split at random. Not judged of
+    windows that slide over a series: of one that comes back there are as many of a kind as it has periods. Wrong where
     samples are planned to come in groups of one size (repeated measurements), and new ones will come in those very
     groups.
     """

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from ...document.facts import DatasetFacts, FeatureStats, Finding, Report, Severity
 from ...document.samples import Copies, SplitFacts
 from ...document.scores import Accuracy, accuracy, wilson
+from ..classes import counts_by_class
 from ..context import Context
 from ..thresholds import Thresholds
 from .alike import is_grouped
@@ -183,7 +184,7 @@ def _stretch(a: FeatureStats, b: FeatureStats) -> float:
 
 def _other_shares(train: DatasetFacts, given: DatasetFacts) -> float:
     """Return the total variation between the shares of the classes, where it is beyond chance; else 0."""
-    ours, theirs = train.class_counts or [], given.class_counts or []
+    ours, theirs = counts_by_class(train), counts_by_class(given)
     n, m = sum(ours), sum(theirs)
     if not n or not m or len(ours) != len(theirs):
         return 0.0
@@ -310,8 +311,9 @@ def d_label_noise(report: Report, context: Context, limits: Thresholds) -> Itera
     (within a tenth), as they are not where training samples are augmented. Four standard errors are enough where the
     model bears witness too: it is right less often on what it was trained on than on the data given, by two. Both
     splits being drawn alike, a share of wrong training labels is what remains. A warning. Not judged where samples
-    stand in tight groups, of which a sample of each split holds more or less. Noise that is the same in both splits
-    cannot be seen so.
+    stand in tight groups, of which a sample of each split holds more or less; nor where training samples are made anew
+    at each reading, so that none can be known by heart, and the model is right on them as often as neighbours are in
+    the data given, or nearly (half a tenth). Noise that is the same in both splits cannot be seen so.
     """
     splits = report.splits
     train, given = (splits.training_signal, splits.given_signal) if splits is not None else (None, None)
@@ -321,10 +323,11 @@ def d_label_noise(report: Report, context: Context, limits: Thresholds) -> Itera
         return
     # the five answers of a sample hang together, and neighbours share them: a sample counts as one
     alike = given.distance > 0 and 0.9 < train.distance / given.distance < 1.1
+    told = splits is not None and splits.redrawn and _is_right_at_home(report, given.score - 0.5 * limits.noisier)
     error = math.sqrt(sum(s.score * (1 - s.score) / s.n for s in (train, given)))
     errors = 4 if _is_worse_at_home(report) else 6
     lower = given.score - train.score > max(limits.noisier, errors * error)
-    if alike and lower and min(train.n, given.n) >= 100 and train.z >= 3:
+    if alike and lower and not told and min(train.n, given.n) >= 100 and train.z >= 3:
         yield Finding(
             rule="d-label-noise",
             severity=Severity.WARNING,
@@ -334,6 +337,12 @@ def d_label_noise(report: Report, context: Context, limits: Thresholds) -> Itera
             threshold={"difference": limits.noisier},
             detail=_redrawn(report),
         )
+
+
+def _is_right_at_home(report: Report, least: float) -> bool:
+    """Tell whether the model, in eval mode, is right on its training data at least so often."""
+    scores = _scores(report)
+    return scores is not None and scores[0].value >= least
 
 
 def _is_worse_at_home(report: Report) -> bool:

@@ -16,6 +16,7 @@ from .flow import is_guessing
 from .training import is_poor
 
 SECTION = "trials"
+_SHOWN = 8  # layers that a finding names
 _ROUTED = ("moe", "expert", "router", "switch")
 
 
@@ -67,7 +68,8 @@ def batch_coupling(report: Report, context: Context, limits: Thresholds) -> Iter
     ``view`` for a ``permute``, a softmax over dimension 0, a recurrent or attention layer fed (batch, time) as (time,
     batch). Not judged where the output belongs to pairs of samples or the model refuses other batches; it informs where
     the first layer that couples is a batch norm and the model works (a warning if its batches hold 2 to 8 samples: what
-    is said of a sample then hangs on its few neighbours), or experts are routed with a capacity. ``by`` place: only
+    is said of a sample then hangs on its few neighbours; or one each, and the skill on the data given is below that on
+    the training data by 0.3 and four standard errors), or experts are routed with a capacity. ``by`` place: only
     reordering moves outputs, so rows of the batch are told apart, as by an encoding of positions added along the batch.
     A warning too where a batch norm couples them and the accuracy on the data given, in the order of their loader, is
     below that on mixed batches by 0.1 and by four standard errors. Wrong for retrieval over the batch by design.
@@ -82,7 +84,10 @@ def batch_coupling(report: Report, context: Context, limits: Thresholds) -> Iter
     mild = routed or (by_norm and context.outcome_ok)
     facts = report.subject
     by_place = max(trial.numbers.get("replaced", 1.0), trial.numbers.get("fewer", 1.0)) <= limits.coupling
-    few = by_norm and not routed and 2 * facts.n_batches <= facts.n_samples <= limits.few_beside * facts.n_batches
+    few = by_norm and not routed and facts.n_samples <= limits.few_beside * facts.n_batches
+    # of a sample alone a norm takes its own statistics, which may be meant so
+    alone = facts.n_samples < 2 * facts.n_batches
+    few = few and (not alone or _falls_behind(report, context, limits))
     lost = _lost_to_order(report, trial, limits)
     evidence = {k: v for k, v in trial.numbers.items() if not k.startswith("mixed")}
     yield Finding(
@@ -92,8 +97,15 @@ def batch_coupling(report: Report, context: Context, limits: Thresholds) -> Iter
         section=SECTION,
         evidence=evidence | lost,
         threshold={"change": limits.coupling} | ({"lost": limits.order_lost} if lost else {}),
-        detail={"first": first, "by": "batch norm" if by_norm else "place" if by_place else "layer"},
+        detail={"first": first, "by": "batch norm" if by_norm else "place" if by_place else "layer"}
+        | ({"alone": "yes"} if few and alone else {}),
     )
+
+
+def _falls_behind(report: Report, context: Context, limits: Thresholds) -> bool:
+    """Tell whether the model lacks far more of its skill on the data given than on the training data."""
+    skill = skill_of(report, context)
+    return skill is not None and skill.train - skill.given > max(2 * limits.few_gap, 4 * skill.error)
 
 
 def _lost_to_order(report: Report, trial: Trial, limits: Thresholds) -> dict[str, float]:
@@ -272,7 +284,15 @@ def eval_train_gap(report: Report, context: Context, limits: Thresholds) -> Iter
         section=SECTION,
         evidence=_numbers(trial, "eval_loss", "norms_loss", "eval_accuracy", "norms_accuracy", "samples"),
         threshold={"loss_ratio": limits.eval_train_loss, "accuracy_gap": limits.eval_train_accuracy},
+        detail={"layers": ", ".join(apart)} if (apart := _norms_apart(report, limits)) else {},
     )
+
+
+def _norms_apart(report: Report, limits: Thresholds) -> list[str]:
+    """Name the norms whose statistics lie farthest from the data, those beyond a limit, the worst first."""
+    rows = report.activations.norms if report.activations is not None else []
+    far = [(max(r.mean_gap / limits.bn_mean_warning, r.log_var_gap / limits.bn_var_warning), r.name) for r in rows]
+    return [name for times, name in sorted(far, reverse=True)[:_SHOWN] if times >= 1]
 
 
 def bn_stale(report: Report, context: Context, limits: Thresholds) -> Iterator[Finding]:

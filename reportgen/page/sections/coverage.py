@@ -13,7 +13,7 @@ from ..reasons import told
 def section(report: Report) -> Section | None:
     """Show the coverage table; a part that is absent above has its reason here."""
     columns = [Column(_("Part"), "name"), Column(_("Status"), "text"), Column(_("Reason"), "prose")]
-    rows = [_row(c) for c in (report.coverage or _from_parts(report))]
+    rows = [_row(c) for c in rows_of(report)]
     if not any(row[-1].text for row in rows):  # all was measured
         columns, rows = columns[:-1], [row[:-1] for row in rows]
     table = Table(
@@ -30,7 +30,9 @@ def _row(row: Coverage) -> list[Cell]:
     return [of_name(told(row.part)), Cell(words[row.status], row.status, tones[row.status]), of_text(reason)]
 
 
-def _from_parts(report: Report) -> list[Coverage]:
-    """Say at least which parts are there, when the document carries no coverage of its own."""
+def rows_of(report: Report) -> list[Coverage]:
+    """Return what was measured; of a document that does not tell, at least which parts are there."""
+    if report.coverage:
+        return report.coverage
     parts = ("architecture", "weights", "activations", "gradients", "training", "dataset", "evaluation")
     return [Coverage(part=p, status="measured" if getattr(report, p) is not None else "not measured") for p in parts]

@@ -63,17 +63,18 @@ def _about(diagnosis: Diagnosis) -> list[tuple[str, Severity]]:
     """Return what a diagnosis is about, how gravely: what findings say of an output is of the layer that they name."""
     told = [(diagnosis.subject, diagnosis.severity)]
     for finding in (*diagnosis.findings, *diagnosis.consequences):
-        told += [(about, finding.severity) for about in (finding.subject, finding.detail.get("layer", ""))]
+        named = [finding.subject, finding.detail.get("layer", ""), *finding.detail.get("layers", "").split(", ")]
+        told += [(about, finding.severity) for about in named]
     return told
 
 
 def _of_no_layer(report: Report, names: list[str]) -> int:
     """Count the errors and warnings that no layer has a mark of."""
     known = set(names)
+    grave = [d for d in report.diagnoses if d.severity.rank > Severity.INFO.rank]
     places = [
-        {p for about, _severity in _about(d) for p in (about, about.rpartition(".")[0])}
-        for d in report.diagnoses
-        if d.severity.rank > Severity.INFO.rank
+        {p for about, told in _about(d) if told.rank > Severity.INFO.rank for p in (about, about.rpartition(".")[0])}
+        for d in grave
     ]
     return sum(not known & found for found in places)
 
@@ -123,7 +124,11 @@ def strip(report: Report) -> Figure | None:
     parts += [_("{n} of them as a consequence").format(n=count(follow))] if follow else []
     parts += [_("{n} not measured").format(n=count(unseen))] if unseen else []
     if whole:
-        text = plural("{n} diagnosis of the model as a whole", "{n} diagnoses of the model as a whole", whole)
+        text = plural(
+            "{n} diagnosis of the model or the data as a whole",
+            "{n} diagnoses of the model or the data as a whole",
+            whole,
+        )
         parts.append(text.format(n=count(whole)))
     told = _(", ").join(parts)
     title = _("The network by depth: {told}").format(told=told)

@@ -51,8 +51,8 @@ def _intro(report: Report, n: int) -> str:
         )
     if measured_anything(report):
         return _(
-            "No rule fired on what was measured. That is no proof of health: the coverage table at the end says what "
-            "was not looked at."
+            "No rule gave an error or a warning on what was measured. That is no proof of health: the coverage "
+            "table at the end says what was not looked at."
         )
     return _("Nothing was measured, so nothing can be said. The coverage table says why.")
 
@@ -90,7 +90,7 @@ def _findings(id: str, caption: str, findings: Sequence[Finding]) -> Table:
         Column(_("Finding"), "prose"),
         Column(_("Where"), "name"),
         Column(_("Measured"), "prose", said_again=True),
-        Column(_("Limit"), "prose", said_again=True),
+        Column(_("Raised where"), "prose", said_again=True),
     ]
     rows = [_finding(f) for f in findings[:MAX_FINDINGS]]
     return Table(id=id, caption=caption, columns=columns, rows=rows, total_rows=len(findings))

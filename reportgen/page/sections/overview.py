@@ -17,7 +17,7 @@ from ..icons import icon
 from ..language import _, plural, sentences
 from ..reasons import told
 from ..score_words import interval, score_name, shown
-from . import curves, depth
+from . import coverage, curves, depth
 from .headlines import further, headlines
 
 MAX_STRIP = 120
@@ -63,8 +63,10 @@ def _detail(report: Report, notes: int) -> str:
     if report.waived:
         n = len(report.waived)
         parts.append(plural("{n} finding waived.", "{n} findings waived.", n).format(n=n))
-    rows = report.coverage
-    if rows:
+    if report.subject.state == "unknown" and (report.weights is not None or report.activations is not None):
+        parts.append(_("Whether it was trained is not known."))
+    rows = coverage.rows_of(report)
+    if measured_anything(report):
         full = sum(r.status == "measured" for r in rows)
         parts.append(_("Measured in full: {n} of {m} parts.").format(n=full, m=len(rows)))
         absent = [r.part for r in rows if r.status == "not measured"]
@@ -194,7 +196,9 @@ def _result(report: Report) -> list[Pair]:
 def _scored(facts: EvaluationFacts, alike: bool) -> Pair | None:
     """Return the score that tells most. ``alike``: the columns of a regression have one unit."""
     if facts.classification is not None and (score := accuracy(facts.classification.confusion)) is not None:
-        note = _("95 % interval {low} to {high}").format(low=percent(score.low), high=percent(score.high))
+        note = _("95 % interval {low} to {high}, commonest class {baseline}").format(
+            low=percent(score.low), high=percent(score.high), baseline=percent(score.majority)
+        )
         return Pair(label=_("Accuracy"), value=percent(score.value), note=note)
     if facts.regression is not None and facts.regression.r2 is not None and alike:
         note = _("MAE {mae}").format(mae=number(facts.regression.mae))
@@ -203,8 +207,10 @@ def _scored(facts: EvaluationFacts, alike: bool) -> Pair | None:
 
 
 def _first_of(score: Score) -> Pair:
-    note = _("95 % interval {ends}").format(ends=interval(score)) if score.low is not None else ""
-    return Pair(label=score_name(score.name)[0], value=shown(score.name, score.value), note=note)
+    notes = [_("95 % interval {ends}").format(ends=interval(score))] if score.low is not None else []
+    if score.baseline is not None:
+        notes.append(_("trivial answer {value}").format(value=shown(score.name, score.baseline)))
+    return Pair(label=score_name(score.name)[0], value=shown(score.name, score.value), note=_(", ").join(notes))
 
 
 def section(report: Report) -> Section | None:
