@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import logging
 import re
+import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +51,15 @@ def test_fonts_are_ours_and_embedded(document: Any) -> None:
     for font in fonts:
         assert "Report-" in str(font.FontName)
         assert "/FontFile2" in font or "/FontFile3" in font
+
+
+@pytest.mark.skipif(shutil.which("pdftotext") is None, reason="pdftotext reads what was printed")
+def test_what_a_dash_means_is_read_in_its_line(tmp_path: Path) -> None:
+    (tmp_path / "report.pdf").write_bytes(to_pdf(build(builders.classifier())))
+    text = subprocess.run(
+        ["pdftotext", "-layout", tmp_path / "report.pdf", "-"], capture_output=True, text=True, check=True
+    ).stdout
+    assert len(re.findall(r"— +not measured", text)) > 20
 
 
 def test_every_figure_has_words(document: Any) -> None:
