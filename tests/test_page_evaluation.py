@@ -148,7 +148,7 @@ def test_ticks_are_round_numbers_inside(low: float, high: float, wanted: list[fl
 def test_a_plane_puts_its_points_where_the_axes_say() -> None:
     drawing = plane([Trace([(0, 0), (1, 1)], dots=True, hover=["low", "high"])], Axis("x"), Axis("y"), "title")
     circles = [dict(child.attributes) for child in drawing.children if getattr(child, "tag", "") == "circle"]
-    assert [(c["cx"], c["cy"]) for c in circles] == [("48", "196"), ("290", "8")]
+    assert [(c["cx"], c["cy"]) for c in circles] == [("52", "196"), ("290", "8")]
     assert "<title>high</title>" in serialise(drawing)
 
 

@@ -26,6 +26,7 @@ from reportgen.render.pdf import to_pdf
 from . import builders
 
 pikepdf = pytest.importorskip("pikepdf")
+weasyprint = pytest.importorskip("weasyprint")
 _POINTS = re.compile(r"font(?:-size)?:(?:\d+ )?([\d.]+)pt")
 
 
@@ -104,6 +105,28 @@ def test_nothing_on_paper_is_too_small_to_read() -> None:
     sizes = {rule.split("{")[0]: float(n) for rule in sheet("print.css").splitlines() for n in _POINTS.findall(rule)}
     small = {rule: n for rule, n in sizes.items() if n < 7}
     assert small == {".dense": 6.4}
+
+
+@pytest.mark.parametrize("name", ["classifier", "regressor"])
+def test_words_of_drawings_are_of_one_size_on_paper(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Six to eight points: a tall chart is not shrunk to what is left of a page, nor a narrow one as large as text."""
+    sizes: dict[str, float] = {}
+
+    def measured(html: str, fetcher: Any, fonts: Any, options: Any) -> Any:
+        document = weasyprint.HTML(string=html, url_fetcher=fetcher).render(font_config=fonts, **options)
+        for box in (b for page in document.pages for b in page._page_box.descendants()):
+            if str(box.element_tag).endswith("svg") and hasattr(box, "replacement"):
+                scale = box.width / float(box.element.get("viewBox").split()[2])
+                title = box.element.find("{*}title").text
+                words = {float(e.get("font-size")) for e in box.element.iterfind(".//*[@font-size]")}
+                sizes.update({f"{title}, {size:g} px": 0.75 * scale * size for size in words})
+        raise StopIteration
+
+    monkeypatch.setattr(pdf.frugal, "laid_out", measured)
+    with pytest.raises(StopIteration):
+        to_pdf(build(builders.ALL[name]()))
+    assert len(sizes) >= 3
+    assert {title: size for title, size in sizes.items() if not 6 <= size <= 8} == {}
 
 
 def test_long_reports_are_cut(monkeypatch: pytest.MonkeyPatch) -> None:

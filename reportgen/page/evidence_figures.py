@@ -16,7 +16,8 @@ from .planes import ticks
 from .svg import Element, decimal, drawing, element, kept_inside, width_of
 
 WIDTH, HEIGHT = 300, 92
-_LEFT, _TOP, _BOTTOM = 56, 8, 72
+_SIZE = 12  # of all words, in pixels: six points on paper, where three such pictures stand side by side
+_LEFT, _TOP, _BOTTOM = 60, 8, 72
 _BINS = 60
 _DASHES = (None, "5 3", "2 2")
 
@@ -33,7 +34,7 @@ class Curve(Struct, frozen=True):
 
 def text(words: str, x: float, y: float, anchor: str | None = None, fill: str = MUTED) -> Element:
     """Write a label of a small picture."""
-    return element("text", words, x=x, y=y, text_anchor=anchor, font_size=11, fill=fill)
+    return element("text", words, x=x, y=y, text_anchor=anchor, font_size=_SIZE, fill=fill)
 
 
 class _Axis(Struct, frozen=True):
@@ -135,7 +136,7 @@ def curves(lines: Sequence[Curve], title: str, axis_title: str) -> Element | Non
         parts.append(element("path", d="".join(path), fill="none", **look))
         parts.append(element("path", d=f"M{decimal(at)} {HEIGHT - 8}h16", **look))
         parts.append(text(line.label, at + 20, HEIGHT - 4, None, INK))
-        at += 30 + width_of(line.label, 11)
+        at += 30 + width_of(line.label, _SIZE)
     parts.append(text(at_place(axis_title, first + span), WIDTH, HEIGHT - 4, "end"))
     return drawing(WIDTH, HEIGHT, title, *parts, class_="chart")
 
@@ -211,13 +212,13 @@ def against(
     parts += [text(said, round(middle, 1), 58, "middle", INK) for said, middle in taken]
     for said, x, anchor in ((shown(axis.low), left, None), (shown(axis.high), right, "end")):
         if all(
-            said != other and not _meet((said, kept_inside(said, x, 11, WIDTH)), (other, at)) for other, at in taken
+            said != other and not _meet((said, kept_inside(said, x, _SIZE, WIDTH)), (other, at)) for other, at in taken
         ):
             parts.append(text(said, x, 58, anchor))
     x = place(value)
     parts.append(element("path", d=f"M{decimal(x)} 30l6-10h-12z", fill=ERROR))
     said = _("{key}: {value}").format(key=words[0], value=shown(value))
-    parts.append(text(said, kept_inside(said, x, 11, WIDTH), 12, "middle", INK))
+    parts.append(text(said, kept_inside(said, x, _SIZE, WIDTH), 12, "middle", INK))
     parts.append(text(words[1], left, 76))
     return drawing(WIDTH, 84, title, *parts, class_="chart")
 
@@ -235,13 +236,13 @@ def _round_axis(values: Sequence[float], limits: Sequence[float]) -> _Axis:
 
 def _meet(one: tuple[str, float], other: tuple[str, float]) -> bool:
     """Tell whether two labels, each with the place of its middle, are too close to be read apart."""
-    return abs(one[1] - other[1]) < (width_of(one[0], 11) + width_of(other[0], 11)) / 2 + 6
+    return abs(one[1] - other[1]) < (width_of(one[0], _SIZE) + width_of(other[0], _SIZE)) / 2 + 6
 
 
 def _side_by_side(labels: Sequence[tuple[str, float]]) -> list[tuple[str, float]]:
     """Return labels with the places of their middles; two that would meet part, one to each side."""
-    placed = [(said, kept_inside(said, x, 11, WIDTH)) for said, x in labels]
+    placed = [(said, kept_inside(said, x, _SIZE, WIDTH)) for said, x in labels]
     if len(placed) == 2 and _meet(*placed):
-        apart = [width_of(said, 11) / 2 + 2 for said, _x in placed]
+        apart = [width_of(said, _SIZE) / 2 + 2 for said, _x in placed]
         placed = [(said, x + way) for (said, x), way in zip(labels, (-apart[0], apart[1]), strict=True)]
     return placed

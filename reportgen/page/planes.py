@@ -15,7 +15,7 @@ from .palette import BAR, DASHES, INK, MUTED, RULE, SERIES
 from .svg import Element, decimal, drawing, element, gutter, kept_inside, line, width_of
 
 _WIDTH, _HEIGHT = 300, 236
-_LEFT, _RIGHT, _TOP, _BOTTOM = 48, 10, 8, 40
+_LEFT, _RIGHT, _TOP, _BOTTOM = 52, 10, 8, 40
 
 
 class Axis(Struct, frozen=True):
@@ -86,18 +86,18 @@ def plane(traces: Sequence[Trace], x: Axis, y: Axis, title: str) -> Element:
         if trace.label and len(named) > 1:
             at = _HEIGHT + 4 + 15 * named.index(trace)
             sample = element("path", d=f"M{_LEFT} {at}h22", stroke=colour, stroke_width=2, stroke_dasharray=dash)
-            parts += [sample, element("text", trace.label[:38], x=_LEFT + 28, y=at + 4, font_size=11, fill=INK)]
+            parts += [sample, element("text", trace.label[:34], x=_LEFT + 28, y=at + 4, font_size=12, fill=INK)]
         coloured += not trace.muted
     return drawing(_WIDTH, height, title, *parts, class_="chart")
 
 
 def _frame(x: Axis, y: Axis, right: float, bottom: float) -> list[Element]:
-    style: dict[str, Any] = {"font_size": 11, "fill": MUTED}
+    style: dict[str, Any] = {"font_size": 12, "fill": MUTED}
     grid, parts = "", []
     for value, said in _along(x, right - _LEFT):
         at = _LEFT + (value - x.low) / ((x.high - x.low) or 1.0) * (right - _LEFT)
         grid += f"M{decimal(at)} {_TOP}V{decimal(bottom)}"
-        where = {"x": kept_inside(said, at, 11, _WIDTH), "y": bottom + 14}
+        where = {"x": kept_inside(said, at, 12, _WIDTH), "y": bottom + 14}
         parts.append(element("text", said, **where, text_anchor="middle", **style))
     for value in ticks(y.low, y.high):
         at = bottom - (value - y.low) / ((y.high - y.low) or 1.0) * (bottom - _TOP)

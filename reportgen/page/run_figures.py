@@ -261,7 +261,7 @@ def _outline(heights: Sequence[float], left: int, base: int, rise: int) -> str:
 
 def panel(lines: Sequence[PanelLine], title: str, *, axis: str, best: tuple[float, float] | None = None) -> Element:
     """Draw up to three curves on one pair of axes, with the extremes written at the axes and the best point ringed."""
-    left, width, top, height = 72, 250, 18, 92
+    left, width, top, height = 72, 242, 18, 92
     known = [(x, y) for line in lines for x, y in zip(line.x, line.y, strict=True) if _usable(y)]
     values = [y for _, y in known if y is not None]
     if not values:

@@ -32,8 +32,9 @@ _FONTS = {  # address -> file, family, weight; base64 in the style sheet costs a
     "report-font:mono": ("DejaVuSansMono.ttf", "Report Mono", 400),
     "report-font:serif-bold": ("STIXGeneralBol.ttf", "Report Serif", 700),
 }
-# the style sheet of a page does not reach into drawings here, as it does on a screen
-_DRAWING = re.compile(r'<svg class=("chart (?:mid|wide)"|chart|flow)(?= )')
+_DRAWING = re.compile(r'<svg class=("chart (?:mid|wide)"|chart|flow) viewBox="0 0 (\S+) (\S+)" width=\S+ height=\S+')
+_ACROSS, _DOWN, _TALL = 672, 850, 300  # pixels of a page, and of a drawing that leaves room on it
+_USUAL, _LEAST = 0.78, 0.68  # of a drawing's size: words of 12 pixels, which are 9 points, take 7, and no less than 6
 _CHINESE = ("report-font:chinese", "report-font:chinese-bold")
 
 
@@ -48,7 +49,7 @@ def to_pdf(page: Page, data: bytes | None = None, look: Look | None = None) -> b
     short = folded(page, each=MAX_TABLE_ROWS, together=MAX_ROWS, appendix=MAX_APPENDIX, beside=MAX_ROWS_OF_A_KIND)
     fonts = FontConfiguration()
     filled = printed(fill(short, {"css": sheet("print.css")}, templates=look.templates), look)
-    html, chinese = _lettered(_DRAWING.sub(r'\g<0> font-family="Report Sans, sans-serif"', filled), look)
+    html, chinese = _lettered(_DRAWING.sub(_drawn, filled), look)
     fetcher = _fetcher(chinese, frozenset(html))
     gc.collect()  # fonts that were looked into
     with _no_collection():
@@ -61,6 +62,17 @@ def to_pdf(page: Page, data: bytes | None = None, look: Look | None = None) -> b
         gc.collect()  # what the page and its rules were read from
         document = frugal.laid_out(html, fetcher, fonts, options)
         return crossref.packed(bytes(document.write_pdf(finisher=partial(_finish, words), **options)))
+
+
+def _drawn(found: re.Match[str]) -> str:
+    """Begin a drawing anew for paper: words of all drawings are about as small, unless a column is narrower.
+
+    The style sheet of a page does not reach into drawings here, as it does on a screen.
+    """
+    width, height = float(found[2]), float(found[3])
+    scale = min(max(min(_ACROSS / width, _TALL / height), _LEAST), _USUAL, _DOWN / height)
+    size = f"width={width * scale:.1f} height={height * scale:.1f}"
+    return f'<svg class={found[1]} viewBox="0 0 {found[2]} {found[3]}" {size} font-family="Report Sans, sans-serif"'
 
 
 def _finish(words: Mapping[str, str], document: Any, pdf: Any) -> None:
