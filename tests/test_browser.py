@@ -215,6 +215,19 @@ def test_a_phone_shows_the_whole_network_on_its_first_screen(browser: Any, files
     assert max(hidden, default=0) <= 0
 
 
+def test_signs_of_the_network_are_as_large_on_a_phone(browser: Any, files: dict[str, Path]) -> None:
+    least = []
+    for width in (360, 1280):
+        page = opened(browser, files["classifier"], viewport={"width": width, "height": 800})
+        boxes = page.locator(".strip use").evaluate_all("all => all.map(e => e.getBoundingClientRect().toJSON())")
+        strip = page.locator(".strip").bounding_box()
+        page.context.close()
+        assert len(boxes) > 4
+        assert all(strip["x"] <= b["left"] and b["right"] <= strip["x"] + strip["width"] for b in boxes)
+        least.append(min(min(b["width"], b["height"]) for b in boxes))
+    assert least[0] == least[1] >= 10
+
+
 def test_wide_parts_scroll_sideways_only_by_bars_in_colours_of_the_page(browser: Any, files: dict[str, Path]) -> None:
     """Firefox scrolls a table up and down for half of its last rule, and draws a white bar on a page that is dark."""
     page = opened(browser, files["classifier"], viewport={"width": 360, "height": 800}, color_scheme="dark")

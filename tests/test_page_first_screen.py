@@ -342,14 +342,31 @@ def test_what_falls_by_many_powers_of_ten_has_a_logarithmic_axis_though_it_ends_
 
 
 def test_marks_of_the_outermost_layers_stay_within_the_strip() -> None:
-    """In a deep network a layer is a line of a pixel, and the mark above it as wide as ever."""
+    """In a deep network a layer is a line of a pixel, and the mark above it as wide as ever, on a phone too."""
     report = builders.huge()
+    names = depth.layers(report)
+    first = finding("dead-relu", "activations", names[0])
+    drawn = depth.strip(replace(report, diagnoses=[*report.diagnoses, diagnosis(first)]))
+    assert drawn is not None
+    known = depth.states(replace(report, diagnoses=[*report.diagnoses, diagnosis(first)]), names)
+    assert (known[0], known[-1]) == ("warning", "error")
+    signs = re.findall(
+        r'<use href="#depth-\w+" x="([\d.]+)%"(?: transform="translate\((.+?)\)")?', serialise(drawn.drawing)
+    )
+    for width in (320, 960):
+        middles = [float(share) / 100 * width + float(moved or 0) for share, moved in signs]
+        assert min(middles) >= 7
+        assert max(middles) <= width - 7
+
+
+def test_the_strip_says_what_its_signs_and_colours_mean_and_no_others() -> None:
+    report = builders.classifier()
     drawn = depth.strip(report)
     assert drawn is not None
-    names = depth.layers(report)
-    assert depth.states(report, names)[-1] == "error"
-    octagon = re.findall(r"M([\d.]+) 3h6l3 3v6", serialise(drawn.drawing))
-    assert float(octagon[-1]) + 9 <= 960
+    assert [k.text for k in drawn.key] == ["error", "warning", "observation", "nothing found"]
+    bare = depth.strip(replace(report, activations=None, weights=None, gradients=None, diagnoses=[]))
+    assert bare is not None
+    assert [k.text for k in bare.key] == ["not measured"]
 
 
 def test_a_run_that_was_broken_off_says_so_among_the_key_figures() -> None:

@@ -175,6 +175,19 @@ class Figure(Struct, frozen=True, kw_only=True):
         return any(kind in kinds for kind in ("mid", "wide", "flow"))
 
 
+class Sign(Struct, frozen=True):
+    """A sign of a drawing, and what it means."""
+
+    icon: Element
+    text: str
+
+
+class Strip(Figure, frozen=True, kw_only=True):
+    """A drawing beneath the signs that it has."""
+
+    key: list[Sign]
+
+
 class Pictures(Struct, frozen=True, kw_only=True):
     """Several drawings side by side."""
 
@@ -374,7 +387,7 @@ class Page(Struct, frozen=True, kw_only=True):
     created: str
     verdict: Verdict
     lead: list[Pair]
-    strip: Figure | None = None
+    strip: Strip | None = None
     """The whole network by depth: where it is healthy, where not, and where it was not measured."""
     sections: list[Section]
     logo: Element | None = None

@@ -117,7 +117,7 @@ def _along(x: Axis, room: float) -> list[tuple[float, str]]:
     if not x.names:
         values = range(math.ceil(x.low), math.floor(x.high) + 1) if x.whole else ticks(x.low, x.high)
         return [(value, _label(value)) for value in values]
-    widest = max(width_of(said, 11) for said in x.names) + 6
+    widest = max(width_of(said, 12) for said in x.names) + 6
     each = math.ceil(widest * max(len(x.names) - 1, 1) / room)
     return [(float(i), said) for i, said in enumerate(x.names) if i % each == 0]
 

@@ -32,8 +32,11 @@ _FONTS = {  # address -> file, family, weight; base64 in the style sheet costs a
     "report-font:mono": ("DejaVuSansMono.ttf", "Report Mono", 400),
     "report-font:serif-bold": ("STIXGeneralBol.ttf", "Report Serif", 700),
 }
-_DRAWING = re.compile(r'<svg class=("chart (?:mid|wide)"|chart|flow) viewBox="0 0 (\S+) (\S+)" width=\S+ height=\S+')
+_DRAWING = re.compile(
+    r'<svg class=("chart (?:mid|wide)"|chart|flow|strip)(?: viewBox="0 0 (\S+) \S+")? width=\S+ height=([\d.]+)'
+)
 _ACROSS, _DOWN, _TALL = 672, 850, 300  # pixels of a page, and of a drawing that leaves room on it
+_STRIP = 960  # pixels of what is as wide as there is room
 _USUAL, _LEAST = 0.78, 0.68  # of a drawing's size: words of 12 pixels, which are 9 points, take 7, and no less than 6
 _CHINESE = ("report-font:chinese", "report-font:chinese-bold")
 
@@ -69,10 +72,10 @@ def _drawn(found: re.Match[str]) -> str:
 
     The style sheet of a page does not reach into drawings here, as it does on a screen.
     """
-    width, height = float(found[2]), float(found[3])
+    width, height = float(found[2] or _STRIP), float(found[3])
     scale = min(max(min(_ACROSS / width, _TALL / height), _LEAST), _USUAL, _DOWN / height)
     size = f"width={width * scale:.1f} height={height * scale:.1f}"
-    return f'<svg class={found[1]} viewBox="0 0 {found[2]} {found[3]}" {size} font-family="Report Sans, sans-serif"'
+    return f'<svg class={found[1]} viewBox="0 0 {width:g} {height:g}" {size} font-family="Report Sans, sans-serif"'
 
 
 def _finish(words: Mapping[str, str], document: Any, pdf: Any) -> None:

@@ -6,18 +6,18 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from ...document.facts import Diagnosis, Report, Severity
-from ..blocks import Figure
+from ..blocks import Sign, Strip
 from ..figures import mark
 from ..formats import count, name
 from ..language import N_, _, plural
 from ..palette import MUTED, OK, RULE, TONES
 from ..places import place
-from ..svg import Element, decimal, drawing, element
+from ..svg import Element, decimal, element, gathered, ornament
 
 COLUMNS = 96
 APART = 24  # layers up to which each has a box of its own
-_WIDTH, _HEIGHT = 960, 14
-_EDGE = 8  # half of a mark
+_HEIGHT, _GAP = 14, 0.0025  # of a part, in pixels; between two, as a share of the width
+_EDGE, _PHONE = 8, 320  # half of a mark; the least width of a strip
 _NAMED = 4  # layers of a severity
 _RANK = {"": 0, "ok": 1, "info": 2, "warning": 3, "error": 4}
 
@@ -107,7 +107,7 @@ def stretches(names: list[str], known: list[str], limit: int = COLUMNS) -> list[
     return out
 
 
-def strip(report: Report) -> Figure | None:
+def strip(report: Report) -> Strip | None:
     """Draw the network from input to output in one line; None where there are no layers to show."""
     names = layers(report)
     if len(names) < 2:
@@ -133,7 +133,7 @@ def strip(report: Report) -> Figure | None:
     told = _(", ").join(parts)
     title = _("The network by depth: {told}").format(told=told)
     drawn = _drawn(stretches(names, known), len(names), title)
-    return Figure(id="depth", title=title, caption=_named(names, known), drawing=drawn)
+    return Strip(id="depth", title=title, caption=_named(names, known), drawing=drawn, key=_key(known))
 
 
 def _named(names: list[str], known: list[str]) -> str:
@@ -150,34 +150,71 @@ def _named(names: list[str], known: list[str]) -> str:
     return " · ".join(said)
 
 
-def _drawn(parts: list[Stretch], n: int, title: str) -> Element:
-    top, x, out = 20 if any(part.state not in ("", "ok") for part in parts) else 4, 0.0, []
-    for part in parts:
-        width = part.n / n * _WIDTH
-        shown = max(width - (1.5 if len(parts) > 1 and width > 4 else 0), 1.0)
-        out.append(_box(part, x, top, shown))
-        if part.state not in ("", "ok"):
-            middle = min(max(x + width / 2, _EDGE), _WIDTH - _EDGE)  # the mark of a narrow one stays within the drawing
-            out.append(element("path", d=mark(middle, part.state), fill=TONES[part.state]))
-        x += width
-    foot = top + _HEIGHT + 15
-    out.append(element("text", _("input"), x=0, y=foot, font_size=12, fill=MUTED))
-    out.append(element("text", _("output"), x=_WIDTH, y=foot, text_anchor="end", font_size=12, fill=MUTED))
-    return drawing(_WIDTH, foot + 5, title, *out, class_="chart")
+def _key(known: list[str]) -> list[Sign]:
+    """Say what the signs and colours of a strip mean that it has, the worst first."""
+    words = _words()
+    return [Sign(_sample(state, words[state]), words[state]) for state in sorted(set(known), key=rank, reverse=True)]
 
 
-def _box(part: Stretch, x: float, y: int, width: float) -> Element:
-    words = {
+def _words() -> dict[str, str]:
+    return {
         "": _("not measured"),
         "ok": _("nothing found"),
         "info": _("observation"),
         "warning": _("warning"),
         "error": _("error"),
     }
+
+
+def _sample(state: str, word: str) -> Element:
+    drawn = mark(9, state) if _marked(state) else "M1 5h16v8h-16z"
+    return ornament(18, 18, word, element("path", d=drawn, **_paint(state)), class_="icon")
+
+
+def _marked(state: str) -> bool:
+    return state not in ("", "ok")
+
+
+def _paint(state: str) -> dict[str, str]:
+    if not state:  # hollow: nothing is known
+        return {"fill": "none", "stroke": RULE}
+    return {"fill": OK if state == "ok" else TONES[state]}
+
+
+def _drawn(parts: list[Stretch], n: int, title: str) -> Element:
+    """Draw the parts as wide as there is room, in shares of it, and the signs above them as large on every screen."""
+    signs = sorted({part.state for part in parts if _marked(part.state)}, key=rank)
+    top, at, boxes, marks = 20 if signs else 4, 0.0, [], []
+    for part in parts:
+        share = part.n / n
+        boxes.append(_box(part, at, top, max(share - (_GAP if len(parts) > 1 and share > 2 * _GAP else 0), 0.001)))
+        if _marked(part.state):
+            middle = at + share / 2
+            # that of a narrow part at an end stays within the drawing, on a phone too
+            inwards = _EDGE - _PHONE * middle if middle < 0.5 else _PHONE * (1 - middle) - _EDGE
+            moved = f"translate({decimal(inwards)})" if (inwards > 0) == (middle < 0.5) else None
+            sign: dict[str, str | None] = {"href": f"#depth-{part.state}", "x": _percent(middle), "transform": moved}
+            marks.append(element("use", **sign, **_paint(part.state)))
+        at += share
+    drawn = [element("path", id=f"depth-{state}", d=mark(0, state)) for state in signs]
+    foot = top + _HEIGHT + 15
+    words = [
+        element("text", _("input"), x=0, y=foot, font_size=12, fill=MUTED),
+        element("text", _("output"), x="100%", y=foot, text_anchor="end", font_size=12, fill=MUTED),
+    ]
+    inner = gathered([*([element("defs", *drawn)] if drawn else []), *boxes, *marks, *words])
+    told = element("title", title)
+    return element("svg", told, *inner, class_="strip", width="100%", height=foot + 5, role="img")
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.2f}".rstrip("0").rstrip(".") + "%"
+
+
+def _box(part: Stretch, at: float, y: int, width: float) -> Element:
     span = name(part.first) if part.n == 1 else f"{name(part.first)} … {name(part.last)}"
-    hover = element("title", f"{span}: {words[part.state]}")
+    hover = element("title", f"{span}: {_words()[part.state]}")
     rim = 0 if part.state in ("error", "warning") else 3  # what is healthy is told quietly
-    box = f"M{decimal(x)} {y + rim}h{decimal(width)}v{_HEIGHT - 2 * rim}h{decimal(-width)}z"
-    if not part.state:  # hollow: nothing is known
-        return element("path", hover, d=box, fill_opacity=0, stroke=RULE)
-    return element("path", hover, d=box, fill=OK if part.state in ("ok", "info") else TONES[part.state])
+    paint = _paint("ok" if part.state == "info" else part.state)
+    x, wide = _percent(at), _percent(width)
+    return element("rect", hover, x=x, y=y + rim, width=wide, height=_HEIGHT - 2 * rim, **paint)
