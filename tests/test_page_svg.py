@@ -264,6 +264,15 @@ def test_names_of_rows_have_the_room_they_take() -> None:
     assert widths[1] - widths[0] == pytest.approx(lefts[1] - lefts[0])
 
 
+def test_many_bars_stand_closer_and_their_words_do_not_meet() -> None:
+    few, many = (parsed(figures.bars([str(i) for i in range(n)], [1.0] * n, "t")) for n in (10, 30))
+    assert float(few.attrib["height"]) == 220
+    assert float(many.attrib["height"]) == 480
+    for root in (few, many):
+        feet = sorted({float(e.attrib["y"]) for e in root.iterfind(".//{*}text")})
+        assert min(b - a for a, b in pairwise(feet)) >= 14
+
+
 def test_cleaning_joins_lines_and_moves_nothing() -> None:
     svg = b"""<svg viewBox="0 0 90 60"><g id="a"><g><path d="M 10.04 50 L 10.04 2.26"
         style="fill: none; stroke: #123456"/>

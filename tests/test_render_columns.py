@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import io
+
 import pytest
+from fontTools.ttLib import TTFont
 from hypothesis import given
 from hypothesis import strategies as st
 
 from reportgen.page.blocks import Cell, Column, ColumnKind, Table
 from reportgen.render.columns import CAPACITY, shares, style
+from reportgen.render.pdf import _font
 
 from . import builders
 
@@ -37,6 +41,20 @@ def test_names_give_way_before_numbers_do() -> None:
     found = shares(table(kinds, [40, 26, *[9] * 9]))
     assert min(found[2:]) * CAPACITY >= 9
     assert found[0] > found[1]
+
+
+def test_a_word_of_wide_letters_has_room_in_a_table_of_many_columns() -> None:
+    """Numbers have dots, which are narrow; a name in a word has none."""
+    titles = ["Parameters", "FLOPs", "Weight rms", "Output std", "Silent", "Gradient rms", "Step"]
+    cells = ["584", "8.85 M", "0.0976", "2.00", "0 %", "0.0151", "0.000895"]
+    columns = [Column("Layer", "name"), Column("Found", "text"), Column("Kind", "text"), *map(Column, titles)]
+    columns += [Column("Weights", "chart"), Column("Steps over the run", "chart")]
+    row = [Cell("0"), Cell("Observation", tone="info"), Cell("BatchNorm2d"), *map(Cell, cells), Cell(""), Cell("")]
+    font = TTFont(io.BytesIO(_font("report-font:sans")))
+    signs = sum(font["hmtx"][font.getBestCmap()[ord(sign)]][0] for sign in "BatchNorm2d")
+    points = 6.4 * signs / font["head"].unitsPerEm
+    paper = 178 / 25.4 * 72
+    assert shares(Table(id="t", caption="", columns=columns, rows=[row]))[2] * paper >= points + 2 / 25.4 * 72
 
 
 def test_every_table_of_a_report_has_its_rules() -> None:

@@ -7,6 +7,7 @@ import logging
 import re
 import shutil
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,20 @@ from fontTools.ttLib import TTFont
 from msgspec import structs
 
 from reportgen.page import svg
-from reportgen.page.blocks import Column, Figure, Pictures, Prose, Section, Table
+from reportgen.page.blocks import (
+    Block,
+    Column,
+    Figure,
+    Gallery,
+    KeyValues,
+    Page,
+    Pair,
+    Pictures,
+    Prose,
+    Section,
+    Table,
+    Tile,
+)
 from reportgen.page.build import build
 from reportgen.page.cells import of_text
 from reportgen.page.fold import folded
@@ -107,26 +121,91 @@ def test_nothing_on_paper_is_too_small_to_read() -> None:
     assert small == {".dense": 6.4}
 
 
-@pytest.mark.parametrize("name", ["classifier", "regressor"])
-def test_words_of_drawings_are_of_one_size_on_paper(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Six to eight points: a tall chart is not shrunk to what is left of a page, nor a narrow one as large as text."""
-    sizes: dict[str, float] = {}
+@pytest.fixture
+def boxes(monkeypatch: pytest.MonkeyPatch) -> Callable[[Page], list[tuple[int, Any]]]:
+    """Return a function that tells every box of a page on paper, and on which sheet."""
+    laid: list[tuple[int, Any]] = []
 
     def measured(html: str, fetcher: Any, fonts: Any, options: Any) -> Any:
         document = weasyprint.HTML(string=html, url_fetcher=fetcher).render(font_config=fonts, **options)
-        for box in (b for page in document.pages for b in page._page_box.descendants()):
-            if str(box.element_tag).endswith("svg") and hasattr(box, "replacement"):
-                scale = box.width / float(box.element.get("viewBox").split()[2])
-                title = box.element.find("{*}title").text
-                words = {float(e.get("font-size")) for e in box.element.iterfind(".//*[@font-size]")}
-                sizes.update({f"{title}, {size:g} px": 0.75 * scale * size for size in words})
+        laid[:] = [(i, box) for i, sheet in enumerate(document.pages) for box in sheet._page_box.descendants()]
         raise StopIteration
 
+    def found(page: Page) -> list[tuple[int, Any]]:
+        with pytest.raises(StopIteration):
+            to_pdf(page)
+        return laid
+
     monkeypatch.setattr(pdf.frugal, "laid_out", measured)
-    with pytest.raises(StopIteration):
-        to_pdf(build(builders.ALL[name]()))
+    return found
+
+
+def sheets(boxes: list[tuple[int, Any]], tag: str, class_: str = "") -> dict[Any, set[int]]:
+    """Return the elements of a kind in their order, and on which sheets each is."""
+    out: dict[Any, set[int]] = {}
+    for number, box in boxes:
+        if box.element_tag == tag and box.element is not None and class_ in (box.element.get("class") or ""):
+            out.setdefault(box.element, set()).add(number)
+    return out
+
+
+def beneath(lines: int, *blocks: Block) -> Page:
+    """Return a page of blocks beneath so many lines of text."""
+    above = Prose(paragraphs=["A line of text."] * lines)
+    return structs.replace(
+        build(builders.smallest()), sections=[Section(id="s", title="Some", blocks=[above, *blocks])]
+    )
+
+
+@pytest.mark.parametrize("name", ["classifier", "regressor"])
+def test_words_of_drawings_are_of_one_size_on_paper(name: str, boxes: Callable[[Page], list[tuple[int, Any]]]) -> None:
+    """Six to eight points: a tall chart is not shrunk to what is left of a page, nor a narrow one as large as text."""
+    sizes: dict[str, float] = {}
+    for _number, box in boxes(build(builders.ALL[name]())):
+        if str(box.element_tag).endswith("svg") and hasattr(box, "replacement"):
+            scale = box.width / float(box.element.get("viewBox").split()[2])
+            title = box.element.find("{*}title").text
+            words = {float(e.get("font-size")) for e in box.element.iterfind(".//*[@font-size]")}
+            sizes.update({f"{title}, {size:g} px": 0.75 * scale * size for size in words})
     assert len(sizes) >= 3
     assert {title: size for title, size in sizes.items() if not 6 <= size <= 8} == {}
+
+
+def test_an_observation_is_not_torn_and_no_advice_from_its_evidence(
+    boxes: Callable[[Page], list[tuple[int, Any]]],
+) -> None:
+    section = build(builders.classifier()).section("diagnoses")
+    assert section is not None
+    for lines in range(0, 42, 6):
+        laid = boxes(beneath(lines, *section.blocks))
+        cards = sheets(laid, "article", "card info")
+        assert len(cards) == 2
+        assert {len(on) for on in cards.values()} == {1}
+        advice, tables = sheets(laid, "p", "advice"), sheets(laid, "table")
+        for card in sheets(laid, "article", "card"):
+            told = [on for e, on in advice.items() if e in set(card.iter())]
+            shown = [on for e, on in tables.items() if e in set(card.iter())]
+            assert all(max(on) == min(shown[0]) for on in told)
+
+
+def test_key_figures_break_after_two_rows_and_not_before(boxes: Callable[[Page], list[tuple[int, Any]]]) -> None:
+    """Three rows of them that would all go over left a third of a page empty."""
+    figures = KeyValues(pairs=[Pair(label=f"figure {i}", value="1") for i in range(15)])
+    first = set()
+    for lines in range(32, 42):
+        on = [min(numbers) for e, numbers in sheets(boxes(beneath(lines, figures)), "dd").items() if e.text == "1"]
+        first.add(on.count(1))
+    assert first == {0, 10, 15}
+
+
+def test_no_row_of_pictures_stands_alone_above_a_page(boxes: Callable[[Page], list[tuple[int, Any]]]) -> None:
+    drawn = svg.drawing(150, 60, "t", svg.element("path", d="M0 0h150v60", fill="none", stroke="#1f2933"))
+    gallery = Gallery(id="g", title="Some", tiles=[Tile(charts=[drawn], lines=["one"]) for _ in range(12)])
+    last = set()
+    for lines in range(28, 42):
+        on = [min(numbers) for numbers in sheets(boxes(beneath(lines, gallery)), "figure").values()]
+        last.add(on.count(max(on)))
+    assert last == {7, 12}
 
 
 def test_long_reports_are_cut(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -49,12 +49,12 @@ def _least(table: Table, place: int) -> float:
 
 
 def _wide(table: Table, place: int) -> float:
-    """Return how much wider than digits the letters of a column are: those of fixed pitch, and bold ones."""
+    """Return how much wider letters are than those of numbers, which have dots: of fixed pitch, bold, and plain."""
     if place == 0 and table.columns[0].kind in ("name", "text"):
         return 1.12
-    return (
-        1.12 if any(cell.tone not in ("", "muted") for cell in (row[place] for row in table.rows[:_LOOKED_AT])) else 1.0
-    )
+    if any(cell.tone not in ("", "muted") for cell in (row[place] for row in table.rows[:_LOOKED_AT])):
+        return 1.12
+    return 1.08 if table.columns[place].kind in _BREAKABLE else 1.0
 
 
 def _needed(table: Table, place: int, column: Column) -> float:

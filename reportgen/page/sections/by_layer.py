@@ -259,8 +259,8 @@ def _of_structure(layer: Layer) -> list[Pair]:
     if row is not None:
         out.append(Pair(label=_("Kind"), value=name(row.kind)))
         if row.input_shape and row.output_shape:
-            passed = f"{whole(name(row.input_shape))} → {whole(name(row.output_shape))}"
-            out.append(Pair(label=_("Input and output"), value=passed))
+            out.append(Pair(label=_("Input"), value=whole(name(row.input_shape))))
+            out.append(Pair(label=_("Output"), value=whole(name(row.output_shape))))
         frozen = row.parameters - row.trainable
         note = _("{n} of them frozen").format(n=si(frozen)) if frozen else ""
         out.append(Pair(label=_("Parameters"), value=count(row.parameters), note=note))
