@@ -259,8 +259,10 @@ def _of_structure(layer: Layer) -> list[Pair]:
     if row is not None:
         out.append(Pair(label=_("Kind"), value=name(row.kind)))
         if row.input_shape and row.output_shape:
-            out.append(Pair(label=_("Input"), value=whole(name(row.input_shape))))
-            out.append(Pair(label=_("Output"), value=whole(name(row.output_shape))))
+            shapes = {_("Input"): row.input_shape, _("Output"): row.output_shape}
+            if row.input_shape == row.output_shape:
+                shapes = {_("Input and output"): row.input_shape}
+            out += [Pair(label=label, value=whole(name(shape))) for label, shape in shapes.items()]
         frozen = row.parameters - row.trainable
         note = _("{n} of them frozen").format(n=si(frozen)) if frozen else ""
         out.append(Pair(label=_("Parameters"), value=count(row.parameters), note=note))
