@@ -93,7 +93,7 @@ BREAKS = {
     "the first screen is gone": (b".heads{display:grid", b".heads{display:none"),
     "key figures stand in one column": (
         b".lead{display:grid;grid-template-columns:repeat(auto-fill,minmax(8.6rem,1fr))",
-        b".lead{display:block;grid-template-columns:none",
+        b".lead>*{min-height:6rem}.lead{display:block;grid-template-columns:none",
     ),
     "charts are black": (
         b"@media screen and (max-width:44rem){",

@@ -21,7 +21,7 @@ _TOLD = {
     "first": N_("first"),
     "last": N_("last"),
     "layer": N_("layer"),
-    "layers": N_("layers"),
+    "layers": N_("layers concerned"),
     "loss": N_("loss"),
     "names": N_("names"),
     "other": N_("the other class"),

@@ -47,7 +47,7 @@ _PREFERRED = (  # regular sans-serif faces of simplified Chinese before all othe
 )
 _OTHER_WEIGHTS = ("bold", "black", "light", "thin", "medium", "heavy", "mono", "serif")
 _FOLDERS = ("/usr/share/fonts", "/usr/local/share/fonts", "/System/Library/Fonts", "/Library/Fonts", "C:/Windows/Fonts")
-_GRIDS = {"woff2": 96, None: 256}  # places to the em on a screen and on paper
+_GRIDS = {"woff2": 90, None: 256}  # places to the em on a screen and on paper
 _SPACES = " \u00a0"  # on paper a space is set in the font of what stands before it
 _SUFFIXES = (".ttf", ".otf", ".ttc", ".otc")
 

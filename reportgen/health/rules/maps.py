@@ -63,7 +63,7 @@ def _found(
         subject=subject,
         section=SECTION,
         evidence={"own": weak.own, "other": other, "samples": weak.n},
-        threshold={"difference": limits.maps_gap},
+        threshold={} if detail.get("kind") == "both" else {"difference": limits.maps_gap},
         detail=detail,
     )
 
