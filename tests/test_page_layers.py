@@ -113,3 +113,13 @@ def test_of_very_many_layers_those_with_findings_have_a_row(monkeypatch: pytest.
     order = [layer.name for layer in known]
     assert names == sorted(names, key=order.index)
     assert max(b - a for a, b in pairwise(order.index(name) for name in names)) <= 4
+
+
+def test_a_finding_of_the_model_stands_at_the_layers_that_it_names() -> None:
+    report = builders.classifier(3)
+    one, other = (layer.name for layer in joined(report)[2:4])
+    finding = Finding(rule="eval-train-gap", severity=Severity.ERROR, subject="model", section="trials")
+    finding = replace(finding, detail={"layers": f"{one}, {other}"})
+    diagnosis = replace(report.diagnoses[0], subject="model", findings=[finding], consequences=[])
+    known = joined(replace(report, diagnoses=[diagnosis]))
+    assert [layer.name for layer in known if layer.worst is Severity.ERROR] == [one, other]

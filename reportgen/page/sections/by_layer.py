@@ -19,7 +19,7 @@ from ..icons import severity_word
 from ..language import _, plural
 from ..places import place as called
 from ..wording import describe, diagnosis_title
-from .depth import layers
+from .depth import layers, named_by
 from .headlines import ranked
 
 MAX_ROWS = 1000
@@ -81,7 +81,7 @@ def _found(report: Report) -> dict[str, list[tuple[int, Finding]]]:
     out: dict[str, list[tuple[int, Finding]]] = {}
     for place, diagnosis in enumerate(ranked(report), 1):
         for finding in (*diagnosis.findings, *diagnosis.consequences):
-            for layer in {finding.subject, finding.subject.rpartition(".")[0]}:
+            for layer in {owner for about in named_by(finding) for owner in (about, about.rpartition(".")[0])}:
                 known = out.setdefault(layer, [])
                 if all(f.rule != finding.rule or f.subject != finding.subject for _p, f in known):
                     known.append((place, finding))

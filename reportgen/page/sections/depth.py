@@ -5,7 +5,7 @@ from __future__ import annotations
 from msgspec import Struct
 from msgspec.structs import replace
 
-from ...document.facts import Diagnosis, Report, Severity
+from ...document.facts import Diagnosis, Finding, Report, Severity
 from ..blocks import Sign, Strip
 from ..figures import mark
 from ..formats import count, name
@@ -59,12 +59,17 @@ def marks(report: Report, names: list[str]) -> list[str]:
     return [worst[n].value if n in worst and n != "model" else "" for n in names]
 
 
+def named_by(finding: Finding) -> list[str]:
+    """Return what a finding is about: its subject, and the layers that it names beside it."""
+    named = [finding.subject, finding.detail.get("layer", ""), *finding.detail.get("layers", "").split(", ")]
+    return [about for about in named if about]
+
+
 def _about(diagnosis: Diagnosis) -> list[tuple[str, Severity]]:
     """Return what a diagnosis is about, how gravely: what findings say of an output is of the layer that they name."""
     told = [(diagnosis.subject, diagnosis.severity)]
     for finding in (*diagnosis.findings, *diagnosis.consequences):
-        named = [finding.subject, finding.detail.get("layer", ""), *finding.detail.get("layers", "").split(", ")]
-        told += [(about, finding.severity) for about in named]
+        told += [(about, finding.severity) for about in named_by(finding)]
     return told
 
 
