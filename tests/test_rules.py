@@ -847,6 +847,12 @@ def told(rule: str, severity: Severity = Severity.WARNING, **evidence: float) ->
         ([told("batch-coupling", Severity.ERROR), told("d-label-signal")], ["batch-mixing"]),
         # what the order of the samples cost was not lost to new samples
         ([told("batch-coupling", mixed=1.0, as_read=0.4), told("o-skill-lost")], ["batch-mixing"]),
+        # what knows its training data, and guesses on new ones, did learn
+        ([told("o-skill-lost"), told("o-baseline-skill", Severity.ERROR)], ["overfitting"]),
+        ([told("o-baseline-skill", Severity.ERROR)], ["underfitting"]),
+        ([told("leakage", Severity.ERROR), told("o-baseline-skill", Severity.ERROR)], ["data-leakage", "underfitting"]),
+        # norms in eval mode hold the fit back
+        ([told("eval-mode-training"), told("o-below-neighbours")], ["eval-mode-training"]),
     ],
 )
 def test_what_follows_from_labels_losses_and_orders(findings: list[Finding], causes: list[str]) -> None:

@@ -410,6 +410,7 @@ SYNDROMES: tuple[Syndrome, ...] = (
             "eval-train-gap",
             "h-init-loss",
             "h-overfit",
+            "o-below-neighbours",
             "o-baseline-skill",
             "measured-otherwise",
         ),
@@ -571,4 +572,6 @@ SYNDROMES: tuple[Syndrome, ...] = (
     Syndrome("lr-too-low", ("fresh-copy-ahead",), (*_SLOW, "lr-extreme"), detail("held", "rate")),
     # weights that no fresh start has, and that were carried there
     Syndrome("lr-too-high", ("fresh-copy-ahead",), (*_SLOW, *_SICK_SIGNAL, *_WILD), detail("held", "steps")),
+    # a model that knows its training data did learn
+    Syndrome("overfitting", ("o-skill-lost",), ("o-baseline-skill", "o-outdone", "h-overfit", "h-overconfident")),
 )
