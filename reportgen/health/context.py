@@ -56,6 +56,15 @@ def _small_is_right(report: Report) -> bool:
     return 0 <= wrong < right
 
 
+_DRAWN = 0.01  # of the loss, by which two values for the same outputs differ
+
+
+def draws(report: Report) -> bool:
+    """Tell whether the loss draws answers from the outputs: its derivative is meant then, and its level says little."""
+    trial = report.tried("loss-of-answers")
+    return trial is not None and trial.numbers.get("drawn", 0.0) > _DRAWN
+
+
 def needs_no_targets(report: Report) -> bool:
     """Tell whether the loss is the same whatever the targets: outputs are no answers then."""
     trial = report.tried("loss-without-target")

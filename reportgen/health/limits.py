@@ -123,7 +123,7 @@ LIMITS: dict[str, dict[str, str]] = {
     "d-duplicates": {"share": "duplicates"},
     "d-conflicting-labels": {"share": "conflicting"},
     "d-order": {"excess": "order_excess", "one_way": "one_way", "inputs": "order_inputs"},
-    "d-class-imbalance": {"ratio": "imbalance", "area": "rare_area"},
+    "d-class-imbalance": {"ratio": "imbalance", "area": "rare_area", "precise": "rare_precision"},
     "d-padding": {"share": "padding"},
     "d-target-scale": {
         "offset": "target_offset",

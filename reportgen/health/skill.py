@@ -9,12 +9,22 @@ from msgspec import Struct
 from ..document.facts import EvaluationFacts, Report
 from ..document.scores import accuracy, explained
 from .context import Context
+from .curves import finite, learning_rates, losses
+from .thresholds import Thresholds
 
 _FEWEST = 20  # samples
+_APART = 0.1  # of all samples that would have to change class for the shares to be the same
+_WELL = 0.9  # of the way from a constant guess to no mistake
+_LOWERED = 0.1  # of the highest learning rate
+_AT_BEST = 0.05  # of how far the validation loss fell
+_NEAR = 0.01  # of the lowest validation loss
 
 
 class Skill(Struct, frozen=True, kw_only=True):
-    """1 = without a mistake, 0 = no better than the commonest class (classes) or the mean (numbers)."""
+    """1 = without a mistake, 0 = no better than the commonest class (classes) or the mean (numbers).
+
+    Where classes have other shares in one split than in the other, of classes that count the same.
+    """
 
     train: float
     given: float
@@ -33,7 +43,9 @@ def skill_of(report: Report, context: Context, *, fewest: int = _FEWEST) -> Skil
     """
     if not context.outcome_known or context.state == "untrained":
         return None
-    ours, theirs = _one(report.train_evaluation, fewest), _one(report.evaluation, _FEWEST)
+    balanced = _shares_apart(report)
+    ours = _one(report.train_evaluation, fewest, balanced=balanced)
+    theirs = _one(report.evaluation, _FEWEST, balanced=balanced)
     if ours is None or theirs is None or ours[2] != theirs[2]:
         return None
     return Skill(
@@ -41,8 +53,36 @@ def skill_of(report: Report, context: Context, *, fewest: int = _FEWEST) -> Skil
     )
 
 
-def _one(facts: EvaluationFacts | None, fewest: int) -> tuple[float, float, str] | None:
-    """Return skill, its standard error, and what it was made of."""
+def _shares_apart(report: Report) -> bool:
+    """Tell whether classes have other shares in one split than in the other, as a balancing sampler makes them.
+
+    What is above the commonest class there cannot be held against what is above it here.
+    """
+    tables = [
+        f.classification.confusion for f in (report.train_evaluation, report.evaluation) if f and f.classification
+    ]
+    if len(tables) != 2 or len(tables[0]) != len(tables[1]):
+        return False
+    ours, theirs = ([sum(row) / max(sum(map(sum, table)), 1) for row in table] for table in tables)
+    return sum(abs(a - b) for a, b in zip(ours, theirs, strict=True)) / 2 > _APART
+
+
+def _by_class(table: list[list[int]]) -> tuple[float, float] | None:
+    """Return the mean recall of the classes that occur, on the scale of skill, and its standard error."""
+    found = [(row[i] / sum(row), sum(row)) for i, row in enumerate(table) if sum(row)]
+    k = len(found)
+    if k < 2:
+        return None
+    spread = math.sqrt(sum(r * (1 - r) / n + 1 / n**2 for r, n in found)) / k
+    chance, room = 1 / k, 1 - 1 / k
+    return (sum(r for r, _ in found) / k - chance) / room, spread / room
+
+
+def _one(facts: EvaluationFacts | None, fewest: int, *, balanced: bool = False) -> tuple[float, float, str] | None:
+    """Return skill, its standard error, and what it was made of; ``balanced``: every class counts the same."""
+    if facts is not None and facts.classification is not None and balanced:
+        known = _by_class(facts.classification.confusion)
+        return (*known, "accuracy") if known is not None and facts.n_samples >= fewest else None
     if facts is not None and facts.classification is not None:
         score = accuracy(facts.classification.confusion)
         if score is None or score.majority >= 1 or score.total < fewest:
@@ -65,3 +105,28 @@ def score_of(facts: EvaluationFacts | None) -> float | None:
         score = accuracy(facts.classification.confusion)
         return score.value if score is not None else None
     return explained(facts.regression) if facts is not None and facts.regression is not None else None
+
+
+def came_to_rest_well(report: Report, context: Context, limits: Thresholds) -> bool:
+    """Tell whether a run came to rest (``came_to_rest``) with nine tenths of what a constant guess lacks.
+
+    Whatever steps were like on the way, they led there.
+    """
+    known = _one(report.evaluation, _FEWEST) if context.outcome_known else None
+    return known is not None and known[0] >= _WELL and came_to_rest(report, limits)
+
+
+def came_to_rest(report: Report, limits: Thresholds) -> bool:
+    """Tell whether a run ended at its best after a schedule had taken the rate down.
+
+    The rate ended at a tenth of its highest at most, the validation loss within 5 % of its fall, or 1 %, of its lowest.
+    """
+    if report.training is None:
+        return False
+    rates = [[y for _, y in finite(series)] for series in learning_rates(report.training)]
+    lowered = bool(rates) and all(len(ys) > 1 and ys[-1] <= _LOWERED * max(ys) for ys in rates)
+    _, val = losses(report.training, limits)
+    if not lowered or val is None:
+        return False
+    best = min(val.y)
+    return val.y[-1] - best <= max(_AT_BEST * (val.y[0] - best), _NEAR * abs(best))

@@ -230,6 +230,7 @@ class Thresholds(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     one_way: float = 0.99
     imbalance: float = 5.0
     rare_area: float = 0.7
+    rare_precision: float = 0.2
     padding: float = 0.5
     target_offset: float = 10.0
     target_std: float = 1e3

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from ...document.facts import Finding, Report, Severity
 from ...document.trials import Trial
-from ..context import Context
+from ..context import Context, draws
 from ..curves import finite, losses
 from ..thresholds import Thresholds
 from .claims import falls_with_distance
@@ -43,12 +43,14 @@ def loss_sign(report: Report, context: Context, limits: Thresholds) -> Iterator[
     is negated if it is lower where the second is the first of another sample than where it is its own, and the model's
     own lie farther apart than those of strangers, seven times of ten. A loss that is a straight line in one column of
     the targets (a reward, a weight) and falls with it in every sample, by more than 5 in some and five times that where
-    outputs are ten times as large, makes unlikely without end what it is to reward; its logarithm lacks a minus.
+    outputs are ten times as large, makes unlikely without end what it is to reward; its logarithm lacks a minus. A loss
+    that draws answers from the outputs (two values for the same differ) is not asked what it makes of right ones: it
+    is an estimate, whose derivative is meant and whose level is not.
     """
     step, answers = report.tried("one-step"), report.tried("loss-of-answers")
     uphill = step is not None and step.numbers.get("slope", 0.0) > limits.uphill
     negated = False
-    if answers is not None:
+    if answers is not None and not draws(report):
         right, wrong = answers.numbers["right"], answers.numbers["wrong"]
         # numbers that equal their targets are right by any loss; class scores may be distances, small where right
         judged = (

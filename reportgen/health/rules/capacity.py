@@ -82,9 +82,10 @@ def too_narrow(report: Report, context: Context, limits: Thresholds) -> Iterator
     of one unit. A warning. Not judged where the model is affine or where it does not beat a constant guess, which has
     other causes, nor where the loss of that batch came down to a tenth: such a loss (a cosine, a rank) is content
     without the targets' own values, nor of a model whose answers see nothing of what comes later: what follows the
-    first elements of a sequence cannot be known from these, nor learned by heart. Where derivatives of a sample's
-    outputs by its input all point one way (the second singular value below 1e-4 of the first, at every sample), one
-    number is all that passes, and a poor fit alone is a warning, or one that is behind its neighbours
+    first elements of a sequence cannot be known from these, nor learned by heart; nor where a batch holds more numbers
+    to be learned than the model has trainable ones, as pictures given back by a small net do. Where derivatives of a
+    sample's outputs by its input all point one way (the second singular value below 1e-4 of the first, at every
+    sample), one number is all that passes, and a poor fit alone is a warning, or one that is behind its neighbours
     (``o-below-neighbours``), however the loss stands and whatever a batch of 32 can be made to learn. No layer need be
     so narrow for that: a mean over the features leaves one number of them.
     """
@@ -98,6 +99,8 @@ def too_narrow(report: Report, context: Context, limits: Thresholds) -> Iterator
         return
     later = report.tried("later-tokens")
     if later is not None and later.numbers["change"] <= limits.coupling:
+        return
+    if trial.numbers.get("wanted", 0.0) > trial.numbers.get("free", math.inf):
         return
     name, value, poor = fit
     if not context.outcome_ok or value >= poor or affine is None:

@@ -23,13 +23,14 @@ def falls_with_distance(report: Report) -> dict[str, float]:
     """Return the loss at hand and that of targets far away, where it falls without end the further they are; else {}.
 
     On both sides at least as a straight line does. Where targets on one side are refused (counts), steeper than a
-    straight line on the other: a likelihood without its constants is a line in the targets. Not of a loss that is the
-    same for right and for wrong answers, as the difference of a critic's scores of both is.
+    straight line on the other; but not where they cost more there until the loss overflows. A likelihood without its
+    constants is a line in the targets. Not of a loss that is the same for right and for wrong answers, as the
+    difference of a critic's scores of both is.
     """
     trial = report.tried("far-targets")
     n = trial.numbers if trial is not None else {}
     sides = [side for side in ("up", "down") if f"{side}_10" in n and f"{side}_100" in n]
-    if not sides:
+    if not sides or any(n.get(f"{side}_10", n["base"]) > n["base"] for side in ("up", "down")):
         return {}
     if _pairs_nothing(report, n["base"]):
         return {}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ...document.facts import EvaluationFacts, Finding, OutputFacts, Report, Severity
-from ...document.scores import accuracy, explained
+from ...document.scores import accuracy, explained, wilson
 from ..context import Context
 from ..thresholds import Thresholds
 
@@ -67,10 +67,12 @@ def o_baseline_skill(report: Report, context: Context, limits: Thresholds) -> It
     """A trained model that is no better than a constant guess on the data given.
 
     Classifiers: accuracy not above the share of the commonest class, and balanced accuracy not clearly above 1/K (a
-    model that was trained to find rare classes may well give up plain accuracy). Regressors: R² <= 0. Thirty samples at
-    least. Not judged where outputs are distances, small where the answer is yes; nor, where no loss was given, with
-    more or fewer columns than labels go, or outputs below 0 where no target is: an embedding, or logits. Wrong when the
-    data are not what the model was made for.
+    model that was trained to find rare classes may well give up plain accuracy). Regressions: R² <= 0. Several answers
+    of yes and no a sample: their loss is not below that of naming how common each is, no more are right than the
+    commoner answer would be, and their areas under the ROC curve lie on average no further above 0.5 than twice the way
+    to the lower end of their 95 % intervals. Thirty samples at least. Not judged where outputs are distances, small
+    where the answer is yes; nor, where no loss was given, with more or fewer columns than labels go, or outputs below 0
+    where no target is: an embedding, or logits. Wrong when the data are not what the model was made for.
     """
     evaluation = report.evaluation
     if evaluation is None or context.state != "trained" or evaluation.n_samples < 30 or not context.outcome_known:
@@ -83,6 +85,8 @@ def o_baseline_skill(report: Report, context: Context, limits: Thresholds) -> It
     elif evaluation.regression is not None:
         r2 = explained(evaluation.regression)
         evidence = {"r2": r2, "baseline": 0.0} if r2 is not None and r2 <= 0 else {}
+    elif evaluation.task == "multilabel":
+        evidence = _guessed_answers(evaluation)
     if evidence:
         yield Finding(
             rule="o-baseline-skill",
@@ -92,6 +96,20 @@ def o_baseline_skill(report: Report, context: Context, limits: Thresholds) -> It
             evidence=evidence,
             threshold={"baseline": evidence["baseline"]},
         )
+
+
+def _guessed_answers(evaluation: EvaluationFacts) -> dict[str, float]:
+    """Return how many of several answers a sample are right, where neither cuts nor ranks tell more than a constant."""
+    sure, curves, rows = evaluation.calibration, evaluation.curves, evaluation.labels
+    total = sum(row.tp + row.fp + row.fn + row.tn for row in rows)
+    if sure is None or not curves or not total or sure.nll < sure.baseline_nll:
+        return {}
+    right = sum(row.tp + row.tn for row in rows) / total
+    common = sum(max(row.tp + row.fn, row.tn + row.fp) for row in rows) / total
+    area, low = sum(c.auc for c in curves) / len(curves), sum(c.auc_low for c in curves) / len(curves)
+    if right > common or area - 0.5 > 2 * (area - low):
+        return {}
+    return {"accuracy": right, "upper": wilson(round(right * total), total)[1], "baseline": common}
 
 
 def loss_shape(report: Report, context: Context, limits: Thresholds) -> Iterator[Finding]:

@@ -29,17 +29,19 @@ def d_class_imbalance(report: Report, context: Context, limits: Thresholds) -> I
     tail that is learned is no fault. Yes or no in floating point, one answer a sample or several, counts as two classes
     each (of several those on the data given); such a yes has to be known, too, as well as not found: its area under the
     ROC curve, or the mean over the rare, is above 0.7 ("acceptable discrimination": Hosmer, Lemeshow and Sturdivant
-    2013) and above 0.5 by twice the way to the end of its 95 % interval. An answer that nothing tells apart is rightly
-    not given. Of two classes in whole numbers that is asked too, unless the model ranks them by chance while neighbours
-    (see ``d-label-signal``) tell more than that by four standard deviations: then it has not learned them. A warning
-    too where less than three quarters as many of the rare are found as of the common (95 %), and the model knows
-    better: probabilities divided by the square root of how common a class is find a fifth of the rare samples more, ten
-    at least, lose no more samples of any class than they gain, and gain more than the model's own probabilities say, by
-    three standard deviations. Where probabilities are right, every such change loses more than it
-    gains. A model whose outputs are the same whatever the input finds no class but one for another reason, which
-    ``input-ignored`` tells: then it informs. So it does where the run was judged by how answers of yes rank alone (an
-    area under a curve, and no accuracy, recall or the like) and they rank well: which lie above one half was not asked;
-    and where more than half of the inputs occur with several labels, of which a model rightly names the commonest.
+    2013) and above 0.5 by twice the way to the end of its 95 % interval, and its average precision is 0.2 at least: of
+    clicks, one in forty, that can be ranked and hardly ever be expected, no cut finds many. An answer that nothing
+    tells apart is rightly not given. Of two classes in whole numbers that is asked too, unless the model ranks them by
+    chance while neighbours (see ``d-label-signal``) tell more than that by four standard deviations: then it has not
+    learned them. A warning too where less than three quarters as many of the rare are found as of the common (95 %),
+    and the model knows better: probabilities divided by the square root of how common a class is find a fifth of the
+    rare samples more, ten at least, lose no more samples of any class than they gain, and gain more than the model's
+    own probabilities say, by three standard deviations. Where probabilities are right, every such change loses more
+    than it gains. A model whose outputs are the same whatever the input finds no class but one for another reason,
+    which ``input-ignored`` tells: then it informs. So it does where the run was judged by how answers of yes rank alone
+    (an area under a curve, and no accuracy, recall or the like) and they rank well: which lie above one half was not
+    asked; and where more than half of the inputs occur with several labels, of which a model rightly names the
+    commonest.
     """
     data = report.train_dataset or report.dataset
     evaluation = report.evaluation
@@ -173,7 +175,8 @@ def _told_apart(evaluation: EvaluationFacts, labels: set[str], limits: Threshold
     if not curves:
         return False
     area, low = sum(c.auc for c in curves) / len(curves), sum(c.auc_low for c in curves) / len(curves)
-    return area > limits.rare_area and area - 0.5 > 2 * (area - low)
+    precise = sum(c.average_precision for c in curves) / len(curves) >= limits.rare_precision
+    return area > limits.rare_area and area - 0.5 > 2 * (area - low) and precise
 
 
 def _judged_by_rank(report: Report) -> bool:

@@ -10,7 +10,7 @@ from ...document.facts import DatasetFacts, EvaluationFacts, Finding, Report, Se
 from ...document.history import History
 from ...document.samples import Order
 from ...document.scores import accuracy
-from ..context import Context
+from ..context import Context, needs_no_targets
 from ..curves import finite, learning_rates
 from ..thresholds import Thresholds
 from .optimizer import is_adaptive
@@ -177,10 +177,11 @@ def d_label_constant(report: Report, context: Context, limits: Thresholds) -> It
     """All training samples have the same label, so there is nothing to learn.
 
     One class among at least 30 samples of the training data, of a model with two outputs or more, or with yes-or-no
-    answers. An error; of data that are only evaluated it informs.
+    answers. An error; of data that are only evaluated it informs. Not said where the loss is the same whatever the
+    targets, as one of pairs is whose right order stands in the inputs.
     """
     evaluation = report.evaluation or report.train_evaluation
-    if evaluation is None or evaluation.task == "regression":
+    if evaluation is None or evaluation.task == "regression" or needs_no_targets(report):
         return
     for name, data in _splits(report):
         if data.target_classes == 1 and data.n_samples >= 30:

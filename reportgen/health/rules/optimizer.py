@@ -10,6 +10,7 @@ from ...document.history import History, ParameterRun, Series
 from ..context import Context
 from ..curves import Curve, at_full_rate, finite, learning_rates, losses, rate_collapse, update_ratios
 from ..robust import running_median, theil_sen
+from ..skill import came_to_rest, came_to_rest_well
 from ..thresholds import Thresholds
 from .course import h_spikes, h_still_improving, h_underfit
 from .fit import o_below_neighbours
@@ -33,8 +34,9 @@ def update_ratio(report: Report, context: Context, limits: Thresholds) -> Iterat
     (median; healthy runs come to 0.4 to 5, with first steps below 0.1), the training loss ended above 0.6 of what a
     constant guess (or the start) gives, and the model is no better than such a guess. Where it is one of the first
     three, it is enough that the model is behind its neighbours (``o-below-neighbours``), or that it is no better than
-    a guess while a fresh copy learns (``fresh-copy-ahead``).
-    Wrong for weights that start near zero (LoRA). Not judged for LBFGS, whose step is a search of many along one line.
+    a guess while a fresh copy learns (``fresh-copy-ahead``). Large steps inform where a schedule took the rate down and
+    the run ended at its best, with a model that works or that is one matrix. Wrong for weights that start near zero
+    (LoRA). Not judged for LBFGS, whose step is a search of many along one line.
     """
     history = report.training
     points = update_ratios(history) if history is not None else []
@@ -46,6 +48,7 @@ def update_ratio(report: Report, context: Context, limits: Thresholds) -> Iterat
     line = limits.update_ratio_first_off
     off = _carried_off(report, context, limits, at_once=start > line) if max(start, first) > line else 0.0
     high = typical > limits.update_ratio_high or first > limits.update_ratio_first or off > 0
+    at_rest = came_to_rest_well(report, context, limits) or (not _has_hidden(report) and came_to_rest(report, limits))
     # a tiny step is a fault only together with a loss to show for it
     low = typical < limits.update_ratio_low and any(True for _ in h_never_learned(report, context, limits))
     low = low or (
@@ -56,7 +59,7 @@ def update_ratio(report: Report, context: Context, limits: Thresholds) -> Iterat
         return
     yield Finding(
         rule="update-ratio",
-        severity=Severity.WARNING if high or low else Severity.INFO,
+        severity=Severity.WARNING if low or (high and not at_rest) else Severity.INFO,
         subject="model",
         section=SECTION,
         evidence={"ratio": typical, "first": first, "steps": len(points)} | ({"off": off} if off else {}),

@@ -129,10 +129,13 @@ def _is_softmax(head: Trial) -> bool:
 def _softmax_inside(report: Report) -> bool:
     """Tell whether the loss applies softmax itself: adding one number to all scores does not change it.
 
-    Nor does it change differences of embeddings, which a loss takes that asks for no targets.
+    Nor does it change differences of embeddings, which a loss takes that asks for no targets, or only whether two of
+    them are equal: such a loss does not rise when sure answers are wrong.
     """
-    shifted = report.tried("loss-shifted")
+    shifted, answers = report.tried("loss-shifted"), report.tried("loss-of-answers")
     if shifted is None or not shifted.numbers["pull"] or needs_no_targets(report):
+        return False
+    if answers is not None and answers.numbers.get("worst", math.inf) <= answers.numbers.get("perfect", -math.inf):
         return False
     n = shifted.numbers
     return bool(abs(n["shifted"] - n["loss"]) < 1e-4 * max(abs(n["loss"]), 1e-2) and n.get("width", 1.0) > 1)

@@ -15,7 +15,7 @@ from statistics import median
 from ...document.facts import Finding, Report, Severity
 from ...document.history import History, OptimizerRun
 from ...document.trials import Trial
-from ..context import Context
+from ..context import Context, draws
 from ..curves import Curve, finite, is_adversarial, learning_rates, losses, rate_collapse
 from ..thresholds import Thresholds
 from .fit import behind_neighbours
@@ -77,8 +77,10 @@ def _found(report: Report, context: Context, limits: Thresholds, way: str, rule:
 def _course(report: Report, limits: Thresholds) -> tuple[float, float, float] | None:
     """Return the training loss at the start and at the end of the run, and the loss that the trial should start from.
 
-    A run of few epochs has no curves; its steps tell the two ends.
+    A run of few epochs has no curves; its steps tell the two ends. None for a loss whose level says nothing.
     """
+    if draws(report):
+        return None
     train, val = losses(report.training, limits)
     if train is not None:
         return max(train.start, train.y[0]), train.end, val.end if val is not None else train.end

@@ -10,9 +10,10 @@ from statistics import fmean, median
 from ...document.facts import Finding, Report, Severity
 from ...document.history import History
 from ...document.scores import accuracy
-from ..context import Context
+from ..context import Context, draws
 from ..curves import Curve, both, finite, is_adversarial, learning_rates, losses, scalar
 from ..robust import noise, spearman
+from ..skill import came_to_rest_well
 from ..thresholds import Thresholds
 
 SECTION = "training"
@@ -156,13 +157,18 @@ def h_never_learned(report: Report, context: Context, limits: Thresholds) -> Ite
     Start − end < max(3 sigma, 2 % of the start), and the end is above 0.95 of what the best constant prediction reaches
     (the entropy of the labels) where that is known; without it this is a warning. The start is that of the first steps
     where steps were logged: the mean of a first epoch may already be the mean of a trained model. Left out for a loss
-    that wanders about zero, as that of a policy gradient does, and where a score of the training data rose, or the
-    validation loss fell by a fifth and ended at its lowest.
+    that wanders about zero, as that of a policy gradient does, or draws answers from the outputs, and where a score of
+    the training data rose, or the validation loss fell by a fifth and ended at its lowest.
     """
     curve, val = losses(report.training, limits)
     if curve is None or any(True for _ in h_diverged(report, context, limits)):
         return
-    if _wanders_about_zero(curve) or _score_holds(report, limits) or (val is not None and _is_at_best(val)):
+    if (
+        draws(report)
+        or _wanders_about_zero(curve)
+        or _score_holds(report, limits)
+        or (val is not None and _is_at_best(val))
+    ):
         return
     fall = max(curve.start, curve.y[0]) - curve.end
     small = max(3 * curve.noise, limits.never_learned_drop * abs(curve.y[0]))
@@ -296,8 +302,9 @@ def h_oscillating(report: Report, context: Context, limits: Thresholds) -> Itera
     Median of |Δ ln L| beyond its trend over the last two thirds above 0.2, which must also be above 5 % of the drop,
     with a turn at more than half of the epochs (noise turns at two thirds; the waves of a schedule with restarts seldom
     do); twelve epochs at least. Where there is a validation loss it must jump, too, by half as much: weights that are
-    thrown about show in both, while dropout and small batches trouble the training loss alone. Wrong for a loss near
-    zero, where ratios are noise.
+    thrown about show in both, while dropout and small batches trouble the training loss alone. It informs where a
+    schedule took the rate down and the run ended at its best with a model that works. Wrong for
+    a loss near zero, where ratios are noise.
     """
     curve, val = losses(report.training, limits)
     if curve is None or len(curve.y) < 12 or min(curve.y) <= 0 or _is_of_single_steps(report.training, curve):
@@ -311,7 +318,7 @@ def h_oscillating(report: Report, context: Context, limits: Thresholds) -> Itera
     if turns > 0.5 * (len(steps) - 1) and jump > limits.oscillation and matters and not calm:
         yield Finding(
             rule="h-oscillating",
-            severity=Severity.WARNING,
+            severity=Severity.INFO if came_to_rest_well(report, context, limits) else Severity.WARNING,
             subject="train_loss",
             section=SECTION,
             evidence={"jump": jump, "turns": turns / max(len(steps) - 1, 1)},

@@ -26,7 +26,8 @@ def loss_of_answers(lab: Lab) -> Result:
     depends on the shape is broadcast. ``pull``: largest derivative by the model's own outputs. ``perfect`` and
     ``worst``: answers that are as sure as can be, right and wrong; a score that is 1 at best says 1 and 0. ``above``:
     of yes and no, how often the model gives more to a yes than to a no (the area under the ROC curve), where it tells
-    them apart in this batch.
+    them apart in this batch. ``drawn``: by how much, relatively, two values of the loss of the model's own outputs
+    differ, as those do that a loss makes of answers that it draws from them.
     """
     batch = lab.targeted(64, least=6)
     seed_generators(lab.seed)
@@ -43,9 +44,18 @@ def loss_of_answers(lab: Lab) -> Result:
             numbers["aligned"] = _told(lab.loss, right.reshape(batch.target.shape), batch.target)
         numbers["same_shape"] = float(right.shape == batch.target.shape)
     numbers["pull"] = _pull(lab.loss, output, batch.target)
+    numbers["drawn"] = _drawn(lab, output.detach(), batch.target)
     if not all(map(math.isfinite, numbers.values())):
         raise NotApplicableError("the loss of made-up answers is not finite")
     return Result(numbers | _at_best(lab.loss, output.detach(), batch.target, kind), {"answers": kind})
+
+
+def _drawn(lab: Lab, output: Tensor, target: Tensor) -> float:
+    told = []
+    for seed in (lab.seed, lab.seed + 1):
+        seed_generators(seed)
+        told.append(_told(lab.loss, output, target))
+    return abs(told[0] - told[1]) / max(abs(told[0]), abs(told[1]), 1e-12)
 
 
 def _at_best(loss: Loss, output: Tensor, target: Tensor, kind: str) -> dict[str, float]:

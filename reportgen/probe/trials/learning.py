@@ -248,7 +248,8 @@ def one_batch(lab: Lab) -> Result:
     """Let a copy learn 32 samples by heart with Adam, without dropout: at most 200 steps at each of two rates.
 
     ``solved``: accuracy reached 0.95 (scores), or the mean squared error fell below a tenth of the targets' variance.
-    A linear model, one that is frozen for the most part, and contradictory labels cannot.
+    A linear model, one that is frozen for the most part, and contradictory labels cannot; nor can one with fewer
+    trainable numbers (``free``) than there are to be learned (``wanted``), as in maps of a small convolutional net.
     """
     batch = lab.targeted(32)
     tries = []
@@ -257,7 +258,10 @@ def one_batch(lab: Lab) -> Result:
         if tries[-1]["solved"]:
             break
     best = min(tries, key=lambda t: t["end"])
-    return Result({"samples": float(batch.n_samples), "tries": float(len(tries)), **best})
+    sizes = {"free": float(sum(p.numel() for p in lab.model.parameters() if p.requires_grad))}
+    if isinstance(batch.target, Tensor):
+        sizes["wanted"] = float(batch.target.numel())
+    return Result({"samples": float(batch.n_samples), "tries": float(len(tries)), **sizes, **best})
 
 
 def _by_heart(lab: Lab, work: Outfit, batch: Batch, rate: float, steps: int) -> dict[str, float]:

@@ -218,20 +218,24 @@ def loss_without_target(lab: Lab) -> Result:
     ``dealt`` out among the samples, and how often the second lies ``nearer`` to its own first than to that of another
     sample. A loss that does look at targets is told as blind where all outputs are one (``together``: 1), if it is as
     low as with the outputs as they are, or lower, where all of them are moved to one place, and as low at another place
-    and with the targets of other samples: such a loss only pulls together.
+    and with the targets of other samples: such a loss only pulls together. Targets that are all one are held against
+    all 0 and all 1.
     """
     batch = lab.targeted(64, least=16)
     target = batch.target
-    if not isinstance(target, Tensor) or not bool((target != target[:1]).any()):
-        raise NotApplicableError("the targets are no tensor that varies")
+    if not isinstance(target, Tensor):
+        raise NotApplicableError("the targets are no tensor")
     seed_generators(lab.seed)
     with torch.no_grad():
         output = output_of(lab.model, batch)
     # outputs that are all 0 may hide the targets of a loss that multiplies both
     output = mapped(output, lambda t: t + torch.randn_like(t) if t.is_floating_point() else t)
-    told = [_of(lab.loss, output, t) for t in (target, target.roll(len(target) // 2, 0), target[:1].expand_as(target))]
+    varies = bool((target != target[:1]).any())
+    others = [target.roll(len(target) // 2, 0), target[:1].expand_as(target)]
+    others = others if varies else [torch.zeros_like(target), torch.ones_like(target)]
+    told = [_of(lab.loss, output, t) for t in (target, *others)]
     numbers = {"ignored": float(told[0] == told[1] == told[2]), "samples": float(batch.n_samples)}
-    numbers["together"] = float(not numbers["ignored"] and _pulls_together(lab, batch, target))
+    numbers["together"] = float(varies and not numbers["ignored"] and _pulls_together(lab, batch, target))
     if numbers["ignored"] or numbers["together"]:
         numbers |= _apart(lab.model, batch, "")
         fresh = lab.fresh().model.eval()

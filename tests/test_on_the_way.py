@@ -1,0 +1,230 @@
+"""What is rough on the way to a good end, and what is asked of a loss, or of data, that cannot be known."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from msgspec import structs
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from reportgen.document.evaluation import Calibration, LabelCounts, Regression
+from reportgen.document.facts import Classification, EvaluationFacts, Report
+from reportgen.document.stats import TensorStats
+from reportgen.document.trials import TrialFacts
+from reportgen.health.rules.claims import falls_with_distance
+from reportgen.probe.trials import answers, claims, learning, pairing
+from reportgen.probe.trials import run as trials
+from reportgen.probe.trials.lab import Clock, Lab
+from reportgen.subject.data import Batch
+
+from .test_imbalance import ranked
+from .test_rules_model import BAD, GOOD, HALF, report, run, series, severity, tried
+from .test_rules_run import parameter, trace
+
+SWINGING = [0.8 * 1.5 ** (-1) ** i * 0.95**i for i in range(20)]
+FALLEN = [max(1.0 * 0.7**i, 0.1) for i in range(20)]
+LOWERED, KEPT = [0.1 * 0.8**i for i in range(20)], [0.1] * 20
+
+
+def lab(model: nn.Module, x: Tensor, y: Tensor, loss: Any) -> Lab:
+    return trials.laboratory(model, loss, (), [Batch((x,), {}, y)], [], Clock(60.0), 0)
+
+
+# ------------------------------------------------------------------------------------------------------ steps
+
+
+@pytest.mark.parametrize(
+    ("rates", "val", "table", "expected"),
+    [
+        (LOWERED, [*SWINGING[:-1], 0.1], GOOD, "info"),  # it led to the best there was, and that is good
+        (KEPT, [*SWINGING[:-1], 0.1], GOOD, "warning"),
+        (LOWERED, [*SWINGING[:-1], 0.9], GOOD, "warning"),  # still thrown about at the end
+        (LOWERED, [*SWINGING[:-1], 0.1], HALF, "warning"),  # nothing good came of it
+    ],
+)
+def test_steps_that_were_large_before_they_led_to_a_good_end(
+    rates: list[float], val: list[float], table: Classification, expected: str
+) -> None:
+    large = [parameter(name, update_ratio=trace(*[0.3] * 10)) for name in ("a.weight", "b.weight")]
+    history = run(SWINGING, val, series=[series("lr", rates)], parameters=large)
+    facts = report(table, training=history)
+    assert (severity(facts, "h-oscillating"), severity(facts, "update-ratio")) == (expected, expected)
+
+
+@pytest.mark.parametrize(("rates", "expected"), [(LOWERED, "info"), (KEPT, "warning")])
+def test_large_steps_of_a_model_of_one_matrix_whose_score_is_not_known(rates: list[float], expected: str) -> None:
+    large = [parameter("a.weight", update_ratio=trace(*[0.3] * 10))]
+    history = run(FALLEN, FALLEN, series=[series("lr", rates)], parameters=large)
+    assert severity(report(None, training=history), "update-ratio") == expected
+
+
+# ----------------------------------------------------------------------------------------------------- losses
+
+
+def drawn(output: Tensor, target: Tensor) -> Tensor:
+    """Reward an action that is drawn, less the mean of all (Williams 1992)."""
+    chances = output.softmax(1)
+    action = torch.multinomial(chances.detach(), 1)
+    return -(chances.log().gather(1, action) * (target.gather(1, action) - target.mean(1, keepdim=True))).mean()
+
+
+def test_a_loss_that_draws_answers_is_not_asked_which_are_right() -> None:
+    torch.manual_seed(0)
+    x, model = torch.randn(64, 6), nn.Linear(6, 4)
+    y = (x @ torch.randn(6, 4)).sigmoid()
+    estimate = answers.loss_of_answers(lab(model, x, y, drawn)).numbers
+    exact = answers.loss_of_answers(lab(model, x, y, nn.MSELoss())).numbers
+    assert estimate["drawn"] > 0.01
+    assert exact["drawn"] == 0
+    stuck, wrong = [0.7] * 20, {"right": 0.09, "wrong": 0.04, "pull": 0.01}
+    for given, expected in ((estimate["drawn"], (None, None)), (0.0, ("error", "warning"))):
+        told = tried("loss-of-answers", {"answers": "numbers"}, **wrong, drawn=given)
+        facts = report(None, trials=told, training=run(stuck))
+        assert (severity(facts, "loss-sign"), severity(facts, "h-never-learned")) == expected
+
+
+def insured(output: Tensor, target: Tensor) -> Tensor:
+    """Counts by their rate and the logarithm of a time, which stand beside each other in the target."""
+    return F.poisson_nll_loss(output[:, 0] + target[:, 1], target[:, 0])
+
+
+def test_a_side_on_which_the_loss_overflows_is_not_one_on_which_targets_are_refused() -> None:
+    torch.manual_seed(0)
+    x, model = torch.randn(64, 6), nn.Linear(6, 1)
+    y = torch.stack([torch.poisson(torch.ones(64)), torch.rand(64).log()], 1)
+    asked = lab(model, x, y, insured)
+    told = claims.far_targets(asked).numbers
+    assert "up_100" not in told
+    assert told["up_10"] > told["base"] > told["down_10"]
+    assert falls_with_distance(report(None, trials=tried("far-targets", None, **told))) == {}
+    flipped = lab(model, x, y[:, :1], lambda o, t: -(o - t).square().mean())
+    told = claims.far_targets(flipped).numbers
+    assert falls_with_distance(report(None, trials=tried("far-targets", None, **told)))
+
+
+def hard_triplets(output: Tensor, target: Tensor) -> Tensor:
+    """Hold the farthest of one class against the nearest of another (Hermans, Beyer and Leibe 2017)."""
+    far, same = torch.cdist(output, output), target[:, None] == target
+    apart = far.masked_fill(same, torch.inf).amin(1)
+    return F.relu((far * same).amax(1) - apart + 0.2).mean()
+
+
+def test_an_embedding_within_bounds_is_no_bounded_score() -> None:
+    """Differences stay where one number is added to all outputs, as a softmax does; but no class is asked for."""
+    torch.manual_seed(0)
+    x, y = torch.randn(64, 6), torch.arange(64) % 5
+    model = nn.Linear(6, 8)
+    head = tried("head-range", {"layer": "0"}, low=-0.5, high=0.5, row_sum_error=3.0, log_sum_exp_error=2.0, width=8.0)
+    for loss, expected in ((hard_triplets, None), (nn.CrossEntropyLoss(), "warning")):
+        asked = lab(model, x, y, loss)
+        shifted, told = answers.loss_shifted(asked).numbers, answers.loss_of_answers(asked).numbers
+        parts = [
+            *head.trials,
+            *tried("loss-shifted", None, **shifted).trials,
+            *tried("loss-of-answers", {"answers": "scores"}, **told).trials,
+        ]
+        facts = report(HALF, trials=TrialFacts(trials=parts, budget=20.0), training=run())
+        assert severity(facts, "output-range") == expected
+
+
+def test_labels_that_are_all_one_where_the_loss_looks_at_none() -> None:
+    """Of pairs the right order stands in the inputs: the liked one first."""
+    torch.manual_seed(0)
+    x, y, model = torch.randn(64, 6), torch.ones(64, 1), nn.Linear(6, 1)
+    pairs = pairing.loss_without_target(lab(model, x, y, lambda o, t: -F.logsigmoid(o).mean())).numbers
+    asked = pairing.loss_without_target(lab(model, x, y, nn.BCEWithLogitsLoss())).numbers
+    assert (pairs["ignored"], asked["ignored"], asked["together"]) == (1, 0, 0)
+
+
+# ------------------------------------------------------------------------------------------------- what can be
+
+
+def numbers_known(r2: float) -> EvaluationFacts:
+    fit = Regression(r2=r2, mae=0.5, mse=1 - r2, target=TensorStats(), residual=TensorStats(), sample=[])
+    return EvaluationFacts(task="regression", n_samples=400, regression=fit)
+
+
+def test_maps_of_more_numbers_than_a_model_has_are_not_learned_by_heart() -> None:
+    affine = tried("affinity", departure=0.1, affine_layers=4.0, collapsible=2.0, redundant=0.0).trials
+    level = run([1.0, 0.7, 0.62, *[0.6] * 12])
+    for wanted, expected in ((8192.0, None), (32.0, "warning")):
+        sizes = {"free": 6264.0, "wanted": wanted}
+        heart = tried("one-batch", None, solved=0.0, error_share=0.2, samples=32.0, start=1.0, end=0.3, **sizes).trials
+        facts = TrialFacts(trials=[*heart, *affine], budget=20.0)
+        told = report(None, evaluation=numbers_known(0.5), trials=facts, training=level)
+        assert severity(told, "too-narrow") == expected
+    x = torch.randn(32, 1, 4, 4)
+    sizes = learning.one_batch(lab(nn.Conv2d(1, 1, 3, padding=1), x, x.roll(1, 0), nn.MSELoss())).numbers
+    assert (sizes["free"], sizes["wanted"]) == (10, 512)
+
+
+@pytest.mark.parametrize(
+    ("far", "r2", "expected"),
+    [
+        (38.0, 0.99, "info"),  # a distance: outliers are what it was taken for
+        (380.0, 0.99, "warning"),
+        (38.0, 0.8, "warning"),
+    ],
+)
+def test_training_targets_with_outliers_under_a_loss_that_bears_them(far: float, r2: float, expected: str) -> None:
+    off = {"lower": 2.0, "error": 0.3, "beyond": 0.06, "beyond_given": 0.02, "size": 8.0, "told": 0.0}
+    off |= {"asked_training": 2000.0, "asked_given": 2000.0}
+    away = {"base": 0.03, "up_10": 3.8, "up_100": far, "down_10": 3.8, "down_100": far}
+    parts = [*tried("misfits", {"kind": "numbers"}, **off).trials, *tried("far-targets", None, **away).trials]
+    subject = structs.replace(report().subject, loss="MSELoss")
+    facts = report(None, evaluation=numbers_known(r2), trials=TrialFacts(trials=parts, budget=20.0), training=run())
+    assert severity(structs.replace(facts, subject=subject), "training-targets-off") == expected
+
+
+def ranked_by(precision: float) -> Report:
+    facts = ranked(0.85, 0.05, 8.0)
+    assert facts.evaluation is not None
+    curves = [structs.replace(c, average_precision=precision) for c in facts.evaluation.curves]
+    return structs.replace(facts, evaluation=structs.replace(facts.evaluation, curves=curves))
+
+
+def test_a_rare_yes_that_can_be_ranked_and_hardly_ever_expected() -> None:
+    assert severity(ranked_by(0.08), "d-class-imbalance") == "info"
+    assert severity(ranked_by(0.5), "d-class-imbalance") == "warning"
+
+
+def test_skill_where_a_sampler_drew_classes_alike() -> None:
+    """88 % above half and half, and 94 % right where 96 % are of one class: as good in both, class by class."""
+    even = Classification(classes=["a", "b"], confusion=[[470, 30], [30, 470]])
+    rare = Classification(classes=["a", "b"], confusion=[[1355, 79], [4, 62]])
+    lost = Classification(classes=["a", "b"], confusion=[[1000, 434], [40, 26]])
+    ours = EvaluationFacts(task="multiclass", n_samples=1000, classification=even)
+    for table, expected in ((rare, None), (lost, "warning")):
+        assert severity(report(table, train_evaluation=ours, training=run()), "o-skill-lost") == expected
+
+
+def several(area: float, right: int, nll: float) -> Report:
+    rows = [LabelCounts(label=str(i), tp=0, fp=0, fn=180, tn=220) for i in range(2)]
+    rows.append(LabelCounts(label="2", tp=right, fp=220, fn=180 - right, tn=0))
+    known = ranked(area, 0.05, None).evaluation
+    assert known is not None
+    null = {"ece": 0.1, "ece_null": 0.1, "ece_null_std": 0.1}
+    sure = Calibration(n=1200, bins=[], nll=nll, brier=0.25, baseline_nll=0.688, baseline_brier=0.25, **null)
+    facts = EvaluationFacts(
+        task="multilabel", n_samples=400, labels=rows, curves=known.curves, calibration=sure, classification=None
+    )
+    return report(None, evaluation=facts, training=run())
+
+
+@pytest.mark.parametrize(
+    ("area", "nll", "expected"),
+    [
+        (0.5, 0.702, "error"),
+        (0.7, 0.702, None),  # it ranks them, and is only too sure
+        (0.5, 0.65, None),
+    ],
+)
+def test_several_answers_a_sample_that_are_guessed(area: float, nll: float, expected: str | None) -> None:
+    assert severity(several(area, 90, nll), "o-baseline-skill") == expected
+
+
+def test_a_classifier_that_guesses_still_does() -> None:
+    assert severity(report(BAD, training=run()), "o-baseline-skill") == "error"
