@@ -101,7 +101,7 @@ def ranked(auc: float, half: float, z: float | None, *logged: str) -> Report:
         auc=auc,
         auc_low=auc - half,
         auc_high=auc + half,
-        average_precision=0.1,
+        average_precision=0.4,
         ap_low=0.0,
         ap_high=0.2,
     )

@@ -9,15 +9,15 @@ from msgspec import Struct
 from ..document.facts import EvaluationFacts, Report
 from ..document.scores import accuracy, explained
 from .context import Context
-from .curves import finite, learning_rates, losses
+from .curves import Curve, finite, learning_rates, losses
 from .thresholds import Thresholds
 
 _FEWEST = 20  # samples
 _APART = 0.1  # of all samples that would have to change class for the shares to be the same
 _WELL = 0.9  # of the way from a constant guess to no mistake
 _LOWERED = 0.1  # of the highest learning rate
-_AT_BEST = 0.05  # of how far the validation loss fell
-_NEAR = 0.01  # of the lowest validation loss
+_AT_BEST = 0.05  # of how far the loss fell
+_NEAR = 0.01  # of its lowest
 
 
 class Skill(Struct, frozen=True, kw_only=True):
@@ -108,25 +108,22 @@ def score_of(facts: EvaluationFacts | None) -> float | None:
 
 
 def came_to_rest_well(report: Report, context: Context, limits: Thresholds) -> bool:
-    """Tell whether a run came to rest (``came_to_rest``) with nine tenths of what a constant guess lacks.
+    """Tell whether a run came to rest by its validation loss, with nine tenths of what a constant guess lacks.
 
     Whatever steps were like on the way, they led there.
     """
     known = _one(report.evaluation, _FEWEST) if context.outcome_known else None
-    return known is not None and known[0] >= _WELL and came_to_rest(report, limits)
+    return known is not None and known[0] >= _WELL and came_to_rest(report, losses(report.training, limits)[1])
 
 
-def came_to_rest(report: Report, limits: Thresholds) -> bool:
-    """Tell whether a run ended at its best after a schedule had taken the rate down.
+def came_to_rest(report: Report, loss: Curve | None) -> bool:
+    """Tell whether a run ended at the best of this loss after a schedule had taken the rate down.
 
-    The rate ended at a tenth of its highest at most, the validation loss within 5 % of its fall, or 1 %, of its lowest.
+    The rate ended at a tenth of its highest at most, the loss within 5 % of its fall, or 1 %, of its lowest.
     """
-    if report.training is None:
+    if report.training is None or loss is None:
         return False
     rates = [[y for _, y in finite(series)] for series in learning_rates(report.training)]
     lowered = bool(rates) and all(len(ys) > 1 and ys[-1] <= _LOWERED * max(ys) for ys in rates)
-    _, val = losses(report.training, limits)
-    if not lowered or val is None:
-        return False
-    best = min(val.y)
-    return val.y[-1] - best <= max(_AT_BEST * (val.y[0] - best), _NEAR * abs(best))
+    best = min(loss.y)
+    return lowered and loss.y[-1] - best <= max(_AT_BEST * (loss.y[0] - best), _NEAR * abs(best))

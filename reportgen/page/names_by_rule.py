@@ -57,6 +57,7 @@ OF_RULE: dict[str, dict[str, tuple[str, Unit]]] = {
         "largest": (N_("labels of the commonest class"), COUNT),
         "smallest": (N_("labels of the rarest class"), COUNT),
         "class": (N_("class that is not found"), COUNT),
+        "precise": (N_("average precision of the rare, at least"), NUMBER),
         "classes": (N_("rare classes"), COUNT),
         "favoured": (N_("recall with the rare favoured"), SHARE),
         "gained": (N_("samples right then alone"), COUNT),

@@ -48,7 +48,9 @@ def update_ratio(report: Report, context: Context, limits: Thresholds) -> Iterat
     line = limits.update_ratio_first_off
     off = _carried_off(report, context, limits, at_once=start > line) if max(start, first) > line else 0.0
     high = typical > limits.update_ratio_high or first > limits.update_ratio_first or off > 0
-    at_rest = came_to_rest_well(report, context, limits) or (not _has_hidden(report) and came_to_rest(report, limits))
+    # a convex loss is learned wherever large steps led at first
+    convex = not _has_hidden(report) and any(came_to_rest(report, curve) for curve in losses(history, limits))
+    at_rest = convex or came_to_rest_well(report, context, limits)
     # a tiny step is a fault only together with a loss to show for it
     low = typical < limits.update_ratio_low and any(True for _ in h_never_learned(report, context, limits))
     low = low or (
