@@ -123,3 +123,48 @@ def test_as_many_yes_in_each_category_are_no_smoothing() -> None:
 def test_many_rows_to_a_category_give_little_away(told: float, expected: str) -> None:
     column = Encoded(feature=4, values=40, told=told, off=1e-7, train_off=0.3)
     assert severity(report(splits=SplitFacts(encoded=column)), "d-mean-target") == expected
+
+
+def of_few(*, leaving: bool = False, ends: bool = True) -> Finding | None:
+    """Ask of a table of yes and no where one or two rows share a category, and what its mean holds of them."""
+    g = torch.Generator().manual_seed(3)
+    n = 1600
+    x, kind = torch.randn(n, 4, generator=g), torch.randint(1100, (n,), generator=g)
+    y = (x[:, 0] + torch.randn(n, generator=g) > 0).double()
+    if not ends:  # no category without a yes
+        kind, y = torch.cat([kind, torch.arange(1100)]), torch.cat([y, torch.ones(1100).double()])
+        x = torch.cat([x, torch.randn(1100, 4, generator=g)])
+    sums, count = torch.zeros(1100).double().index_add_(0, kind, y), kind.bincount(minlength=1100)
+    column = (sums / count.clamp_min(1))[kind]
+    if leaving:  # each row's own answer left out
+        column = ((sums[kind] - y) / (count[kind] - 1).clamp_min(1)).clamp(0, 1)
+    order = torch.randperm(len(y), generator=g)
+    loaders = [
+        DataLoader(TensorDataset(torch.cat([x, column[:, None].float()], 1)[p], y[p].float()), 50)
+        for p in (order[:1200], order[1200:])
+    ]
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(5, 1), nn.Flatten(0))
+    options = reportgen.Options(trial_budget=0, pictures=0)
+    seen = reportgen.examine(model, loaders[1], train_data=loaders[0], loss=nn.BCEWithLogitsLoss(), options=options)
+    return next((f for f in seen.findings if f.rule == "d-mean-target"), None)
+
+
+def test_means_of_a_few_rows_take_few_values_and_hold_whole_answers() -> None:
+    finding = of_few()
+    assert finding is not None
+    assert (finding.severity.value, finding.subject) == ("warning", "input 4")
+    assert finding.evidence["values"] < 20
+    assert finding.evidence["told"] > 0.3
+    assert of_few(leaving=True) is None
+    assert of_few(ends=False) is None
+
+
+@pytest.mark.parametrize("ends", [True, False])
+def test_grades_of_which_more_say_yes_are_no_means(ends: bool) -> None:
+    """Of nine grades the first never says yes and the last always, and those between about as often as they say."""
+    g = torch.Generator().manual_seed(4)
+    grade = torch.randint(9, (OF,), generator=g) / 8
+    chance = grade if ends else 0.1 + 0.8 * grade
+    y = (torch.rand(OF, generator=g) < chance).long()
+    assert found(torch.randn(OF, 4, generator=g), grade.double(), y) is None

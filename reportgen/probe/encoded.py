@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -12,6 +14,9 @@ _ROWS = 1 << 14
 _COLUMNS = 64
 _FIRST = 512  # rows
 _VALUES = 20  # that occur in both splits: a line through two of them meets no others by chance
+_FEW = 5  # values of a yes or no: both ends, and three shares between
+_BY_CHANCE = 1e-5  # of shares that are met to the row
+_AT_ENDS = 20  # rows
 _CLASSES = 16
 _PAIRS = 200
 _LOOKED_AT = 256  # values, to choose among the pairs
@@ -53,8 +58,8 @@ def encoded(training: TableRows, given: TableRows) -> Encoded | None:
     """Return a column that is the mean target of all rows of each of its values, and not of the training rows.
 
     The mean may be scaled and moved (a column that was standardised), or drawn towards a common one by a number of rows
-    that it counts for (smoothing). Of classes it may be that of their numbers or the share of one of them. None where
-    no column is.
+    that it counts for (smoothing). Of classes it may be that of their numbers or the share of one of them. Where few
+    rows share a category, shares of yes take few values, from 0 to 1; see ``_of_few``. None where no column is.
     """
     ours, theirs = training.table(), given.table()
     if ours is None or theirs is None or ours[0].shape[1] != theirs[0].shape[1]:
@@ -71,26 +76,59 @@ def encoded(training: TableRows, given: TableRows) -> Encoded | None:
         if len(torch.unique(some)) == _FIRST:  # of half as many values as rows, some of them meet
             continue
         values, place = torch.unique(x[:, column], return_inverse=True)
-        if not _VALUES <= len(values) <= len(x) / 2:
+        shared = len(set(place[:known].tolist()) & set(place[known:].tolist()))
+        if len(values) > len(x) / 2 or shared < _FEW:
             continue
-        both = torch.bincount(place, minlength=len(values)).double()
-        first = torch.bincount(place[:known], minlength=len(values)).double()
-        shared = (first > 0) & (first < both)
-        if int(shared.sum()) < _VALUES:
-            continue
-        for target in wanted:
-            sums = torch.zeros_like(both).index_add_(0, place, target)
-            off = _off(values, sums, both)
-            if off >= _EXACT:
-                continue
-            own = torch.zeros_like(both).index_add_(0, place[:known], target[:known])
-            seen = first > 0
-            alone = _off(values[seen], own[seen], first[seen])
-            if 0.1 * alone > _EXACT:
-                asked = place[known:]
-                told = _told((own / first)[asked], values[asked], target[known:], shared[asked])
-                found.append(Encoded(feature=column, values=len(values), told=told, off=off, train_off=alone))
+        if shared >= _VALUES:
+            found += _of_many(column, values, place, wanted, known)
+        elif len(classes) == 2:
+            found += _of_few(column, values, place, (y == classes[1]).double(), known)
     return max(found, key=lambda e: e.told, default=None)
+
+
+def _of_many(column: int, values: Tensor, place: Tensor, wanted: list[Tensor], known: int) -> list[Encoded]:
+    both = torch.bincount(place, minlength=len(values)).double()
+    first = torch.bincount(place[:known], minlength=len(values)).double()
+    shared, seen, asked = (first > 0) & (first < both), first > 0, place[known:]
+    found = []
+    for target in wanted:
+        sums = torch.zeros_like(both).index_add_(0, place, target)
+        off = _off(values, sums, both)
+        if off >= _EXACT:
+            continue
+        own = torch.zeros_like(both).index_add_(0, place[:known], target[:known])
+        alone = _off(values[seen], own[seen], first[seen])
+        if 0.1 * alone > _EXACT:
+            told = _told((own / first)[asked], values[asked], target[known:], shared[asked])
+            found.append(Encoded(feature=column, values=len(values), told=told, off=off, train_off=alone))
+    return found
+
+
+def _of_few(column: int, values: Tensor, place: Tensor, yes: Tensor, known: int) -> list[Encoded]:
+    """Find a column whose few values are the shares of yes among all rows with each of them, to the row.
+
+    The least value has no yes at all, the largest nothing else, in twenty rows or more each; of those between, each
+    share would be met exactly by so many rows drawn with it with a chance of a few percent, and all of them together
+    with less than 1e-5. ``told``: squared correlation with the targets given.
+    """
+    both = torch.bincount(place, minlength=len(values)).double()
+    sums = torch.zeros_like(both).index_add_(0, place, yes)
+    ends = bool(sums[0] == 0) and bool(sums[-1] == both[-1]) and float(both[[0, -1]].min()) >= _AT_ENDS
+    shares = (values - values[0]) / (values[-1] - values[0]).clamp_min(1e-300)
+    off = float((sums / both - shares).abs().max() / shares.std(correction=0))
+    between = (sums > 0) & (sums < both)
+    if not ends or off >= _EXACT or not bool(between.any()):
+        return []
+    n, k = both[between], sums[between]
+    choices = torch.lgamma(n + 1) - torch.lgamma(k + 1) - torch.lgamma(n - k + 1)
+    chance = float((choices + k * (k / n).log() + (n - k) * (1 - k / n).log()).sum())
+    if chance > math.log(_BY_CHANCE):
+        return []
+    first = torch.bincount(place[:known], minlength=len(values)).double()
+    own = torch.zeros_like(both).index_add_(0, place[:known], yes[:known])
+    alone = float((own / first - shares)[first > 0].abs().max() / shares.std(correction=0))
+    told = float(torch.corrcoef(torch.stack([shares[place[known:]], yes[known:]]))[0, 1].square().nan_to_num(0.0))
+    return [Encoded(feature=column, values=len(values), told=told, off=off, train_off=alone)] if alone > _EXACT else []
 
 
 def _told(expected: Tensor, values: Tensor, truth: Tensor, shared: Tensor) -> float:

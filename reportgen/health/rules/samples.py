@@ -246,11 +246,13 @@ def d_mean_target(report: Report, context: Context, limits: Thresholds) -> Itera
     A categorical column was replaced by the mean of the target (target encoding) before the data were split: each
     sample given finds a part of its own answer in it. Told where twenty values or more that occur in both splits are
     the means of the targets of all their rows to within 1e-4 standard deviations, up to scale and offset or to
-    smoothing, and are not those of the training rows, by ten times that. A warning where the column tells
-    a twentieth of what means of the training rows leave open of the targets given (squared partial correlation);
-    otherwise, with many rows to a category, it informs. Not looked for in tables of more than 16384 rows or 64 columns,
-    and not seen where other rows took part. Means over training rows, or over other folds, are no means of both.
-    (Micci-Barreca 2001.)
+    smoothing, and are not those of the training rows, by ten times that. Where few rows share a category, shares of yes
+    take few values: five or more are told that are met to the row, in a way that chance meets once in 100 000, from a
+    least value without any yes to a largest without any no. A warning where the column tells a twentieth of what means
+    of the training rows leave open of the targets given (squared partial correlation; of few values, of these targets
+    themselves); otherwise, with many rows to a category, it informs. Not looked for in tables of more than 16384 rows
+    or 64 columns, and not seen where other rows took part. Means over training rows, or over other folds, are no means
+    of both. (Micci-Barreca 2001.)
     """
     found = report.splits.encoded if report.splits is not None else None
     if found is None or not context.real_data:
