@@ -10,8 +10,17 @@ from msgspec import structs
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+import reportgen
 from reportgen.document.evaluation import Calibration, LabelCounts, Regression
-from reportgen.document.facts import Classification, EvaluationFacts, Report
+from reportgen.document.facts import (
+    ActivationFacts,
+    ActivationRow,
+    Classification,
+    DatasetFacts,
+    EvaluationFacts,
+    FeatureStats,
+    Report,
+)
 from reportgen.document.stats import TensorStats
 from reportgen.document.trials import TrialFacts
 from reportgen.health.rules.claims import falls_with_distance
@@ -228,3 +237,131 @@ def test_several_answers_a_sample_that_are_guessed(area: float, nll: float, expe
 
 def test_a_classifier_that_guesses_still_does() -> None:
     assert severity(report(BAD, training=run()), "o-baseline-skill") == "error"
+
+
+# ------------------------------------------------------------------------------------------------ what else it is
+
+
+@pytest.mark.parametrize(("departure", "expected"), [(1e-7, "info"), (0.3, "warning")])
+def test_an_affine_model_fails_for_that_and_not_for_labels_or_order(departure: float, expected: str) -> None:
+    affine = tried("affinity", departure=departure, affine_layers=4.0, collapsible=3.0, redundant=2.0)
+    order = tried("tokens-reordered", change=1e-7, attention=0.0, recurrent=0.0)
+    facts = TrialFacts(trials=[*affine.trials, *order.trials], budget=20.0)
+    assert severity(report(BAD, trials=facts, training=run()), "position-unseen") == expected
+
+
+@pytest.mark.parametrize(("inner", "expected"), [(1e-7, "warning"), (8e-5, None)])
+def test_inputs_on_a_raw_scale_hide_bends(inner: float, expected: str | None) -> None:
+    trial = tried("affinity", departure=4e-4, inner=inner, behind=2.0, affine_layers=3.0, collapsible=2.0, redundant=0)
+    assert severity(report(BAD, trials=trial, training=run()), "missing-nonlinearity") == expected
+
+
+def test_a_flow_is_no_prediction_of_its_input() -> None:
+    """Its loss may lie near the size of the error that its outputs would have if they were predictions."""
+    affine = tried("affinity", departure=0.3, affine_layers=4.0, collapsible=2.0, redundant=0.0).trials
+    heart = tried("one-batch", solved=0.0, error_share=1.2, samples=32.0, start=1.2, end=0.9).trials
+    level = run([2.2, 1.4, 1.25, *[1.23] * 12])
+    facts = TrialFacts(trials=[*heart, *affine], budget=20.0)
+    fit = structs.replace(numbers_known(0.4), loss=1.22)  # mean squared error 0.6
+    likelihood = report(None, evaluation=fit, trials=facts, training=level)
+    subject = structs.replace(likelihood.subject, loss="<lambda>")
+    assert severity(structs.replace(likelihood, subject=subject), "too-narrow") is None
+    subject = structs.replace(likelihood.subject, loss="MSELoss")
+    assert severity(structs.replace(likelihood, subject=subject), "too-narrow") == "warning"
+
+
+def missing_values(outputs: int = 0, wrong: bool = False) -> Report:
+    stats = TensorStats(count=800, nan=80, m2=720.0, min=-3.0, max=3.0)
+    data = DatasetFacts(
+        n_samples=400,
+        n_batches=4,
+        shape="N x 2",
+        dtype="float32",
+        features=[FeatureStats(index=0, stats=stats)],
+    )
+    whole = TensorStats(count=800, nan=outputs, m2=800.0)
+    row = ActivationRow(name="0", kind="Linear", order=0, calls=4, shape="N x 2", stats=whole)
+    seen = ActivationFacts(mode="eval", n_batches=4, n_samples=400, rows=[row])
+    facts = report(BAD if wrong else GOOD, dataset=data, training=run(), activations=seen)
+    assert facts.evaluation is not None
+    return structs.replace(facts, evaluation=structs.replace(facts.evaluation, loss=0.1))
+
+
+def test_values_that_are_missing_and_filled_in_by_the_model() -> None:
+    assert severity(missing_values(), "d-nonfinite") == "info"
+    assert severity(missing_values(outputs=80), "d-nonfinite") == "error"
+    assert severity(missing_values(wrong=True), "d-nonfinite") == "error"
+    assert severity(structs.replace(missing_values(), training=None), "d-nonfinite") == "error"
+
+
+def test_outputs_that_are_logarithms_of_rates_do_not_miss_the_mean() -> None:
+    target = TensorStats(count=400, sum=3760.0, m2=400 * 59.8, min=0.0, max=60.0)
+    residual = TensorStats(count=400, sum=-2944.0, m2=400 * 50.0, min=-60.0, max=1.0)
+    fit = Regression(r2=-0.7, mae=7.4, mse=104.0, target=target, residual=residual, sample=[])
+    counts = EvaluationFacts(task="regression", n_samples=400, regression=fit, loss=-15.0)
+    data = DatasetFacts(n_samples=400, n_batches=4, shape="N x 6", dtype="float32", target=target)
+    for loss, expected in (("PoissonNLLLoss", None), ("MSELoss", "warning")):
+        facts = report(None, evaluation=counts, train_evaluation=counts, train_dataset=data, training=run())
+        subject = structs.replace(facts.subject, loss=loss)
+        assert severity(structs.replace(facts, subject=subject), "d-target-scale") == expected
+
+
+# ------------------------------------------------------------------------------------------------------- too soon
+
+
+@pytest.mark.parametrize(
+    ("val", "after", "faster", "expected"),
+    [
+        ([1.48, 1.12, 0.92, 0.77], 0.81, 0.08, "warning"),  # repeats its few batches, and could go much further
+        ([1.48, 1.12, 0.92, 0.77], 0.81, 0.5, None),
+        ([1.48, 0.82, 0.79, 0.77], 0.81, 0.08, None),  # hardly falls any more
+    ],
+)
+def test_a_run_that_ends_in_its_fall_whose_few_batches_teach_no_more(
+    val: list[float], after: float, faster: float, expected: str | None
+) -> None:
+    steps = [2.3, *[loss for loss in val for _ in range(50)]]
+    numbers = {"before": 0.77, "samples": 400.0, "steps": 120.0}
+    longer = tried("trained-on", None, after=after, score_before=0.69, score_after=0.72, **numbers).trials
+    ways = tried("other-ways", None, faster=faster, same=after, rate=3e-3, decay=0.0, drop=0.0, **numbers).trials
+    facts = TrialFacts(trials=[*longer, *ways], budget=20.0)
+    history = run(val, val, series=[series("train_loss", steps, "step")])
+    assert severity(report(None, trials=facts, training=history), "cut-short") == expected
+
+
+def test_twins_that_are_driven_apart_until_all_is_one() -> None:
+    for nearer, dealt, expected in ((0.005, 10.45, "error"), (0.2, 10.45, None), (0.2, 9.0, "error")):
+        told = tried("loss-without-target", ignored=1.0, samples=64.0, alike=10.46, dealt=dealt, nearer=nearer)
+        assert severity(report(None, trials=told, training=run()), "loss-sign") == expected
+
+
+class Two(torch.optim.Optimizer):
+    """Steps two optimizers, and was made without its base class."""
+
+    def __init__(self, one: nn.Module, other: nn.Module) -> None:
+        self.parts = [torch.optim.SGD(one.parameters(), 0.1), torch.optim.Adam(other.parameters(), 0.01)]
+        self.defaults, self.state = {}, {}  # type: ignore[assignment]
+        self.param_groups = [group for part in self.parts for group in part.param_groups]
+
+    def step(self, closure: Any = None) -> None:  # type: ignore[override]
+        for part in self.parts:
+            part.step()
+
+
+def test_an_optimizer_that_steps_others_is_watched_by_them() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2))
+    both = Two(model[0], model[2])
+    with reportgen.Monitor(model, both) as monitor:
+        for _ in range(12):
+            for part in both.parts:
+                part.zero_grad()
+            F.cross_entropy(model(torch.randn(16, 4)), torch.arange(16) % 2).backward()  # type: ignore[no-untyped-call]
+            both.step()
+    loop = monitor.history().loop
+    assert loop is not None
+    assert [(o.name, o.n_steps) for o in loop.optimizers] == [("SGD", 12), ("Adam", 12)]
+    given = Two(model[0], model[2])
+    given.parts = []
+    with pytest.raises(reportgen.errors.OptionError, match="Cannot watch an optimizer of type Two"):
+        reportgen.Monitor(model, given)

@@ -185,3 +185,20 @@ def test_an_end_of_a_range_that_rounding_left_is_about_zero() -> None:
         rule="output-range", severity=Severity.WARNING, subject="output", section="evaluation", evidence=evidence
     )
     assert describe(told).startswith("The last activation reaches from ~0 to 1;")
+
+
+@pytest.mark.parametrize(("reach", "alarmed"), [(1.0, False), (0.8, True)])
+def test_values_at_the_very_end_of_a_range_are_within_it(reach: float, alarmed: bool) -> None:
+    """The last bin of a histogram begins at the largest value, and reaches beyond it."""
+    y = torch.rand(len(X), 1, generator=torch.Generator().manual_seed(0)) * 0.9
+    y[::3] = 1.0
+
+    class Bounded(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.body = body(1)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return reach * self.body(x).sigmoid()
+
+    assert [f.rule for f in found(examined(Bounded(), X, y, nn.MSELoss()))] == ["output-range"] * alarmed

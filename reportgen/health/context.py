@@ -65,6 +65,14 @@ def draws(report: Report) -> bool:
     return trial is not None and trial.numbers.get("drawn", 0.0) > _DRAWN
 
 
+def is_affine(report: Report, limits: Thresholds) -> bool:
+    """Tell whether the whole network is affine, though it has layers in a row that were to be more than one."""
+    trial = report.tried("affinity")
+    return (
+        trial is not None and trial.numbers["collapsible"] > 0 and trial.numbers["departure"] < limits.affine_departure
+    )
+
+
 def needs_no_targets(report: Report) -> bool:
     """Tell whether the loss is the same whatever the targets: outputs are no answers then."""
     trial = report.tried("loss-without-target")
@@ -170,7 +178,10 @@ def same_units(report: Report) -> bool:
     if any(word in name for word in _LOSSES_IN_UNITS):
         return True
     # of the same data and outputs; but a root is taken batch by batch, and a last batch may weigh too much
-    near = 0.002 if _may_be_linked(evaluation) else 0.02
+    answers = report.tried("loss-of-answers")
+    distance = answers is None or answers.numbers["right"] <= 1e-3 * abs(answers.numbers["wrong"])
+    # where not even that is known, four sizes are met by chance too often
+    near = 0.02 if distance and answers is not None and not _may_be_linked(evaluation) else 0.002
     return value is not None and any(abs(value - size) <= near * size for size in sizes)
 
 

@@ -147,10 +147,20 @@ def _sure(f: Finding) -> str:
 
 def _short(f: Finding) -> str:
     e = f.evidence
-    return _(
-        "The training loss fell from {first} to {last} and every validation was better than the one "
-        "before; 120 steps more take the loss on the data given from {before} to {after}."
-    ).format(first=amount(e["first"]), last=amount(e["last"]), before=amount(e["before"]), after=amount(e["after"]))
+    text = (
+        _(
+            "The training loss fell from {first} to {last} and every validation was better than the one "
+            "before; 120 steps at ten times the rate take the loss on the data given from {before} to {after}."
+        )
+        if f.detail.get("way") == "faster"
+        else _(
+            "The training loss fell from {first} to {last} and every validation was better than the one "
+            "before; 120 steps more take the loss on the data given from {before} to {after}."
+        )
+    )
+    return text.format(
+        first=amount(e["first"]), last=amount(e["last"]), before=amount(e["before"]), after=amount(e["after"])
+    )
 
 
 def _spared(f: Finding) -> str:

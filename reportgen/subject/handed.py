@@ -34,11 +34,26 @@ def optimizers_in(optimizer: Optimizer | Sequence[Optimizer] | None) -> tuple[Op
     given = list(optimizer.values()) if isinstance(optimizer, Mapping) else given
     found: list[Optimizer] = []
     for one in given:
-        while not isinstance(one, Optimizer) and isinstance(getattr(one, "optimizer", None), Optimizer):
-            one = one.optimizer  # Accelerate, Lightning and others wrap
-        expect("optimizer", one, isinstance(one, Optimizer), "a torch.optim.Optimizer, or several in a list")
-        found.append(one)
+        within = stepped_by(one)
+        expect("optimizer", one, bool(within), "a torch.optim.Optimizer, or several in a list")
+        found += within
     return tuple(found)
+
+
+def stepped_by(given: Any) -> list[Optimizer]:
+    """Return the optimizers that make the steps of what was given: itself, or those that it holds, or none.
+
+    Accelerate, Lightning and others wrap one. A class that steps several need not be an optimizer; one that is, but was
+    made without its base class, has no place for hooks.
+    """
+    while isinstance(getattr(given, "optimizer", None), Optimizer):
+        given = given.optimizer
+    if isinstance(given, Optimizer) and hasattr(given, "_optimizer_step_post_hooks"):
+        return [given]
+    held: list[Any] = []
+    for value in vars(given).values() if hasattr(given, "__dict__") else ():
+        held += value.values() if isinstance(value, Mapping) else value if isinstance(value, (list, tuple)) else [value]
+    return [one for one in held if isinstance(one, Optimizer) and hasattr(one, "_optimizer_step_post_hooks")]
 
 
 def owned_by(optimizers: tuple[Optimizer, ...]) -> set[int] | None:

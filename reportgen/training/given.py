@@ -14,6 +14,7 @@ from torch.optim import Optimizer
 from ..arguments import expect
 from ..errors import OptionError
 from ..probe.layers import kind_of
+from ..subject.handed import stepped_by
 from .naming import labels_of
 from .notebook import Notebook
 from .observations import Setting
@@ -48,22 +49,23 @@ def models_of(model: Any) -> dict[str, nn.Module]:
 
 def optimizers_of(optimizer: Optimizers | None, models: Mapping[str, nn.Module]) -> tuple[list[Optimizer], list[str]]:
     """Return the optimizers as a list, each out of what may be wrapped around it, and a word for each."""
-    given: list[Any] = []
+    given: dict[Any, Any] = {}
     if isinstance(optimizer, Mapping):
-        given = list(optimizer.values())
+        given = dict(optimizer)
     elif optimizer is not None:
-        given = list(optimizer) if isinstance(optimizer, (list, tuple)) else [optimizer]
+        given = dict(enumerate(optimizer if isinstance(optimizer, (list, tuple)) else [optimizer]))
     found: list[Optimizer] = []
-    for one in given:
-        while isinstance(getattr(one, "optimizer", None), Optimizer):  # Accelerate, Lightning and others wrap
-            one = one.optimizer
-        if not isinstance(one, Optimizer):
+    labels: list[str] = []
+    for name, one in given.items():
+        within = stepped_by(one)
+        if not within:
             raise OptionError(
                 f"Cannot watch an optimizer of type {type(one).__name__}.",
-                hint="Expected a torch.optim.Optimizer, or several in a list or dict.",
+                hint="Expected a torch.optim.Optimizer, made by way of its base class, or several in a list or dict.",
             )
-        found.append(one)
-    return found, list(map(str, optimizer)) if isinstance(optimizer, Mapping) else labels_of(models, found)
+        found += within
+        labels += [f"{name} {i}" for i in range(1, len(within) + 1)] if len(within) > 1 else [str(name)]
+    return found, labels if isinstance(optimizer, Mapping) else labels_of(models, found)
 
 
 def plain(settings: Mapping[str, Any]) -> dict[str, Setting]:

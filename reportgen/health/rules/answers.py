@@ -17,6 +17,7 @@ SECTION = "trials"
 _LEAST_EPOCHS = 4
 _SCORE = 0.05  # distance from 1 and from 0 of a score that smoothing or a finite logit leaves
 _NEARER = 0.3  # of all pairs: half of them by chance, with an error of 0.06 for 64 samples
+_FARTHEST = 0.03  # of all pairs: nearly every output lies nearer to all others than to its own
 _UNLIKELY = 5.0  # of a logarithm; probabilities themselves weigh at most 1
 _SCORES = ("acc", "iou", "dice", "f1", "auc", "jaccard", "precision", "recall")
 
@@ -39,13 +40,14 @@ def loss_sign(report: Report, context: Context, limits: Thresholds) -> Iterator[
     numbers, a loss that is highest for outputs that equal them is a reward, and so is one that falls without end as
     targets are moved away from the outputs. A loss that ended at its lowest, a thousand times as far below zero as it
     began from it, while the outputs became useless (R² below -1, or no better than a constant guess) has a term with
-    the wrong sign, which outgrew the others. A loss that looks at no targets but compares two outputs of each sample
-    is negated if it is lower where the second is the first of another sample than where it is its own, and the model's
-    own lie farther apart than those of strangers, seven times of ten. A loss that is a straight line in one column of
-    the targets (a reward, a weight) and falls with it in every sample, by more than 5 in some and five times that where
-    outputs are ten times as large, makes unlikely without end what it is to reward; its logarithm lacks a minus. A loss
-    that draws answers from the outputs (two values for the same differ) is not asked what it makes of right ones: it
-    is an estimate, whose derivative is meant and whose level is not.
+    the wrong sign, which outgrew the others. A loss that looks at no targets but compares two outputs of each sample is
+    negated if it is lower where the second is the first of another sample than where it is its own, and the model's own
+    lie farther apart than those of strangers, seven times of ten (or 97 of a hundred, where all outputs have come so
+    close that other terms outweigh it). A loss that is a straight line in one column of the targets (a reward, a
+    weight) and falls with it in every sample, by more than 5 in some and five times that where outputs are ten times as
+    large, makes unlikely without end what it is to reward; its logarithm lacks a minus. A loss that draws answers from
+    the outputs (two values for the same differ) is not asked what it makes of right ones: it is an estimate, whose
+    derivative is meant and whose level is not.
     """
     step, answers = report.tried("one-step"), report.tried("loss-of-answers")
     uphill = step is not None and step.numbers.get("slope", 0.0) > limits.uphill
@@ -107,8 +109,9 @@ def _parts_twins(report: Report) -> dict[str, float]:
     if trial is None or "alike" not in trial.numbers:
         return {}
     told = _numbers(trial, "alike", "dealt", "nearer")
-    lower = told["alike"] - told["dealt"] > 0.01 * max(abs(told["alike"]), abs(told["dealt"]))
-    return told if lower and told["nearer"] < _NEARER else {}
+    lower = (told["alike"] - told["dealt"]) / max(abs(told["alike"]), abs(told["dealt"]), 1e-12)
+    found = (lower > 0.01 and told["nearer"] < _NEARER) or (lower > 1e-4 and told["nearer"] < _FARTHEST)
+    return told if found else {}
 
 
 def _drives_off_rewards(report: Report) -> dict[str, float]:

@@ -93,7 +93,7 @@ def too_narrow(report: Report, context: Context, limits: Thresholds) -> Iterator
         yield found
         return
     trial, (train, _) = report.tried("one-batch"), losses(report.training, limits)
-    fit = _fit(_fitted(report), limits)
+    fit = _fit(report, limits)
     affine = report.tried("affinity")
     if trial is None or train is None or fit is None or trial.numbers["solved"] or _content(trial):
         return
@@ -122,7 +122,7 @@ def too_narrow(report: Report, context: Context, limits: Thresholds) -> Iterator
 
 def through_one(report: Report, context: Context, limits: Thresholds) -> Finding | None:
     """Find a trained model of a poor fit through which a single number passes."""
-    trial, fit = report.tried("numbers-passed"), _fit(_fitted(report), limits)
+    trial, fit = report.tried("numbers-passed"), _fit(report, limits)
     if trial is None or fit is None or context.state != "trained" or trial.numbers["second"] >= limits.one_number:
         return None
     name, value, poor = fit
@@ -159,9 +159,10 @@ def _fitted(report: Report) -> EvaluationFacts | None:
     return ours if alike and same_units(report) else theirs
 
 
-def _fit(facts: EvaluationFacts | None, limits: Thresholds) -> tuple[str, float, float] | None:
-    """Return what the fit is called, its value, and below what it is poor."""
-    if facts is not None and facts.regression is not None and facts.regression.r2 is not None:
+def _fit(report: Report, limits: Thresholds) -> tuple[str, float, float] | None:
+    """Return what the fit is called, its value, and below what it is poor; None where outputs are no predictions."""
+    facts = _fitted(report)
+    if facts is not None and facts.regression is not None and facts.regression.r2 is not None and same_units(report):
         return "r2", facts.regression.r2, limits.poor_r2
     score = accuracy(facts.classification.confusion) if facts is not None and facts.classification is not None else None
     if score is None or score.majority >= 1:
@@ -279,10 +280,12 @@ def cut_short(report: Report, context: Context, limits: Thresholds) -> Iterator[
     a single validation, which has no trend, the score must rise by 0.15 and four standard errors too. A loss below a
     quarter of its start is no rest where both losses of the last epoch are lower than those before by 15 %, and going
     on for no more steps than were made takes a quarter off what the score lacks, by four standard errors; for up to
-    three times as many, as much as a quarter each time comes to. Going on says less than the run where it sees some of
-    the data only: of four validations or more, the last two each a fifth below the one before, in both losses, with
-    that of the validation no more than a tenth above the other, are enough where it does no harm. A warning. Runs of
-    eight validations and more are judged by their curves alone, but where they made no more steps than those 120 (a
+    three times as many, as much as a quarter each time comes to; or both are lower by three tenths, the score was 0.9
+    at most, and going on halves the loss. Where going on takes no tenth off, it is enough that steps ten times as large
+    halve the loss, if it fell by a tenth in each of the last two epochs. Going on says less than the run where it sees
+    some of the data only: of four validations or more, the last two each a fifth below the one before, in both losses,
+    with that of the validation no more than a tenth above the other, are enough where it does no harm. A warning. Runs
+    of eight validations and more are judged by their curves alone, but where they made no more steps than those 120 (a
     loop that breaks off each epoch, as for a quick look): the last three validations the best and each better than the
     one before, over the last quarter the loss on them fell by a tenth, and going on takes a quarter off what the score
     lacks, by four standard errors, and lowers the loss by three tenths.
@@ -299,7 +302,8 @@ def cut_short(report: Report, context: Context, limits: Thresholds) -> Iterator[
         return
     first, last = steps[0], sum(steps[-10:]) / 10
     better = trial.numbers["after"] < (1 - limits.longer_gain) * trial.numbers["before"]
-    better = better and _is_short(report, trial.numbers, limits)
+    faster = None if better else _faster_halves(report, values)
+    better = (better or faster is not None) and _is_short(report, trial.numbers, limits)
     if len(values) == 1:
         better = better and _rises(trial, limits)
     freely = _falls_freely(report, trial, values, steps, limits)
@@ -308,17 +312,19 @@ def cut_short(report: Report, context: Context, limits: Thresholds) -> Iterator[
         return
     poor = trial.numbers.get("score_before", 0.0) <= limits.short_score
     met = {"score": limits.short_score} if poor else {"loss": limits.short_loss}
-    yield _cut(trial, first, last, {"gain": limits.longer_gain} | met)
+    yield _cut(trial, first, last, {"gain": limits.longer_gain} | met, faster if better and not freely else None)
 
 
-def _cut(trial: Trial, first: float, last: float, met: dict[str, float]) -> Finding:
+def _cut(trial: Trial, first: float, last: float, met: dict[str, float], faster: float | None = None) -> Finding:
+    after = trial.numbers["after"] if faster is None else faster
     return Finding(
         rule="cut-short",
         severity=Severity.WARNING,
         subject="train_loss",
         section="training",
-        evidence={"before": trial.numbers["before"], "after": trial.numbers["after"], "first": first, "last": last},
+        evidence={"before": trial.numbers["before"], "after": after, "first": first, "last": last},
         threshold=met,
+        detail={} if faster is None else {"way": "faster"},
     )
 
 
@@ -368,11 +374,29 @@ def _in_full_fall(report: Report, trial: Trial, values: list[float], steps: list
     lower, share = 1 - limits.steep_fall, 1 - (1 - limits.longer_gained) ** times
     now, then = fmean(steps[-made:]), fmean(steps[-2 * made : -made])
     gained, lacking = n["score_after"] - n["score_before"], 1 - n["score_before"]
+    free = 0 < values[-1] <= (1 - _LOWER) * values[-2] and 0 < now <= (1 - _LOWER) * then
+    # places of a map are mostly right before anything is learned of them
+    if free and n["score_before"] <= limits.short_score and n["after"] < n["before"] / 2 and gained > 0:
+        return True
     return (
         0 < values[-1] <= lower * values[-2]
         and 0 < now <= lower * then
         and gained > max(share * lacking, limits.anew_errors * _error_of(report, n))
     )
+
+
+def _faster_halves(report: Report, values: list[float]) -> float | None:
+    """Return to what steps ten times as large take a loss that fell by a tenth in each of the last two epochs.
+
+    None where that is not its half.
+
+    Going on repeats the few batches that it has, and may learn these by heart before new ones are any better.
+    """
+    trial = report.tried("other-ways")
+    if trial is None or "faster" not in trial.numbers or len(values) < 3:
+        return None
+    falls = all(0 < b <= 0.9 * a for a, b in pairwise(values[-3:]))
+    return trial.numbers["faster"] if falls and trial.numbers["faster"] < trial.numbers["before"] / 2 else None
 
 
 def _falls_freely(report: Report, trial: Trial, values: list[float], steps: list[float], limits: Thresholds) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 from ...document.facts import DatasetFacts, FeatureStats, Finding, Report, Severity
@@ -23,7 +24,9 @@ def d_nonfinite(report: Report, context: Context, limits: Thresholds) -> Iterato
 
     Counted over every element of the first input tensor and of floating-point targets, in all batches given; and NaN in
     further inputs, and in targets that are several, of a run that broke: a model that works fills them in, or its loss
-    leaves them out, and a mask may hold infinity.
+    leaves them out, and a mask may hold infinity. NaN in inputs alone informs where nothing else ever lost its value: a
+    run that was watched, whose losses are finite throughout, as are all outputs of layers, and a model that works. It
+    fills them in.
     """
     parts: list[tuple[str, TensorStats]] = []
     for prefix, data in (("", report.dataset), ("training ", report.train_dataset)):
@@ -36,7 +39,7 @@ def d_nonfinite(report: Report, context: Context, limits: Thresholds) -> Iterato
     if bad:
         yield Finding(
             rule="d-nonfinite",
-            severity=Severity.ERROR,
+            severity=Severity.INFO if _are_filled_in(report, context, bad) else Severity.ERROR,
             subject=bad[0][0],
             section=SECTION,
             evidence={
@@ -46,6 +49,16 @@ def d_nonfinite(report: Report, context: Context, limits: Thresholds) -> Iterato
             },
             threshold={"nonfinite": 0},
         )
+
+
+def _are_filled_in(report: Report, context: Context, bad: list[tuple[str, TensorStats]]) -> bool:
+    """Tell whether NaN is met in inputs alone, and the model takes it as a value that is missing."""
+    evaluation, rows = report.evaluation, report.activations.rows if report.activations is not None else []
+    if any("target" in name or stats.pos_inf or stats.neg_inf for name, stats in bad) or report.training is None:
+        return False
+    finite = evaluation is not None and evaluation.loss is not None and math.isfinite(evaluation.loss)
+    whole = bool(rows) and not any(row.stats.nonfinite for row in rows)
+    return finite and whole and context.outcome_known and context.outcome_ok and not _broke(report)
 
 
 def _broke(report: Report) -> bool:

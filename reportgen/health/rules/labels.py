@@ -10,7 +10,7 @@ from ...document.facts import DatasetFacts, EvaluationFacts, Finding, Report, Se
 from ...document.history import History
 from ...document.samples import Order
 from ...document.scores import accuracy
-from ..context import Context, needs_no_targets
+from ..context import Context, is_affine, needs_no_targets, same_units
 from ..curves import finite, learning_rates
 from ..thresholds import Thresholds
 from .optimizer import is_adaptive
@@ -206,15 +206,16 @@ def d_label_signal(report: Report, context: Context, limits: Thresholds) -> Iter
     by heart: accuracy there is 0.3 and five standard errors above. A warning where no one learns anything: neighbours
     say nothing in either split, the model guesses on the data given, and fresh copies that learned from half of either
     split are nowhere better than a constant answer; not so where a tenth of the model never ran in training or got no
-    gradient, which copies lack too. What words say is no error, and no warning of attention without positions or of
-    recurrent layers: words far apart they do not see. Wrong where a task is too hard for all three.
+    gradient, or it is affine for want of activations, which copies lack too. What words say is no error, and no warning
+    of attention without positions or of recurrent layers: words far apart they do not see. Wrong where a task is too
+    hard for all three.
     """
     data = report.train_dataset or report.dataset
     signal = data.signal if data is not None else None
     if signal is None or signal.n < 100 or signal.z >= 3:
         return
     evidence = {"score": signal.score, "chance": signal.null_mean, "z": signal.z, "samples": signal.n}
-    lost = _is_lost_on_all(report, context) and not is_in_part(report, limits)
+    lost = _is_lost_on_all(report, context, limits) and not is_in_part(report, limits)
     lost = lost and (signal.k > 0 or not _may_lie_apart(report, limits))
     severity = Severity.WARNING if lost else Severity.INFO
     yield Finding(
@@ -240,13 +241,15 @@ def _by_heart(report: Report, context: Context) -> bool:
     return ours.value > theirs.value + max(0.3, 5 * error) and theirs.low <= theirs.majority
 
 
-def _is_lost_on_all(report: Report, context: Context) -> bool:
+def _is_lost_on_all(report: Report, context: Context, limits: Thresholds) -> bool:
     """Tell whether neighbours, the model and fresh copies of it all fail to find anything that holds elsewhere."""
     splits, given = report.splits, report.evaluation
     if splits is None or given is None or not context.outcome_known or context.outcome_ok:
         return False
     signals = (splits.training_signal, splits.given_signal)
     if any(s is None or s.n < 100 or s.z >= 3 for s in signals) or not learns_nothing(report, context):
+        return False
+    if is_affine(report, limits):
         return False
     return _is_guess(given)
 
@@ -308,7 +311,7 @@ def d_target_scale(report: Report, context: Context, limits: Thresholds) -> Iter
     offset = abs(target.mean or 0.0) / target.std
     fit = report.train_evaluation.regression if report.train_evaluation is not None else None
     short = fit is not None and fit.r2 is not None and fit.r2 < limits.poor_r2 and target.std > limits.target_std_poor
-    unmet = fit is not None and _is_unmet(fit, report.training, limits)
+    unmet = fit is not None and same_units(report) and _is_unmet(fit, report.training, limits)
     blown = _is_blown_up(report, context, limits, math.hypot(target.mean or 0.0, target.std))
     usual = offset <= limits.target_offset and 1 / limits.target_std < target.std <= limits.target_std
     if usual and not short and not unmet and not blown:

@@ -103,7 +103,7 @@ def _numbers_out_of_reach(report: Report, context: Context, limits: Thresholds, 
     low, high, drive = (head.numbers[key] for key in ("low", "high", "drive"))
     margin = 0.05 * target.std
     share = _share_below(target, low - margin) if low > -0.9 * drive else 0.0
-    share += 1 - _share_below(target, high + margin) if high < 0.9 * drive else 0.0
+    share += _share_above(target, high + margin) if high < 0.9 * drive else 0.0
     if share <= limits.unreachable:
         return
     severity = Severity.WARNING if share > 0.1 else Severity.INFO
@@ -115,10 +115,21 @@ def _numbers_out_of_reach(report: Report, context: Context, limits: Thresholds, 
 
 
 def _share_below(stats: TensorStats, value: float) -> float:
-    if stats.histogram is None or not stats.histogram.total:
-        return 0.0
-    below = sum(n for low, high, n in stats.histogram.ordered() if high <= value)
-    return below / stats.histogram.total
+    return _share(stats, [n for _, high, n in _bins(stats) if high <= value])
+
+
+def _share_above(stats: TensorStats, value: float) -> float:
+    """Return the share in bins that lie above as a whole: of ones the bin reaches beyond 1."""
+    return _share(stats, [n for low, _, n in _bins(stats) if low >= value])
+
+
+def _bins(stats: TensorStats) -> list[tuple[float, float, int]]:
+    return list(stats.histogram.ordered()) if stats.histogram is not None else []
+
+
+def _share(stats: TensorStats, counts: list[int]) -> float:
+    total = stats.histogram.total if stats.histogram is not None else 0
+    return sum(counts) / total if total else 0.0
 
 
 def _is_softmax(head: Trial) -> bool:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 
 from ...document.facts import Finding, Report, Severity
 from ...document.trials import Trial
-from ..context import Context
+from ..context import Context, is_affine
 from ..curves import losses
 from ..skill import score_of, skill_of
 from ..thresholds import Thresholds
@@ -27,7 +27,7 @@ def position_unseen(report: Report, context: Context, limits: Thresholds) -> Ite
     another order is itself ahead of the model by as much, and order gains it nothing: what it can learn, order is not
     needed for. So it does where the training data were learned: then it is something else that fails on the data given;
     and where a recurrent layer reads the sequence, which sees order by nature: values that ran out of every bound hide
-    it.
+    it; and where the model is affine for want of activations, which is what it fails by.
     """
     trial = report.tried("tokens-reordered")
     if trial is None or trial.numbers["change"] >= limits.order_change:
@@ -37,7 +37,7 @@ def position_unseen(report: Report, context: Context, limits: Thresholds) -> Ite
     skill = skill_of(report, context)
     fitted = skill is not None and skill.train > limits.skill_high
     lacking = poor or is_guessing(report, context) or _order_lacks(report, trial, limits)
-    spared = bool(trial.numbers.get("recurrent")) or _is_idle(report, trial, limits)
+    spared = bool(trial.numbers.get("recurrent")) or is_affine(report, limits) or _is_idle(report, trial, limits)
     failed = context.state == "trained" and not fitted and lacking and not spared
     yield Finding(
         rule="position-unseen",

@@ -15,6 +15,7 @@ from ..thresholds import Thresholds
 from .flow import is_guessing
 from .training import is_poor
 
+_INNER = 0.1  # of the departure that a whole network may have
 SECTION = "trials"
 _SHOWN = 8  # layers that a finding names
 _ROUTED = ("moe", "expert", "router", "switch")
@@ -130,8 +131,9 @@ def missing_nonlinearity(report: Report, context: Context, limits: Thresholds) -
     the model works all the same (a linear model may); it informs where the network is untrained (zero-initialised
     branches) or every inner layer is a bottleneck (a factorisation, a linear autoencoder). One affine layer is a
     regression on purpose and passes. A warning where all layers behind the first are affine in what that one puts out,
-    two of them at least, and a trained model has a poor fit: inputs may multiply what lies between (the edges of a
-    graph), and the layers still add up to one. Of whole numbers it is the vectors looked up for them that are mixed.
+    two of them at least, to a tenth of that (inputs on a raw scale hide bends), and a trained model has a poor fit:
+    inputs may multiply what lies between (the edges of a graph), and the layers still add up to one. Of whole numbers
+    it is the vectors looked up for them that are mixed.
     """
     trial = report.tried("affinity")
     if trial is None:
@@ -147,14 +149,14 @@ def missing_nonlinearity(report: Report, context: Context, limits: Thresholds) -
         subject="model",
         section=SECTION,
         evidence=_numbers(trial, *(("inner", "behind") if inner else ("departure",)), "affine_layers", "collapsible"),
-        threshold={"departure": limits.affine_departure},
+        threshold={"departure": limits.affine_departure * (_INNER if inner else 1.0)},
         detail={"last": trial.detail.get("last", "")},
     )
 
 
 def _is_affine_inside(report: Report, context: Context, limits: Thresholds, trial: Trial) -> bool:
     """Tell whether the layers behind the first are affine, in a trained model with a poor fit."""
-    if context.state != "trained" or trial.numbers.get("inner", 1.0) >= limits.affine_departure:
+    if context.state != "trained" or trial.numbers.get("inner", 1.0) >= _INNER * limits.affine_departure:
         return False
     train, _ = losses(report.training, limits)
     return is_guessing(report, context) or (train is not None and is_poor(train, context))
