@@ -23,6 +23,7 @@ from reportgen.document.facts import (
 )
 from reportgen.document.stats import TensorStats
 from reportgen.document.trials import TrialFacts
+from reportgen.health.causes import diagnose
 from reportgen.health.rules.claims import falls_with_distance
 from reportgen.probe.trials import answers, claims, learning, pairing
 from reportgen.probe.trials import run as trials
@@ -30,6 +31,7 @@ from reportgen.probe.trials.lab import Clock, Lab
 from reportgen.subject.data import Batch
 
 from .test_imbalance import ranked
+from .test_rules import told
 from .test_rules_model import BAD, GOOD, HALF, report, run, series, severity, tried
 from .test_rules_run import parameter, trace
 
@@ -365,3 +367,12 @@ def test_an_optimizer_that_steps_others_is_watched_by_them() -> None:
     given.parts = []
     with pytest.raises(reportgen.errors.OptionError, match="Cannot watch an optimizer of type Two"):
         reportgen.Monitor(model, given)
+
+
+@pytest.mark.parametrize(("direction", "expected"), [("fade", "vanishing-gradients"), ("grow", "over-regularised")])
+def test_decay_is_what_is_left_where_the_signal_fades(direction: str, expected: str) -> None:
+    """Sixteen rounds of averaging: nothing pulls at the weights but their decay."""
+    scaled = structs.replace(told("scale-helps"), detail={"direction": direction})
+    found = [d.cause for d in diagnose([scaled, told("weights-shrunk")])]
+    assert expected in found
+    assert ("over-regularised" in found) == (direction == "grow")

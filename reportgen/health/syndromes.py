@@ -205,6 +205,13 @@ SYNDROMES: tuple[Syndrome, ...] = (
             "measured-otherwise",
         ),
     ),
+    # where the signal fades by the architecture, decay is all that is left to move the weights
+    Syndrome(
+        "vanishing-gradients",
+        ("scale-helps",),
+        (*_NO_PULL, *_UNMOVED, *_DEAD, *_SLOW, *_SICK_SIGNAL, "rank-one", "adam-eps-floor", "update-ratio"),
+        detail("direction", "fade"),
+    ),
     # steps are large beside weights that decay took to next to nothing
     Syndrome("over-regularised", ("weights-shrunk",), (*_SLOW, *_SICK_SIGNAL, "adam-eps-floor", "update-ratio")),
     # by the batch the model works, so its inputs and its fit are as they should be
