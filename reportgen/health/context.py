@@ -179,9 +179,9 @@ def same_units(report: Report) -> bool:
         return True
     # of the same data and outputs; but a root is taken batch by batch, and a last batch may weigh too much
     answers = report.tried("loss-of-answers")
-    distance = answers is None or answers.numbers["right"] <= 1e-3 * abs(answers.numbers["wrong"])
+    distance = answers is not None and abs(answers.numbers["right"]) <= 1e-3 * abs(answers.numbers["wrong"])
     # where not even that is known, four sizes are met by chance too often
-    near = 0.02 if distance and answers is not None and not _may_be_linked(evaluation) else 0.002
+    near = 0.02 if distance and not _may_be_linked(evaluation) else 0.002
     return value is not None and any(abs(value - size) <= near * size for size in sizes)
 
 

@@ -84,8 +84,10 @@ def _is_meant(report: Report, context: Context) -> bool:
     far, r2 = report.tried("far-targets"), score_of(report.evaluation)
     if far is None or r2 is None or not context.outcome_known:
         return False
-    grows = max(far.numbers["up_100"] / far.numbers["up_10"], far.numbers["down_100"] / far.numbers["down_10"])
-    return grows < _LINEAR and r2 > _GOOD
+    n = far.numbers
+    # a side on which targets are refused, or the loss overflows, has no values
+    sides = [(n[f"{side}_10"], n[f"{side}_100"]) for side in ("up", "down") if f"{side}_100" in n and f"{side}_10" in n]
+    return bool(sides) and all(near > 0 and away < _LINEAR * near for near, away in sides) and r2 > _GOOD
 
 
 _SHARES = (("beyond", "asked_training"), ("beyond_given", "asked_given"))

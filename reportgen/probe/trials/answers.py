@@ -55,6 +55,8 @@ def _drawn(lab: Lab, output: Tensor, target: Tensor) -> float:
     for seed in (lab.seed, lab.seed + 1):
         seed_generators(seed)
         told.append(_told(lab.loss, output, target))
+    if not all(map(math.isfinite, told)):
+        return 0.0
     return abs(told[0] - told[1]) / max(abs(told[0]), abs(told[1]), 1e-12)
 
 
