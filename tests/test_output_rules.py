@@ -124,6 +124,40 @@ def test_a_misfit_is_found_and_named(case: str) -> None:
     assert all(describe(f) for f in found(report))
 
 
+def heads_in(inputs: Tensor, told: Tensor, seed: int = 0) -> nn.Module:
+    """Return four linear heads, all fitted to the same numbers."""
+    torch.manual_seed(seed)
+    model = nn.Linear(inputs.shape[1], 4)
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.05)
+    for _ in range(300):
+        optimizer.zero_grad()
+        (model(inputs) - told).square().mean().backward()
+        optimizer.step()
+    return model
+
+
+@pytest.mark.filterwarnings("ignore:Using a target size")
+@pytest.mark.parametrize(
+    ("loss", "seen", "expected"),
+    [
+        (nn.MSELoss(), False, "warning"),  # the action taken decides, and no head is picked by it
+        (F.smooth_l1_loss, False, "warning"),
+        (nn.MSELoss(), True, "info"),  # an ensemble of four that works
+        (lambda o, y: F.mse_loss(o, y.expand_as(o)), False, None),  # meant
+        (lambda o, y: (o - y).abs().mean(), False, None),  # nor does torch warn here
+    ],
+)
+def test_several_outputs_drawn_to_one_target_are_told_where_torch_warns(loss: Any, seen: bool, expected: Any) -> None:
+    value = X[:, 0] + 0.2 * X[:, 1]
+    target = (value if seen else torch.where(X[:, 2] > 0, value, -value))[:, None]
+    report = examined(heads_in(X, target), X, target, loss)
+    severities = {f.rule: str(f.severity) for f in report.findings}
+    assert severities.get("loss-broadcast") == expected
+    assert all(describe(f) for f in report.findings if f.rule == "loss-broadcast")
+    if expected == "warning":
+        assert "loss-shape-broadcast" in {d.cause for d in report.diagnoses}
+
+
 HEALTHY: dict[str, tuple[nn.Module, Tensor, Any]] = {
     "masked": (body(1), torch.where(X[:, :1] > 0.8, -torch.ones(1), YES), masked_bce),
     "scores": (body(4), CLASSES, nn.CrossEntropyLoss()),

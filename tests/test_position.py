@@ -9,7 +9,9 @@ import torch
 from msgspec import structs
 from torch import Tensor, nn
 
+from reportgen.document.evaluation import Regression
 from reportgen.document.facts import EvaluationFacts
+from reportgen.document.stats import TensorStats
 from reportgen.document.trials import Trial, TrialFacts
 from reportgen.probe.trials.coupling import tokens_reordered
 
@@ -94,6 +96,76 @@ def _tried(make: Any) -> dict[str, float]:
     result = tokens_reordered(lab(model, train, given, nn.MSELoss() if numbers else None))
     assert result.numbers["change"] < 1e-4
     return result.numbers
+
+
+class Seen(nn.Module):
+    """Convolutions, and the mean of their maps or all of them."""
+
+    def __init__(self, averaged: bool, side: int = 16) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.features = nn.Sequential(nn.Conv2d(1, 6, 3), nn.ReLU(), nn.Conv2d(6, 8, 3), nn.ReLU())
+        self.pool = nn.AdaptiveAvgPool2d(1) if averaged else nn.AvgPool2d(2)
+        self.head = nn.Linear(8 if averaged else 8 * ((side - 4) // 2) ** 2, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.pool(self.features(x)).flatten(1))
+
+
+def spots(n: int, g: torch.Generator, *, where: bool) -> tuple[Tensor, Tensor]:
+    """Return one spot a picture (N, 1, 16, 16), with its two coordinates or its height and width (N, 2)."""
+    middle = 4 + 8 * torch.rand(n, 2, generator=g)
+    size = 1 + torch.rand(n, 2, generator=g)
+    grid = torch.arange(16.0)
+    down = (-((grid - middle[:, :1]) ** 2) / size[:, :1] ** 2).exp()
+    right = (-((grid - middle[:, 1:]) ** 2) / size[:, 1:] ** 2).exp()
+    return (down[:, :, None] * right[:, None])[:, None], (middle - 8) / 4 if where else size
+
+
+@pytest.mark.parametrize(("averaged", "where"), [(True, True), (True, False), (False, True)])
+def test_a_mean_over_maps_cannot_tell_where_a_spot_is(averaged: bool, where: bool) -> None:
+    g = torch.Generator().manual_seed(1)
+    train, given = spots(300, g, where=where), spots(200, g, where=where)
+    n = tokens_reordered(lab(Seen(averaged), train, given, nn.MSELoss())).numbers
+    assert ("shifted" in n) == averaged
+    if averaged:
+        assert n["shifted"] < 1e-3
+        # where it lies is told by the pixels at their places alone
+        assert (n["ordered"] - n["mixed"] > 0.5) == where
+
+
+@pytest.mark.parametrize(
+    ("solved", "mixed", "r2", "expected"),
+    [
+        (0.0, -0.1, 0.0, "warning"),
+        (1.0, -0.1, 0.0, "info"),  # it can be learned by heart: another reason holds the model back
+        (0.0, 0.9, 0.0, "info"),  # nor is a place needed
+        (0.0, -0.1, 0.95, "info"),  # the model does as well
+    ],
+)
+def test_pictures_are_told_by_place_where_numbers_ask_for_it(
+    solved: float, mixed: float, r2: float, expected: str
+) -> None:
+    moved = tried(
+        "tokens-reordered",
+        change=5.0,
+        shifted=1e-6,
+        attention=0.0,
+        recurrent=0.0,
+        ordered=0.98,
+        mixed=mixed,
+        asked=300.0,
+    )
+    by_heart = tried("one-batch", solved=solved, error_share=0.5, tries=2.0, samples=32.0, start=1.0, end=0.5)
+    fit = Regression(r2=r2, mae=0.5, mse=1 - r2, target=TensorStats(), residual=TensorStats(), sample=[])
+    facts = report(
+        None,
+        evaluation=EvaluationFacts(task="regression", n_samples=400, regression=fit),
+        trials=TrialFacts(budget=20.0, trials=[*moved.trials, *by_heart.trials]),
+        training=run(FALL, FALL),
+    )
+    assert severity(facts, "position-unseen") == expected
+    assert ("missing-position-info" in causes(facts)) == (expected == "warning")
 
 
 @pytest.mark.parametrize(

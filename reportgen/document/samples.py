@@ -246,6 +246,9 @@ class Order(Struct, frozen=True, kw_only=True):
     """Neighbours with the same label; None where targets are numbers."""
     expected: float | None = None
     """What a random order of these labels gives on average: sum of c(c-1)/n over class counts c."""
+    mixed: float | None = None
+    """Share of neighbours with the same label if each batch, as it was loaded, were in a random order of its own; None
+    for fewer than 30 pairs inside of batches."""
     correlation: float | None = None
     """Correlation of neighbours, where targets are numbers."""
     one_way: float | None = None

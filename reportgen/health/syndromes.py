@@ -122,6 +122,8 @@ SYNDROMES: tuple[Syndrome, ...] = (
         detail("of", "statistics as given"),
     ),
     Syndrome("bn-statistics", ("param-nonfinite",), (*_NONFINITE, *_STUCK), detail("of", "running statistics")),
+    # such as the statistics of a norm written by hand
+    Syndrome("non-finite-weights", ("param-nonfinite",), (*_NONFINITE, *_STUCK, *_WILD), detail("of", "buffers")),
     # a run that was finite to its end did not break the weights
     Syndrome("non-finite-weights", ("param-nonfinite",), (*_NONFINITE, *_STUCK), detail("when", "after the run")),
     Syndrome(
@@ -146,7 +148,7 @@ SYNDROMES: tuple[Syndrome, ...] = (
     Syndrome(
         "frozen-layers",
         ("frozen-at-init", "flag-on-module"),
-        (*_UNMOVED, "param-frozen", "bn-never-updated", "bn-stats-mismatch"),
+        (*_UNMOVED, "param-frozen", "bn-never-updated", "bn-stats-mismatch", "d-label-signal"),
     ),
     Syndrome(
         "missing-zero-grad",
@@ -382,7 +384,7 @@ SYNDROMES: tuple[Syndrome, ...] = (
     Syndrome("bn-statistics", _BATCH_NORM, (*_STUCK, "measured-otherwise"), fits_by_batch),
     Syndrome("causal-leak", ("causal-leak",), ()),
     Syndrome("missing-position-info", ("position-unseen",), (*_STUCK, *_DEAD)),
-    Syndrome("posterior-collapse", ("latent-collapse",), (*_SLOW, "mode-collapse")),
+    Syndrome("posterior-collapse", ("latent-collapse",), (*_SLOW, *_PUSHED, "mode-collapse")),
     Syndrome(
         "posterior-collapse",
         ("input-ignored",),
@@ -404,6 +406,7 @@ SYNDROMES: tuple[Syndrome, ...] = (
         detail("alone", "yes"),
     ),
     Syndrome("missing-nonlinearity", ("missing-nonlinearity",), (*_SLOW, *_FAR_APART, "affine-pair")),
+    Syndrome("missing-nonlinearity", ("affine-pair",), (*_SLOW, *_FAR_APART)),
     Syndrome("dropout-active-in-eval", ("eval-nondeterminism",), ("measured-otherwise",)),
     Syndrome(
         "dropout-active-in-eval", ("eval-mode-training",), ("measured-otherwise",), detail("direction", "dropout")

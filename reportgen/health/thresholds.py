@@ -319,6 +319,9 @@ class Thresholds(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     apart_order: float = 0.8
     pairs_crossed: float = 0.2
     flips_crossed: float = 0.5
+    heads_agree: float = 0.9
+    place_change: float = 1e-3
+    update_ratio_leap: float = 10.0
     penalty_share: float = 0.1
     penalty_gain: float = 0.15
     places_apart: float = 0.02

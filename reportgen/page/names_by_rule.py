@@ -310,6 +310,10 @@ OF_RULE: dict[str, dict[str, tuple[str, Unit]]] = {
     },
     "layer-norm-noise": {"share": (N_("share of rows below eps"), SHARE)},
     "leakage": {"share": (N_("share in both"), SHARE)},
+    "loss-broadcast": {
+        "spread_over": (N_("outputs of a sample that meet each of its targets"), COUNT),
+        "explained": (N_("variance of the targets that these outputs explain together"), SHARE),
+    },
     "loss-crossed": {
         "own": (N_("effect of pairs of one sample"), NUMBER),
         "other": (N_("effect of pairs of different samples"), NUMBER),
@@ -441,6 +445,7 @@ OF_RULE: dict[str, dict[str, tuple[str, Unit]]] = {
     },
     "q-channel-range": {"ratio": (N_("largest channel, of the median"), TIMES)},
     "position-unseen": {
+        "shifted": (N_("movement of the outputs where pictures are moved, of their spread"), NUMBER),
         "ordered": (N_("score of a learner that sees the order"), NUMBER),
         "mixed": (N_("score of the same without the order"), NUMBER),
     },
@@ -465,6 +470,7 @@ OF_RULE: dict[str, dict[str, tuple[str, Unit]]] = {
         "ratio": (N_("typical step, of the weights' size"), NUMBER),
         "first": (N_("largest of the first steps"), NUMBER),
         "first_off": (N_("the same, where weights went far"), NUMBER),
+        "leap": (N_("largest of the first three steps of one matrix"), TIMES),
         "off": (N_("way of the weights, of their first size"), TIMES),
         "low": (N_("step, at least"), NUMBER),
         "high": (N_("step, at most"), NUMBER),

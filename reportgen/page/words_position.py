@@ -9,8 +9,23 @@ from .formats import amount
 from .language import _
 
 
+def _where(e: dict[str, float]) -> str:
+    text = _("Moving what a picture shows moves the outputs of the architecture by {change} of their spread.").format(
+        change=amount(e["shifted"])
+    )
+    if "ordered" not in e:
+        return text
+    told = _(
+        "A linear learner reaches {ordered} on the data given by the pixels, and {mixed} with each picture moved to "
+        "another place."
+    )
+    return " ".join((text, told.format(ordered=amount(e["ordered"]), mixed=amount(e["mixed"]))))
+
+
 def _order(f: Finding) -> str:
     e = f.evidence
+    if "shifted" in e:
+        return _where(e)
     text = _("Permuting the elements moves the outputs by {change} of their spread at most.").format(
         change=amount(e["change"])
     )

@@ -62,6 +62,19 @@ CAUSES: dict[str, tuple[str, str]] = {
 }
 
 
+def _broadcast(f: Finding) -> str:
+    e = f.evidence
+    if "spread_over" in e:
+        return _(
+            "The loss compares each target of a sample with {outputs} outputs of that sample alike, and torch warns of "
+            "it: all are drawn to one answer. Together they explain {explained} of the targets' variance."
+        ).format(outputs=amount(e["spread_over"]), explained=percent(max(e["explained"], 0.0)))
+    return _(
+        "The targets themselves, given as outputs, have a loss of {right} in the shape of the "
+        "outputs and of {aligned} in their own."
+    ).format(right=amount(e["right"]), aligned=amount(e["aligned"]))
+
+
 def _neighbours(f: Finding) -> str:
     e, first = f.evidence, f.detail.get("first", "")
     ways = [f"{_(word)} {amount(e[key])}" for key, word in _WAYS if key in e]
@@ -313,10 +326,7 @@ RULES: dict[str, tuple[str, Callable[[Finding], str], str]] = {
     ),
     "loss-broadcast": (
         "Loss and shapes",
-        lambda f: _(
-            "The targets themselves, given as outputs, have a loss of {right} in the shape of the "
-            "outputs and of {aligned} in their own."
-        ).format(right=amount(f.evidence["right"]), aligned=amount(f.evidence["aligned"])),
+        _broadcast,
         ("The loss that was given here is not the one that was trained with, or the training loop reshapes before it."),
     ),
     "loss-mismatch": ("Loss against outputs and targets", _mismatch, "Classes may be grades in order."),

@@ -77,6 +77,7 @@ class DatasetProbe:
         self._shape = self._shape or shape_of(x)
         if not x.is_nested and x.layout == torch.strided:
             self.copies.update(batch)  # those that choose pictures ask for it right away
+        self._order.expect(batch.n_samples)
         self._joiner.add((), batch)
 
     def settle(self) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
+from collections import Counter, deque
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor
@@ -27,10 +28,17 @@ class LabelOrder:
         self._last: float | None = None
         self._first = 0.0
         self._n = self._same = self._rises = 0
+        self._mixed, self._pairs = 0.0, 0
+        self._sizes: deque[int] = deque()
         self._sum = self._squares = self._products = 0.0
+
+    def expect(self, n: int) -> None:
+        """Note the size of a batch as it was loaded, where several of them will be added as one."""
+        self._sizes.append(n)
 
     def update(self, batch: Batch) -> None:
         """Add the targets of one batch, in their order; each sample must have one."""
+        sizes = self._loaded(batch.n_samples)
         target = batch.target
         alone = isinstance(target, Tensor) and target.dim() > 0 and len(target) == target.numel()
         self._possible &= alone and target.numel() == batch.n_samples
@@ -40,6 +48,8 @@ class LabelOrder:
         told = torch.isfinite(values)
         if not target.is_floating_point():
             told &= values != LEFT_OUT
+        if not self._many:
+            self._mix(zip(torch.split(values, sizes), torch.split(told, sizes), strict=True))
         values = values[told]
         if not len(values):
             return
@@ -58,6 +68,22 @@ class LabelOrder:
             self._counts.update(values.tolist())
             self._many = len(self._counts) > MAX_VALUES
 
+    def _loaded(self, n: int) -> list[int]:
+        """Return the sizes of the batches that so many samples came in."""
+        sizes: list[int] = []
+        while self._sizes and sum(sizes) < n:
+            sizes.append(self._sizes.popleft())
+        return sizes if sum(sizes) == n else [n]
+
+    def _mix(self, batches: Iterable[tuple[Tensor, Tensor]]) -> None:
+        """Count pairs of one label that each batch would have if it were dealt out anew."""
+        for values, told in batches:
+            counts = torch.unique(values[told], return_counts=True)[1]
+            n = int(counts.sum())
+            if n > 1:
+                self._mixed += float((counts * (counts - 1)).sum()) / n
+                self._pairs += n - 1
+
     @property
     def n_values(self) -> int | None:
         """Different targets seen; None where a sample has not just one, or there are more than can be counted."""
@@ -72,7 +98,8 @@ class LabelOrder:
             return None
         if not self._many:
             expected = sum(c * (c - 1) for c in self._counts.values()) / self._n
-            return Order(n=self._n, same=self._same, expected=expected, inputs=inputs)
+            mixed = self._mixed / self._pairs if self._pairs >= 30 else None
+            return Order(n=self._n, same=self._same, expected=expected, mixed=mixed, inputs=inputs)
         mean = self._sum / self._n
         variance = self._squares / self._n - mean * mean
         covariance = self._products / (self._n - 1) - mean * mean

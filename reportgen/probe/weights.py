@@ -33,6 +33,7 @@ from .sweep import Sweep, joined, sweep
 def of_model(model: nn.Module, owned: set[int] | None = None, spectra: Method = "off") -> WeightFacts:
     """Measure every parameter once (a tied one under its first name) and the statistics buffers of norms.
 
+    Of other layers' buffers, in which an infinity may be meant (a mask), only those that hold NaN are given.
     ``owned``: ids of the parameters that an optimizer holds; None when no optimizer is known.
     """
     owners = dict(model.named_modules(remove_duplicate=False))
@@ -58,9 +59,13 @@ def of_model(model: nn.Module, owned: set[int] | None = None, spectra: Method = 
     buffers = [
         BufferRow(name=name, shape=list(buffer.shape), dtype=_dtype(buffer), stats=tensor_stats(buffer))
         for name, buffer in model.named_buffers()
-        if isinstance(owners[name.rpartition(".")[0]], _NormBase) and buffer.is_floating_point()
+        if buffer.is_floating_point() and _ought_to_be_finite(buffer, owners[name.rpartition(".")[0]])
     ]
     return WeightFacts(rows=rows, buffers=buffers, ties_broken=_broken_ties(model, first_name), flags=_flags(model))
+
+
+def _ought_to_be_finite(buffer: Tensor, owner: nn.Module) -> bool:
+    return isinstance(owner, _NormBase) or (not _unshaped(buffer) and bool(torch.isnan(buffer).any()))
 
 
 def _flags(model: nn.Module) -> dict[str, bool]:

@@ -10,6 +10,7 @@ from ..context import Context
 from ..curves import is_adversarial, losses
 from ..skill import skill_of
 from ..thresholds import Thresholds
+from .claims import wants_logarithms
 
 SECTION = "trials"
 _SLIGHT = 0.05  # of what parts wrong answers from right ones
@@ -89,7 +90,8 @@ def loss_wants(report: Report, context: Context, limits: Thresholds) -> Iterator
     Logarithms: of outputs made up from the targets, their logarithms have the lowest loss (lower than the targets
     themselves and than logarithms half a unit off), the last activation cannot go below 0, and more than a tenth of the
     targets (a fiftieth, where the model does not work) are below 1, whose logarithm it cannot say: an error where the
-    model does not work, else a warning.
+    model does not work, else a warning. Of a loss named as Poisson's, a model that does not work by its outputs as they
+    are, and that can say nothing below 0, is a warning whatever the targets: it was meant to give rates.
     Positive numbers: the loss of -1 is not a finite number, while the last activation goes below 0: an error where
     values that are not finite came up in the run, else it informs.
     """
@@ -98,16 +100,19 @@ def loss_wants(report: Report, context: Context, limits: Thresholds) -> Iterator
         return
     n, low = trial.numbers, head.numbers["low"]
     kind = ""
-    if "logarithm" in n and low > -0.05 and n["below_one"] > (0.1 if context.outcome_ok else 0.02):
-        others = [n[key] for key in ("equal", "above", "below") if key in n]
-        kind = "logarithms" if others and n["logarithm"] < min(others) else ""
+    out_of_reach = n.get("below_one", 0.0) > (0.1 if context.outcome_ok else 0.02)
+    fit = report.evaluation.regression if report.evaluation is not None else None
+    told = fit is not None and fit.r2 is not None and fit.r2 > 0
+    rates = "poisson" in (report.subject.loss or "").lower() and fit is not None and not told
+    if low > -0.05 and (out_of_reach or rates) and wants_logarithms(report):
+        kind = "logarithms"
     if not n["negative"] and low < -1:
         kind = "positive"
     if not kind:
         return
     broken = report.training is not None and any(e.kind == "nonfinite" for e in report.training.events)
     if kind == "logarithms":
-        severity = Severity.WARNING if context.outcome_ok else Severity.ERROR
+        severity = Severity.WARNING if context.outcome_ok or not out_of_reach else Severity.ERROR
     else:
         severity = Severity.ERROR if broken else Severity.INFO
     yield Finding(

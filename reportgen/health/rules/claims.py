@@ -161,6 +161,15 @@ def takes_logarithms(report: Report) -> bool:
     return trial is not None and _lowest_at_target(_course(trial.numbers, "logs"))
 
 
+def wants_logarithms(report: Report) -> bool:
+    """Tell whether the loss is lowest where outputs are the logarithms of the targets, as one with a log link is."""
+    trial = report.tried("loss-domain")
+    if trial is None or "logarithm" not in trial.numbers:
+        return False
+    others = [trial.numbers[key] for key in ("equal", "above", "below") if key in trial.numbers]
+    return bool(others) and trial.numbers["logarithm"] < min(others)
+
+
 def _lowest_at_target(course: list[float]) -> bool:
     return bool(course) and all(course[1] < v for place, v in enumerate(course) if place != 1)
 

@@ -46,8 +46,9 @@ def param_no_grad(report: Report, context: Context, limits: Thresholds) -> Itera
 
     The graph is cut between them and the loss: detach, no_grad, argmax, a tensor re-wrapped. An error from 10 % of the
     trainable parameters on. Where neither outputs nor loss change when these are moved on a copy, the graph is whole
-    and what they make is used nowhere: a warning then, by ``unused``. Wrong for branches that only some inputs take;
-    all probed batches are joined first.
+    and what they make is used nowhere: a warning then, by ``unused``. It informs where the run gave each of them a
+    gradient at every step that was looked at: its loop has more to its loss than the one given. Wrong for branches that
+    only some inputs take; all probed batches are joined first.
     """
     yield from _unreached(report, limits, executed=True)
 
@@ -73,6 +74,7 @@ def _unreached(report: Report, limits: Thresholds, *, executed: bool) -> Iterato
     severe = Severity.ERROR if share > limits.no_grad_share_error else Severity.WARNING
     idle = executed and are_idle(report, (row.name for row in cut))
     severe = Severity.WARNING if idle else severe
+    severe = Severity.INFO if _reached_in_the_run(report, {row.name for row in cut}) else severe
     reached = [row.name for row in trainable if row.n_none < report.gradients.n_batches]
     yield Finding(
         rule="param-no-grad" if executed else "param-unused",
@@ -84,6 +86,12 @@ def _unreached(report: Report, limits: Thresholds, *, executed: bool) -> Iterato
         detail={"names": ", ".join(row.name for row in cut[:5]), "reached": reached[0] if reached else ""}
         | ({"by": "unused"} if idle else {}),
     )
+
+
+def _reached_in_the_run(report: Report, names: set[str]) -> bool:
+    """Tell whether each of these parameters had a gradient at every looked-at step of the run, of five at least."""
+    runs = [p for p in report.training.parameters if p.name in names] if report.training is not None else []
+    return len(runs) == len(names) and all(p.n_looked >= 5 and not p.n_grad_none + p.n_grad_zero for p in runs)
 
 
 def grad_depth_slope(report: Report, context: Context, limits: Thresholds) -> Iterator[Finding]:

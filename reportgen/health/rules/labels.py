@@ -13,12 +13,15 @@ from ...document.scores import accuracy
 from ..context import Context, is_affine, needs_no_targets, same_units
 from ..curves import finite, learning_rates
 from ..thresholds import Thresholds
+from .claims import wants_logarithms
 from .optimizer import is_adaptive
 from .reach import is_in_part
 from .relearned import learns_nothing, mixed_helps
 from .training import h_diverged
 
 SECTION = "dataset"
+
+_WITHIN = 0.1  # of labels that a batch holds more of than all data do
 
 
 def _splits(report: Report) -> Iterator[tuple[str, DatasetFacts]]:
@@ -83,19 +86,23 @@ def d_order(report: Report, context: Context, limits: Thresholds) -> Iterator[Fi
 
     Neighbours with the same label in one pass over the training data, against a random order of the same labels
     (expected sum c(c-1)/n): a warning where half of what could be above chance is, (same - expected)/(n - expected) >
-    0.5, at more than six standard deviations. Samplers that balance batches lie below chance and pass. Targets that are
-    numbers: correlation of neighbours above 0.5 and six standard errors; it informs where the model works (time
-    series), else warns, and warns where the targets go one way from the first to the last (99 % of neighbours that
-    differ), as those of a sorted table do. Rows that come site by site or sorted by another column than the target
-    (correlation of neighbours in a column of the inputs above 0.9) warn where a fresh copy comes much further in mixed
-    batches, and the model's own weights do so too (``fresh-copy-ahead``). Wrong where the loader given is not the one
-    that training used.
+    0.5, at more than six standard deviations. Samplers that balance batches lie below chance and pass, and so do
+    batches that are in an order inside, while each of them holds its classes as all data do (the same excess below 0.1
+    where every batch is dealt out anew), as where true and made-up samples are put one behind the other. Targets that
+    are numbers: correlation of neighbours above 0.5 and six standard errors; it informs where the model works (time
+    series), else warns, and warns where mixed batches bring a copy much further (``fresh-copy-ahead``), or where the
+    targets go one way from the first to the last (99 % of neighbours that differ), as those of a sorted table do. Rows
+    that come site by site or sorted by another column than the target (correlation of neighbours in a column of the
+    inputs above 0.9) warn where a fresh copy comes much further in mixed batches, and the model's own weights do so too
+    (``fresh-copy-ahead``). Wrong where the loader given is not the one that training used.
     """
     data = report.train_dataset
     order = data.order if data is not None else None
     if order is None or order.n < 60:
         return
     evidence, severity = _excess(order, context, limits)
+    if "correlation" in evidence and mixed_helps(report, context, limits):
+        severity = Severity.WARNING
     if evidence:
         yield Finding(
             rule="d-order",
@@ -121,7 +128,8 @@ def _excess(order: Order, context: Context, limits: Thresholds) -> tuple[dict[st
         chance = order.expected / (order.n - 1)
         spread = math.sqrt(max((order.n - 1) * chance * (1 - chance), 1.0))
         excess = (order.same - order.expected) / max(order.n - 1 - order.expected, 1.0)
-        if excess > limits.order_excess and order.same - order.expected > 6 * spread:
+        within = 1.0 if order.mixed is None else (order.mixed - chance) / max(1 - chance, 1e-12)
+        if excess > limits.order_excess and order.same - order.expected > 6 * spread and within > _WITHIN:
             evidence = {"same": order.same, "expected": order.expected, "samples": order.n, "excess": excess}
             return evidence, Severity.WARNING
     elif order.correlation is not None and order.correlation > max(limits.order_excess, 6 / math.sqrt(order.n)):
@@ -302,11 +310,14 @@ def d_target_scale(report: Report, context: Context, limits: Thresholds) -> Iter
     10 were not even met in the mean: of the squared error on the training data, which is above that of the mean of the
     targets, the mean residual makes up more than half (with Adam and its kin at a rate of 1e-4 at least: below, the
     rate is what kept it). And where the run diverged from a loss as large as targets of a size above 100 make it, a
-    tenth of their mean square at least, for the gradient of a squared error grows with them.
+    tenth of their mean square at least, for the gradient of a squared error grows with them. Not judged where the loss
+    is lowest at the logarithms of the targets: these have another scale.
     """
     evaluation, data = report.evaluation, report.train_dataset or report.dataset
     target = data.target if data is not None else None
     if evaluation is None or evaluation.task != "regression" or target is None or not target.std:
+        return
+    if wants_logarithms(report):
         return
     offset = abs(target.mean or 0.0) / target.std
     fit = report.train_evaluation.regression if report.train_evaluation is not None else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from statistics import median
 
@@ -34,7 +35,9 @@ def update_ratio(report: Report, context: Context, limits: Thresholds) -> Iterat
     (median; healthy runs come to 0.4 to 5, with first steps below 0.1), the training loss ended above 0.6 of what a
     constant guess (or the start) gives, and the model is no better than such a guess. Where it is one of the first
     three, it is enough that the model is behind its neighbours (``o-below-neighbours``), or that it is no better than
-    a guess while a fresh copy learns (``fresh-copy-ahead``). Large steps inform where a schedule took the rate down and
+    a guess while a fresh copy learns (``fresh-copy-ahead``). So is one of the first three steps that moved one hidden
+    or last matrix, which began at a usual scale, by more than ten times its size: the rate of its group, if not that of
+    all, is far off. Large steps inform where a schedule took the rate down and
     the run ended at its best, with a model that works or that is one matrix. Wrong for weights that start near zero
     (LoRA). Not judged for LBFGS, whose step is a search of many along one line.
     """
@@ -47,7 +50,9 @@ def update_ratio(report: Report, context: Context, limits: Thresholds) -> Iterat
     first = max((y for x, y in points if x <= _FIRST), default=0.0) if _has_hidden(report) else 0.0
     line = limits.update_ratio_first_off
     off = _carried_off(report, context, limits, at_once=start > line) if max(start, first) > line else 0.0
+    leap = max((_leap(p, limits) for p in history.parameters), default=0.0) if _has_hidden(report) else 0.0
     high = typical > limits.update_ratio_high or first > limits.update_ratio_first or off > 0
+    high = high or leap > limits.update_ratio_leap
     # a convex loss is learned wherever large steps led at first
     convex = not _has_hidden(report) and any(came_to_rest(report, curve) for curve in losses(history, limits))
     at_rest = convex or came_to_rest_well(report, context, limits)
@@ -64,14 +69,27 @@ def update_ratio(report: Report, context: Context, limits: Thresholds) -> Iterat
         severity=Severity.WARNING if low or (high and not at_rest) else Severity.INFO,
         subject="model",
         section=SECTION,
-        evidence={"ratio": typical, "first": first, "steps": len(points)} | ({"off": off} if off else {}),
+        evidence={"ratio": typical, "first": first, "steps": len(points)}
+        | ({"off": off} if off else {})
+        | ({"leap": leap} if leap > limits.update_ratio_leap else {}),
         threshold={
             "low": limits.update_ratio_low,
             "high": limits.update_ratio_high,
             "first": limits.update_ratio_first,
-        },
+        }
+        | ({"leap": limits.update_ratio_leap} if leap > limits.update_ratio_leap else {}),
         detail={"direction": _direction(typical, high=high or typical > limits.update_ratio_info_high)},
     )
+
+
+def _leap(parameter: ParameterRun, limits: Thresholds) -> float:
+    """Return the largest of the first three steps of a matrix that began at a usual scale, of its size; else 0."""
+    if not parameter.is_matrix or not parameter.trainable or parameter.optimizer is None:
+        return 0.0
+    start = (parameter.start_rms or 0.0) * math.prod(parameter.shape[1:]) ** 0.5
+    if not limits.weight_scale_info_low <= start <= limits.weight_scale_info_high:
+        return 0.0
+    return max((y for x, y in finite(parameter.update_ratio) if x <= 3), default=0.0)
 
 
 def _has_hidden(report: Report) -> bool:

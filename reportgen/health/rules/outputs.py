@@ -157,8 +157,21 @@ def probabilities_as_scores(report: Report, context: Context, limits: Thresholds
 
     The last activation makes rows that sum to 1 whatever the last layer puts out, and the loss stays the same when one
     number is added to all outputs, as only a loss with a softmax of its own does. For yes-or-no answers: the last
-    activation reaches from 0 to 1, and the loss is named as one of logits. Facts, so an error whatever the scores.
+    activation reaches from 0 to 1, and the loss is named as one of logits. Facts, so an error whatever the scores. So
+    it is of one of several outputs whose rows sum to 1 and to which the loss, that follows it, lets 1 be added.
     """
+    shifted = report.tried("loss-shifted")
+    if shifted is not None and "head" in shifted.numbers:
+        yield Finding(
+            rule="probabilities-as-scores",
+            severity=Severity.ERROR,
+            subject=f"output {shifted.numbers['head']:.0f}",
+            section=SECTION,
+            evidence={"row_sum_error": shifted.numbers["sums"]},
+            threshold={"row_sum_error": limits.row_sum_error},
+            detail={"loss": report.subject.loss or "", "activation": "softmax"},
+        )
+        return
     head = report.tried("head-range")
     if head is None or not 0 <= head.numbers["low"] < head.numbers["high"] <= 1 + 1e-6:
         return
@@ -282,6 +295,8 @@ def _raw_likelihood(report: Report) -> bool:
     outputs = report.evaluation.outputs if report.evaluation is not None else None
     if shifted is None or outputs is None or outputs.log_sum_exp_error is None or report.evaluation is None:
         return False
+    if needs_no_targets(report):  # such as a log-density, which is the logsumexp of what its parts say
+        return False
     down = shifted.numbers["shifted"] - shifted.numbers["loss"]
     exact = max(1e-3, 1e-6 * abs(shifted.numbers["loss"]))  # a loss far below zero is known to no more than that
     return report.evaluation.task == "multiclass" and abs(down + 1) < exact < 0.5 and outputs.log_sum_exp_error > 0.1
@@ -317,8 +332,23 @@ def loss_broadcast(report: Report, context: Context, limits: Thresholds) -> Iter
     """The loss changes with the shape of the outputs: right answers in the model's shape are not right.
 
     Targets are handed to the loss as outputs, once in the shape that the model gives and once in their own: another
-    value means that (N, 1) and (N,) are broadcast against each other. Told for any loss, one of your own too.
+    value means that (N, 1) and (N,) are broadcast against each other. Told for any loss, one of your own too. A warning
+    where torch itself warns that sizes differ and each target of a sample meets several outputs of it, (N, 4) against
+    (N, 1): all are drawn to one answer. It informs where these explain 90 % of the targets' variance together, as an
+    ensemble of heads does.
     """
+    shifted = report.tried("loss-shifted")
+    if shifted is not None and "spread_over" in shifted.numbers:
+        works = shifted.numbers["explained"] > limits.heads_agree
+        yield Finding(
+            rule="loss-broadcast",
+            severity=Severity.INFO if works else Severity.WARNING,
+            subject="output",
+            section=SECTION,
+            evidence={key: shifted.numbers[key] for key in ("spread_over", "explained")},
+            threshold={"explained": limits.heads_agree},
+            detail={"loss": report.subject.loss or ""},
+        )
     answers = report.tried("loss-of-answers")
     if answers is None or answers.numbers.get("same_shape", 1.0) or "aligned" not in answers.numbers:
         return

@@ -17,6 +17,7 @@ from ...document.history import History, OptimizerRun
 from ...document.trials import Trial
 from ..context import Context, draws
 from ..curves import Curve, finite, is_adversarial, learning_rates, losses, rate_collapse
+from ..skill import skill_of
 from ..thresholds import Thresholds
 from .fit import behind_neighbours
 from .flow import is_guessing
@@ -53,7 +54,7 @@ def _found(report: Report, context: Context, limits: Thresholds, way: str, rule:
     if way not in gains:
         return
     best = max(gains, key=gains.__getitem__)
-    meant = way == "thawed" and rests_on_frozen(report)
+    meant = way == "thawed" and rests_on_frozen(report) and not _serves_badly(report, context, n)
     yield Finding(
         rule=rule,
         severity=Severity.WARNING if best == way and not meant else Severity.INFO,
@@ -72,6 +73,11 @@ def _found(report: Report, context: Context, limits: Thresholds, way: str, rule:
         threshold={"gain": least, "of_run": limits.way_of_run, "times": limits.way_times},
         detail={"way": way},
     )
+
+
+def _serves_badly(report: Report, context: Context, n: dict[str, float]) -> bool:
+    skill = skill_of(report, context)
+    return skill is not None and max(skill.train, skill.given) < 0.5 and 0 <= n["thawed"] < 0.1 * n["before"]
 
 
 def _course(report: Report, limits: Thresholds) -> tuple[float, float, float] | None:
@@ -207,7 +213,9 @@ def thawing_helps(report: Report, context: Context, limits: Thresholds) -> Itera
 
     The loss on the data given falls by 5 % at least, and by three times what going on without them gains. A warning
     where more than half of what is frozen cannot be told from random draws; it informs where it was learned before, for
-    who freezes a pretrained body means to, and pays with some of the fit.
+    who freezes a pretrained body means to, and pays with some of the fit. A body on which the trained rest has less
+    than half of the skill there is, on both splits, while those few steps take nine tenths off the loss, does not serve
+    the task, whatever it learned before: a warning too.
     """
     yield from _found(report, context, limits, "thawed", "thawing-helps")
 

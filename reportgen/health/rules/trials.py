@@ -166,19 +166,31 @@ def affine_pair(report: Report, context: Context, limits: Thresholds) -> Iterato
     """Two Linear layers in a row with nothing between them, and no narrower layer between: one would say the same.
 
     The tensor that enters the second is the output of the first, and the inner width is not below both outer ones. It
-    only informs: projections of attention and adapters are made so.
+    informs: projections of attention and adapters are made so. A warning where three or more stand in a row, and the
+    model has less than half of the skill there is on the training data that it learned: nobody means a chain.
     """
     trial = report.tried("affinity")
     if trial is None or not trial.numbers["redundant"] or trial.numbers["departure"] < limits.affine_departure:
         return
     yield Finding(
         rule="affine-pair",
-        severity=Severity.INFO,
+        severity=Severity.WARNING if _is_chain(trial) and _is_unfit(report, context) else Severity.INFO,
         subject="model",
         section=SECTION,
         evidence=_numbers(trial, "redundant"),
         detail={"pairs": trial.detail.get("pairs", "")},
     )
+
+
+def _is_chain(trial: Trial) -> bool:
+    """Tell whether the second layer of a pair is the first of another."""
+    pairs = [pair.split(" → ") for pair in trial.detail.get("pairs", "").split(", ") if " → " in pair]
+    return bool({first for first, _ in pairs} & {second for _, second in pairs})
+
+
+def _is_unfit(report: Report, context: Context) -> bool:
+    skill = skill_of(report, context)
+    return skill is not None and skill.train < 0.5
 
 
 def unregistered_parameters(report: Report, context: Context, limits: Thresholds) -> Iterator[Finding]:

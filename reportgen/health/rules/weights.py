@@ -16,19 +16,19 @@ _DRAWS = 100  # entries, of which mean and variance tell something
 
 
 def param_nonfinite(report: Report, context: Context, limits: Thresholds) -> Iterator[Finding]:
-    """NaN or infinity in a parameter, or in the running statistics of a norm.
+    """NaN or infinity in a parameter, or in the running statistics of a norm, or NaN in any other buffer.
 
     Counted over every element. A fact, so an error alone. ``when``: after the run, where all of its losses were finite
     to the last one: then it was not training that broke them (a file of another precision, memory that was never
     written, surgery on the weights). ``of``: running statistics, where every parameter is finite: one batch that was
     not stays in them for good; statistics as given, where the run kept all such norms in eval mode, so that it was not
-    its batches. Masks with -inf are legal and are buffers of other layers, which are not looked at.
+    its batches; or buffers of another layer. Masks with -inf are legal there, and infinity is not counted.
     """
     if report.weights is None:
         return
     when = {"when": "after the run"} if ended_finite(report) else {}
     if not any(row.stats is not None and row.stats.nonfinite for row in report.weights.rows):
-        when |= {"of": "statistics as given" if _held(report) else "running statistics"}
+        when |= {"of": _of(report)}
     measured = [(row.name, row.stats) for row in report.weights.rows]
     measured += [(row.name, row.stats) for row in report.weights.buffers]
     for name, stats in measured:
@@ -42,6 +42,14 @@ def param_nonfinite(report: Report, context: Context, limits: Thresholds) -> Ite
                 threshold={"nonfinite": 0},
                 detail=when,
             )
+
+
+def _of(report: Report) -> str:
+    buffers = report.weights.buffers if report.weights is not None else []
+    bad = [row.name.rpartition(".")[2] for row in buffers if row.stats is not None and row.stats.nonfinite]
+    if bad and not any(name in ("running_mean", "running_var") for name in bad):
+        return "buffers"
+    return "statistics as given" if _held(report) else "running statistics"
 
 
 def _held(report: Report) -> bool:

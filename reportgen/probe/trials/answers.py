@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import math
-from contextlib import suppress
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from ...subject.data import Batch
 from ..evaluation import are_class_scores
 from ..seeding import seed_generators
 from .lab import Lab, Loss, NotApplicableError, Result, output_of, taken, value_of
+from .sample import mapped
 
 _SURE = 40.0  # a logit that is as good as certain
 _MOST = 1 << 16
@@ -95,20 +100,76 @@ def _area(scores: Tensor, yes: Tensor) -> float | None:
 def loss_shifted(lab: Lab) -> Result:
     """Add 1 to all outputs and look at the loss, without the model.
 
-    Unchanged: the loss applies softmax itself. Lower by 1: it takes the outputs as log-probabilities.
+    Unchanged: the loss applies softmax itself. Lower by 1: it takes the outputs as log-probabilities. Where torch warns
+    that numbers of two sizes are broadcast, ``spread_over`` tells how many outputs of a sample meet each of its targets
+    and ``explained`` the share of the targets' variance that the mean of those outputs explains. Of several outputs
+    only one whose rows sum to 1 is asked (``head``, its place): ``sums`` is the largest |sum of a row - 1|.
     """
     batch = lab.targeted(64, least=2)
     seed_generators(lab.seed)
     with torch.no_grad():
         output = output_of(lab.model, batch)
+    if not isinstance(output, Tensor) and (told := _shares_shifted(lab.loss, output, batch)):
+        return Result(told)
     if not isinstance(output, Tensor) or output.dim() < 2 or output.is_nested or not output.is_floating_point():
         raise NotApplicableError("the output is no single tensor with a row for each sample")
-    numbers = {"loss": _told(lab.loss, output, batch.target), "shifted": _told(lab.loss, output + 1, batch.target)}
+    with _heard() as heard:
+        numbers = {"loss": _told(lab.loss, output, batch.target)}
+    numbers["shifted"] = _told(lab.loss, output + 1, batch.target)
+    if any("different to the input size" in str(warning.message) for warning in heard):
+        numbers |= _spread_over(output, batch.target)
     width = max(output.shape[1], output.shape[-1])
     return Result(numbers | {"pull": _pull(lab.loss, output, batch.target), "width": float(width)})
 
 
-def _told(loss: Loss, output: Tensor, target: Tensor) -> float:
+def _shares_shifted(loss: Loss, output: Any, batch: Batch) -> dict[str, float]:
+    """Find the output, of several, whose rows are shares of 1 and in which the loss takes no notice of an added 1."""
+    heads: list[Tensor] = []
+
+    def found(tensor: Tensor) -> Tensor:
+        heads.append(tensor)
+        return tensor
+
+    mapped(output, found)
+    for place, head in enumerate(heads):
+        if not head.is_floating_point() or head.dim() < 2 or len(head) != batch.n_samples or head.is_nested:
+            continue
+        sums = min(float((head.double().sum(dim) - 1).abs().max()) for dim in {1, head.dim() - 1})
+        if sums > 1e-4 or bool((head < 0).any()):
+            continue
+
+        def told(change: Callable[[Tensor], Tensor], place: int = place) -> float:
+            left = iter([change(t) if k == place else t for k, t in enumerate(heads)])
+            return _told(loss, mapped(output, lambda _: next(left)), batch.target)
+
+        base, shifted, turned = told(lambda t: t), told(lambda t: t + 1), told(lambda t: t.roll(1, 0))
+        exact = 1e-5 * max(abs(base), 1e-2)
+        if abs(shifted - base) < exact < abs(turned - base):
+            return {"loss": base, "shifted": shifted, "pull": 0.0, "width": 1.0, "sums": sums, "head": place + 1.0}
+    return {}
+
+
+def _spread_over(output: Tensor, target: Any) -> dict[str, float]:
+    """Return how many outputs of a sample meet each of its targets, {} where they meet those of other samples too."""
+    if not isinstance(target, Tensor) or target.dim() != output.dim() or len(target) != len(output):
+        return {}
+    dims = [d for d in range(1, output.dim()) if target.shape[d] == 1 < output.shape[d]]
+    if not dims or any(output.shape[d] not in (1, target.shape[d]) for d in range(output.dim()) if d not in dims):
+        return {}
+    said, asked = output.double().mean(dims, keepdim=True), target.double()
+    left = float((said - asked).square().mean() / asked.var(unbiased=False).clamp_min(1e-300))
+    return {"spread_over": float(output.numel() / said.numel()), "explained": 1 - left}
+
+
+@contextmanager
+def _heard() -> Iterator[list[warnings.WarningMessage]]:
+    """Keep all warnings that are given inside the block, those said before too."""
+    with warnings.catch_warnings(record=True) as heard:
+        warnings.simplefilter("always")
+        yield heard
+
+
+def _told(loss: Loss, output: Any, target: Any) -> float:
     with torch.no_grad():
         return float(taken(lambda: value_of(loss, output, target), "the loss refuses made-up outputs"))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -14,11 +15,13 @@ from ..seeding import seed_generators
 from .lab import UNSTEADY, Lab, NotApplicableError, Result, a_row_each, answer, output_of, spread
 from .modes import right_answers
 from .order import worth_of_order
+from .place import shifted, worth_of_place
 from .sample import changed, rows
 
 _ROUNDING = 4e-6  # of the largest output: other batch sizes take other kernels, which add up in another order
 
 _BLIND = 1e-4  # movement of the outputs, in their spread, below which the model sees no order
+_BLIND_TO_PLACE = 1e-3
 
 
 def neighbours(lab: Lab) -> Result:
@@ -175,7 +178,8 @@ def tokens_reordered(lab: Lab) -> Result:
     movement counts, and ``patch`` says which it was.
     Where the model says the same to every sample, a copy with random weights is asked instead, with elements dealt out
     anew (``drawn``): what no weights can see, the architecture hides. Where nothing moves, ``ordered`` and ``mixed``
-    say what a simple learner makes of the order (see ``worth_of_order``).
+    say what a simple learner makes of the order (see ``worth_of_order``). Else, of pictures, ``shifted``: the same for
+    content that is moved as a whole (see ``shifted``), and what a simple learner makes of pictures that stay in place.
     """
     batch = lab.samples(32)
     model, n = lab.model, batch.n_samples
@@ -212,10 +216,27 @@ def tokens_reordered(lab: Lab) -> Result:
     attends |= any("attention" in kind_of(m).lower() or "transformer" in kind_of(m).lower() for m in model.modules())
     recurs = any(isinstance(m, nn.RNNBase) for m in model.modules())
     numbers |= {"change": same / unit, "attention": float(attends), "recurrent": float(recurs)}
-    if numbers["change"] < _BLIND:
-        lab.clock.need(10)
-        numbers |= worth_of_order(lab)
-    return Result(numbers)
+    return Result(numbers | (_worth(lab) if numbers["change"] < _BLIND else _where(lab, batch)))
+
+
+def _worth(lab: Lab) -> dict[str, float]:
+    lab.clock.need(10)
+    return worth_of_order(lab)
+
+
+def _where(lab: Lab, batch: Batch) -> dict[str, float]:
+    """Ask whether weights drawn anew can tell where in a picture something is, and what that is worth."""
+    if not isinstance(batch.target, Tensor) or len(batch.target) != batch.n_samples:
+        return {}
+    moved = shifted(partial(_said, _drawn(lab), lab.seed), batch)
+    if moved is None or moved >= _BLIND_TO_PLACE:
+        return {}
+    lab.clock.need(10)
+    return {"shifted": moved, **worth_of_place(lab)}
+
+
+def _said(model: nn.Module, seed: int, batch: Batch) -> Tensor:
+    return a_row_each(answer(model, batch, seed), batch.n_samples)
 
 
 _Permute = Callable[[Tensor], Tensor]

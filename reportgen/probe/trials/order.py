@@ -96,17 +96,21 @@ def _dealt(codes: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def _skill(codes: Tensor, y: Tensor, fresh: Tensor, truth: Tensor) -> float:
-    """Fit on the first and score on the second, by the dual of ridge regression: (N, N), whatever the columns.
+    return ridge_skill(_described(codes), y, _described(fresh), truth)
 
-    Thousands of columns are multiplied in single precision, which the penalty outweighs by far.
+
+def ridge_skill(known: Tensor, y: Tensor, asked: Tensor, truth: Tensor) -> float:
+    """Fit on the first and score on the second: accuracy of classes (N,), R² of numbers (N,) or (N, K), their mean.
+
+    By the dual of ridge regression: (N, N), whatever the columns of the tables (N, D). Thousands of columns are
+    multiplied in single precision, which the penalty outweighs by far.
     """
-    known, asked = _described(codes), _described(fresh)
     centre, width = known.mean(0), known.std(0)
     keep = width > 0
     known, asked = ((part[:, keep] - centre[keep]) / width[keep] for part in (known, asked))
     classes = torch.unique(y)
     numbers = y.is_floating_point()
-    wanted = y[:, None] if numbers else (y[:, None] == classes).double()
+    wanted = y.reshape(len(y), -1) if numbers else (y[:, None] == classes).double()
     level = wanted.mean(0)
     inner = (known @ known.T).double()
     inner.diagonal().add_(_PENALTY * known.shape[1])
@@ -114,7 +118,9 @@ def _skill(codes: Tensor, y: Tensor, fresh: Tensor, truth: Tensor) -> float:
     told = (asked @ weights).double() + level
     if not numbers:
         return float((classes[told.argmax(1)] == truth).double().mean())
-    return float(1 - (told[:, 0] - truth).square().mean() / truth.var(correction=0).clamp_min(1e-300))
+    truth = truth.reshape(len(truth), -1)
+    left = (told - truth).square().mean(0) / truth.var(0, correction=0).clamp_min(1e-300)
+    return float(1 - left.mean())
 
 
 def _described(codes: Tensor) -> Tensor:
