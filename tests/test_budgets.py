@@ -102,6 +102,7 @@ def test_a_page_of_161_tensors_and_130_charts() -> None:
     assert n_bytes(report, data=True) <= 260_000
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("language", ["en", "zh"])
 def test_a_page_of_1000_tensors_and_100_charts(language: str) -> None:
     """260 kB; in Chinese 305 kB."""
@@ -109,6 +110,7 @@ def test_a_page_of_1000_tensors_and_100_charts(language: str) -> None:
     assert n_bytes(report, language) <= 350_000
 
 
+@pytest.mark.slow
 def test_data_travel_inside_as_long_as_the_page_stays_within_half_a_megabyte() -> None:
     assert b'<template id="report-data">' not in to_html(build(builders.huge()), encode(builders.huge()))
     lengths = {}

@@ -358,6 +358,37 @@ def test_a_loss_of_logarithms_and_an_activation_without(loss: nn.Module, low: fl
     assert words_checks.OUTCOMES["loss-domain"](trial.numbers, {}).endswith(".")
 
 
+@pytest.mark.parametrize(
+    ("penalty", "size"),
+    [
+        (lambda w, b: 0.08 * (w.square().sum() + b.square().sum()), None),
+        (lambda w, b: 0.1 * (w.abs().sum() + b.abs().sum()), None),
+        (lambda w, b: w.norm() + b.norm(), None),
+        (lambda w, b: 0.01 * w.norm() ** 2 + 5.0, 5.0),  # what does not depend on weights is no penalty
+    ],
+)
+def test_a_penalty_is_weighed_by_its_derivatives_where_no_answers_are_known(penalty: Any, size: float | None) -> None:
+    """A loss of several outputs, of which nobody knows the right ones: by hand, the penalty itself."""
+    torch.manual_seed(0)
+    model = Two()
+    w, b = model.fc.weight, model.fc.bias
+    x, y = torch.randn(32, 4), torch.randn(32, 3)
+    trial = pairing.loss_penalty(lab(model, x, y, lambda o, t: (o[0] - t).square().mean() + penalty(w, b)))
+    assert trial.numbers["penalty"] == pytest.approx(float(penalty(w, b).detach()) - (size or 0.0), rel=1e-4)
+
+
+class Two(nn.Module):
+    """Two outputs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc = nn.Linear(4, 3)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        y = self.fc(x)
+        return y, y.square()
+
+
 def test_a_penalty_inside_the_loss_is_found_where_the_outputs_are_fixed() -> None:
     torch.manual_seed(0)
     model = nn.Linear(4, 3)

@@ -214,6 +214,7 @@ def test_maps_that_are_wrong_in_part_are_told_by_the_other_split() -> None:
         assert severity(healthy, "d-maps-noisier") is None
 
 
+@pytest.mark.slow
 def test_a_run_on_masks_of_other_pictures_is_told_and_one_on_its_own_is_not() -> None:
     x, mask = discs(360, 3)
     for target, expected in ((of_others(mask), "warning"), (mask, None)):

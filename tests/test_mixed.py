@@ -16,6 +16,7 @@ from reportgen.page import wording
 
 Step = Callable[[nn.Module, Any, Tensor, Tensor], Tensor]
 CROSS_ENTROPY = nn.CrossEntropyLoss()
+pytestmark = pytest.mark.slow  # nearly all of them train a model
 
 
 def table(outputs: int = 4) -> tuple[Tensor, Tensor]:

@@ -184,6 +184,7 @@ class Bag(nn.Module):
         return told
 
 
+@pytest.mark.slow
 def test_a_run_that_learns_wrong_labels_by_heart_is_told_and_one_on_hard_texts_is_not() -> None:
     x, y = texts(1100, 7)
     hard_x, hard_y = mixtures(1100, 8)

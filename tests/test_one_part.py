@@ -12,15 +12,19 @@ from torch.nn import functional as F
 
 import reportgen
 from reportgen.document.evaluation import Regression
-from reportgen.document.facts import DatasetFacts, EvaluationFacts, Severity
+from reportgen.document.facts import Classification, DatasetFacts, EvaluationFacts, Finding, Severity
 from reportgen.document.history import Trace
-from reportgen.document.samples import Order
+from reportgen.document.samples import Copies, Order, SplitFacts, Twins
 from reportgen.document.stats import TensorStats
 from reportgen.document.trials import TrialFacts
+from reportgen.health.causes import diagnose
+from reportgen.health.context import same_units
+from reportgen.health.judge import judge
 from reportgen.probe import weights
 from reportgen.probe.sequence import LabelOrder
 from reportgen.probe.trials import answers
 from reportgen.probe.trials.lab import NotApplicableError
+from reportgen.probe.vectors import VectorSample
 from reportgen.subject.data import Batch
 
 from .test_on_the_way import FALLEN, KEPT, LOWERED, lab
@@ -278,3 +282,172 @@ def test_a_run_of_few_steps_in_many_epochs(end: float, after: float, score: floa
     )
     history = run(val, val, series=[series("train_loss", steps, "step")])
     assert severity(report(None, trials=longer, training=history), "cut-short") == expected
+
+
+# --------------------------------------------------------------------------------------------------- second thoughts
+
+
+def of_taken(q: Tensor, table: Tensor) -> Tensor:
+    """Compare the value of the action taken, (N, 1), with a target of (N,)."""
+    return F.smooth_l1_loss(q.gather(1, table[:, :1].long()), table[:, 1])
+
+
+def of_taken_alike(q: Tensor, table: Tensor) -> Tensor:
+    return F.smooth_l1_loss(q.gather(1, table[:, :1].long())[:, 0], table[:, 1])
+
+
+@pytest.mark.filterwarnings("ignore:Using a target size")
+@pytest.mark.parametrize(("loss", "sick"), [(of_taken, True), (of_taken_alike, False)])
+def test_numbers_that_the_loss_made_itself_are_broadcast(loss: Any, sick: bool) -> None:
+    torch.manual_seed(0)
+    table = torch.stack([torch.randint(0, 3, (32,)).float(), torch.randn(32)], 1)
+    numbers = answers.loss_shifted(lab(nn.Linear(4, 3), torch.randn(32, 4), table, loss)).numbers
+    assert numbers.get("crossed") == (32.0 if sick else None)
+    told = report(None, trials=tried("loss-shifted", None, **numbers), training=run())
+    assert severity(told, "loss-broadcast") == ("error" if sick else None)
+
+
+def correlation(o: Tensor, t: Tensor) -> Tensor:
+    return 1 - torch.corrcoef(torch.stack([o.flatten(), t.flatten()]))[0, 1]
+
+
+def pinball(o: Tensor, t: Tensor) -> Tensor:
+    return torch.maximum(0.9 * (t - o), -0.1 * (t - o)).mean()
+
+
+def in_logarithms(o: Tensor, t: Tensor) -> Tensor:
+    return (o.clamp_min(-0.9).log1p() - t.clamp_min(-0.9).log1p()).square().mean()
+
+
+def energy(o: Tensor, t: Tensor) -> Tensor:
+    return 2 * torch.cdist(o, t).mean() - torch.cdist(o, o).mean() - torch.cdist(t, t).mean()
+
+
+@pytest.mark.parametrize(
+    ("loss", "known"),
+    [
+        (lambda o, t: F.huber_loss(o, t, delta=0.3) + 0.5 * (o - t).abs().mean(), True),
+        (lambda o, t: (o - t).cosh().log().mean(), True),
+        (correlation, False),  # whatever the scale
+        (lambda o, t: 1 - F.cosine_similarity(o.flatten(), t.flatten(), dim=0), False),
+        (pinball, False),  # more for too little than for too much
+        (in_logarithms, False),
+        (energy, False),  # of all outputs and all targets, not of the pairs
+    ],
+)
+def test_a_loss_of_ones_own_that_is_a_distance_has_the_units_of_its_targets(loss: Any, known: bool) -> None:
+    g = torch.Generator().manual_seed(0)
+    x, y = torch.randn(64, 4, generator=g), torch.randn(64, 1, generator=g)
+    trial = answers.loss_of_answers(lab(nn.Linear(4, 1), x, y, loss))
+    target = TensorStats(count=64, sum=0.0, m2=64.0, min=-3.0, max=3.0)
+    fit = Regression(r2=-0.7, mae=1.1, mse=1.7, target=target, residual=target, sample=[])
+    facts = report(
+        None,
+        evaluation=EvaluationFacts(task="regression", n_samples=64, regression=fit, loss=0.123),
+        trials=tried("loss-of-answers", dict(trial.detail), **trial.numbers),
+        training=run(FALLEN, FALLEN),
+    )
+    facts = structs.replace(facts, subject=structs.replace(facts.subject, loss="<lambda>"))
+    assert same_units(facts) == known
+
+
+@pytest.mark.parametrize(
+    ("same", "unregularised", "expected"),
+    [
+        (1.1, 0.05, "warning"),  # next to nothing is left
+        (1.1, 0.3, None),  # going on gains much too
+        (1.95, 0.3, "warning"),
+    ],
+)
+def test_dropout_that_holds_back_a_run_still_under_way(same: float, unregularised: float, expected: str | None) -> None:
+    numbers = WAYS | {"same": same, "faster": 1.9, "slower": 2.0, "unregularised": unregularised, "drop": 0.7}
+    facts = report(None, trials=tried("other-ways", None, **numbers), training=run(SLOW, SLOW))
+    assert severity(facts, "freedom-helps") == expected
+
+
+@pytest.mark.parametrize(("kept", "expected"), [(450, "warning"), (600, "info")])
+def test_near_doubles_of_inputs_that_repeat_by_nature(kept: int, expected: str) -> None:
+    copies = Copies(seen=kept, kept=kept, distinct=445, conflicting=0)
+    twins = Twins(n=400, found=40, chance=1e-5, dimension=2.0)
+    train = DatasetFacts(n_samples=kept, n_batches=9, shape="N x 8", dtype="float32", copies=copies)
+    facts = report(GOOD, train_dataset=train, splits=SplitFacts(twins=twins), training=run(FALLEN, FALLEN))
+    assert severity(facts, "near-leakage") == expected
+
+
+@pytest.mark.parametrize(
+    ("right", "both", "expected"),
+    [
+        (388, True, "info"),  # a difference of two scores, that ought to be above 0
+        (400, True, "error"),  # it says the same of everything
+        (388, False, "error"),
+    ],
+)
+def test_one_label_for_all_that_no_bias_can_give(right: int, both: bool, expected: str) -> None:
+    table = Classification(classes=["0", "1"], confusion=[[0, 0], [400 - right, right]])
+    scores = EvaluationFacts(task="binary", n_samples=400, classification=table)
+    one, two = (
+        DatasetFacts(n_samples=400, n_batches=9, shape="N x 3", dtype="int64", target_classes=k) for k in (1, 2)
+    )
+    facts = report(
+        None,
+        evaluation=scores,
+        train_evaluation=scores,
+        train_dataset=one,
+        dataset=one if both else two,
+        training=run(FALLEN, FALLEN),
+    )
+    (said,) = (f for f in judge(facts).findings if f.rule == "d-label-constant" and f.subject == "training data")
+    assert said.severity == expected
+
+
+@pytest.mark.parametrize(
+    ("val", "table", "expected"),
+    [
+        (FALLEN, [[199, 1], [1, 199]], "info"),  # 40 steps in all, and it came to rest where it should
+        (FALLEN, [[150, 50], [50, 150]], "warning"),
+        ([*FALLEN[:-1], 0.5], [[199, 1], [1, 199]], "warning"),
+    ],
+)
+def test_large_steps_of_a_short_run_that_ended_at_its_best(val: list[float], table: Any, expected: str) -> None:
+    large = [
+        parameter(f"{i}.weight", update_ratio=Trace(x=[float(k) for k in range(20, 200, 20)], y=[0.12] * 9))
+        for i in range(3)
+    ]
+    scores = EvaluationFacts(
+        task="binary", n_samples=400, classification=Classification(classes=["0", "1"], confusion=table)
+    )
+    history = run(FALLEN, val, series=[series("lr", KEPT)], parameters=large)
+    facts = report(None, evaluation=scores, train_evaluation=scores, training=history)
+    assert severity(facts, "update-ratio") == expected
+
+
+def test_several_yes_or_no_that_the_inputs_tell_nothing_of() -> None:
+    """Neighbours have the same answers where these follow from the inputs, and not where they are dealt out."""
+    g = torch.Generator().manual_seed(0)
+    x = torch.randn(300, 6, generator=g)
+    own = (x[:, :3] > 0).float()
+    for target, related in ((own, True), (own[torch.randperm(300, generator=g)], False)):
+        sample = VectorSample()
+        sample.update(Batch((x,), {}, target))
+        signal = sample.facts()
+        assert signal is not None
+        assert (signal.z > 8) if related else (abs(signal.z) < 3)
+    for other in (F.one_hot(torch.arange(300) % 3, 3).float(), torch.randint(0, 9, (300, 3), generator=g).float()):
+        sample = VectorSample()
+        sample.update(Batch((x,), {}, other))
+        assert sample.facts() is None
+
+
+def test_statistics_that_broke_after_the_run_are_no_fault_of_its_batches() -> None:
+    after = Finding(
+        rule="param-nonfinite",
+        severity=Severity.ERROR,
+        subject="0.running_var",
+        section="weights",
+        detail={"of": "running statistics", "when": "after the run"},
+    )
+    gap = Finding(rule="eval-train-gap", severity=Severity.ERROR, subject="model", section="trials")
+    (only,) = diagnose([after, gap])
+    assert only.cause == "non-finite-weights"
+    (only,) = diagnose([structs.replace(after, detail={"of": "running statistics"})])
+    assert only.cause == "bn-statistics"

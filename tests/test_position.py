@@ -135,16 +135,17 @@ def test_a_mean_over_maps_cannot_tell_where_a_spot_is(averaged: bool, where: boo
 
 
 @pytest.mark.parametrize(
-    ("solved", "mixed", "r2", "expected"),
+    ("solved", "fresh", "mixed", "r2", "expected"),
     [
-        (0.0, -0.1, 0.0, "warning"),
-        (1.0, -0.1, 0.0, "info"),  # it can be learned by heart: another reason holds the model back
-        (0.0, 0.9, 0.0, "info"),  # nor is a place needed
-        (0.0, -0.1, 0.95, "info"),  # the model does as well
+        (0.0, 0.9, -0.1, 0.0, "warning"),
+        (1.0, 0.9, -0.1, 0.0, "info"),  # it can be learned: another reason holds the model back
+        (1.0, 0.01, -0.1, 0.0, "warning"),  # 32 pictures by heart, by their noise, and nothing that holds elsewhere
+        (0.0, 0.9, 0.9, 0.0, "info"),  # nor is a place needed
+        (0.0, 0.9, -0.1, 0.95, "info"),  # the model does as well
     ],
 )
 def test_pictures_are_told_by_place_where_numbers_ask_for_it(
-    solved: float, mixed: float, r2: float, expected: str
+    solved: float, fresh: float, mixed: float, r2: float, expected: str
 ) -> None:
     moved = tried(
         "tokens-reordered",
@@ -157,11 +158,15 @@ def test_pictures_are_told_by_place_where_numbers_ask_for_it(
         asked=300.0,
     )
     by_heart = tried("one-batch", solved=solved, error_share=0.5, tries=2.0, samples=32.0, start=1.0, end=0.5)
+    splits = ("training", "given")
+    scores = {f"{a}_{b}": fresh for a in splits for b in splits} | {f"commonest_{a}": 0.0 for a in splits}
+    sizes = {f"{way}_{a}": 300.0 for way in ("asked", "learned") for a in splits}
+    anew = tried("learned-anew", {"kind": "numbers"}, as_is=r2, **scores, **sizes)
     fit = Regression(r2=r2, mae=0.5, mse=1 - r2, target=TensorStats(), residual=TensorStats(), sample=[])
     facts = report(
         None,
         evaluation=EvaluationFacts(task="regression", n_samples=400, regression=fit),
-        trials=TrialFacts(budget=20.0, trials=[*moved.trials, *by_heart.trials]),
+        trials=TrialFacts(budget=20.0, trials=[*moved.trials, *by_heart.trials, *anew.trials]),
         training=run(FALL, FALL),
     )
     assert severity(facts, "position-unseen") == expected

@@ -141,9 +141,10 @@ def test_a_rate_that_was_gone_early_is_told_by_ten_times_its_peak(
         (None, 2e-4, 1.0, False),  # no schedule
     ],
 )
-def test_a_warm_up_longer_than_the_run(made: float | None, peak: float, same: float, told: bool) -> None:
+@pytest.mark.parametrize("name", ["initial_lr", "max_lr"])  # the latter is what OneCycleLR was to come to
+def test_a_warm_up_longer_than_the_run(made: float | None, peak: float, same: float, told: bool, name: str) -> None:
     falling = [2.5 - 0.007 * e for e in range(20)]
-    settings = {"lr": 1e-7} | ({"initial_lr": made} if made else {})
+    settings = {"lr": 1e-7} | ({name: made} if made else {})
     loop = LoopFacts(optimizers=[OptimizerRun(name="Adam", n_steps=400, settings=settings)])
     rates = series("learning_rate", [peak * (e + 1) / 20 for e in range(20)])
     history = structs.replace(run(falling, falling, series=[rates]), loop=loop)

@@ -50,6 +50,7 @@ def severity(report: Report) -> str | None:
     return next((f.severity.value for f in report.findings if f.rule == "init-offset"), None)
 
 
+@pytest.mark.slow
 def test_weights_from_zero_to_one_are_the_cause_named() -> None:
     report = trained(init.uniform_)
     assert severity(report) == "warning"
@@ -106,6 +107,7 @@ def test_matrices_of_one_value_that_steps_drove_apart(as_is: float, expected: st
     assert told(0.0, [begun[2], begun[0]]) is None  # a head's rows are told apart by their classes
 
 
+@pytest.mark.slow
 def test_frozen_weights_are_told_by_others() -> None:
     frozen = trained(lambda w: init.uniform_(w) if w.shape == (64, 64) else None, frozen=True)
     assert severity(frozen) is None
@@ -161,6 +163,7 @@ def other_camera(x: Tensor) -> Tensor:
     return 8 * x - 25
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("affine", [True, False])
 def test_norms_held_by_the_statistics_of_another_source_are_named(affine: bool) -> None:
     report = tuned(other_camera, affine=affine)
@@ -172,6 +175,7 @@ def test_norms_held_by_the_statistics_of_another_source_are_named(affine: bool) 
     assert not {"eval-mode-training", "dead-relu", "bad-init"} & {d.cause for d in report.diagnoses if d.severity.rank}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("shift", "held", "rate"),
     [

@@ -162,8 +162,10 @@ def same_units(report: Report) -> bool:
     """Tell whether outputs are predictions in the units of the targets, so that R² says how good they are.
 
     Margins, log-rates, logits of soft labels and parameters of a distribution are not. Known losses are told by their
-    name; others by their value: the mean squared error, half of it, its root, or the mean absolute error. Where no loss
-    was given, outputs that may be logits or log-rates are doubted, unless the run logged such a value.
+    name; others by their value: the mean squared error, half of it, its root, or the mean absolute error; or by being a
+    distance: nothing where outputs are the targets, as much where they lie a standard deviation above as below, more
+    where they are twice as large or those of other samples. Where no loss was given, outputs that may be logits or
+    log-rates are doubted, unless the run logged such a value.
     """
     evaluation = report.evaluation
     if evaluation is None or evaluation.regression is None:
@@ -180,9 +182,23 @@ def same_units(report: Report) -> bool:
     # of the same data and outputs; but a root is taken batch by batch, and a last batch may weigh too much
     answers = report.tried("loss-of-answers")
     distance = answers is not None and abs(answers.numbers["right"]) <= 1e-3 * abs(answers.numbers["wrong"])
+    if distance and answers is not None and answers.detail.get("answers") == "numbers" and _is_even(answers.numbers):
+        return True
     # where not even that is known, four sizes are met by chance too often
     near = 0.02 if distance and not _may_be_linked(evaluation) else 0.002
     return value is not None and any(abs(value - size) <= near * size for size in sizes)
+
+
+def _is_even(n: dict[str, float]) -> bool:
+    """Tell whether a loss grows alike to either side of the targets, with their scale, and by those of other samples.
+
+    What stays small where samples get each other's targets compares distributions, as an energy distance does.
+    """
+    if "over" not in n or min(n["over"], n["under"], n["doubled"]) <= 0.05 * abs(n["wrong"]):
+        return False
+    if abs(n["wrong"]) <= 0.05 * n["over"]:
+        return False
+    return abs(n["over"] - n["under"]) <= 0.02 * max(n["over"], n["under"])
 
 
 def _may_be_linked(evaluation: EvaluationFacts) -> bool:

@@ -121,11 +121,16 @@ SYNDROMES: tuple[Syndrome, ...] = (
         (*_NONFINITE, *_STUCK, *_BATCH_NORM, "norms-off-at-start", "measured-otherwise"),
         detail("of", "statistics as given"),
     ),
+    # a run that was finite to its end did not break the weights
+    Syndrome(
+        "non-finite-weights",
+        ("param-nonfinite",),
+        (*_NONFINITE, *_STUCK, *_BATCH_NORM, "measured-otherwise"),
+        detail("when", "after the run"),
+    ),
     Syndrome("bn-statistics", ("param-nonfinite",), (*_NONFINITE, *_STUCK), detail("of", "running statistics")),
     # such as the statistics of a norm written by hand
     Syndrome("non-finite-weights", ("param-nonfinite",), (*_NONFINITE, *_STUCK, *_WILD), detail("of", "buffers")),
-    # a run that was finite to its end did not break the weights
-    Syndrome("non-finite-weights", ("param-nonfinite",), (*_NONFINITE, *_STUCK), detail("when", "after the run")),
     Syndrome(
         "checkpoint-not-loaded",
         ("weights-set-back",),
@@ -226,7 +231,7 @@ SYNDROMES: tuple[Syndrome, ...] = (
     Syndrome(
         "unnormalised-input",
         ("d-input-scale", "d-dtype"),
-        (*_NONFINITE, *_SLOW, *_SICK_SIGNAL, *_WILD, "update-ratio", "h-init-loss", "precision-lost"),
+        (*_NONFINITE, *_SLOW, *_SICK_SIGNAL, *_WILD, "update-ratio", "h-init-loss", "precision-lost", "d-label-signal"),
     ),
     Syndrome("double-softmax", ("double-softmax", "probabilities-as-scores"), (*_SLOW, "d-class-imbalance")),
     Syndrome("double-softmax", ("loss-of-shares",), _SLOW, detail("kind", "softened")),
@@ -405,7 +410,11 @@ SYNDROMES: tuple[Syndrome, ...] = (
         (*_FAR_APART, "measured-otherwise", "o-below-neighbours"),
         detail("alone", "yes"),
     ),
-    Syndrome("missing-nonlinearity", ("missing-nonlinearity",), (*_SLOW, *_FAR_APART, "affine-pair")),
+    Syndrome(
+        "missing-nonlinearity",
+        ("missing-nonlinearity",),
+        (*_SLOW, *_FAR_APART, "affine-pair", "w-scale", "weights-shrunk"),
+    ),
     Syndrome("missing-nonlinearity", ("affine-pair",), (*_SLOW, *_FAR_APART)),
     Syndrome("dropout-active-in-eval", ("eval-nondeterminism",), ("measured-otherwise",)),
     Syndrome(

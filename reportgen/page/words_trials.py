@@ -69,6 +69,11 @@ def _broadcast(f: Finding) -> str:
             "The loss compares each target of a sample with {outputs} outputs of that sample alike, and torch warns of "
             "it: all are drawn to one answer. Together they explain {explained} of the targets' variance."
         ).format(outputs=amount(e["spread_over"]), explained=percent(max(e["explained"], 0.0)))
+    if "crossed" in e:
+        return _(
+            "Inside the loss numbers of two sizes are broadcast, of which torch warns: it compares {times} times as "
+            "many pairs as it was given."
+        ).format(times=amount(e["crossed"]))
     return _(
         "The targets themselves, given as outputs, have a loss of {right} in the shape of the "
         "outputs and of {aligned} in their own."

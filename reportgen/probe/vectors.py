@@ -1,4 +1,4 @@
-"""Do neighbours in input space have the same target, where targets are several numbers: boxes, key points, poses?"""
+"""Do neighbours in input space have the same target, where targets are several numbers, or several yes or no?"""
 
 from __future__ import annotations
 
@@ -73,13 +73,18 @@ def _told(y: Tensor, nearest: Tensor) -> float:
 
 
 def _has_vectors(x: Tensor, target: Tensor) -> bool:
-    """Tell whether every sample has a few numbers with fractions, which are no map of its places."""
+    """Tell whether every sample has a few numbers, or a few yes or no, which are no map of its places."""
     if x.is_complex() or x.dim() < 2 or not (x.is_floating_point() or x.dtype == torch.uint8) or len(x) != len(target):
         return False
     if not target.is_floating_point() or target.dim() < 2 or not 2 <= target[0].numel() <= _COLUMNS:
         return False
-    # yes or no to several questions, or shares of classes, are other tasks
-    return not bool((target == target.round()).all()) and target[0].numel() < x[0].numel()
+    if target[0].numel() >= x[0].numel():
+        return False
+    # a single yes in each row is a class, and counts or codes are other tasks
+    whole = bool((target == target.round()).all())
+    return not whole or (
+        bool(((target == 0) | (target == 1)).all()) and not bool((target.flatten(1).sum(1) == 1).all())
+    )
 
 
 def _features(x: Tensor) -> Tensor:

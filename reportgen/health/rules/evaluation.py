@@ -86,7 +86,7 @@ def o_baseline_skill(report: Report, context: Context, limits: Thresholds) -> It
         r2 = explained(evaluation.regression)
         evidence = {"r2": r2, "baseline": 0.0} if r2 is not None and r2 <= 0 else {}
     elif evaluation.task == "multilabel":
-        evidence = _guessed_answers(evaluation)
+        evidence = guessed_answers(evaluation)
     if evidence:
         yield Finding(
             rule="o-baseline-skill",
@@ -98,7 +98,7 @@ def o_baseline_skill(report: Report, context: Context, limits: Thresholds) -> It
         )
 
 
-def _guessed_answers(evaluation: EvaluationFacts) -> dict[str, float]:
+def guessed_answers(evaluation: EvaluationFacts) -> dict[str, float]:
     """Return how many of several answers a sample are right, where neither cuts nor ranks tell more than a constant."""
     sure, curves, rows = evaluation.calibration, evaluation.curves, evaluation.labels
     total = sum(row.tp + row.fp + row.fn + row.tn for row in rows)

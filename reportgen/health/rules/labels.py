@@ -12,8 +12,10 @@ from ...document.samples import Order
 from ...document.scores import accuracy
 from ..context import Context, is_affine, needs_no_targets, same_units
 from ..curves import finite, learning_rates
+from ..skill import score_of
 from ..thresholds import Thresholds
 from .claims import wants_logarithms
+from .evaluation import guessed_answers
 from .optimizer import is_adaptive
 from .reach import is_in_part
 from .relearned import learns_nothing, mixed_helps
@@ -186,21 +188,25 @@ def d_label_constant(report: Report, context: Context, limits: Thresholds) -> It
 
     One class among at least 30 samples of the training data, of a model with two outputs or more, or with yes-or-no
     answers. An error; of data that are only evaluated it informs. Not said where the loss is the same whatever the
-    targets, as one of pairs is whose right order stands in the inputs.
+    targets, as one of pairs is whose right order stands in the inputs. It informs where both splits have that label
+    alone, and a trained model that is right in four fifths of both still is not in all: it cannot give one answer to
+    whatever comes in, as a difference of two scores cannot.
     """
     evaluation = report.evaluation or report.train_evaluation
     if evaluation is None or evaluation.task == "regression" or needs_no_targets(report):
         return
-    for name, data in _splits(report):
-        if data.target_classes == 1 and data.n_samples >= 30:
-            yield Finding(
-                rule="d-label-constant",
-                severity=Severity.ERROR if data is report.train_dataset else Severity.INFO,
-                subject=name,
-                section=SECTION,
-                evidence={"classes": 1, "samples": data.n_samples},
-                threshold={"classes": 2},
-            )
+    found = [(name, data) for name, data in _splits(report) if data.target_classes == 1 and data.n_samples >= 30]
+    shares = [score_of(facts) for facts in (report.train_evaluation, report.evaluation)]
+    meant = len(found) == 2 and all(share is not None and 0.8 <= share < 1 for share in shares)
+    for name, data in found:
+        yield Finding(
+            rule="d-label-constant",
+            severity=Severity.ERROR if data is report.train_dataset and not meant else Severity.INFO,
+            subject=name,
+            section=SECTION,
+            evidence={"classes": 1, "samples": data.n_samples},
+            threshold={"classes": 2},
+        )
 
 
 def d_label_signal(report: Report, context: Context, limits: Thresholds) -> Iterator[Finding]:
@@ -275,7 +281,9 @@ def _may_lie_apart(report: Report, limits: Thresholds) -> bool:
 
 
 def _is_guess(evaluation: EvaluationFacts) -> bool:
-    """Tell whether answers are no better than the commonest class, or than the mean."""
+    """Tell whether answers are no better than the commonest class, or than the mean, or than how often each is yes."""
+    if evaluation.labels:
+        return bool(guessed_answers(evaluation))
     if evaluation.classification is not None:
         score = accuracy(evaluation.classification.confusion)
         return score is not None and score.low <= score.majority

@@ -335,7 +335,8 @@ def loss_broadcast(report: Report, context: Context, limits: Thresholds) -> Iter
     value means that (N, 1) and (N,) are broadcast against each other. Told for any loss, one of your own too. A warning
     where torch itself warns that sizes differ and each target of a sample meets several outputs of it, (N, 4) against
     (N, 1): all are drawn to one answer. It informs where these explain 90 % of the targets' variance together, as an
-    ensemble of heads does.
+    ensemble of heads does. Numbers that the loss made itself of such sizes, so that it compares more pairs than it was
+    given, are an error.
     """
     shifted = report.tried("loss-shifted")
     if shifted is not None and "spread_over" in shifted.numbers:
@@ -349,6 +350,17 @@ def loss_broadcast(report: Report, context: Context, limits: Thresholds) -> Iter
             threshold={"explained": limits.heads_agree},
             detail={"loss": report.subject.loss or ""},
         )
+    if shifted is not None and "crossed" in shifted.numbers:
+        yield Finding(
+            rule="loss-broadcast",
+            severity=Severity.ERROR,
+            subject="loss",
+            section=SECTION,
+            evidence={"crossed": shifted.numbers["crossed"]},
+            threshold={"crossed": 1.0},
+            detail={"loss": report.subject.loss or ""},
+        )
+        return
     answers = report.tried("loss-of-answers")
     if answers is None or answers.numbers.get("same_shape", 1.0) or "aligned" not in answers.numbers:
         return

@@ -12,6 +12,7 @@ from ..curves import losses
 from ..skill import score_of, skill_of
 from ..thresholds import Thresholds
 from .flow import is_guessing
+from .relearned import learns_nothing
 from .training import is_poor
 
 
@@ -29,8 +30,9 @@ def position_unseen(report: Report, context: Context, limits: Thresholds) -> Ite
     and where a recurrent layer reads the sequence, which sees order by nature: values that ran out of every bound hide
     it; and where the model is affine for want of activations, which is what it fails by. Pictures whose content is
     moved as a whole, and with weights drawn anew the outputs follow by less than 1e-3 of their spread, as they do where
-    maps are averaged: a warning where targets are numbers of which not even one batch can be learned by heart, and a
-    linear learner of pixels is ahead of the model, and of itself on pictures each moved to another place, by as much.
+    maps are averaged: a warning where targets are numbers of which not even one batch can be learned by heart, or fresh
+    copies learn nothing, and a linear learner of pixels is ahead of the model, and of itself on pictures each moved to
+    another place, by as much.
     """
     trial = report.tried("tokens-reordered")
     if trial is None:
@@ -44,7 +46,7 @@ def position_unseen(report: Report, context: Context, limits: Thresholds) -> Ite
     skill = skill_of(report, context)
     fitted = skill is not None and skill.train > limits.skill_high
     if moved == "shifted":
-        lacking = _cannot_be_learned(report) and _order_lacks(report, trial, limits)
+        lacking = _cannot_be_learned(report, context) and _order_lacks(report, trial, limits)
     else:
         lacking = poor or is_guessing(report, context) or _order_lacks(report, trial, limits)
     spared = bool(trial.numbers.get("recurrent")) or is_affine(report, limits) or _is_idle(report, trial, limits)
@@ -61,9 +63,11 @@ def position_unseen(report: Report, context: Context, limits: Thresholds) -> Ite
     )
 
 
-def _cannot_be_learned(report: Report) -> bool:
+def _cannot_be_learned(report: Report, context: Context) -> bool:
     batch = report.tried("one-batch")
-    return batch is not None and not batch.numbers["solved"] and "error_share" in batch.numbers
+    if batch is None or "error_share" not in batch.numbers:
+        return False
+    return not batch.numbers["solved"] or learns_nothing(report, context)
 
 
 def _order_lacks(report: Report, trial: Trial, limits: Thresholds) -> bool:

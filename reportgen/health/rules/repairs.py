@@ -105,7 +105,9 @@ def _gain(trial: Trial, way: str, whole: float, limits: Thresholds) -> float | N
     if way not in n:
         return None
     gain, same = n["before"] - n[way], max(n["before"] - n["same"], 0.0)
-    enough = gain >= max(limits.way_gain * abs(n["before"]), limits.way_times * same, limits.way_of_run * whole)
+    apart = way == "unregularised" and 0 <= n[way] < 0.1 * n["same"]
+    more = 0.0 if apart else limits.way_times * same
+    enough = gain >= max(limits.way_gain * abs(n["before"]), more, limits.way_of_run * whole)
     return gain if enough else None
 
 
@@ -232,10 +234,11 @@ def owning_helps(report: Report, context: Context, limits: Thresholds) -> Iterat
 def freedom_helps(report: Report, context: Context, limits: Thresholds) -> Iterator[Finding]:
     """Without weight decay and dropout 120 steps on a copy gain more than half of what the whole run gained.
 
-    The loss on the data given (not that on the training data) falls by 5 % at least, and by three times what going
-    on with them gains: they hold the fit back more than they help. Of a fit that is behind its neighbours
+    The loss on the data given (not that on the training data) falls by 5 % at least, and by three times what going on
+    with them gains: they hold the fit back more than they help. Of a fit that is behind its neighbours
     (``o-below-neighbours``) half of the loss is enough: what dropout does to the first losses of a run, it did not
-    gain. Penalties inside the loss are not seen so.
+    gain. Instead of three times the gain it is enough that a tenth is left of what going on with them leaves. Penalties
+    inside the loss are not seen so.
     """
     yield from _found(report, context, limits, "unregularised", "freedom-helps")
 
@@ -249,9 +252,10 @@ def plain_helps(report: Report, context: Context, limits: Thresholds) -> Iterato
     default scale. A warning that names which; without either nothing is said. Of such a schedule a tenth of the loss on
     the data given is enough: what the full rate gains there in so few steps, it would have gained in the run, and where
     a run had come to its floor the full rate leads up again. A thirtieth is enough where ten times that rate gains
-    three tenths: the floor is far. A run whose rate never came to a tenth of what its optimizer was made with, as by a
-    warm-up that is longer than the run, need not have come to rest. Of a penalty, which a logged loss may hold, the run
-    gained no more than a fresh copy's loss lies above that of the model.
+    three tenths: the floor is far. A run whose rate never came to a tenth of what its optimizer was made with, or its
+    schedule was to bring it to (OneCycleLR stepped by the epoch), as by a warm-up that is longer than the run, need not
+    have come to rest. Of a penalty, which a logged loss may hold, the run gained no more than a fresh copy's loss lies
+    above that of the model.
     """
     trial = report.tried("other-ways")
     train, val = losses(report.training, limits)
@@ -287,9 +291,10 @@ def plain_helps(report: Report, context: Context, limits: Thresholds) -> Iterato
 
 
 def _never_arrived(history: History) -> bool:
-    """Tell whether a schedule kept the rate below a tenth of what the optimizer was made with."""
+    """Tell whether a schedule kept the rate below a tenth of what the optimizer was made with, or was to come to."""
     rates = [y for series in learning_rates(history) for _, y in finite(series)]
-    made = [float(r) for o in _optimizers(history) if isinstance(r := o.settings.get("initial_lr"), (int, float))]
+    named = [o.settings.get(name) for o in _optimizers(history) for name in ("initial_lr", "max_lr")]
+    made = [float(rate) for rate in named if isinstance(rate, (int, float))]
     return bool(rates) and bool(made) and max(rates) < _ARRIVED * max(made)
 
 

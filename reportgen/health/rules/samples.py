@@ -9,6 +9,7 @@ from ...document.facts import Finding, Report, Severity
 from ...document.samples import Twins
 from ..context import Context
 from ..thresholds import Thresholds
+from .splits import copies_by_nature
 
 SECTION = "dataset"
 _LEAST = 10  # twins, below which nothing is said
@@ -51,7 +52,8 @@ def near_leakage(report: Report, context: Context, limits: Thresholds) -> Iterat
     ``leakage``. A warning where 5 % of the samples given have one, at least ten, and six standard deviations more than
     chance: the data were augmented before the split, or samples that hang together (frames of one film, windows of one
     series, patients) were split apart. Where the training data have twins among themselves as often, the detail says
-    so. Wrong where new samples will have near doubles in the training data too.
+    so. It informs where a tenth of the inputs repeat exactly, by nature (``leakage``): what has few values comes near
+    by itself, too. Wrong where new samples will have near doubles in the training data too.
     """
     twins = report.splits.twins if report.splits is not None else None
     if twins is None or not context.real_data or not _beyond_chance(twins, limits.near_leak):
@@ -60,7 +62,7 @@ def near_leakage(report: Report, context: Context, limits: Thresholds) -> Iterat
     among = own is not None and _beyond_chance(own, limits.near_leak)
     yield Finding(
         rule="near-leakage",
-        severity=Severity.WARNING,
+        severity=Severity.INFO if copies_by_nature(report, limits) > 0.1 else Severity.WARNING,
         subject="data",
         section=SECTION,
         evidence=_evidence(twins),

@@ -32,12 +32,11 @@ def leakage(report: Report, context: Context, limits: Thresholds) -> Iterator[Fi
     splits, train = report.splits, report.train_dataset
     if splits is None or not splits.shared or not splits.compared or train is None or train.copies is None:
         return
+    natural = copies_by_nature(report, limits)
     # a sample that has another target there gives nothing away
     same = splits.shared - (splits.shared_other_target or 0)
     share = same / splits.compared
     low = wilson(same, splits.compared)[0]
-    made = _were_multiplied(train.copies, splits) or _cannot_repeat(train, train.copies, splits, limits)
-    natural = 0.0 if made else max(1 - train.copies.distinct / max(train.copies.kept, 1), _by_chance(report))
     grave = same >= 5 and share > max(limits.leak, 3 * natural) and low > 0.1 * limits.leak
     yield Finding(
         rule="leakage",
@@ -47,6 +46,16 @@ def leakage(report: Report, context: Context, limits: Thresholds) -> Iterator[Fi
         evidence={"shared": splits.shared, "compared": splits.compared, "copies_in_training": natural},
         threshold={"share": limits.leak},
     )
+
+
+def copies_by_nature(report: Report, limits: Thresholds) -> float:
+    """Return the share of inputs that repeat in either split because they have few values; 0 where copies were made."""
+    splits, train = report.splits, report.train_dataset
+    if splits is None or train is None or train.copies is None:
+        return 0.0
+    if _were_multiplied(train.copies, splits) or _cannot_repeat(train, train.copies, splits, limits):
+        return 0.0
+    return max(1 - train.copies.distinct / max(train.copies.kept, 1), _by_chance(report))
 
 
 def _were_multiplied(copies: Copies, splits: SplitFacts) -> bool:

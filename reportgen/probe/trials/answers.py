@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -20,6 +21,7 @@ from .sample import mapped
 
 _SURE = 40.0  # a logit that is as good as certain
 _MOST = 1 << 16
+_SIZES = re.compile(r"target size \((?P<target>.*?)\)\) that is different to the input size \((?P<input>.*?)\)\)")
 
 
 def loss_of_answers(lab: Lab) -> Result:
@@ -28,7 +30,8 @@ def loss_of_answers(lab: Lab) -> Result:
     Class scores: the largest score of each row is moved to the true class (``right``) or to a wrong one (``wrong``).
     Numbers: outputs are the targets, or those of other samples. ``aligned``: the right answers in the very shape of
     the targets. A loss that prefers wrong answers is climbed; one that cannot tell them apart teaches nothing; one that
-    depends on the shape is broadcast. ``pull``: largest derivative by the model's own outputs. ``perfect`` and
+    depends on the shape is broadcast. ``over``, ``under`` and ``doubled``: right numbers a standard deviation off to
+    either side, and twice as large. ``pull``: largest derivative by the model's own outputs. ``perfect`` and
     ``worst``: answers that are as sure as can be, right and wrong; a score that is 1 at best says 1 and 0. ``above``:
     of yes and no, how often the model gives more to a yes than to a no (the area under the ROC curve), where it tells
     them apart in this batch. ``drawn``: by how much, relatively, two values of the loss of the model's own outputs
@@ -48,11 +51,22 @@ def loss_of_answers(lab: Lab) -> Result:
         with suppress(Exception):  # a loss that reshapes outputs itself may refuse any other shape than the model's
             numbers["aligned"] = _told(lab.loss, right.reshape(batch.target.shape), batch.target)
         numbers["same_shape"] = float(right.shape == batch.target.shape)
+        numbers |= _beside(lab.loss, right, batch.target)
     numbers["pull"] = _pull(lab.loss, output, batch.target)
     numbers["drawn"] = _drawn(lab, output.detach(), batch.target)
     if not all(map(math.isfinite, numbers.values())):
         raise NotApplicableError("the loss of made-up answers is not finite")
     return Result(numbers | _at_best(lab.loss, output.detach(), batch.target, kind), {"answers": kind})
+
+
+def _beside(loss: Loss, right: Tensor, target: Tensor) -> dict[str, float]:
+    """Return the loss of right numbers moved and stretched; {} where a loss refuses them."""
+    far = float(right.float().std())
+    with suppress(NotApplicableError):
+        ways = {"over": right + far, "under": right - far, "doubled": 2 * right}
+        told = {name: _told(loss, said, target) for name, said in ways.items()}
+        return told if all(map(math.isfinite, told.values())) else {}
+    return {}
 
 
 def _drawn(lab: Lab, output: Tensor, target: Tensor) -> float:
@@ -102,7 +116,8 @@ def loss_shifted(lab: Lab) -> Result:
 
     Unchanged: the loss applies softmax itself. Lower by 1: it takes the outputs as log-probabilities. Where torch warns
     that numbers of two sizes are broadcast, ``spread_over`` tells how many outputs of a sample meet each of its targets
-    and ``explained`` the share of the targets' variance that the mean of those outputs explains. Of several outputs
+    and ``explained`` the share of the targets' variance that the mean of those outputs explains; or, of numbers that
+    the loss made itself, ``crossed`` how many pairs it compares for each that it was given. Of several outputs
     only one whose rows sum to 1 is asked (``head``, its place): ``sums`` is the largest |sum of a row - 1|.
     """
     batch = lab.targeted(64, least=2)
@@ -116,8 +131,8 @@ def loss_shifted(lab: Lab) -> Result:
     with _heard() as heard:
         numbers = {"loss": _told(lab.loss, output, batch.target)}
     numbers["shifted"] = _told(lab.loss, output + 1, batch.target)
-    if any("different to the input size" in str(warning.message) for warning in heard):
-        numbers |= _spread_over(output, batch.target)
+    if pairs := _sizes_warned_of(heard):
+        numbers |= _spread_over(output, batch.target) or _crossed(*pairs[0])
     width = max(output.shape[1], output.shape[-1])
     return Result(numbers | {"pull": _pull(lab.loss, output, batch.target), "width": float(width)})
 
@@ -159,6 +174,25 @@ def _spread_over(output: Tensor, target: Any) -> dict[str, float]:
     said, asked = output.double().mean(dims, keepdim=True), target.double()
     left = float((said - asked).square().mean() / asked.var(unbiased=False).clamp_min(1e-300))
     return {"spread_over": float(output.numel() / said.numel()), "explained": 1 - left}
+
+
+def _sizes_warned_of(heard: list[warnings.WarningMessage]) -> list[tuple[list[int], list[int]]]:
+    """Return the sizes (input, target) that torch warned of, as its losses do where they are not the same."""
+    told = [_SIZES.search(str(warning.message)) for warning in heard]
+    return [(_size(m["input"]), _size(m["target"])) for m in told if m is not None]
+
+
+def _size(text: str) -> list[int]:
+    return [int(n) for n in re.findall(r"\d+", text)]
+
+
+def _crossed(said: list[int], asked: list[int]) -> dict[str, float]:
+    """Return how many pairs broadcasting makes for each number of the larger size; {} where it makes no more."""
+    width = max(len(said), len(asked))
+    ones = [[1] * (width - len(size)) + size for size in (said, asked)]
+    pairs = math.prod(max(pair) for pair in zip(*ones, strict=True))
+    largest = max(math.prod(said), math.prod(asked))
+    return {"crossed": pairs / largest} if pairs > largest else {}
 
 
 @contextmanager

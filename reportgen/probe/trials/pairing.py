@@ -188,7 +188,8 @@ def loss_penalty(lab: Lab) -> Result:
     """Ask whether the loss depends on the weights although the outputs are fixed: a penalty that it adds itself.
 
     ``depends``: 1 where a loss of detached outputs needs a gradient for parameters of the model; ``penalty``: the loss
-    of answers that are right and certain, which is what the penalty alone comes to; ``loss``: of the model's answers.
+    of answers that are right and certain, which is what the penalty alone comes to, or, where no such answers are
+    known, what Euler's theorem on homogeneous functions makes of its gradient; ``loss``: of the model's answers.
     """
     batch = lab.targeted(64, least=4)
     seed_generators(lab.seed)
@@ -197,12 +198,32 @@ def loss_penalty(lab: Lab) -> Result:
     with torch.enable_grad():
         value = taken(lambda: value_of(lab.loss, output, batch.target), "the loss refuses outputs of eval mode")
     ours = lab.owned | {id(p) for p in lab.model.parameters()}  # a critic of the loss's own is no penalty
-    depends = any(id(leaf) in ours for leaf in leaves_of([value]))
-    numbers = {"depends": float(depends), "loss": float(value.detach())}
-    if depends and isinstance(output, Tensor) and isinstance(batch.target, Tensor):
+    felt = [leaf for leaf in leaves_of([value]) if id(leaf) in ours]
+    numbers = {"depends": float(bool(felt)), "loss": float(value.detach())}
+    if felt and isinstance(output, Tensor) and isinstance(batch.target, Tensor):
         with suppress(NotApplicableError):
             numbers["penalty"] = _value(lab.loss, _certain(output, batch.target), batch)
+    if felt and "penalty" not in numbers:
+        numbers |= _homogeneous(value, felt)
     return Result({k: v for k, v in numbers.items() if math.isfinite(v)})
+
+
+def _homogeneous(value: Tensor, weights: list[Tensor]) -> dict[str, float]:
+    """Return the part of a value that is homogeneous in the weights, of the degree k that its derivatives tell.
+
+    Of a penalty p of degree k (1 of magnitudes, 2 of squares) w·∇p = k p and w·∇(w·∇p) = k² p.
+    """
+    gradients = torch.autograd.grad(value, weights, create_graph=True, allow_unused=True)
+    pairs = [(g, w) for g, w in zip(gradients, weights, strict=True) if g is not None]
+    once = torch.stack([(g * w.detach()).sum() for g, w in pairs]).sum()
+    if not once.requires_grad:  # a sum of magnitudes: its gradient is constant
+        return {"penalty": float(once.detach())}
+    again = torch.autograd.grad(once, [w for _, w in pairs], allow_unused=True)
+    bent = sum(float((g * w.detach()).sum()) for g, (_, w) in zip(again, pairs, strict=True) if g is not None)
+    # of the gradient alone, as w was held fast: w·H·w = k (k - 1) p
+    first = float(once.detach())
+    degree = 1 + bent / first if first else 0.0
+    return {"penalty": first / degree} if degree > 0.99 else {}  # of magnitudes 1, to rounding
 
 
 def loss_without_target(lab: Lab) -> Result:
