@@ -13,6 +13,8 @@ import reportgen
 from reportgen.document.facts import Finding, Report
 from reportgen.page import wording, words_claims
 
+pytestmark = pytest.mark.slow  # models are trained, pages are drawn
+
 WORDS, LENGTH = 12, 15
 Loss = Callable[[Tensor, Tensor], Tensor]
 

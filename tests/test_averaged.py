@@ -15,6 +15,8 @@ from reportgen.page import wording
 from reportgen.probe.averaged import in_columns
 from reportgen.probe.slips import rows_of
 
+pytestmark = pytest.mark.slow  # models are trained, pages are drawn
+
 File = tuple[Tensor, Tensor]
 
 

@@ -28,6 +28,8 @@ from reportgen.render.pdf import to_pdf
 
 from . import builders
 
+pytestmark = pytest.mark.slow  # models are trained, pages are drawn
+
 
 def n_bytes(report: Report, language: str = "en", *, data: bool = False) -> int:
     return len(to_html(build(report, language), encode(report) if data else None))
@@ -102,7 +104,6 @@ def test_a_page_of_161_tensors_and_130_charts() -> None:
     assert n_bytes(report, data=True) <= 260_000
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("language", ["en", "zh"])
 def test_a_page_of_1000_tensors_and_100_charts(language: str) -> None:
     """260 kB; in Chinese 305 kB."""
@@ -110,7 +111,6 @@ def test_a_page_of_1000_tensors_and_100_charts(language: str) -> None:
     assert n_bytes(report, language) <= 350_000
 
 
-@pytest.mark.slow
 def test_data_travel_inside_as_long_as_the_page_stays_within_half_a_megabyte() -> None:
     assert b'<template id="report-data">' not in to_html(build(builders.huge()), encode(builders.huge()))
     lengths = {}
@@ -163,7 +163,6 @@ def test_the_time_of_a_page(n_blocks: int, limit: float) -> None:
     assert compilations(lambda: to_html(build(report), encode(report))) <= limit
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("language", ["en", "zh"])
 def test_the_time_of_a_pdf_of_160_rows_and_60_charts(language: str) -> None:
     """270 in English, 290 in Chinese, where nothing else runs: the budget of 400 is held with room for what does."""
@@ -172,7 +171,6 @@ def test_the_time_of_a_pdf_of_160_rows_and_60_charts(language: str) -> None:
     assert compilations(lambda: to_pdf(page, encode(report)), 2) <= 520
 
 
-@pytest.mark.slow
 def test_the_time_of_a_pdf_of_a_thousand_tensors() -> None:
     """700 of them; the budget is 10 s."""
     page = build(builders.huge())
@@ -190,7 +188,6 @@ def test_long_tables_are_laid_out_by_chunks() -> None:
 
 
 # In Chinese the outlines of a thousand characters take 56 kB, some 50 bytes each: nothing packs them further.
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("language", "data", "limit"), [("en", False, 130_000), ("en", True, 150_000), ("zh", True, 210_000)]
 )
@@ -220,7 +217,6 @@ main()
 """
 
 
-@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/status").is_file(), reason="only Linux tells a process's peak so")
 @pytest.mark.parametrize(
     ("program", "language", "limit"),

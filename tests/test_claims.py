@@ -25,6 +25,8 @@ from reportgen.subject.data import Batch
 from .test_rules_model import causes, report, run, series, severity
 from .test_trials import Made
 
+pytestmark = pytest.mark.slow  # models are trained, pages are drawn
+
 
 def numbers(n: int = 64, *, counts: bool = False) -> Batch:
     generator = torch.Generator().manual_seed(0)

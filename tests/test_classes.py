@@ -18,6 +18,8 @@ from reportgen.subject.data import Batch
 
 from .test_rules_model import BAD, causes, report, run, severity, tried
 
+pytestmark = pytest.mark.slow  # models are trained, pages are drawn
+
 Draw = Callable[[int, torch.Generator], tuple[Tensor, Tensor]]
 
 

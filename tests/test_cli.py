@@ -196,6 +196,7 @@ def test_unusable_arguments_of_a_process(place: Path, process: Run, args: list[s
     refused(place, process, args, words)
 
 
+@pytest.mark.slow
 def test_a_refusal_is_the_exit_code_of_the_process(place: Path, process: Run) -> None:
     refused(place, process, ["examine", "mine:build", "--checkpoint", "wrong.pt"], "3 missing")
 

@@ -25,7 +25,7 @@ from reportgen.probe.sequence import InputOrder, LabelOrder, PaddingCount
 from reportgen.probe.signal import SignalSample
 from reportgen.subject.data import Batch
 
-pytestmark = pytest.mark.usefixtures("without_learning")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("without_learning")]
 
 
 def seeded(seed: int) -> torch.Generator:

@@ -17,6 +17,8 @@ from reportgen.subject.data import Batch
 
 from .test_rules_model import BAD, causes, report, run, severity, tried
 
+pytestmark = pytest.mark.slow  # models are trained, pages are drawn
+
 Say = dict[str, Tensor]
 
 

@@ -15,6 +15,8 @@ from reportgen.document.samples import Encoded, SplitFacts
 
 from .test_rules_model import report, severity
 
+pytestmark = pytest.mark.slow  # models are trained, pages are drawn
+
 N, OF, KINDS = 900, 1200, 150
 
 

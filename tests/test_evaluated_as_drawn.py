@@ -12,6 +12,8 @@ from torch.utils.data import DataLoader, TensorDataset
 import reportgen
 from reportgen.document.facts import Severity
 
+pytestmark = pytest.mark.slow  # models are trained, pages are drawn
+
 X = torch.randn(400, 40, generator=torch.Generator().manual_seed(0))
 Y = (X[:, :3].sum(1) > 0).long()
 DATA = DataLoader(TensorDataset(X, Y), 50)

@@ -16,6 +16,8 @@ from reportgen.probe import families
 from reportgen.probe.twins import Region
 from reportgen.subject.data import Batch
 
+pytestmark = pytest.mark.slow  # models are trained, pages are drawn
+
 
 def region(x: Tensor, y: Tensor | None = None) -> Region:
     out = Region()

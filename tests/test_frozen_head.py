@@ -17,6 +17,8 @@ from reportgen.probe import weights
 
 from .test_rules_model import causes, report, severity
 
+pytestmark = pytest.mark.slow  # models are trained, pages are drawn
+
 
 def stack() -> nn.Sequential:
     torch.manual_seed(0)

@@ -19,6 +19,8 @@ from reportgen.subject.data import Batch
 
 from .test_rules_model import causes, report, run, severity, tried
 
+pytestmark = pytest.mark.slow  # models are trained, pages are drawn
+
 Data = tuple[Tensor, Tensor]
 WEIGHTS = torch.randn(10, 4, generator=torch.Generator().manual_seed(8))
 

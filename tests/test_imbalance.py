@@ -17,6 +17,8 @@ from reportgen.page import wording
 
 from .test_rules_model import report, run, series, severity
 
+pytestmark = pytest.mark.slow  # models are trained, pages are drawn
+
 WIDTH = 8
 
 

@@ -130,6 +130,7 @@ REPORTS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", REPORTS)
 def test_a_chinese_report_holds_no_english_sentence(name: str) -> None:
     page = render(told_by_us(REPORTS[name]()), ".html", language="zh").decode()

@@ -20,7 +20,7 @@ from reportgen.probe.repeats import coincidences
 from reportgen.probe.shortcut import _places, filled, halves_meet
 from reportgen.probe.twins import dimension_of
 
-pytestmark = pytest.mark.usefixtures("without_learning")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("without_learning")]
 
 Split = tuple[Tensor, Tensor]
 

@@ -22,6 +22,8 @@ from reportgen.subject.data import Batch
 
 from .test_trials import Made
 
+pytestmark = pytest.mark.slow  # models are trained, pages are drawn
+
 N, OF = 600, 800
 
 

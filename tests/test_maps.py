@@ -21,6 +21,8 @@ from reportgen.subject.data import Batch
 from .test_learned_anew import SCORES
 from .test_rules_model import BAD, FLAT, GOOD, causes, report, run, severity, tried
 
+pytestmark = pytest.mark.slow  # models are trained, pages are drawn
+
 _SIDE = 16
 SLOWLY = reportgen.Options(trial_budget=120.0)  # whatever else the machine does
 
@@ -214,7 +216,6 @@ def test_maps_that_are_wrong_in_part_are_told_by_the_other_split() -> None:
         assert severity(healthy, "d-maps-noisier") is None
 
 
-@pytest.mark.slow
 def test_a_run_on_masks_of_other_pictures_is_told_and_one_on_its_own_is_not() -> None:
     x, mask = discs(360, 3)
     for target, expected in ((of_others(mask), "warning"), (mask, None)):

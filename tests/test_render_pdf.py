@@ -39,6 +39,8 @@ from reportgen.render.pdf import to_pdf
 
 from . import builders
 
+pytestmark = pytest.mark.slow  # models are trained, pages are drawn
+
 pikepdf = pytest.importorskip("pikepdf")
 weasyprint = pytest.importorskip("weasyprint")
 _POINTS = re.compile(r"font(?:-size)?:(?:\d+ )?([\d.]+)pt")
@@ -68,7 +70,6 @@ def test_fonts_are_ours_and_embedded(document: Any) -> None:
         assert "/FontFile2" in font or "/FontFile3" in font
 
 
-@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("pdftotext") is None, reason="pdftotext reads what was printed")
 def test_what_a_dash_means_is_read_in_its_line(tmp_path: Path) -> None:
     (tmp_path / "report.pdf").write_bytes(to_pdf(build(builders.classifier())))
@@ -158,7 +159,6 @@ def beneath(lines: int, *blocks: Block) -> Page:
     )
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", ["classifier", "regressor"])
 def test_words_of_drawings_are_of_one_size_on_paper(name: str, boxes: Callable[[Page], list[tuple[int, Any]]]) -> None:
     """Six to eight points: a tall chart is not shrunk to what is left of a page, nor a narrow one as large as text."""
@@ -173,7 +173,6 @@ def test_words_of_drawings_are_of_one_size_on_paper(name: str, boxes: Callable[[
     assert {title: size for title, size in sizes.items() if not 6 <= size <= 8} == {}
 
 
-@pytest.mark.slow
 def test_an_observation_is_not_torn_and_no_advice_from_its_evidence(
     boxes: Callable[[Page], list[tuple[int, Any]]],
 ) -> None:
@@ -191,7 +190,6 @@ def test_an_observation_is_not_torn_and_no_advice_from_its_evidence(
             assert all(max(on) == min(shown[0]) for on in told)
 
 
-@pytest.mark.slow
 def test_key_figures_break_after_two_rows_and_not_before(boxes: Callable[[Page], list[tuple[int, Any]]]) -> None:
     """Three rows of them that would all go over left a third of a page empty."""
     figures = KeyValues(pairs=[Pair(label=f"figure {i}", value="1") for i in range(15)])
@@ -202,7 +200,6 @@ def test_key_figures_break_after_two_rows_and_not_before(boxes: Callable[[Page],
     assert first == {0, 10, 15}
 
 
-@pytest.mark.slow
 def test_no_row_of_pictures_stands_alone_above_a_page(boxes: Callable[[Page], list[tuple[int, Any]]]) -> None:
     drawn = svg.drawing(150, 60, "t", svg.element("path", d="M0 0h150v60", fill="none", stroke="#1f2933"))
     gallery = Gallery(id="g", title="Some", tiles=[Tile(charts=[drawn], lines=["one"]) for _ in range(12)])
@@ -259,7 +256,6 @@ def test_every_heading_of_a_table_tells_its_scope(document: Any) -> None:
     assert all(e.K[0].S != "/TH" or e.K[0].A.Scope == "/Row" for e in rows)
 
 
-@pytest.mark.slow
 def test_the_same_page_is_the_same_bytes() -> None:
     page = build(builders.checkpoint())
     assert to_pdf(page) == to_pdf(page)
@@ -323,7 +319,6 @@ def test_glyphs_are_as_wide_as_the_document_says(document: Any) -> None:
     assert seen > 100
 
 
-@pytest.mark.slow
 def test_long_reports_are_tagged_too() -> None:
     report = structs.replace(builders.smallest(), architecture=builders.architecture(70))
     page = build(report)
@@ -333,7 +328,6 @@ def test_long_reports_are_tagged_too() -> None:
         assert b"pdfuaid:part" in opened.Root.Metadata.read_bytes()
 
 
-@pytest.mark.slow
 def test_nothing_but_the_foot_stands_on_no_page(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever the text above takes, the foot has company on its page."""
     page = build(builders.smallest())

@@ -19,6 +19,8 @@ from reportgen.render.pdf import to_pdf
 
 from . import builders
 
+pytestmark = pytest.mark.slow  # models are trained, pages are drawn
+
 pikepdf = pytest.importorskip("pikepdf")
 Image = pytest.importorskip("PIL.Image")
 

@@ -34,6 +34,7 @@ def rng(make: Callable[[Random], History], seed: int) -> Random:
     return Random(f"{make.__name__} {seed}")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seeds", SEEDS)
 @pytest.mark.parametrize("make", HEALTHY, ids=lambda make: make.__name__)
 def test_healthy_runs_raise_no_alarm(make: Callable[[Random], History], seeds: int, record_property: Record) -> None:

@@ -14,6 +14,8 @@ from reportgen.document.facts import Report
 
 from .loops import causes
 
+pytestmark = pytest.mark.slow  # models are trained, pages are drawn
+
 Step = Callable[[nn.Module, torch.optim.Optimizer, Tensor, int], None]
 
 

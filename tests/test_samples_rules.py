@@ -17,7 +17,7 @@ from reportgen.probe.shortcut import shortcut
 from reportgen.probe.twins import KEPT, LENGTH, Region, across
 from reportgen.subject.data import Batch
 
-pytestmark = pytest.mark.usefixtures("without_learning")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("without_learning")]
 
 Split = tuple[Tensor, Tensor]
 

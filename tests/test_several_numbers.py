@@ -23,6 +23,8 @@ from .test_maps import noise, of_others
 from .test_noisy_labels import Bag, texts
 from .test_rules_model import BAD, FLAT, report, run, severity, tried
 
+pytestmark = pytest.mark.slow  # models are trained, pages are drawn
+
 _SIDE = 16
 SLOWLY = reportgen.Options(trial_budget=120.0)  # whatever else the machine does
 

@@ -23,6 +23,8 @@ from reportgen.subject.data import Batch
 from .test_rules_model import causes, run, severity, tried
 from .test_rules_model import report as facts_of
 
+pytestmark = pytest.mark.slow  # models are trained, pages are drawn
+
 WIDTH = 64
 WORDS = torch.randint(0, 12, (32, 10), generator=torch.Generator().manual_seed(0))
 Weights = Callable[[Tensor, Tensor], Tensor]

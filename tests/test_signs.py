@@ -19,6 +19,8 @@ from reportgen.probe.trials import signs
 from reportgen.probe.trials.lab import Clock, Lab, NotApplicableError
 from reportgen.subject.data import Batch
 
+pytestmark = pytest.mark.slow  # models are trained, pages are drawn
+
 Loss = Callable[[Any, Tensor], Tensor]
 
 

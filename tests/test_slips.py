@@ -19,6 +19,8 @@ from reportgen.health.rules.rows import _finding
 from reportgen.options import Options
 from reportgen.probe.slips import _standing, rows_of
 
+pytestmark = pytest.mark.slow  # models are trained, pages are drawn
+
 File = tuple[Tensor, Tensor]
 
 
@@ -133,7 +135,6 @@ def test_a_part_whose_labels_were_dealt_out_is_found() -> None:
     assert (finding.evidence["first"], finding.evidence["last"]) == (500, 999)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("share", [0.01, 0.03, 0.1])
 def test_rows_of_a_rare_class_that_meet_by_chance_are_no_shift(share: float) -> None:
     """Of sixteen shifts in eight parts some bring two rare labels together, many deviations above a smooth null."""

@@ -58,6 +58,7 @@ def test_magnitudes_whose_squares_leave_float32_change_nothing_else(
             assert far.edge == pytest.approx(near.edge * scale, rel=1e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64], ids=str)
 @pytest.mark.parametrize("way", ["products", "gram", "rounded gram"])

@@ -755,6 +755,7 @@ HARMLESS: dict[str, Callable[[], nn.Module]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", HARMLESS)
 @pytest.mark.parametrize("optimizer", [torch.optim.SGD, torch.optim.AdamW])
 def test_nothing_is_harmed(kind: str, optimizer: Any) -> None:

@@ -79,6 +79,7 @@ def cases(wanted: Callable[[Case], bool], slow: Callable[[str], bool] = LONG.__c
     return [pytest.param(name, marks=pytest.mark.slow) if slow(name) else name for name in names]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", cases(lambda case: True))
 def test_what_a_report_says_of_it(name: str) -> None:
     case = CASES[name]
