@@ -307,6 +307,61 @@ def test_numbers_that_the_loss_made_itself_are_broadcast(loss: Any, sick: bool) 
     assert severity(told, "loss-broadcast") == ("error" if sick else None)
 
 
+def weighed(o: Tensor, t: Tensor) -> Tensor:
+    share = F.binary_cross_entropy_with_logits(o, t, reduction="none")
+    return (share * torch.where(t > 0.5, 13.0, 1.0).squeeze(1)).mean()  # (N, 1) by (N,)
+
+
+def weighed_by_pixel(o: Tensor, t: Tensor) -> Tensor:
+    share = F.binary_cross_entropy_with_logits(o, t, reduction="none").squeeze(1)
+    return (torch.where(t > 0.5, 25.0, 1.0) * share).mean()  # (N, 1, H, W) by (N, H, W)
+
+
+def weighed_by_its_own(o: Tensor, t: Tensor) -> Tensor:
+    share = F.binary_cross_entropy_with_logits(o, t, reduction="none")
+    return (share * torch.where(t > 0.5, 13.0, 1.0)).sum() / len(t)
+
+
+def weighed_alike(o: Tensor, t: Tensor) -> Tensor:
+    share = F.binary_cross_entropy_with_logits(o, t, reduction="none")
+    return (share * torch.ones(len(t))).mean()
+
+
+def ranked(o: Tensor, t: Tensor) -> Tensor:
+    """All pairs, as one who wants them writes them."""
+    above = (t > t.T).float()
+    return (F.softplus(o.T - o) * above).sum() / above.sum().clamp_min(1)
+
+
+def at_risk(o: Tensor, t: Tensor) -> Tensor:
+    """Negative log partial likelihood by Cox: the sums over those at risk are products with a mask of pairs."""
+    later = (t <= t.T).float()
+    return ((o.exp().squeeze(1) * later).sum(1).log() - o.squeeze(1)).mean()
+
+
+@pytest.mark.parametrize(
+    ("loss", "size", "times"),
+    [
+        (weighed, (32, 1), 32.0),
+        (weighed_by_pixel, (16, 1, 6, 6), 16.0),
+        (weighed_by_its_own, (32, 1), None),
+        (weighed_by_its_own, (16, 1, 6, 6), None),
+        (weighed_alike, (32, 1), None),  # which is wrong, and does no harm
+        (ranked, (32, 1), None),
+        (at_risk, (32, 1), None),
+    ],
+)
+def test_weights_of_other_samples_are_found(loss: Any, size: tuple[int, ...], times: float | None) -> None:
+    g = torch.Generator().manual_seed(0)
+    x = torch.randn(size if len(size) > 2 else (size[0], 4), generator=g)
+    target = (torch.rand(size, generator=g) > 0.7).float()
+    model = nn.Conv2d(1, 1, 3, padding=1) if len(size) > 2 else nn.Linear(4, 1)
+    numbers = answers.loss_shifted(lab(model, x, target, loss)).numbers
+    assert numbers.get("weighed") == times
+    told = report(None, trials=tried("loss-shifted", None, **numbers), training=run())
+    assert severity(told, "loss-broadcast") == ("error" if times else None)
+
+
 def correlation(o: Tensor, t: Tensor) -> Tensor:
     return 1 - torch.corrcoef(torch.stack([o.flatten(), t.flatten()]))[0, 1]
 

@@ -36,6 +36,7 @@ LEVEL = [2.3, 1.6, *[1.5] * 18]
 STEADY = [1e-2] * 20
 COSINE = [1e-2 * 0.5 * (1 + math.cos(math.pi * e / 20)) for e in range(20)]
 DROPPED = [1e-2 * 0.1**e for e in range(20)]
+LOWERED = [1e-2 * 0.1 ** min(e, 3) for e in range(20)]  # to a thousandth, by which weights still move
 
 
 def ways(**numbers: float) -> TrialFacts:
@@ -97,11 +98,14 @@ def test_what_a_penalty_left_is_held_against_a_fresh_copy(rms: float, fresh: flo
 @pytest.mark.parametrize(
     ("rates", "same", "told"),
     [
-        (DROPPED, 0.26, True),
-        (DROPPED, 0.28, False),
+        (LOWERED, 0.26, True),
+        (LOWERED, 0.28, False),
         (DROPPED, 0.45, False),  # a run that had come to its floor goes up at the full rate
         (COSINE, 0.15, False),
         ([1e-2] * 13 + [1e-5] * 7, 0.15, False),  # a late drop
+        ([1e-2] * 5 + [1e-8] * 15, 0.285, True),  # nothing moved for most of the run
+        ([1e-2] * 5 + [1e-8] * 15, 0.295, False),
+        ([1e-2] * 13 + [1e-8] * 7, 0.285, False),
     ],
 )
 def test_a_rate_that_was_gone_by_half_time_is_told_by_a_tenth_of_the_loss(
@@ -117,9 +121,9 @@ def test_a_rate_that_was_gone_by_half_time_is_told_by_a_tenth_of_the_loss(
 @pytest.mark.parametrize(
     ("rates", "same", "faster", "told"),
     [
-        (DROPPED, 0.28, 0.1, True),
-        (DROPPED, 0.28, 0.25, False),  # ten times the rate brings little, so the floor is near
-        (DROPPED, 0.296, 0.1, False),
+        (LOWERED, 0.28, 0.1, True),
+        (LOWERED, 0.28, 0.25, False),  # ten times the rate brings little, so the floor is near
+        (LOWERED, 0.296, 0.1, False),
         (COSINE, 0.28, 0.1, False),
     ],
 )

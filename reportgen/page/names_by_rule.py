@@ -314,6 +314,7 @@ OF_RULE: dict[str, dict[str, tuple[str, Unit]]] = {
         "spread_over": (N_("outputs of a sample that meet each of its targets"), COUNT),
         "explained": (N_("variance of the targets that these outputs explain together"), SHARE),
         "crossed": (N_("pairs compared, for each that was given"), TIMES),
+        "weighed": (N_("weights that each share of the loss is multiplied by"), COUNT),
     },
     "loss-crossed": {
         "own": (N_("effect of pairs of one sample"), NUMBER),

@@ -74,6 +74,11 @@ def _broadcast(f: Finding) -> str:
             "Inside the loss numbers of two sizes are broadcast, of which torch warns: it compares {times} times as "
             "many pairs as it was given."
         ).format(times=amount(e["crossed"]))
+    if "weighed" in e:
+        return _(
+            "Inside the loss the share of each sample is multiplied by the weights of {times} samples, not by its own "
+            "alone: two sizes are broadcast. What is left is the mean of the weights, as if there were none."
+        ).format(times=amount(e["weighed"]))
     return _(
         "The targets themselves, given as outputs, have a loss of {right} in the shape of the "
         "outputs and of {aligned} in their own."

@@ -336,7 +336,8 @@ def loss_broadcast(report: Report, context: Context, limits: Thresholds) -> Iter
     where torch itself warns that sizes differ and each target of a sample meets several outputs of it, (N, 4) against
     (N, 1): all are drawn to one answer. It informs where these explain 90 % of the targets' variance together, as an
     ensemble of heads does. Numbers that the loss made itself of such sizes, so that it compares more pairs than it was
-    given, are an error.
+    given, are an error; so are weights of samples that differ, where each share of the loss is multiplied by those of
+    all samples of the batch, (N, 1) by (N,): their mean is left.
     """
     shifted = report.tried("loss-shifted")
     if shifted is not None and "spread_over" in shifted.numbers:
@@ -350,14 +351,15 @@ def loss_broadcast(report: Report, context: Context, limits: Thresholds) -> Iter
             threshold={"explained": limits.heads_agree},
             detail={"loss": report.subject.loss or ""},
         )
-    if shifted is not None and "crossed" in shifted.numbers:
+    made = next((key for key in ("crossed", "weighed") if shifted is not None and key in shifted.numbers), None)
+    if shifted is not None and made is not None:
         yield Finding(
             rule="loss-broadcast",
             severity=Severity.ERROR,
             subject="loss",
             section=SECTION,
-            evidence={"crossed": shifted.numbers["crossed"]},
-            threshold={"crossed": 1.0},
+            evidence={made: shifted.numbers[made]},
+            threshold={made: 1.0},
             detail={"loss": report.subject.loss or ""},
         )
         return

@@ -12,6 +12,8 @@ import math
 from collections.abc import Iterator
 from statistics import median
 
+from msgspec import structs
+
 from ...document.facts import Finding, Report, Severity
 from ...document.history import History, OptimizerRun
 from ...document.trials import Trial
@@ -28,6 +30,7 @@ from .weights import UNIFORM
 SECTION = "trials"
 _IN_PROPORTION = 0.01  # of the loss
 _ARRIVED = 0.1  # of the rate that an optimizer was made with
+_STILL = 1e-4  # of the peak of a rate
 _STEPS = 40  # of a run without curves
 
 
@@ -252,10 +255,10 @@ def plain_helps(report: Report, context: Context, limits: Thresholds) -> Iterato
     default scale. A warning that names which; without either nothing is said. Of such a schedule a tenth of the loss on
     the data given is enough: what the full rate gains there in so few steps, it would have gained in the run, and where
     a run had come to its floor the full rate leads up again. A thirtieth is enough where ten times that rate gains
-    three tenths: the floor is far. A run whose rate never came to a tenth of what its optimizer was made with, or its
-    schedule was to bring it to (OneCycleLR stepped by the epoch), as by a warm-up that is longer than the run, need not
-    have come to rest. Of a penalty, which a logged loss may hold, the run gained no more than a fresh copy's loss lies
-    above that of the model.
+    three tenths: the floor is far; or where the rate fell below a ten-thousandth, as nothing moved any more. A run
+    whose rate never came to a tenth of what its optimizer was made with, or its schedule was to bring it to (OneCycleLR
+    stepped by the epoch), as by a warm-up that is longer than the run, need not have come to rest. Of a penalty, which
+    a logged loss may hold, the run gained no more than a fresh copy's loss lies above that of the model.
     """
     trial = report.tried("other-ways")
     train, val = losses(report.training, limits)
@@ -272,6 +275,8 @@ def plain_helps(report: Report, context: Context, limits: Thresholds) -> Iterato
     if not schedule and fresh is not None:  # what was logged may hold the penalty, which fell too
         whole = min(whole, max(fresh.numbers["loss"] - n["before"], 0.0))
     far = n["before"] - n.get("faster", n["before"]) >= 3 * limits.way_after_collapse * abs(n["before"])
+    still = structs.replace(limits, collapse_rate=_STILL)
+    far = far or any(rate_collapse(series, still) for series in learning_rates(report.training))
     alone = limits.way_after_collapse / (3 if far else 1)
     much = alone * abs(n["before"]) if schedule else math.inf
     if not (level or never) or gain < min(much, max(limits.way_gain * abs(n["before"]), limits.way_of_run * whole)):

@@ -18,6 +18,7 @@ from ..evaluation import are_class_scores
 from ..seeding import seed_generators
 from .lab import Lab, Loss, NotApplicableError, Result, output_of, taken, value_of
 from .sample import mapped
+from .weighed import weights_crossed
 
 _SURE = 40.0  # a logit that is as good as certain
 _MOST = 1 << 16
@@ -117,8 +118,9 @@ def loss_shifted(lab: Lab) -> Result:
     Unchanged: the loss applies softmax itself. Lower by 1: it takes the outputs as log-probabilities. Where torch warns
     that numbers of two sizes are broadcast, ``spread_over`` tells how many outputs of a sample meet each of its targets
     and ``explained`` the share of the targets' variance that the mean of those outputs explains; or, of numbers that
-    the loss made itself, ``crossed`` how many pairs it compares for each that it was given. Of several outputs
-    only one whose rows sum to 1 is asked (``head``, its place): ``sums`` is the largest |sum of a row - 1|.
+    the loss made itself, ``crossed`` how many pairs it compares for each that it was given. ``weighed``: how many
+    weights, those of other samples, each share of the loss is multiplied by (see ``weights_crossed``). Of several
+    outputs only one whose rows sum to 1 is asked (``head``, its place): ``sums`` is the largest |sum of a row - 1|.
     """
     batch = lab.targeted(64, least=2)
     seed_generators(lab.seed)
@@ -133,6 +135,7 @@ def loss_shifted(lab: Lab) -> Result:
     numbers["shifted"] = _told(lab.loss, output + 1, batch.target)
     if pairs := _sizes_warned_of(heard):
         numbers |= _spread_over(output, batch.target) or _crossed(*pairs[0])
+    numbers |= weights_crossed(lab.loss, output, batch.target, batch.n_samples)
     width = max(output.shape[1], output.shape[-1])
     return Result(numbers | {"pull": _pull(lab.loss, output, batch.target), "width": float(width)})
 
