@@ -60,3 +60,22 @@ def test_what_no_module_draws_keeps_its_mean_and_spread_or_refuses() -> None:
     assert model.scale.tolist() == [2.0] * 7
     with pytest.raises(NotApplicableError, match="Bare cannot be initialised anew"):
         draw_all(model, 1)
+
+
+class Edges(nn.Module):
+    """A layer over a graph, whose edges it holds as a buffer."""
+
+    def __init__(self, edges: torch.Tensor) -> None:
+        super().__init__()
+        self.register_buffer("edges", edges)
+        self.lin = nn.Linear(4, 4)
+
+
+def test_buffers_without_parameters_beside_them_stay() -> None:
+    model = Edges(torch.eye(5))
+    before = model.lin.weight.detach().clone()
+    draw_all(model, 0)
+    assert torch.equal(model.edges, torch.eye(5))  # type: ignore[arg-type]
+    assert not torch.equal(model.lin.weight, before)
+    with pytest.raises(NotApplicableError, match="Edges"):
+        draw_all(Edges(torch.full((5, 5), float("nan"))), 0)

@@ -170,3 +170,17 @@ def test_grades_of_which_more_say_yes_are_no_means(ends: bool) -> None:
     chance = grade if ends else 0.1 + 0.8 * grade
     y = (torch.rand(OF, generator=g) < chance).long()
     assert found(torch.randn(OF, 4, generator=g), grade.double(), y) is None
+
+
+def test_categories_of_mostly_one_row_are_found() -> None:
+    """Of which the column is the row's own target, unchanged."""
+    g = torch.Generator().manual_seed(1)
+    x, kind = torch.randn(OF, 4, generator=g), torch.randint(OF, (OF,), generator=g)
+    y = x[:, 0] + torch.randn(OF, generator=g)
+    sums, counts = torch.zeros(OF).double().index_add_(0, kind, y.double()), kind.bincount(minlength=OF)
+    column = (sums / counts.clamp_min(1))[kind]
+    assert len(column.unique()) > OF / 2
+    found_ = found(x, column, y)
+    assert found_ is not None
+    assert found_.severity == "warning"
+    assert found(x, column + 0.01 * torch.randn(OF, generator=g), y) is None

@@ -307,6 +307,31 @@ def test_numbers_that_the_loss_made_itself_are_broadcast(loss: Any, sick: bool) 
     assert severity(told, "loss-broadcast") == ("error" if sick else None)
 
 
+def correlated(signs: list[float]) -> Any:
+    def loss(o: Tensor, t: Tensor) -> Tensor:
+        told = [torch.corrcoef(torch.stack([o[:, k], t[:, k]]))[0, 1] for k in range(len(signs))]
+        return torch.stack([-sign * r for sign, r in zip(signs, told, strict=True)]).sum()
+
+    return loss
+
+
+@pytest.mark.parametrize("signs", [[1.0, -1.0, 1.0], [1.0, 1.0, 1.0], None])
+@pytest.mark.parametrize("learned", [1.0, -1.0])
+def test_one_of_several_numbers_that_is_maximised(signs: list[float] | None, learned: float) -> None:
+    g = torch.Generator().manual_seed(0)
+    x = torch.randn(64, 3, generator=g)
+    target = x + 0.5 * torch.randn(64, 3, generator=g)
+    model = nn.Linear(3, 3)
+    model.weight.data.copy_(torch.diag(torch.tensor([1.0, learned, 1.0])))
+    loss = F.mse_loss if signs is None else correlated(signs)
+    numbers = answers.loss_of_answers(lab(model, x, target, loss)).numbers
+    told = report(None, trials=tried("loss-of-answers", {"answers": "numbers"}, **numbers), training=run())
+    sick = signs is not None and min(signs) < 0 and learned < 0  # else the model did not follow
+    assert severity(told, "loss-sign") == ("error" if sick else None)
+    if sick:
+        assert numbers["column"] == 1
+
+
 def weighed(o: Tensor, t: Tensor) -> Tensor:
     share = F.binary_cross_entropy_with_logits(o, t, reduction="none")
     return (share * torch.where(t > 0.5, 13.0, 1.0).squeeze(1)).mean()  # (N, 1) by (N,)

@@ -9,7 +9,7 @@ import torch
 from msgspec import structs
 from torch import Tensor, nn
 
-from reportgen.document.facts import Classification, DatasetFacts, Report
+from reportgen.document.facts import Classification, DatasetFacts, EvaluationFacts, Report
 from reportgen.document.samples import Apart, Signal, SplitFacts
 from reportgen.page import words_anew
 from reportgen.probe.trials import anew
@@ -181,3 +181,58 @@ def test_other_reasons_for_easier_training_samples() -> None:
     for more in ({"splits": SplitFacts(apart=ALIKE, redrawn=1.0)}, {"counts": [150, 40, 5, 5]}):
         facts = judged(MISLED, **{"splits": SplitFacts(apart=ALIKE)} | more)
         assert severity(facts, "splits-labelled-otherwise") is None
+
+
+LIKE = Apart(n=400, area=0.5, neighbours=0.5, null_mean=0.5, null_std=0.01)
+
+
+def fitted(train: list[list[int]], given: list[list[int]], splits: SplitFacts | None = None, **more: Any) -> Report:
+    scores = [
+        EvaluationFacts(
+            task="classification",
+            n_samples=sum(map(sum, table)),
+            classification=Classification(classes=[str(i) for i in range(len(table))], confusion=table),
+        )
+        for table in (train, given)
+    ]
+    return report(
+        None,
+        train_evaluation=scores[0],
+        evaluation=scores[1],
+        splits=splits or SplitFacts(apart=LIKE),
+        training=run(),
+        **more,
+    )
+
+
+CLEAR = [[265, 28], [53, 54]]
+FLIPPED = [[934, 141], [473, 252]]  # a third of the labels, so that more of them are a yes
+
+
+@pytest.mark.parametrize(
+    ("train", "given", "expected"),
+    [
+        (FLIPPED, CLEAR, "warning"),
+        ([[1185, 125], [232, 258]], CLEAR, None),  # as clear
+        ([[816, 84], [432, 468]], CLEAR, None),  # a sampler that deals out classes evenly: recall is the same
+        ([[20, 6], [10, 4]], CLEAR, None),  # too few to tell
+        ([[60, 40], [40, 60]], [[140, 60], [60, 140]], None),  # four standard errors are not met
+        ([[580, 420], [420, 580]], [[140, 60], [60, 140]], "warning"),
+        ([[400, 600], [600, 400]], [[100, 100], [100, 100]], None),  # it guesses
+    ],
+)
+def test_what_was_fitted_is_agreed_with_at_least_as_often(
+    train: list[list[int]], given: list[list[int]], expected: str | None
+) -> None:
+    facts = fitted(train, given)
+    assert severity(facts, "fitted-labels-noisier") == expected
+    assert ("label-noise" in causes(facts)) == bool(expected)
+
+
+def test_training_samples_that_are_harder_by_their_inputs() -> None:
+    told = structs.replace(LIKE, area=0.7)
+    assert severity(fitted(FLIPPED, CLEAR, SplitFacts(apart=told)), "fitted-labels-noisier") is None
+    assert severity(fitted(FLIPPED, CLEAR, SplitFacts(apart=LIKE, redrawn=1.0)), "fitted-labels-noisier") is None
+    assert severity(fitted(FLIPPED, CLEAR, SplitFacts()), "fitted-labels-noisier") is None
+    beside = tried("neighbours", {"first": "fc (Linear)"}, noise=1e-8, change=3.0)
+    assert severity(fitted(FLIPPED, CLEAR, trials=beside), "fitted-labels-noisier") is None

@@ -24,6 +24,7 @@ DEFAULTS: dict[str, str] = {
     "inputs-mixed": "wrong-augmentation",
     "asked-otherwise": "label-corruption",
     "training-labels-noisier": "label-noise",
+    "fitted-labels-noisier": "label-noise",
     "splits-labelled-otherwise": "label-noise",
     "training-targets-off": "label-noise",
     "attention-collapse": "saturated-activations",

@@ -247,6 +247,7 @@ LIMITS: dict[str, dict[str, str]] = {
     "tags-slipped": {"gap": "anew_gap", "errors": "anew_errors"},
     "augmentation-hurts": {"gap": "anew_gap", "errors": "anew_errors"},
     "training-labels-noisier": {"difference": "noisier", "errors": "anew_errors"},
+    "fitted-labels-noisier": {"difference": "noisier", "errors": "anew_errors"},
     "splits-labelled-otherwise": {"difference": "noisier", "errors": "anew_errors"},
     "training-targets-off": {
         "lower": "misfit_lower",

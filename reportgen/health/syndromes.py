@@ -86,6 +86,7 @@ _BAD_LABELS = (
     "d-label-signal",
 )
 _NOISY = (
+    "fitted-labels-noisier",
     "training-labels-noisier",
     "splits-labelled-otherwise",
     "training-targets-off",
@@ -346,7 +347,13 @@ SYNDROMES: tuple[Syndrome, ...] = (
             "d-target-averaged",
             "d-mean-target",
         ),
-        ("h-val-below-train", "d-near-duplicates", "training-labels-noisier", "training-targets-off"),
+        (
+            "h-val-below-train",
+            "d-near-duplicates",
+            "training-labels-noisier",
+            "fitted-labels-noisier",
+            "training-targets-off",
+        ),
     ),
     Syndrome(
         "train-val-mismatch",

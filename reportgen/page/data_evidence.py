@@ -120,6 +120,11 @@ _SIDE_BY_SIDE: dict[str, tuple[tuple[str, ...], str, float]] = {
         N_("Accuracy of a copy that learned from training data: on others of them, and on the data given"),
         1,
     ),
+    "fitted-labels-noisier": (
+        ("own", "other"),
+        N_("Accuracy of the model on training data, and on the data given"),
+        1,
+    ),
     "splits-labelled-otherwise": (
         ("other", "own"),
         N_("Accuracy of a copy that learned from training data: on others of them, and on the data given"),

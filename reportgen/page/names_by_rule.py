@@ -228,6 +228,12 @@ OF_RULE: dict[str, dict[str, tuple[str, Unit]]] = {
         "moved": (N_("way from the start, of the size there"), TIMES),
         "faded": (N_("first output, of the last"), TIMES),
     },
+    "fitted-labels-noisier": {
+        "own": (N_("accuracy on the training data"), SHARE),
+        "other": (N_("accuracy on the data given"), SHARE),
+        "recall": (N_("mean recall of the classes on the training data"), SHARE),
+        "recall_unseen": (N_("mean recall of the classes on the data given"), SHARE),
+    },
     "frozen-at-init": {"error": (N_("within standard errors"), NUMBER), "share": (N_("share of the weights"), SHARE)},
     "grad-depth-slope": {
         "layers": (N_("weight matrices"), COUNT),
@@ -330,6 +336,9 @@ OF_RULE: dict[str, dict[str, tuple[str, Unit]]] = {
         "slope_low": (N_("steepest change of the loss with a reward"), NUMBER),
         "slope_high": (N_("largest change of the loss with a reward"), NUMBER),
         "slope_low_10": (N_("steepest change with outputs ten times as large"), NUMBER),
+        "turned": (N_("fall with one number turned over, of the largest change"), SHARE),
+        "column": (N_("column of the outputs, counted from 0"), COUNT),
+        "own": (N_("correlation of outputs and targets there"), NUMBER),
         "began": (N_("first training loss"), NUMBER),
         "ended": (N_("last training loss"), NUMBER),
         "below": (N_("last loss below zero, of the first"), TIMES),

@@ -150,6 +150,15 @@ def _noisier(f: Finding) -> str:
     return text.format(samples=amount(e["samples"]), own=percent(e["own"]), other=percent(e["other"]))
 
 
+def _fitted(f: Finding) -> str:
+    e = f.evidence
+    text = _(
+        "The model is right on {own} of {samples} training samples, and on {other} of the data given, which it has not "
+        "seen and whose inputs cannot be told from theirs: labels of the training data are wrong in part."
+    )
+    return text.format(samples=amount(e["samples"]), own=percent(e["own"]), other=percent(e["other"]))
+
+
 def _otherwise(f: Finding) -> str:
     e = f.evidence
     text = _(
@@ -211,6 +220,11 @@ RULES: dict[str, tuple[str, Callable[[Finding], str], str]] = {
         "Unseen training samples against the data given",
         _noisier,
         "The training data may be chosen to be hard, or the data given to be easy.",
+    ),
+    "fitted-labels-noisier": (
+        "Agreement with samples it was fitted to",
+        _fitted,
+        "The training data may be chosen to be hard in a way that their inputs do not show.",
     ),
     "splits-labelled-otherwise": (
         "The data given against unseen training samples",

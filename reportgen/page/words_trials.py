@@ -126,6 +126,12 @@ def _sign(f: Finding) -> str:
             "{larger} with outputs ten times as large: what is rewarded becomes ever less likely."
         )
         return text.format(most=amount(-e["slope_low"]), larger=amount(-e["slope_low_10"]))
+    if "turned" in e:
+        text = _(
+            "The loss drives column {column} of the outputs (counted from 0) from its targets: it falls where right "
+            "numbers there are turned over about their mean, and the model's own have a correlation of {own:.2f}."
+        )
+        return text.format(column=int(e["column"]), own=e["own"])
     if "ended" in e:
         text = _("The training loss went from {began} to {ended}, below every bound, while the answers became useless.")
         return text.format(began=amount(e["began"]), ended=amount(e["ended"]))

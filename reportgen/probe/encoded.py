@@ -13,6 +13,7 @@ from ..subject.data import Batch
 _ROWS = 1 << 14
 _COLUMNS = 64
 _FIRST = 512  # rows
+_DISTINCT = 0.9  # of the rows: most categories may have one
 _VALUES = 20  # that occur in both splits: a line through two of them meets no others by chance
 _FEW = 5  # values of a yes or no: both ends, and three shares between
 _BY_CHANCE = 1e-5  # of shares that are met to the row
@@ -73,11 +74,11 @@ def encoded(training: TableRows, given: TableRows) -> Encoded | None:
     found: list[Encoded] = []
     for column in range(x.shape[1]):
         some = x[:_FIRST, column]
-        if len(torch.unique(some)) == _FIRST:  # of half as many values as rows, some of them meet
+        if len(torch.unique(some)) == _FIRST:  # of values that are shared, some meet
             continue
         values, place = torch.unique(x[:, column], return_inverse=True)
         shared = len(set(place[:known].tolist()) & set(place[known:].tolist()))
-        if len(values) > len(x) / 2 or shared < _FEW:
+        if len(values) > _DISTINCT * len(x) or shared < _FEW:
             continue
         if shared >= _VALUES:
             found += _of_many(column, values, place, wanted, known)

@@ -19,6 +19,8 @@ _SCORE = 0.05  # distance from 1 and from 0 of a score that smoothing or a finit
 _NEARER = 0.3  # of all pairs: half of them by chance, with an error of 0.06 for 64 samples
 _FARTHEST = 0.03  # of all pairs: nearly every output lies nearer to all others than to its own
 _UNLIKELY = 5.0  # of a logarithm; probabilities themselves weigh at most 1
+_TURNED = 1 / 3
+_AGAINST = -0.5  # four standard errors of 64 samples
 _SCORES = ("acc", "iou", "dice", "f1", "auc", "jaccard", "precision", "recall")
 
 
@@ -45,9 +47,11 @@ def loss_sign(report: Report, context: Context, limits: Thresholds) -> Iterator[
     lie farther apart than those of strangers, seven times of ten (or 97 of a hundred, where all outputs have come so
     close that other terms outweigh it). A loss that is a straight line in one column of the targets (a reward, a
     weight) and falls with it in every sample, by more than 5 in some and five times that where outputs are ten times as
-    large, makes unlikely without end what it is to reward; its logarithm lacks a minus. A loss that draws answers from
-    the outputs (two values for the same differ) is not asked what it makes of right ones: it is an estimate, whose
-    derivative is meant and whose level is not.
+    large, makes unlikely without end what it is to reward; its logarithm lacks a minus. Of several numbers one is
+    maximised where the loss falls as right ones are turned over about their mean, by a third at least of the most that
+    it changes for any of them, and the model's own go against their targets (a correlation below -0.5). A loss that
+    draws answers from the outputs (two values for the same differ) is not asked what it makes of right ones: it is an
+    estimate, whose derivative is meant and whose level is not.
     """
     step, answers = report.tried("one-step"), report.tried("loss-of-answers")
     uphill = step is not None and step.numbers.get("slope", 0.0) > limits.uphill
@@ -66,6 +70,7 @@ def loss_sign(report: Report, context: Context, limits: Thresholds) -> Iterator[
         negated = judged and right - wrong > max(0.01 * max(abs(right), abs(wrong)), rounding)
     far = (
         falls_with_distance(report)
+        or _turns_over(report)
         or _sinks(report, context, limits)
         or _parts_twins(report)
         or _drives_off_rewards(report)
@@ -86,6 +91,15 @@ def loss_sign(report: Report, context: Context, limits: Thresholds) -> Iterator[
         threshold={"below": limits.sunk} if sunk else {"slope": limits.uphill},
         detail={"by": "optimizer" if uphill else "loss"} | ({"kind": "sunk"} if sunk else {}),
     )
+
+
+def _turns_over(report: Report) -> dict[str, float]:
+    """Return which of several numbers the loss prefers turned over, where the model's own go against the targets."""
+    answers = report.tried("loss-of-answers")
+    if answers is None or draws(report) or "turned" not in answers.numbers:
+        return {}
+    told = _numbers(answers, "turned", "column", "own")
+    return told if told["turned"] > _TURNED and told["own"] < _AGAINST else {}
 
 
 def _sinks(report: Report, context: Context, limits: Thresholds) -> dict[str, float]:

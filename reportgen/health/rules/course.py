@@ -237,7 +237,7 @@ def _plain_cross_entropy(report: Report) -> int | None:
     facts, data = report.evaluation, report.train_dataset or report.dataset
     name = (report.subject.loss or "").lower().replace("_", "")
     broken = facts is not None and facts.loss is None and facts.outputs is None  # the outputs are not finite
-    if broken and data is not None and name in ("crossentropyloss", "crossentropy"):
+    if broken and data is not None and name in ("crossentropyloss", "crossentropy", "nllloss"):
         return data.target_classes if (data.target_classes or 0) > 1 else None
     if facts is not None and facts.tokens is not None and facts.loss is not None:
         same = math.isclose(facts.tokens.nll, facts.loss, rel_tol=0.01, abs_tol=1e-4)

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator
 from statistics import median
 
-from ...document.facts import Finding, Report, Severity
+from ...document.facts import EvaluationFacts, Finding, Report, Severity
 from ...document.samples import Apart
 from ...document.trials import Trial
 from ..context import Context
@@ -145,6 +145,58 @@ def training_labels_noisier(report: Report, context: Context, limits: Thresholds
         threshold={"difference": limits.noisier, "errors": limits.anew_errors},
         detail={"kind": "classes"},
     )
+
+
+def fitted_labels_noisier(report: Report, context: Context, limits: Thresholds) -> Iterator[Finding]:
+    """The model agrees less with the samples that it was fitted to than with those that it has not seen.
+
+    In eval mode, one answer a sample: accuracy on the training data is lower by a tenth and four standard errors,
+    binomial, and so is the mean recall of the classes by three, which does not depend on how often each occurs (a
+    sampler, or wrong labels, change that). That recall is better than a guess on the data given by four. Inputs of the
+    two splits cannot be told apart (see ``splits-labelled-otherwise``). A fit can only make it agree more with what it
+    was fitted to, so a share of the training labels is wrong. A warning. Not judged where training samples are
+    augmented, or where an output depends on the other samples of its batch. Wrong where the training data were chosen
+    to be hard in a way that their inputs do not show.
+    """
+    splits, fitted, unseen = report.splits, _table(report.train_evaluation), _table(report.evaluation)
+    if context.state != "trained" or not context.real_data or fitted is None or unseen is None:
+        return
+    if splits is None or splits.redrawn or splits.apart is None or not _are_alike(splits.apart):
+        return
+    if is_coupled(report, limits) or len(fitted) != len(unseen):
+        return
+    n, m = (sum(map(sum, table)) for table in (fitted, unseen))
+    own, other = (sum(row[i] for i, row in enumerate(t)) / sum(map(sum, t)) for t in (fitted, unseen))
+    error = math.sqrt(own * (1 - own) / n + other * (1 - other) / m)
+    (recall, spread), (recall_unseen, spread_unseen) = _mean_recall(fitted), _mean_recall(unseen)
+    if other - own <= max(limits.noisier, limits.anew_errors * error):
+        return
+    if recall_unseen - recall <= 3 * math.hypot(spread, spread_unseen):
+        return
+    if recall_unseen - 1 / len(unseen) <= limits.anew_errors * spread_unseen:
+        return
+    yield Finding(
+        rule="fitted-labels-noisier",
+        severity=Severity.WARNING,
+        subject="training data",
+        section="evaluation",
+        evidence={"own": own, "other": other, "samples": n, "recall": recall, "recall_unseen": recall_unseen},
+        threshold={"difference": limits.noisier, "errors": limits.anew_errors},
+    )
+
+
+def _table(facts: EvaluationFacts | None) -> list[list[int]] | None:
+    """Return a confusion table of one answer a sample, each class of which has some."""
+    if facts is None or facts.classification is None:
+        return None
+    table = facts.classification.confusion
+    return table if sum(map(sum, table)) == facts.n_samples and all(map(sum, table)) else None
+
+
+def _mean_recall(table: list[list[int]]) -> tuple[float, float]:
+    """Return the mean recall of the classes, and its standard error."""
+    known = [(row[i] / sum(row), sum(row)) for i, row in enumerate(table)]
+    return sum(r for r, _ in known) / len(known), math.sqrt(sum(r * (1 - r) / n for r, n in known)) / len(known)
 
 
 def splits_labelled_otherwise(report: Report, context: Context, limits: Thresholds) -> Iterator[Finding]:
@@ -369,6 +421,7 @@ RULES = (
     splits_disagree,
     only_given_learns,
     training_labels_noisier,
+    fitted_labels_noisier,
     splits_labelled_otherwise,
     scale_helps,
     fresh_copy_ahead,

@@ -22,6 +22,7 @@ from .weighed import weights_crossed
 
 _SURE = 40.0  # a logit that is as good as certain
 _MOST = 1 << 16
+_COLUMNS = 16
 _SIZES = re.compile(r"target size \((?P<target>.*?)\)\) that is different to the input size \((?P<input>.*?)\)\)")
 
 
@@ -29,14 +30,15 @@ def loss_of_answers(lab: Lab) -> Result:
     """Hand the loss right answers and wrong ones in the shape of the model's outputs, without the model.
 
     Class scores: the largest score of each row is moved to the true class (``right``) or to a wrong one (``wrong``).
-    Numbers: outputs are the targets, or those of other samples. ``aligned``: the right answers in the very shape of
-    the targets. A loss that prefers wrong answers is climbed; one that cannot tell them apart teaches nothing; one that
+    Numbers: outputs are the targets, or those of other samples. ``aligned``: the right answers in the very shape of the
+    targets. A loss that prefers wrong answers is climbed; one that cannot tell them apart teaches nothing; one that
     depends on the shape is broadcast. ``over``, ``under`` and ``doubled``: right numbers a standard deviation off to
-    either side, and twice as large. ``pull``: largest derivative by the model's own outputs. ``perfect`` and
-    ``worst``: answers that are as sure as can be, right and wrong; a score that is 1 at best says 1 and 0. ``above``:
-    of yes and no, how often the model gives more to a yes than to a no (the area under the ROC curve), where it tells
-    them apart in this batch. ``drawn``: by how much, relatively, two values of the loss of the model's own outputs
-    differ, as those do that a loss makes of answers that it draws from them.
+    either side, and twice as large; ``turned`` tells of a column that is better turned over. ``pull``: largest
+    derivative by the model's own outputs. ``perfect`` and ``worst``: answers that are as sure as can be, right and
+    wrong; a score that is 1 at best says 1 and 0. ``above``: of yes and no, how often the model gives more to a yes
+    than to a no (the area under the ROC curve), where it tells them apart in this batch. ``drawn``: by how much,
+    relatively, two values of the loss of the model's own outputs differ, as those do that a loss makes of answers that
+    it draws from them.
     """
     batch = lab.targeted(64, least=6)
     seed_generators(lab.seed)
@@ -52,7 +54,7 @@ def loss_of_answers(lab: Lab) -> Result:
         with suppress(Exception):  # a loss that reshapes outputs itself may refuse any other shape than the model's
             numbers["aligned"] = _told(lab.loss, right.reshape(batch.target.shape), batch.target)
         numbers["same_shape"] = float(right.shape == batch.target.shape)
-        numbers |= _beside(lab.loss, right, batch.target)
+        numbers |= _beside(lab.loss, right, batch.target) | _mirrored(lab.loss, right, output, batch.target)
     numbers["pull"] = _pull(lab.loss, output, batch.target)
     numbers["drawn"] = _drawn(lab, output.detach(), batch.target)
     if not all(map(math.isfinite, numbers.values())):
@@ -68,6 +70,29 @@ def _beside(loss: Loss, right: Tensor, target: Tensor) -> dict[str, float]:
         told = {name: _told(loss, said, target) for name, said in ways.items()}
         return told if all(map(math.isfinite, told.values())) else {}
     return {}
+
+
+def _mirrored(loss: Loss, right: Tensor, output: Tensor, target: Tensor) -> dict[str, float]:
+    """Turn right numbers over about their mean, one column at a time, and find the column where the loss likes that.
+
+    ``turned``: what it falls by, over the most that it changes for any column; ``column``: which; ``own``: correlation
+    of the model's own outputs there with the targets. {} where right numbers are best in all columns.
+    """
+    if right.dim() != 2 or not 2 <= right.shape[1] <= _COLUMNS or right.shape != target.shape:
+        return {}
+    falls: list[float] = []
+    with suppress(NotApplicableError):
+        base = _told(loss, right, target)
+        for column in range(right.shape[1]):
+            said = right.clone()
+            said[:, column] = 2 * right[:, column].mean() - right[:, column]
+            falls.append(base - _told(loss, said, target))
+    if len(falls) < right.shape[1] or not all(map(math.isfinite, falls)) or max(falls) <= 0:
+        return {}
+    column = falls.index(max(falls))
+    pair = torch.stack([output[:, column], target[:, column].to(output)]).double()
+    own = float(torch.corrcoef(pair)[0, 1])
+    return {"turned": max(falls) / max(map(abs, falls)), "column": float(column), "own": own} if own == own else {}
 
 
 def _drawn(lab: Lab, output: Tensor, target: Tensor) -> float:

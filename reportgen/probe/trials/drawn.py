@@ -12,15 +12,19 @@ from .lab import NotApplicableError
 
 
 def draw_all(model: nn.Module, seed: int) -> None:
-    """Draw all weights of a copy anew. Raises NotApplicableError where a module holds some and cannot draw them."""
+    """Draw all weights of a copy anew. Raises NotApplicableError where a module holds some and cannot draw them.
+
+    Finite buffers of a module that has no parameters beside them (masks, codes of places, the edges of a graph) stay.
+    """
     seed_generators(seed)
     for module in model.modules():
         if not module._parameters and not module._buffers:
             continue
         draw = _drawing(module)
-        if draw is None:
+        if draw is not None:
+            draw()
+        elif module._parameters or not all(bool(b.isfinite().all()) for b in module._buffers.values() if b is not None):
             raise NotApplicableError(f"{type(module).__name__} cannot be initialised anew")
-        draw()
 
 
 def draw_trainable(model: nn.Module, seed: int) -> None:
