@@ -62,6 +62,14 @@ def _judged(facts: Report) -> list[list[Finding]]:
     return [d.findings for d in judge(facts).diagnoses]
 
 
+@pytest.mark.parametrize("deviation", [0.02, math.sqrt(2 / 40), math.sqrt(1 / 40)])  # Glorot is LeCun where square
+def test_normal_distributions_in_use_are_known(deviation: float) -> None:
+    scale = deviation * math.sqrt(40)
+    assert severity(tuned(matrix("a", 0, scale=scale), matrix("b", 0, scale=scale)), "tuned-from-draws") == "warning"
+    assert severity(tuned(matrix("a", 0, scale=scale), matrix("b", 0, scale=1.3 * scale)), "tuned-from-draws") is None
+    assert severity(tuned(matrix("a", 0, scale=scale), *DRAWN), "tuned-from-draws") is None  # of two schemes
+
+
 @pytest.mark.parametrize(
     "facts",
     [

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from math import prod
 
 from ...document.facts import Finding, Report, Severity, WeightRow
@@ -22,6 +23,25 @@ SECTION = "weights"
 _TESTED = 500  # entries
 _SEEN = 4096  # entries of a parameter that a run looks at
 _KERNELS = ("Linear", "Conv1d", "Conv2d", "Conv3d")
+_NORMAL = math.sqrt(0.5)  # relative error of a root mean square, times the root of the number of draws
+_OF_UNIFORM = math.sqrt(0.2)
+
+
+@dataclass(frozen=True)
+class Scheme:
+    """An initialisation in use: its root mean square by fan-in and fan-out, and the relative error of one draw's."""
+
+    rms: Callable[[int, int], float]
+    error: float
+
+
+_SCHEMES = (
+    Scheme(lambda fan_in, fan_out: UNIFORM / math.sqrt(fan_in), _OF_UNIFORM),
+    Scheme(lambda fan_in, fan_out: 0.02, _NORMAL),
+    Scheme(lambda fan_in, fan_out: math.sqrt(2 / fan_in), _NORMAL),
+    Scheme(lambda fan_in, fan_out: math.sqrt(2 / (fan_in + fan_out)), _NORMAL),
+    Scheme(lambda fan_in, fan_out: 1 / math.sqrt(fan_in), _NORMAL),
+)
 
 
 def weights_set_back(report: Report, context: Context, limits: Thresholds) -> Iterator[Finding]:
@@ -248,9 +268,11 @@ def tuned_from_draws(report: Report, context: Context, limits: Thresholds) -> It
     So one spares what was learned before, and adds a new head to it. One optimizer; the groups whose rate at its
     highest is a fifth of the largest one's, or less, hold half of the trainable elements at least, and the matrices in
     them (two, and 500 entries, at least) began with mean 0 and the root mean square of U(-b, b), b = 1/sqrt(fan-in),
-    within four standard errors (0.447/sqrt(n) of it): the file that they were to come from was not found, or none of
-    its keys was. A warning where more would help: ten times the rate, or going on as before, takes four tenths off the
-    loss on the data given in 120 steps. Wrong where several rates were chosen for a model that learns from nothing.
+    within four standard errors (0.447/sqrt(n) of it); or all of them with that of one of the normal distributions in
+    use (deviation 0.02, or as of He, Glorot or LeCun; 0.707/sqrt(n)): the file that they were to come from was not
+    found, or none of its keys was. A warning where more would help: ten times the rate, or going on as before, takes
+    four tenths off the loss on the data given in 120 steps. Wrong where several rates were chosen for a model that
+    learns from nothing.
     """
     found = _spared(report, limits)
     if found is None or context.state != "trained":
@@ -260,7 +282,7 @@ def tuned_from_draws(report: Report, context: Context, limits: Thresholds) -> It
         pair for pair in (_by_trial(report, "other-ways", "faster"), _by_trial(report, "trained-on", "after")) if pair
     ]
     gains = [(before, after) for before, after in helped if 0 <= after <= (1 - limits.spared_gain) * before]
-    if not gains or not all(_began_as_drawn(p) for p in spared):
+    if not gains or not any(all(_began_as(scheme, p) for p in spared) for scheme in _SCHEMES):
         return
     before, after = min(gains, key=lambda pair: pair[1])
     yield noted(
@@ -294,14 +316,13 @@ def _spared(report: Report, limits: Thresholds) -> tuple[list[ParameterRun], tup
     return matrices, (max(peaks[g] for g in slow), largest)
 
 
-def _began_as_drawn(p: ParameterRun) -> bool:
-    """Tell whether a matrix began with mean and root mean square of PyTorch's own initialisation."""
+def _began_as(scheme: Scheme, p: ParameterRun) -> bool:
+    """Tell whether a matrix began with mean 0 and the size of an initialisation, to four standard errors."""
     if p.start_mean is None or not p.start_rms:
         return False
-    n = min(prod(p.shape), _SEEN)
-    scale = p.start_rms * math.sqrt(prod(p.shape[1:]))
+    n, wanted = min(prod(p.shape), _SEEN), scheme.rms(prod(p.shape[1:]), p.shape[0] * prod(p.shape[2:]))
     centred = abs(p.start_mean) <= 4 * p.start_rms / math.sqrt(n)
-    return centred and abs(scale / UNIFORM - 1) <= 4 * 0.447 / math.sqrt(n)
+    return centred and abs(p.start_rms / wanted - 1) <= 4 * scheme.error / math.sqrt(n)
 
 
 def _by_trial(report: Report, name: str, key: str) -> tuple[float, float] | None:
