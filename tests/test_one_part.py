@@ -9,11 +9,12 @@ import torch
 from msgspec import structs
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.data import DataLoader, TensorDataset
 
 import reportgen
 from reportgen.document.evaluation import Regression
 from reportgen.document.facts import Classification, DatasetFacts, EvaluationFacts, Finding, Severity
-from reportgen.document.history import Trace
+from reportgen.document.history import LoopFacts, OptimizerRun, Trace
 from reportgen.document.samples import Copies, Order, SplitFacts, Twins
 from reportgen.document.stats import TensorStats
 from reportgen.document.trials import TrialFacts
@@ -531,3 +532,50 @@ def test_statistics_that_broke_after_the_run_are_no_fault_of_its_batches() -> No
     assert only.cause == "non-finite-weights"
     (only,) = diagnose([structs.replace(after, detail={"of": "running statistics"})])
     assert only.cause == "bn-statistics"
+
+
+# ------------------------------------------------------------------------------------------------- clamped gradients
+
+
+@pytest.mark.parametrize(
+    ("bound", "layers", "optimizer", "expected"),
+    [
+        (1e-5, 3, "SGD", "warning"),
+        (10.0, 3, "SGD", None),  # nothing comes near it
+        (1e-5, 3, "Adam", "info"),  # whose steps do not depend on it
+        (1e-5, 1, "SGD", None),  # one matrix and its bias may meet by chance
+    ],
+)
+def test_gradients_that_end_at_one_bound(bound: float, layers: int, optimizer: str, expected: str | None) -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(*(nn.Linear(8, 8) for _ in range(3)), nn.Linear(8, 1))
+    for layer in list(model)[:layers]:
+        for p in layer.parameters():
+            p.register_hook(lambda g: g.clamp(-bound, bound))
+    x = torch.randn(200, 8)
+    data = DataLoader(TensorDataset(x, x[:, :1] + x[:, 1:2]), 50)
+    options = reportgen.Options(trial_budget=0, pictures=0)
+    seen = reportgen.examine(model, data, loss=nn.MSELoss(), options=options)
+    slow = structs.replace(run([1.0 - 0.01 * k for k in range(20)], [1.0 - 0.01 * k for k in range(20)]))
+    loop = LoopFacts(optimizers=[OptimizerRun(name=optimizer, n_steps=400)])
+    facts = report(BAD, training=structs.replace(slow, loop=loop), gradients=seen.gradients)
+    assert severity(facts, "gradients-clamped") == expected
+
+
+@pytest.mark.parametrize(
+    ("bound", "train", "table", "expected"),
+    [
+        (1.2, [1.0 - 0.01 * k for k in range(20)], BAD, "warning"),
+        (30.0, [1.0 - 0.01 * k for k in range(20)], BAD, "info"),  # a few entries alone are cut
+        (1.2, FALLEN, GOOD, "info"),  # the run fits all the same
+    ],
+)
+def test_clamped_gradients_warn_where_most_is_cut_and_the_run_fell_short(
+    bound: float, train: list[float], table: Any, expected: str
+) -> None:
+    known = gradients(1, 1, 1)["gradients"]
+    cut = [structs.replace(row, stats=structs.replace(row.stats, min=-bound, max=bound)) for row in known.rows]
+    loop = LoopFacts(optimizers=[OptimizerRun(name="SGD", n_steps=400)])
+    history = structs.replace(run(train, train), loop=loop)
+    told = report(table, training=history, gradients=structs.replace(known, rows=cut))
+    assert severity(told, "gradients-clamped") == expected

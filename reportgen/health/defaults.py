@@ -41,6 +41,7 @@ DEFAULTS: dict[str, str] = {
     "channel-redundancy": "layer-collapse",
     "causal-leak": "causal-leak",
     "clip-fraction": "gradient-clipping-too-small",
+    "gradients-clamped": "gradient-clipping-too-small",
     "constant-channel": "layer-collapse",
     "cut-short": "undertrained",
     "d-splits-apart": "train-val-mismatch",

@@ -108,6 +108,7 @@ LIMITS: dict[str, dict[str, str]] = {
     "inputs-mixed": {"lesser": "mixed_lesser", "errors": "mixed_errors"},
     "eval-mode-training": {"share": "eval_steps"},
     "amp-scaler": {"halvings": "scaler_halvings"},
+    "gradients-clamped": {"share": "clamped"},
     "clip-fraction": {"info": "clipped_info", "warning": "clipped_warning", "factor": "clip_factor"},
     "grad-spikes": {"factor": "gradient_spike", "growth": "gradient_growth", "sigma": "spike_sigma"},
     "dead-rising": {"rise": "dead_rise", "share": "dead_relu_warning", "warning": "dead_rising_warning"},

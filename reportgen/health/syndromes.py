@@ -447,7 +447,11 @@ SYNDROMES: tuple[Syndrome, ...] = (
         (*_SLOW, "w-at-default-init", "update-ratio", "lr-extreme"),
         lambda proofs: any(f.detail.get("reason") != "penalty" for f in proofs),
     ),
-    Syndrome("gradient-clipping-too-small", ("clip-fraction",), (*_UNMOVED, "d-class-imbalance")),
+    Syndrome(
+        "gradient-clipping-too-small",
+        ("clip-fraction", "gradients-clamped"),
+        (*_UNMOVED, "d-class-imbalance"),
+    ),
     Syndrome(
         "exploding-gradients",
         ("signal-by-depth", "h-init-loss"),

@@ -187,6 +187,7 @@ class Thresholds(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     eval_steps: float = 0.2
     clipped_info: float = 0.5
     clipped_warning: float = 0.9
+    clamped: float = 0.5
     clip_factor: float = 0.1
     gradient_spike: float = 5.0
     gradient_growth: float = 1e3

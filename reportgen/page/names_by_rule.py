@@ -235,6 +235,12 @@ OF_RULE: dict[str, dict[str, tuple[str, Unit]]] = {
         "recall_unseen": (N_("mean recall of the classes on the data given"), SHARE),
     },
     "frozen-at-init": {"error": (N_("within standard errors"), NUMBER), "share": (N_("share of the weights"), SHARE)},
+    "gradients-clamped": {
+        "bound": (N_("largest entry of the gradients"), NUMBER),
+        "parameters": (N_("parameters with that bound"), COUNT),
+        "of": (N_("parameters with gradients"), COUNT),
+        "share": (N_("root mean square, of the bound"), SHARE),
+    },
     "grad-depth-slope": {
         "layers": (N_("weight matrices"), COUNT),
         "ratio": (N_("gradient of the first, of that of the last"), NUMBER),

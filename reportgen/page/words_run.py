@@ -124,6 +124,17 @@ def _clip(f: Finding) -> str:
     )
 
 
+def _clamped(f: Finding) -> str:
+    e = f.evidence
+    text = _(
+        "Gradients of {parameters} of {of} parameters end at ±{bound}, the same number to the bit: they are clamped. "
+        "Their root mean square is {share} of that (median)."
+    )
+    return text.format(
+        parameters=short(e["parameters"]), of=short(e["of"]), bound=short(e["bound"]), share=percent(e["share"])
+    )
+
+
 def _no_update(f: Finding) -> str:
     e, reason = f.evidence, f.detail.get("reason")
     if reason == "no step":
@@ -273,6 +284,11 @@ RULES: dict[str, tuple[str, Callable[[Finding], str], str]] = {
         N_("Clipped gradients"),
         _clip,
         N_("Clipping nearly every step is one way to normalise gradients."),
+    ),
+    "gradients-clamped": (
+        N_("Bounds of the gradients"),
+        _clamped,
+        N_("A loss whose gradients are signs alone has one bound as well."),
     ),
     "dead-rising": (
         N_("Units that fell silent"),

@@ -13,6 +13,7 @@ from ..robust import running_median
 from ..skill import skill_of
 from ..thresholds import Thresholds
 from .course import h_still_improving
+from .fit import behind_neighbours
 from .optimizer import is_adaptive
 from .reach import trainable
 from .relearned import comes_on
@@ -20,6 +21,7 @@ from .start import held_norms
 from .training import h_never_learned, is_lost, noted
 
 _CALM_STEPS = 5
+_ONE_BOUND = 3  # parameters with one bound
 _PARTS = ("activation", "loss", "gradient", "weight")
 
 
@@ -193,6 +195,37 @@ def clip_fraction(report: Report, context: Context, limits: Thresholds) -> Itera
         "gradients",
         evidence,
         {"share": limits.clipped_warning, "factor": limits.clip_factor},
+    )
+
+
+def gradients_clamped(report: Report, context: Context, limits: Thresholds) -> Iterator[Finding]:
+    """Gradients of several parameters end at the very same bound on both sides: something inside the model clamps them.
+
+    In the backward pass on the data given the largest entry, the negative of the smallest, and those of two other
+    parameters at least are one number, to the bit, as a hook on parameters leaves it. It informs. A warning where the
+    root mean square is above half of the bound for half of them (so that most entries are cut), the optimizer's steps
+    depend on it (not Adam and its kin), and the run ended as ``clip-fraction`` asks, or behind what neighbours know
+    (``o-below-neighbours``). Losses whose gradients are signs alone reach one bound too; they cut nothing off, and end
+    with their fit.
+    """
+    rows = report.gradients.rows if report.gradients is not None else []
+    ends: dict[float, list[float]] = {}
+    for row in rows:
+        stats = row.stats
+        if stats is not None and stats.max is not None and stats.rms and stats.max == -(stats.min or 0.0) > 0:
+            ends.setdefault(stats.max, []).append(stats.rms / stats.max)
+    bound, shares = max(ends.items(), key=lambda item: len(item[1]), default=(0.0, []))
+    if len(shares) < _ONE_BOUND or report.training is None:
+        return
+    cut = median(shares) > limits.clamped and not is_adaptive(report.training)
+    short = _slow(report, context, limits) or comes_on(report, context, limits)
+    short = short or behind_neighbours(report, context, limits) is not None
+    yield noted(
+        "gradients-clamped",
+        Severity.WARNING if cut and short else Severity.INFO,
+        "gradients",
+        {"bound": bound, "parameters": len(shares), "of": len(rows), "share": median(shares)},
+        {"share": limits.clamped},
     )
 
 
@@ -370,6 +403,7 @@ RULES = (
     run_nonfinite,
     amp_scaler,
     clip_fraction,
+    gradients_clamped,
     grad_spikes,
     dead_rising,
     optimizer_maximizes,
