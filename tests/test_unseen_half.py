@@ -9,6 +9,7 @@ import torch
 from msgspec import structs
 from torch import Tensor, nn
 
+from reportgen.document.evaluation import Curve
 from reportgen.document.facts import Classification, DatasetFacts, EvaluationFacts, Report
 from reportgen.document.samples import Apart, Signal, SplitFacts
 from reportgen.page import words_anew
@@ -236,3 +237,51 @@ def test_training_samples_that_are_harder_by_their_inputs() -> None:
     assert severity(fitted(FLIPPED, CLEAR, SplitFacts()), "fitted-labels-noisier") is None
     beside = tried("neighbours", {"first": "fc (Linear)"}, noise=1e-8, change=3.0)
     assert severity(fitted(FLIPPED, CLEAR, trials=beside), "fitted-labels-noisier") is None
+
+
+def ranked(train: list[tuple[float, float]], given: list[tuple[float, float]], **more: Any) -> Report:
+    """Evaluate answers of yes or no, each by an area under the ROC curve and the lower end of its interval."""
+    scores = [
+        EvaluationFacts(
+            task="multilabel",
+            n_samples=n,
+            curves=[
+                Curve(
+                    label=str(i),
+                    positives=100,
+                    negatives=200,
+                    auc=area,
+                    auc_low=low,
+                    auc_high=min(2 * area - low, 1.0),
+                    average_precision=0.5,
+                    ap_low=0.4,
+                    ap_high=0.6,
+                )
+                for i, (area, low) in enumerate(areas)
+            ],
+        )
+        for n, areas in ((900, train), (300, given))
+    ]
+    return report(
+        None, train_evaluation=scores[0], evaluation=scores[1], splits=SplitFacts(apart=LIKE), training=run(), **more
+    )
+
+
+SHARP = [(0.97, 0.96), (0.98, 0.97)]
+
+
+@pytest.mark.parametrize(
+    ("train", "given", "expected"),
+    [
+        ([(0.97, 0.96), (0.84, 0.82)], SHARP, "warning"),  # many a yes of the second is missing
+        ([(0.99, 0.98), (0.99, 0.98)], SHARP, None),
+        ([(0.97, 0.96), (0.94, 0.92)], SHARP, None),  # a twentieth is not met
+        ([(0.90, 0.80), (0.84, 0.70)], SHARP, None),  # too few to tell
+    ],
+)
+def test_a_yes_that_was_fitted_ranks_no_lower(
+    train: list[tuple[float, float]], given: list[tuple[float, float]], expected: str | None
+) -> None:
+    facts = ranked(train, given)
+    assert severity(facts, "fitted-labels-noisier") == expected
+    assert ("label-noise" in causes(facts)) == bool(expected)

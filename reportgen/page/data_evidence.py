@@ -122,7 +122,7 @@ _SIDE_BY_SIDE: dict[str, tuple[tuple[str, ...], str, float]] = {
     ),
     "fitted-labels-noisier": (
         ("own", "other"),
-        N_("Accuracy of the model on training data, and on the data given"),
+        N_("How far the model agrees with training data, and with the data given"),
         1,
     ),
     "splits-labelled-otherwise": (

@@ -229,8 +229,9 @@ OF_RULE: dict[str, dict[str, tuple[str, Unit]]] = {
         "faded": (N_("first output, of the last"), TIMES),
     },
     "fitted-labels-noisier": {
-        "own": (N_("accuracy on the training data"), SHARE),
-        "other": (N_("accuracy on the data given"), SHARE),
+        "own": (N_("accuracy, or area under the ROC curve, on the training data"), SHARE),
+        "other": (N_("the same on the data given"), SHARE),
+        "answers": (N_("answers of yes or no that rank worse"), COUNT),
         "recall": (N_("mean recall of the classes on the training data"), SHARE),
         "recall_unseen": (N_("mean recall of the classes on the data given"), SHARE),
     },

@@ -152,6 +152,13 @@ def _noisier(f: Finding) -> str:
 
 def _fitted(f: Finding) -> str:
     e = f.evidence
+    if f.detail.get("kind") == "ranks":
+        text = _(
+            "A yes of {answers} kinds ranks lower among the {samples} training samples, at worst with an area under "
+            "the ROC curve of {own:.2f}, than in the data given ({other:.2f}), which the model has not seen and whose "
+            "inputs cannot be told from theirs: labels of the training data are wrong in part."
+        )
+        return text.format(answers=int(e["answers"]), samples=amount(e["samples"]), own=e["own"], other=e["other"])
     text = _(
         "The model is right on {own} of {samples} training samples, and on {other} of the data given, which it has not "
         "seen and whose inputs cannot be told from theirs: labels of the training data are wrong in part."

@@ -16,6 +16,7 @@ from .flow import faded_at_start
 from .trials import is_coupled
 
 SECTION = "trials"
+_OF_INTERVAL = 1.96  # standard errors from the middle of a 95 % interval to its end
 _ALIKE = 200  # samples of each split
 _FAR = 3.0  # lengths that a matrix had at its start
 _TENFOLD = (5.0, 20.0)
@@ -152,37 +153,68 @@ def fitted_labels_noisier(report: Report, context: Context, limits: Thresholds) 
 
     In eval mode, one answer a sample: accuracy on the training data is lower by a tenth and four standard errors,
     binomial, and so is the mean recall of the classes by three, which does not depend on how often each occurs (a
-    sampler, or wrong labels, change that). That recall is better than a guess on the data given by four. Inputs of the
-    two splits cannot be told apart (see ``splits-labelled-otherwise``). A fit can only make it agree more with what it
-    was fitted to, so a share of the training labels is wrong. A warning. Not judged where training samples are
-    augmented, or where an output depends on the other samples of its batch. Wrong where the training data were chosen
-    to be hard in a way that their inputs do not show.
+    sampler, or wrong labels, change that). That recall is better than a guess on the data given by four. Of several
+    answers of yes and no, and where yes is hardly ever said, how yes ranks is asked, which depends on shares no more:
+    an area under the ROC curve is lower by a twentieth and four standard errors (1.96 of them reach the end of its 95 %
+    interval), and the worst is told. Inputs of the two splits cannot be told apart (see ``splits-labelled-otherwise``).
+    A fit can only make it agree more with what it was fitted to, so a share of the training labels is wrong. A warning.
+    Not judged where training samples are augmented, or where an output depends on the other samples of its batch. Wrong
+    where the training data were chosen to be hard in a way that their inputs do not show.
     """
-    splits, fitted, unseen = report.splits, _table(report.train_evaluation), _table(report.evaluation)
+    splits, fitted, unseen = report.splits, report.train_evaluation, report.evaluation
     if context.state != "trained" or not context.real_data or fitted is None or unseen is None:
         return
     if splits is None or splits.redrawn or splits.apart is None or not _are_alike(splits.apart):
         return
-    if is_coupled(report, limits) or len(fitted) != len(unseen):
+    if is_coupled(report, limits):
         return
+    found = _agrees_less(_table(fitted), _table(unseen), limits)
+    kind, line = "classes", limits.noisier
+    if not found:
+        found, kind, line = _ranks_worse(fitted, unseen, limits), "ranks", limits.noisier / 2
+    if found:
+        yield Finding(
+            rule="fitted-labels-noisier",
+            severity=Severity.WARNING,
+            subject="training data",
+            section="evaluation",
+            evidence=found | {"samples": fitted.n_samples},
+            threshold={"difference": line, "errors": limits.anew_errors},
+            detail={"kind": kind},
+        )
+
+
+def _agrees_less(
+    fitted: list[list[int]] | None, unseen: list[list[int]] | None, limits: Thresholds
+) -> dict[str, float]:
+    """Return accuracies and mean recalls of both splits, where those of the samples it was fitted to are lower."""
+    if fitted is None or unseen is None or len(fitted) != len(unseen):
+        return {}
     n, m = (sum(map(sum, table)) for table in (fitted, unseen))
     own, other = (sum(row[i] for i, row in enumerate(t)) / sum(map(sum, t)) for t in (fitted, unseen))
     error = math.sqrt(own * (1 - own) / n + other * (1 - other) / m)
     (recall, spread), (recall_unseen, spread_unseen) = _mean_recall(fitted), _mean_recall(unseen)
-    if other - own <= max(limits.noisier, limits.anew_errors * error):
-        return
-    if recall_unseen - recall <= 3 * math.hypot(spread, spread_unseen):
-        return
-    if recall_unseen - 1 / len(unseen) <= limits.anew_errors * spread_unseen:
-        return
-    yield Finding(
-        rule="fitted-labels-noisier",
-        severity=Severity.WARNING,
-        subject="training data",
-        section="evaluation",
-        evidence={"own": own, "other": other, "samples": n, "recall": recall, "recall_unseen": recall_unseen},
-        threshold={"difference": limits.noisier, "errors": limits.anew_errors},
-    )
+    lower = other - own > max(limits.noisier, limits.anew_errors * error)
+    lower = lower and recall_unseen - recall > 3 * math.hypot(spread, spread_unseen)
+    if not lower or recall_unseen - 1 / len(unseen) <= limits.anew_errors * spread_unseen:
+        return {}
+    return {"own": own, "other": other, "recall": recall, "recall_unseen": recall_unseen}
+
+
+def _ranks_worse(fitted: EvaluationFacts, unseen: EvaluationFacts, limits: Thresholds) -> dict[str, float]:
+    """Return the areas under the ROC curves of the answer whose fitted samples rank worst beside those unseen."""
+    known = {curve.label: curve for curve in unseen.curves}
+    found: list[dict[str, float]] = []
+    for curve in fitted.curves:
+        other = known.get(curve.label)
+        if other is None:
+            continue
+        error = math.hypot(curve.auc - curve.auc_low, other.auc - other.auc_low) / _OF_INTERVAL
+        if other.auc - curve.auc > max(limits.noisier / 2, limits.anew_errors * error):
+            found.append({"own": curve.auc, "other": other.auc})
+    if not found:
+        return {}
+    return max(found, key=lambda f: f["other"] - f["own"]) | {"answers": float(len(found))}
 
 
 def _table(facts: EvaluationFacts | None) -> list[list[int]] | None:
