@@ -55,6 +55,43 @@ def test_a_state_that_is_cut_at_every_step_is_found_by_differences() -> None:
         assert words_checks.OUTCOMES["gradient-check"](numbers, detail).endswith(".")
 
 
+class Handed(torch.autograd.Function):
+    """Hand numbers on, and gradients times a factor."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, factor: float) -> Tensor:
+        ctx.factor = factor
+        return x.view_as(x)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
+        return ctx.factor * grads[0], None
+
+
+class Adversarial(nn.Module):
+    """Two heads, one of which features are not to serve (Ganin and Lempitsky 2015)."""
+
+    def __init__(self, factor: float) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.body, self.head, self.other = nn.Linear(5, 8), nn.Linear(8, 1), nn.Linear(8, 1)
+        self.factor = factor
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = torch.tanh(self.body(x))
+        handed: Tensor = Handed.apply(h, self.factor)
+        return torch.cat([self.head(h), self.other(handed)], 1)
+
+
+def test_gradients_that_are_turned_round_on_purpose_are_no_cut_path() -> None:
+    x, y = torch.randn(16, 5), torch.randn(16, 2)
+    with pytest.raises(NotApplicableError, match="turns gradients round"):
+        derivative.gradient_check(lab(Adversarial(-0.3), x, y, nn.MSELoss()))
+    # a factor that is wrong, and not turned round, is what the differences are there for
+    assert derivative.gradient_check(lab(Adversarial(0.1), x, y, nn.MSELoss())).numbers["off"] >= 1
+    assert derivative.gradient_check(lab(Adversarial(1.0), x, y, nn.MSELoss())).numbers["off"] == 0
+
+
 @pytest.mark.parametrize(
     "model",
     [

@@ -80,6 +80,33 @@ def test_what_is_cut_off_is_used(steps: int) -> None:
     assert "unused-parameters" not in proofs(report)
 
 
+class Beside(nn.Module):
+    """Vectors of items are read past their layer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.user, self.item = nn.Embedding(20, 6), nn.Embedding(20, 6)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return (self.user(x[:, 0]) * self.item.weight.data[x[:, 1]]).sum(1)
+
+
+def test_a_weight_that_is_read_past_its_layer_is_cut_off() -> None:
+    torch.manual_seed(0)
+    model, pairs = Beside(), torch.randint(0, 20, (400, 2))
+    data = DataLoader(TensorDataset(pairs, torch.randn(400)), 20)
+    with reportgen.Monitor(model, optimizer := torch.optim.Adam(model.parameters(), 1e-2)) as monitor:
+        for x, y in data:
+            optimizer.zero_grad()
+            loss = nn.functional.mse_loss(model(x), y)
+            loss.backward()
+            optimizer.step()
+            monitor.log(train_loss=loss.detach())
+    report = monitor.report(data, loss=nn.MSELoss())
+    assert "detached-graph" in proofs(report)
+    assert "unused-parameters" not in proofs(report)
+
+
 def test_what_another_output_shows_is_used() -> None:
     torch.manual_seed(0)
     data = DataLoader(TensorDataset(torch.randn(64, 8), torch.arange(64) % 3), 32)

@@ -132,6 +132,15 @@ def test_a_chain_of_linear_layers_in_a_model_that_did_not_learn(pairs: str, trai
     assert ("missing-nonlinearity" in causes(facts)) == (expected == "warning")
 
 
+@pytest.mark.parametrize(("score", "expected"), [(0.25, "warning"), (0.7, None)])
+def test_a_part_that_stands_still_gained_no_more_than_a_constant_guess(score: float, expected: str | None) -> None:
+    """Of classes one of which is common, the run gained much by naming it always."""
+    numbers = WAYS | {"same": 1.98, "faster": 1.99, "slower": 2.0, "thawed": 1.88, "learned": 0.0}
+    facts = scored(score, score, trials=tried("other-ways", None, **numbers), training=run(SLOW, SLOW))
+    assert severity(facts, "thawing-helps") == expected
+    assert ("frozen-layers" in causes(facts)) == bool(expected)
+
+
 @pytest.mark.parametrize(
     ("thawed", "score", "expected"),
     [

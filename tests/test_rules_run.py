@@ -146,7 +146,9 @@ def norm_layer(**more: Any) -> LayerRun:
         (0, 40, norm_layer(), True, True, "warning"),  # from the start
         (0, 40, norm_layer(), False, True, None),  # statistics from elsewhere, frozen on purpose
         (0, 40, norm_layer(), True, False, None),
-        (0, 40, norm_layer(kind="Dropout"), False, True, "warning"),
+        (0, 40, norm_layer(kind="FrozenBN"), True, False, None),  # told by its statistics, not by its class
+        (0, 40, norm_layer(kind="FrozenBN"), True, True, "warning"),
+        (0, 40, norm_layer(kind="Dropout", name="drop"), False, True, "warning"),
         (39, 1, norm_layer(), True, True, None),
         (40, 0, norm_layer(), True, True, None),
     ],

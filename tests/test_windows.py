@@ -94,7 +94,21 @@ def padded() -> list[Tensor]:
     return [torch.cat([torch.randn(4, 2, generator=g), torch.zeros(LENGTH - 4, 2)]) for _ in range(96)]
 
 
-@pytest.mark.parametrize("made", [periodic, letters, padded])
+def strokes() -> list[Tensor]:
+    """Rows of pictures one behind the other: a few strokes that stand anywhere, between an edge that is none."""
+    g = torch.Generator().manual_seed(0)
+    kinds = torch.randn(5, 10, generator=g)
+    at, which = torch.randint(3, 11, (96,), generator=g), torch.randint(5, (96,), generator=g)
+    noise = torch.randn(96, LENGTH, 1, generator=g)
+    made = []
+    for i in range(96):
+        one = noise[i].clone()
+        one[at[i] : at[i] + 10, 0] = kinds[which[i]]
+        made.append(one)
+    return made
+
+
+@pytest.mark.parametrize("made", [periodic, letters, padded, strokes])
 def test_what_repeats_by_nature_is_no_window(made: object) -> None:
     samples = made()  # type: ignore[operator]
     told = found(samples[::2], samples[1::2])

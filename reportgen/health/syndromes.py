@@ -114,7 +114,7 @@ SYNDROMES: tuple[Syndrome, ...] = (
     Syndrome(
         "nan-in-data",
         ("d-nonfinite",),
-        (*_NONFINITE, "bn-stats-mismatch", "d-conflicting-labels", "d-duplicates", *_STUCK),
+        (*_NONFINITE, "bn-stats-mismatch", "d-conflicting-labels", "d-duplicates", "loss-wants", *_STUCK),
     ),
     Syndrome(
         "non-finite-weights",
@@ -232,7 +232,7 @@ SYNDROMES: tuple[Syndrome, ...] = (
     Syndrome(
         "unnormalised-input",
         ("d-input-scale", "d-dtype"),
-        (*_NONFINITE, *_SLOW, *_SICK_SIGNAL, *_WILD, "update-ratio", "h-init-loss", "precision-lost", "d-label-signal"),
+        (*_NONFINITE, *_UNMOVED, *_SICK_SIGNAL, *_WILD, "h-init-loss", "precision-lost", "d-label-signal"),
     ),
     Syndrome("double-softmax", ("double-softmax", "probabilities-as-scores"), (*_SLOW, "d-class-imbalance")),
     Syndrome("double-softmax", ("loss-of-shares",), _SLOW, detail("kind", "softened")),
@@ -290,6 +290,8 @@ SYNDROMES: tuple[Syndrome, ...] = (
             *_NOISY,
         ),
     ),
+    # what training all of it finds in the labels is there, though neighbours do not see it
+    Syndrome("frozen-layers", ("thawing-helps",), (*_SLOW, "param-frozen", "d-label-signal", "one-batch")),
     Syndrome(
         "label-noise",
         ("asked-otherwise",),
@@ -334,7 +336,13 @@ SYNDROMES: tuple[Syndrome, ...] = (
         ("d-maps-unrelated",),
         (*_SLOW, *_FAR_APART, *_HINTS, "d-class-imbalance", "dead-relu", "dead-rising"),
     ),
-    Syndrome("label-corruption", _BAD_LABELS, (*_SLOW, *_FAR_APART, *_HINTS, "few-samples")),
+    # neighbours are asked for numbers of any offset, but may miss what such a model could not learn either
+    Syndrome(
+        "unscaled-target",
+        ("d-target-scale",),
+        (*_SLOW, *_NONFINITE, *_WILD, *_SICK_SIGNAL, "update-ratio", "d-label-signal"),
+    ),
+    Syndrome("label-corruption", _BAD_LABELS, (*_SLOW, *_FAR_APART, *_HINTS, *_DEAD, "dead-rising", "few-samples")),
     Syndrome(
         "data-leakage",
         (
@@ -388,7 +396,6 @@ SYNDROMES: tuple[Syndrome, ...] = (
     Syndrome(
         "unscaled-target", ("head-drowned",), (*_SLOW, *_NONFINITE, *_WILD, *_SICK_SIGNAL), detail("source", "targets")
     ),
-    Syndrome("unscaled-target", ("d-target-scale",), (*_SLOW, *_NONFINITE, *_WILD, *_SICK_SIGNAL, "update-ratio")),
     # the vector of each sample is where its answer is learned by heart
     Syndrome("overfitting", ("code-of-each-sample",), (*_FAR_APART, "few-samples", "o-below-neighbours")),
     Syndrome("too-little-data", ("few-samples",), ("d-class-imbalance", "h-val-noise", "o-per-class")),

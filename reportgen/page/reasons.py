@@ -180,6 +180,7 @@ _TRIALS = (
     "outputs and targets are not of one size",
     "outputs are neither class scores nor numbers to be compared with the targets",
     "the loss is not finite, or two passes over one input differ",
+    "a function of the model turns gradients round on purpose",
     "the model works on the data given, or there is nothing to tell apart",
     "the model is about as good on the training data as on the data given",
     "the targets are no numbers, one row a sample",

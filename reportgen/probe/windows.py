@@ -90,9 +90,10 @@ def _mixed(x: Hashes) -> Hashes:
 def across(training: WindowRuns, given: WindowRuns) -> Windows | None:
     """Count samples given that hold a run of a training sample at an earlier, and at a later place of the window.
 
-    Windows that slide over one recording hold the same steps at other places. Of a random split a window has training
-    windows on either side; of splits that follow each other in time only those at the border have any, on one side.
-    Samples that repeat themselves (periods without noise) are left out. Returns None where nothing could be compared.
+    Windows that slide over one recording hold the same steps at other places, up to an end of the window. Of a random
+    split a window has training windows on either side; of splits that follow each other in time only those at the
+    border have any, on one side. Samples that repeat themselves (periods without noise) are left out. Returns None
+    where nothing could be compared.
     """
     found = [w for axis in (1, 2) if (w := _along(training.table(axis), given.table(axis))) is not None]
     return max(found, key=lambda w: min(w.earlier, w.later)) if found else None
@@ -121,6 +122,7 @@ def _along(training: Hashes | None, given: Hashes | None) -> Windows | None:
     np.maximum.at(last, index, place)
     at = np.minimum(np.searchsorted(known, asked), len(known) - 1)
     same = (known[at] == asked) & (asked != 0)
-    here = np.arange(training.shape[1])
-    earlier, later = (same & (first[at] < here)).any(1), (same & (last[at] > here)).any(1)
+    # what a window shares with its neighbours reaches to an end of it; what rows of pictures share lies anywhere
+    end = training.shape[1] - 1
+    earlier, later = same[:, end] & (first[at[:, end]] < end), same[:, 0] & (last[at[:, 0]] > 0)
     return Windows(n=len(asked), earlier=int(earlier.sum()), later=int(later.sum()))

@@ -32,7 +32,8 @@ def gradient_partial(report: Report, context: Context, limits: Thresholds) -> It
     ``detach``, ``.data``, ``no_grad``, a rounding or a re-wrapped tensor lies on a path (a state that is detached at
     every time step, say), although every parameter gets a gradient. A warning where the fit is poor (no better than a
     constant guess, or skill below 0.7 on the training data); else it informs. Wrong for gradients that are stopped or
-    replaced on purpose: straight-through estimates, target networks, truncated backpropagation through time.
+    replaced on purpose: straight-through estimates, target networks, truncated backpropagation through time; not asked
+    where a function of the model hands them on turned round (domain adversarial training).
     """
     trial = report.tried("gradient-check")
     if trial is None or not trial.numbers["off"]:

@@ -176,7 +176,7 @@ def _lowest_at_target(course: list[float]) -> bool:
 
 def _falls_to_the_end(course: list[float]) -> bool:
     falling = all(b <= a for a, b in pairwise(course[1:]))
-    return falling and course[1] - course[-1] > 0.05 * max(abs(course[1]), abs(course[-1]))
+    return falling and course[1] - course[-1] > 0.02 * max(abs(course[1]), abs(course[-1]))
 
 
 RULES = (loss_of_shares, shifted_twice)

@@ -11,7 +11,7 @@ from ..context import Context
 from ..robust import theil_sen
 from ..thresholds import Thresholds
 from .flow import is_guessing
-from .reach import are_idle
+from .reach import are_idle, are_read
 from .training import h_never_learned
 
 SECTION = "gradients"
@@ -66,7 +66,12 @@ def _unreached(report: Report, limits: Thresholds, *, executed: bool) -> Iterato
         return
     sizes = {row.name: row.stats.count if row.stats else 0 for row in report.weights.rows}
     trainable = [row for row in report.gradients.rows if row.requires_grad]
-    cut = [row for row in trainable if row.n_none == report.gradients.n_batches and (row.order is not None) == executed]
+    cut = [
+        row
+        for row in trainable
+        if row.n_none == report.gradients.n_batches
+        and (row.order is not None or are_read(report, row.name)) == executed
+    ]
     total = sum(sizes.get(row.name, 0) for row in trainable)
     if not cut or not total:
         return

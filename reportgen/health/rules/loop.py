@@ -17,7 +17,7 @@ from .fit import behind_neighbours
 from .optimizer import is_adaptive
 from .reach import trainable
 from .relearned import comes_on
-from .start import held_norms
+from .start import batch_norms, held_norms
 from .training import h_never_learned, is_lost, noted
 
 _CALM_STEPS = 5
@@ -144,7 +144,10 @@ def _beside_dropout(report: Report, context: Context, limits: Thresholds) -> set
 
 def _in_eval(report: Report) -> list[LayerRun]:
     layers = report.training.layers if report.training is not None else []
-    return [row for row in layers if row.eval_calls and ("Norm" in row.kind or "Dropout" in row.kind)]
+    norms = batch_norms(report)
+    return [
+        row for row in layers if row.eval_calls and ("Norm" in row.kind or "Dropout" in row.kind or row.name in norms)
+    ]
 
 
 def _first_in_eval(report: Report) -> str:
@@ -154,7 +157,8 @@ def _first_in_eval(report: Report) -> str:
 def _frozen_norms(report: Report, context: Context, loop: LoopFacts) -> bool:
     """Tell whether only batch norms stood in eval mode, and by intent."""
     layers = _in_eval(report)
-    if not layers or any("Norm" not in row.kind for row in layers):
+    measured = batch_norms(report)
+    if not layers or any("Norm" not in row.kind and row.name not in measured for row in layers):
         return False
     training = {p.name.rpartition(".")[0] for p in trainable(report)}
     if all(row.name not in training for row in layers):

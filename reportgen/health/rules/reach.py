@@ -120,6 +120,8 @@ def param_not_moved(report: Report, context: Context, limits: Thresholds) -> Ite
 def run_no_grad(report: Report, context: Context, limits: Thresholds) -> Iterator[Finding]:
     """Trainable parameters of layers that ran, but that had no gradient at any looked-at step of the whole run.
 
+    So are parameters that are read past their layer, on which outputs or loss depend when a trial moves them.
+
     Left out: layers that never ran, parameters that moved all the same (someone else updates them: a moving average),
     and runs in which no parameter at all has a gradient left at a step although backward passes reached them. An error
     from 10 % of the trainable elements on. Where neither outputs nor loss change when these are moved on a copy, the
@@ -151,7 +153,10 @@ def _cut(report: Report) -> list[ParameterRun]:
     cut = [
         p
         for p in trainable(report)
-        if p.n_looked >= 3 and p.n_grad_none == p.n_looked and not p.changed and p.name.rpartition(".")[0] in ran
+        if p.n_looked >= 3
+        and p.n_grad_none == p.n_looked
+        and not p.changed
+        and (p.name.rpartition(".")[0] in ran or are_read(report, p.name))
     ]
     # gradients of a pass that came through, all gone before the step: they were cleared, not cut off
     arrived = history.loop is not None and (history.loop.n_backwards_seen or 0) >= 3
@@ -164,6 +169,15 @@ def are_idle(report: Report, names: Iterable[str]) -> bool:
     if trial is None or trial.numbers["depends"]:
         return False
     return set(names) <= set(trial.detail.get("names", "").split(", "))
+
+
+def are_read(report: Report, name: str) -> bool:
+    """Tell whether a trial moved this parameter, maybe with others, and outputs or loss followed without a gradient.
+
+    A weight that is read past its layer (``emb.weight.data[i]``) is used, although the layer never runs.
+    """
+    trial = report.tried("without-gradient")
+    return trial is not None and bool(trial.numbers["depends"]) and name in trial.detail.get("names", "").split(", ")
 
 
 def run_unused(report: Report, context: Context, limits: Thresholds) -> Iterator[Finding]:
@@ -218,6 +232,7 @@ def _unused(report: Report) -> tuple[list[ParameterRun], set[str]]:
         and p.n_grad_none == p.n_looked
         and not p.changed
         and p.name.rpartition(".")[0] in idle
+        and not are_read(report, p.name)
     ]
     return unused, ran
 

@@ -46,7 +46,10 @@ def _found(report: Report, context: Context, limits: Thresholds, way: str, rule:
     if any(f.severity is Severity.WARNING for f in h_overfit(report, context, limits)):
         return
     whole = max(start - end, 0.0)
-    gains = {name: gain for name in WAYS if (gain := _gain(trial, name, whole, limits)) is not None}
+    # what a part that stands still gained was the constant guess
+    guessed = context.outcome_known and not context.outcome_ok
+    wholes = {name: 0.0 if guessed and name in ("thawed", "owned") else whole for name in WAYS}
+    gains = {name: gain for name in WAYS if (gain := _gain(trial, name, wholes[name], limits)) is not None}
     freed = _gain(trial, "unregularised", abs(n["before"]), limits)
     if freed is not None and behind_neighbours(report, context, limits) is not None:
         gains["unregularised"] = freed
@@ -216,11 +219,12 @@ def _fell_late(report: Report, train: Curve, val: Curve | None) -> bool:
 def thawing_helps(report: Report, context: Context, limits: Thresholds) -> Iterator[Finding]:
     """With the frozen parameters trained too, 120 steps on a copy gain more than half of what the whole run gained.
 
-    The loss on the data given falls by 5 % at least, and by three times what going on without them gains. A warning
-    where more than half of what is frozen cannot be told from random draws; it informs where it was learned before, for
-    who freezes a pretrained body means to, and pays with some of the fit. A body on which the trained rest has less
-    than half of the skill there is, on both splits, while those few steps take nine tenths off the loss, does not serve
-    the task, whatever it learned before: a warning too.
+    The loss on the data given falls by 5 % at least, and by three times what going on without them gains; of a model
+    that is no better than a constant guess that alone is asked. A warning where more than half of what is frozen cannot
+    be told from random draws; it informs where it was learned before, for who freezes a pretrained body means to, and
+    pays with some of the fit. A body on which the trained rest has less than half of the skill there is, on both
+    splits, while those few steps take nine tenths off the loss, does not serve the task, whatever it learned before: a
+    warning too.
     """
     yield from _found(report, context, limits, "thawed", "thawing-helps")
 
@@ -228,8 +232,9 @@ def thawing_helps(report: Report, context: Context, limits: Thresholds) -> Itera
 def owning_helps(report: Report, context: Context, limits: Thresholds) -> Iterator[Finding]:
     """With all trainable parameters in the optimizer, 120 steps on a copy gain more than half of what the run gained.
 
-    The loss on the data given falls by 5 % at least, and by three times what going on without them gains. Wrong
-    where they are left out for another reason than the fit.
+    The loss on the data given falls by 5 % at least, and by three times what going on without them gains; of a model
+    that is no better than a constant guess that alone is asked. Wrong where they are left out for another reason than
+    the fit.
     """
     yield from _found(report, context, limits, "owned", "owning-helps")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
+from ...document.evaluation import EvaluationFacts
 from ...document.facts import DatasetFacts, FeatureStats, Finding, Report, Severity
 from ...document.samples import Copies, SplitFacts
 from ...document.scores import Accuracy, accuracy, wilson
@@ -141,11 +142,11 @@ def d_train_val_shift(report: Report, context: Context, limits: Thresholds) -> I
     |difference of means| over the larger std above 0.5, or |ln of the std ratio| above 0.5, and beyond six standard
     errors with samples (not pixels) counted as independent, or the tight groups that most of them stand in; a column
     that is nearly always the same has the error of its few other values. Columns and channels are judged one by one. A
-    warning; it informs where accuracy on the data given is within 0.05 of that on the training data, or R² within 0.1.
-    The detail says where one and the same map fits all of them: then the preparation differs. Where the classes have
-    other shares in both, as a sampler that balances them makes, features that go with the class move along: by three
-    standard deviations of a class at most for each sample that would have to change its class. Not judged for integer
-    inputs.
+    warning; it informs where accuracy on the data given is within 0.05 of that on the training data, or R² within 0.1
+    (of several heads, of each whose targets differ). The detail says where one and the same map fits all of them: then
+    the preparation differs. Where the classes have other shares in both, as a sampler that balances them makes,
+    features that go with the class move along: by three standard deviations of a class at most for each sample that
+    would have to change its class. Not judged for integer inputs.
     """
     train, given = report.train_dataset, report.dataset
     if train is None or given is None or min(train.n_samples, given.n_samples) < 30:
@@ -233,15 +234,34 @@ def _scores(report: Report) -> tuple[Accuracy, Accuracy] | None:
 
 
 def _no_harm(report: Report) -> bool:
-    """Tell whether the model does about as well on the data given as on its training data, and well at all."""
-    scores = _scores(report)
-    if scores is not None:
-        return scores[1].value > scores[0].value - 0.05 and scores[1].low > scores[1].majority
+    """Tell whether the model does about as well on the data given as on its training data, and well at all.
+
+    Of several heads all do whose targets differ in the data given.
+    """
     train, given = report.train_evaluation, report.evaluation
-    if train is None or given is None or train.regression is None or given.regression is None:
+    if train is None or given is None:
         return False
-    ours, theirs = train.regression.r2, given.regression.r2
-    return ours is not None and theirs is not None and theirs > max(ours - 0.1, 0.1)
+    if not given.heads:
+        return _is_kept(train, given)
+    asked = {name: head for name, head in given.heads.items() if _differ(head)}
+    return bool(asked) and all(name in train.heads and _is_kept(train.heads[name], asked[name]) for name in asked)
+
+
+def _differ(head: EvaluationFacts) -> bool:
+    table = head.classification.confusion if head.classification is not None else None
+    return table is None or sum(any(row) for row in table) > 1
+
+
+def _is_kept(train: EvaluationFacts, given: EvaluationFacts) -> bool:
+    if train.classification is not None and given.classification is not None:
+        ours, theirs = accuracy(train.classification.confusion), accuracy(given.classification.confusion)
+        if ours is None or theirs is None:
+            return False
+        return theirs.value > ours.value - 0.05 and theirs.low > theirs.majority
+    if train.regression is None or given.regression is None:
+        return False
+    own, other = train.regression.r2, given.regression.r2
+    return own is not None and other is not None and other > max(own - 0.1, 0.1)
 
 
 def d_label_mapping(report: Report, context: Context, limits: Thresholds) -> Iterator[Finding]:

@@ -129,6 +129,11 @@ def norms_off_at_start(report: Report, context: Context, limits: Thresholds) -> 
     )
 
 
+def batch_norms(report: Report) -> set[str]:
+    """Return the names of layers whose running statistics were measured, whatever their class is called."""
+    return {row.name for row in report.activations.norms} if report.activations is not None else set()
+
+
 def held_norms(report: Report) -> list[tuple[LayerRun, float]]:
     """Return the batch norms that the run kept in eval mode by statistics they came with.
 
@@ -139,10 +144,12 @@ def held_norms(report: Report) -> list[tuple[LayerRun, float]]:
     if history is None:
         return []
     fresh = set(norms_at_start(report.weights)) if report.weights is not None else set()
-    starts = {p.name: p.start_rms for p in history.parameters}
+    starts, norms = {p.name: p.start_rms for p in history.parameters}, batch_norms(report)
     found = []
     for row in history.layers:
-        if "BatchNorm" not in row.kind or row.eval_calls < 3 or row.train_calls or row.name in fresh:
+        if "BatchNorm" not in row.kind and row.name not in norms:
+            continue
+        if row.eval_calls < 3 or row.train_calls or row.name in fresh:
             continue
         seen = row.rms.y[0] if row.rms is not None and row.rms.y else None
         # a norm without gain and bias multiplies by 1 and adds 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -59,7 +60,11 @@ def _checked(lab: Lab) -> Result:
     for p in work.model.parameters():
         p.grad = None
     with torch.enable_grad():
-        backward(loss())
+        value = loss()
+        turned = _watched(value)
+        backward(value)
+    if turned:
+        raise NotApplicableError("a function of the model turns gradients round on purpose")
     found = {
         name: p
         for name, p in work.model.named_parameters()
@@ -80,6 +85,36 @@ def _checked(lab: Lab) -> Result:
     worst = max(off, key=off.__getitem__, default="")
     numbers = {"checked": float(checked), "off": float(len(off)), "worst": off.get(worst, 0.0)}
     return Result(numbers, {"where": worst, "names": ", ".join(sorted(off, key=lambda n: -off[n])[:4])})
+
+
+def _watched(value: Tensor) -> list[float]:
+    """Return a list that is filled, as gradients flow, by functions written by hand that hand them on turned round.
+
+    As a reversal layer does, between features and what is not to be told from them (Ganin and Lempitsky 2015).
+    """
+    found: list[float] = []
+
+    def look(handed: tuple[Tensor, ...], given: tuple[Tensor, ...]) -> None:
+        for own in handed:
+            for back in given:
+                tensors = isinstance(own, Tensor) and isinstance(back, Tensor)  # or None, where none is asked for
+                if not tensors or own.shape != back.shape or not bool(back.any()):
+                    continue
+                factor = float((own * back).sum() / back.square().sum())
+                if factor < 0 and torch.allclose(own, factor * back):
+                    found.append(factor)
+
+    seen: set[Any] = set()
+    open_nodes: list[Any] = [value.grad_fn]
+    while open_nodes:
+        node = open_nodes.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        if isinstance(node, torch.autograd.function.BackwardCFunction):
+            node.register_hook(look)
+        open_nodes += [after for after, _ in node.next_functions]
+    return found
 
 
 def _derivative(parameter: nn.Parameter, loss: Callable[[], Tensor], whole: float, least: float) -> float | None:
