@@ -14,9 +14,11 @@ from msgspec.structs import replace
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from reportgen.document.facts import DatasetFacts, Report
+from reportgen.document.evaluation import Regression
+from reportgen.document.facts import DatasetFacts, EvaluationFacts, Report
 from reportgen.document.history import LayerRun, LoopFacts, OptimizerRun, ParameterRun, Trace
 from reportgen.document.samples import Order, Signal, SplitFacts
+from reportgen.document.stats import TensorStats
 from reportgen.page import words_anew
 from reportgen.probe.trials import anew
 from reportgen.probe.trials import run as trials
@@ -158,6 +160,22 @@ def test_what_the_scores_say(scores: dict[str, float], rule: str, expected: str,
     assert severity(sick, rule) == expected
     assert cause in causes(sick)
     assert severity(facts(), rule) is None
+
+
+@pytest.mark.parametrize(("loss", "expected"), [("MSELoss", "error"), ("listnet", None)])
+def test_scores_that_rank_are_not_asked_what_they_explain(loss: str, expected: str | None) -> None:
+    zero = {"commonest_training": 0.0, "commonest_given": 0.0, "training_training": -0.6, "training_given": -0.7}
+    told = tried("learned-anew", {"kind": "numbers"}, **SCORES | zero | {"as_is": -0.5, "given_given": 0.9})
+    scores = stats_of(-0.5)
+    facts = report(None, trials=told, training=run(FLAT), evaluation=scores)
+    facts = replace(facts, subject=replace(facts.subject, loss=loss))
+    assert severity(facts, "only-given-learns") == expected
+
+
+def stats_of(r2: float) -> EvaluationFacts:
+    target = TensorStats(count=300, sum=0.0, m2=300.0, min=-3.0, max=3.0)
+    fit = Regression(r2=r2, mse=1 - r2, mae=1.0, target=target, residual=target, sample=[])
+    return EvaluationFacts(task="regression", n_samples=300, regression=fit, loss=0.4)
 
 
 def in_blocks(correlation: float | None) -> DatasetFacts:

@@ -9,7 +9,7 @@ from statistics import median
 from ...document.facts import EvaluationFacts, Finding, Report, Severity
 from ...document.samples import Apart
 from ...document.trials import Trial
-from ..context import Context
+from ..context import Context, same_units
 from ..thresholds import Thresholds
 from .alike import is_dealt_otherwise, is_grouped
 from .flow import faded_at_start
@@ -90,10 +90,13 @@ def only_given_learns(report: Report, context: Context, limits: Thresholds) -> I
     answer on their other half by 0.15 and four standard errors; learned from at least as many training samples, it is
     not better on either split by a third of that, and neither is the model itself, nor one that learned from the
     training data with its weights or with scaled ones. The training labels have nothing to do with the training inputs:
-    rows that slipped, labels shuffled, or an augmentation that destroys what the label says. An error.
+    rows that slipped, labels shuffled, or an augmentation that destroys what the label says. An error. Numbers are
+    asked only where outputs are in the units of the targets: R² says nothing of scores that rank.
     """
     trial = trial_of(report, context)
     if trial is None or not is_clear(trial, "given", "given", limits):
+        return
+    if trial.detail.get("kind") == "numbers" and not same_units(report):
         return
     n, had = trial.numbers, _above(trial, "given", "given")
     best = max(_above(trial, "training", "training"), _above(trial, "training", "given"))
