@@ -42,6 +42,7 @@ from . import (  # noqa: F401 (each registers its cases)
     healthy_signals,
     healthy_special,
     healthy_tables,
+    sick_beside,
     sick_data,
     sick_fit,
     sick_graph,
