@@ -229,7 +229,7 @@ OF_RULE: dict[str, dict[str, tuple[str, Unit]]] = {
         "faded": (N_("first output, of the last"), TIMES),
     },
     "fitted-labels-noisier": {
-        "own": (N_("accuracy, or area under the ROC curve, on the training data"), SHARE),
+        "own": (N_("accuracy or ROC area on training data"), SHARE),
         "other": (N_("the same on the data given"), SHARE),
         "answers": (N_("answers of yes or no that rank worse"), COUNT),
         "recall": (N_("mean recall of the classes on the training data"), SHARE),
