@@ -318,6 +318,7 @@ FLIPPED: dict[str, tuple[Callable[[Tensor, Tensor], Tensor], bool]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", [0, 1])
 @pytest.mark.parametrize("trained", [False, True])
 @pytest.mark.parametrize("name", FLIPPED)

@@ -208,6 +208,7 @@ def test_check_is_a_gate(process: Run, run: Run) -> None:
     run("check", "sick.json", "--fail-on", "error", code=1)
 
 
+@pytest.mark.slow
 def test_a_reader_that_goes_away_is_no_failure(place: Path) -> None:
     for args in (["check", "well.json"], ["render", "well.json", "-o", "gone.html", "-o", "gone.md"], ["rules"]):
         process = subprocess.Popen([sys.executable, "-m", "reportgen", *args], cwd=place, stdout=subprocess.PIPE)

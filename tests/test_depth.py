@@ -52,6 +52,7 @@ def test_names_of_known_models_are_in_the_order_of_their_layers(names: list[str]
     assert by_depth(random.Random(0).sample(names, len(names))) == names
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["resnet18", "vgg11", "mobilenet_v2", "shufflenet_v2_x0_5"])
 def test_names_of_torchvision_are_in_the_order_in_which_the_model_registers_them(name: str) -> None:
     names = list(load_model(f"torchvision:{name}").state_dict())

@@ -91,6 +91,7 @@ class Beside(nn.Module):
         return (self.user(x[:, 0]) * self.item.weight.data[x[:, 1]]).sum(1)
 
 
+@pytest.mark.slow
 def test_a_weight_that_is_read_past_its_layer_is_cut_off() -> None:
     torch.manual_seed(0)
     model, pairs = Beside(), torch.randint(0, 20, (400, 2))

@@ -19,6 +19,7 @@ def net(*last: nn.Module) -> nn.Module:
     return nn.Sequential(nn.Linear(6, 16), nn.ReLU(), nn.Linear(16, 1), *last)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("model", "sick"),
     [

@@ -546,6 +546,7 @@ def test_statistics_that_broke_after_the_run_are_no_fault_of_its_batches() -> No
 # ------------------------------------------------------------------------------------------------- clamped gradients
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("bound", "layers", "optimizer", "expected"),
     [

@@ -128,6 +128,7 @@ def test_what_is_no_regular_file_is_left_alone(tmp_path: Path) -> None:
     assert (tmp_path / "fifo").is_fifo()
 
 
+@pytest.mark.slow
 def test_the_same_bytes_in_another_process_and_no_torch() -> None:
     suffixes = [suffix for suffix in FORMATS if suffix != ".pdf"]  # seconds; for the slow test
     report = builders.classifier()

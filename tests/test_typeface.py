@@ -107,6 +107,7 @@ def test_a_pdf_embeds_the_characters_and_speaks_its_language() -> None:
         assert str(pdf.Root["/Lang"]) == "zh"
 
 
+@pytest.mark.slow
 @with_font
 def test_chinese_names_stand_in_an_english_pdf_and_summary() -> None:
     report = replace(builders.regressor(), title="房价预测")
